@@ -1,0 +1,95 @@
+"""The harness from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from bench.flow import carry_out, draft, start
+from bench.progress import Progress
+from bench.run_folder import RunFolder
+from bench.spec import RunSpec
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from models.base import Generator
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to.
+
+    Attributes
+    ----------
+    folder
+        The run folder: records, models, cells, scores, figures.
+    """
+
+    folder: Path
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """The Record of every Job."""
+        records: list[dict[str, Any]] = RunFolder.open(self.folder).view()["records"]
+        return records
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per model, the columns of the printed table and more."""
+        from reports.table import results_frame
+
+        return results_frame(RunFolder.open(self.folder).view())
+
+    def __str__(self) -> str:
+        return f"RunResult({self.folder})"
+
+
+def run(
+    models: Sequence[str | type[Generator]] = (),
+    dataset: str | Path | AnnData = "pbmc68k_reduced",
+    *,
+    quiet: bool = False,
+    **options: Any,
+) -> RunResult:
+    """Train, sample, time and score generators beside controls.
+
+    Parameters
+    ----------
+    models
+        Registered names, ``file.py:Class``, ``module:Class`` or `models.base.Generator` classes; empty
+        means activa, scgan and cscgan.
+    dataset
+        A name, a file, ``synthetic:CELLSxGENES``, or an AnnData object holding counts.
+    quiet
+        Print nothing.
+    **options
+        The other attributes of `bench.spec.RunSpec`: ``profile``, ``budget``, ``seeds``, ``settings``,
+        ``label_key``, ``out``…
+
+    Returns
+    -------
+    RunResult
+        Its ``table`` is a DataFrame.
+
+    Raises
+    ------
+    bench.errors.RequestError
+        If the request cannot be carried out.
+    """
+    from bench.registry import resolve_model
+
+    names = tuple(model if isinstance(model, str) else resolve_model(model).reference for model in models)
+    in_memory = None if isinstance(dataset, str | Path) else dataset
+    spec = RunSpec.checked(
+        models=names, dataset="in memory" if in_memory is not None else str(dataset), **options
+    )
+    progress = Progress(Console(quiet=quiet))
+    folder = start(draft(spec, adata=in_memory, progress=progress))
+    carry_out(folder, progress)
+    return RunResult(folder.path)

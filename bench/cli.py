@@ -1,0 +1,238 @@
+"""The command line. Everything heavier than typer is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from bench.errors import DONE, INTERRUPTED, WRONG_REQUEST, RequestError
+
+# typer carries its own click; this is the class of every "no such option", "not a number"…
+UsageError: Any = typer.BadParameter.__bases__[0]
+
+app = typer.Typer(
+    name="bench",
+    help="Benchmark generative models of single-cell RNA-seq counts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+data = typer.Typer(help="Fetch, hand over and inspect data sets.", no_args_is_help=True)
+app.add_typer(data, name="data")
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
+Metrics = Annotated[
+    str | None, typer.Option(help="Metric names, separated by commas (default: the default set).")
+]
+
+
+@app.command()
+def run(
+    models: Annotated[
+        str | None, typer.Option(help="Names, file.py:Class or module:Class, by commas.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Name, .h5ad, 10x .h5, mtx folder or synthetic:CELLSxGENES[xTYPES].")
+    ] = None,
+    label_key: Annotated[str | None, typer.Option(help="Column of obs that holds the cell types.")] = None,
+    split_by: Annotated[str | None, typer.Option(help="Hold out whole groups of this column of obs.")] = None,
+    split_seed: Annotated[int | None, typer.Option(help="Seed of the test split.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="smoke (seconds), quick (minutes), paper (days).")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Such as 40epochs, 15min or activa=40epochs,scgan=2000steps.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Training seeds, such as 0,1,2 or 0-4.")] = None,
+    sample_seeds: Annotated[str | None, typer.Option(help="Seeds of the samples from each model.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Hyper-parameter, such as activa.objective=release.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file that holds the request.")] = None,
+    metrics: Metrics = None,
+    cells: Annotated[int | None, typer.Option(help="Cells a side for scoring.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    hardware: Annotated[str | None, typer.Option(help="What this machine must be: a name or a TOML.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="Wall-clock limit of each Job, such as 15min.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for run folders (default: runs).")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the Jobs and what they will cost.")
+    ] = False,
+) -> int:
+    """Train, sample, time and score generators beside controls."""
+    from bench import commands, spec
+
+    given = {
+        "dataset": dataset,
+        "label_key": label_key,
+        "split_by": split_by,
+        "split_seed": split_seed,
+        "profile": profile,
+        "cells": cells,
+        "device": device,
+        "hardware": hardware,
+        "out": out,
+        "models": _names(models),
+        "metrics": _names(metrics),
+        "seeds": None if seeds is None else spec.parse_seeds("seeds", seeds),
+        "sample_seeds": None if sample_seeds is None else spec.parse_seeds("sample-seeds", sample_seeds),
+        "budget": None if budget is None else spec.parse_budgets(budget),
+        "settings": spec.parse_settings(set_) if set_ else None,
+        "timeout": None if timeout is None else spec.parse_duration(timeout),
+    }
+    options = {name: value for name, value in given.items() if value is not None}
+    if resume is not None:
+        if options or config or dry_run:
+            raise RequestError("--resume takes the whole request from the run folder: give no other option")
+        return commands.resume(resume)
+    stored = {} if config is None else spec.read_config(config)
+    return commands.run(spec.RunSpec.checked(**(stored | options)), dry_run=dry_run)
+
+
+@app.command()
+def score(
+    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", show_default=False)] = None,
+    metrics: Metrics = None,
+    real: Annotated[Path | None, typer.Option(help="Held-out real cells (.h5ad, counts).")] = None,
+    train: Annotated[Path | None, typer.Option(help="Training cells (.h5ad, counts).")] = None,
+    synthetic: Annotated[Path | None, typer.Option(help="Cells made elsewhere (.h5ad).")] = None,
+    space: Annotated[
+        str, typer.Option(help="Space of the synthetic cells: counts, cp20k, log_cp20k.")
+    ] = "counts",
+    label_key: Annotated[str, typer.Option(help="Column of obs that holds the cell types.")] = "cell_type",
+    cells: Annotated[int | None, typer.Option(help="Cells a side.")] = None,
+) -> int:
+    """Score the stored cells of RUN again, or cells that were made elsewhere."""
+    from bench import commands
+
+    files = {"--real": real, "--train": train, "--synthetic": synthetic}
+    if run is not None:
+        if any(files.values()) or cells is not None:
+            raise RequestError("give either RUN or --real, --train and --synthetic (with --cells), not both")
+        return commands.score_run(run, _names(metrics) or ())
+    if not (real and train and synthetic):
+        missing = " ".join(name for name, value in files.items() if value is None)
+        raise RequestError(f"give a RUN, or --real, --train and --synthetic (missing: {missing})")
+    return commands.score_files(
+        real, train, synthetic, space=space, label_key=label_key, cells=cells, metrics=_names(metrics) or ()
+    )
+
+
+@app.command()
+def report(run: Run) -> int:
+    """Print the table of RUN and draw its figures again."""
+    from bench import commands
+
+    return commands.report(run)
+
+
+@app.command()
+def sample(
+    run: Run,
+    model: Annotated[str, typer.Option(help="A model that RUN has trained.")],
+    out: Annotated[Path, typer.Option(help="The .h5ad to write.")],
+    cells: Annotated[int, typer.Option(min=1, help="How many cells.")] = 1000,
+    cell_type: Annotated[str | None, typer.Option(help="Only cells of this type.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Sample seed.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> int:
+    """Draw new cells from a model that RUN has trained."""
+    from bench import commands
+
+    return commands.sample(
+        run, model=model, n_cells=cells, cell_type=cell_type, seed=seed, out=out, device=device
+    )
+
+
+@app.command()
+def sync(run: Run) -> int:
+    """Bring MLflow up to date with RUN."""
+    from bench import commands
+
+    return commands.sync(run)
+
+
+@app.command("list")
+def list_(what: Annotated[str, typer.Argument(metavar="models|metrics|datasets", show_default=False)]) -> int:
+    """List what is installed: models, metrics or datasets."""
+    from bench import commands
+
+    return commands.list_plugins(what)
+
+
+@app.command()
+def hardware() -> int:
+    """Show what this machine is, as every Record carries it."""
+    from bench import commands
+
+    return commands.show_hardware()
+
+
+@data.command()
+def fetch(name: Annotated[str, typer.Argument(show_default=False)]) -> int:
+    """Download a data set into the cache and verify it."""
+    from bench import commands
+
+    return commands.data_fetch(name)
+
+
+@data.command()
+def add(
+    name: Annotated[str, typer.Argument(show_default=False)],
+    file: Annotated[Path, typer.Argument(show_default=False)],
+) -> int:
+    """Hand over a file that you already have."""
+    from bench import commands
+
+    return commands.data_add(name, file)
+
+
+@data.command()
+def info(name: Annotated[str, typer.Argument(show_default=False)]) -> int:
+    """Show source, licence, shape and state of a data set."""
+    from bench import commands
+
+    return commands.data_info(name)
+
+
+def main() -> None:
+    """Run the command line and exit with the code that design and README name."""
+    try:
+        _check_shadowing()
+        code = app(standalone_mode=False)
+    except RequestError as error:
+        code = _fail(str(error))
+    except UsageError as error:
+        code = _fail(f"{error.format_message()} (see --help)")
+    except (KeyboardInterrupt, typer.Abort):
+        print("bench: interrupted; what was finished is kept", file=sys.stderr)  # noqa: T201
+        code = INTERRUPTED
+    sys.exit(code if isinstance(code, int) else DONE)
+
+
+def _fail(message: str) -> int:
+    print(f"bench: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
+    return WRONG_REQUEST
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return None if text is None else tuple(filter(None, (part.strip() for part in text.split(","))))
+
+
+def _check_shadowing() -> None:
+    """Name the culprit if another distribution's `datasets`, `models`… is found before ours."""
+    from importlib.util import find_spec
+
+    home = Path(__file__).resolve().parents[1]
+    for name in ("models", "metrics", "datasets", "reports"):
+        found: Any = find_spec(name)
+        origin = Path(found.origin).resolve() if found and found.origin else None
+        if origin is None or origin.parents[1] != home:
+            raise RequestError(
+                f"the package {name!r} found first is {origin or 'missing'}, not ours in {home}: run in an "
+                f"environment of its own, outside that folder"
+            )

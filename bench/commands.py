@@ -1,0 +1,290 @@
+"""What the commands do, once the command line has been read. Each returns an exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bench import flow
+from bench.errors import DONE, RequestError
+from bench.executor import forget_scores, run_scoring
+from bench.plan import choose_metrics
+from bench.progress import Progress
+from bench.registry import DATASETS, METRICS, MODELS, load, plugins, resolve_model
+from bench.run_folder import RunFolder
+from bench.seeds import derive
+from bench.spec import RunSpec
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+GIB = 1024**3
+
+
+def run(spec: RunSpec, *, dry_run: bool) -> int:
+    """Carry out a request, or show what it would do."""
+    console = Console()
+    progress = Progress(console)
+    plan = flow.draft(spec, progress=progress)
+    if dry_run:
+        _show_plan(console, plan)
+        return DONE
+    folder = flow.start(plan)
+    progress.say(f"{len(plan.jobs)} jobs → {folder.path}")
+    return _finish(folder, progress)
+
+
+def resume(path: Path) -> int:
+    """Go on with a run: Jobs that ended well are not repeated."""
+    return _finish(flow.reopen(path), Progress(Console()))
+
+
+def score_run(path: Path, metrics: tuple[str, ...]) -> int:
+    """Compute metrics of a run's stored cells anew."""
+    progress = Progress(Console())
+    folder = RunFolder.open(path)
+    request = folder.read_request()
+    chosen = choose_metrics(metrics, request["spec"]["profile"])
+    declared = {metric["name"]: metric for metric in request["metrics"]}
+    declared |= {metric.name: flow.declaration_of(metric) for metric in chosen}
+    folder.update_request(metrics=list(declared.values()))
+    names = [metric.name for metric in chosen]
+    forget_scores(folder, names)
+    run_scoring(folder, names, progress=progress)
+    _show(folder, flow.present(folder, progress), progress.console)
+    return flow.exit_code(folder)
+
+
+def score_files(
+    real: Path,
+    train: Path,
+    synthetic: Path,
+    *,
+    space: str,
+    label_key: str,
+    cells: int | None,
+    metrics: tuple[str, ...],
+) -> int:
+    """Score cells made elsewhere against real cells."""
+    from bench.outside import score_outside_cells
+
+    console = Console()
+    chosen = [metric for metric in choose_metrics(metrics, "quick") if metric.experiment == "main"]
+    scores = score_outside_cells(
+        real, train, synthetic, space=space, label_key=label_key, cells=cells, metrics=chosen
+    )
+    table = Table(
+        title=f"{synthetic.name} against {real.name} · {scores[0]['n_cells']} cells a side · strict"
+    )
+    for column in ("metric", "value", "ideal", "note"):
+        table.add_column(column)
+    for metric, score in zip(chosen, scores, strict=True):
+        for number, (name, value) in enumerate(score["values"].items() or [(metric.name, None)]):
+            note = score["error"] or "; ".join(score["notes"]) if number == 0 else ""
+            ideal = f"{metric.ideal:g}" if number == 0 else ""
+            table.add_row(name, "–" if value is None else f"{value:.4f}", ideal, note)
+    console.print(table)
+    return DONE
+
+
+def report(path: Path) -> int:
+    """Print a run's table and draw its figures."""
+    from reports.figures import save_figures
+
+    folder = RunFolder.open(path)
+    view = folder.view()
+    save_figures(view, folder.figures)
+    _show(folder, view, Console())
+    return flow.exit_code(folder)
+
+
+def sample(
+    path: Path, *, model: str, n_cells: int, cell_type: str | None, seed: int, out: Path, device: str
+) -> int:
+    """Draw cells from a stored model and write them, piece by piece."""
+    from bench.cells import write_cells
+    from models.base import GeneratorError
+
+    folder = RunFolder.open(path)
+    trained = {
+        job.model: job
+        for job in reversed(folder.jobs())
+        if job.experiment.kind == "main" and folder.job_folder(job).model.is_dir()
+    }
+    if model not in trained:
+        raise RequestError(
+            f"--model {model!r}: this run holds {', '.join(sorted(trained)) or 'no trained model'}"
+        )
+    if not out.parent.is_dir():
+        raise RequestError(f"--out {str(out)!r}: the folder {str(out.parent)!r} does not exist")
+    job = trained[model]
+    console = Console()
+    try:
+        generator = resolve_model(job.reference).generator.load(folder.job_folder(job).model, device=device)
+        pieces = generator.sample_chunks(
+            n_cells,
+            cell_types=None if cell_type is None else [cell_type] * n_cells,
+            seed=derive(seed, "bench sample"),
+        )
+        facts = {"model": model, "space": generator.space, "job": job.key, "sample_seed": seed}
+        written = write_cells(out, _counted(pieces, n_cells, console), facts=facts)
+    except GeneratorError as error:
+        raise RequestError(f"{model}: {error}") from error
+    rates = (written["sampling"] or {}).get("acceptance_rate")
+    words = f", acceptance rate {rates}" if rates else ""
+    console.print(
+        f"{n_cells} cells, {100 * written['density']:.1f} % non-zero{words} → {out}", highlight=False
+    )
+    return DONE
+
+
+def sync(path: Path) -> int:
+    """Bring MLflow up to date with a run."""
+    folder = RunFolder.open(path)
+    return DONE if flow.track(folder, folder.view(), Progress(Console())) else 1
+
+
+def list_plugins(what: str) -> int:
+    """Print what is installed."""
+    groups = {"models": MODELS, "metrics": METRICS, "datasets": DATASETS}
+    if what not in groups:
+        raise RequestError(f"list {what!r}: choose from {', '.join(groups)}")
+    table = Table(title=what)
+    columns = {
+        "models": ("role", "framework", "conditional", "space", "licence", "paper"),
+        "metrics": ("better", "ideal", "cost", "reference", "description"),
+        "datasets": ("description", "reference"),
+    }[what]
+    for column in ("name", *columns):
+        table.add_column(column, overflow="fold")
+    for name in plugins(groups[what]):
+        try:
+            plugin = load(groups[what], name)
+        except RequestError as error:
+            table.add_row(name, str(error))
+            continue
+        table.add_row(name, *(_cell(getattr(plugin, column)) for column in columns))
+    Console().print(table)
+    return DONE
+
+
+def show_hardware() -> int:
+    """Print what this machine is."""
+    from bench import hardware
+
+    table = Table(title="this machine", show_header=False)
+    for name, value in (hardware.describe() | hardware.load()).items():
+        table.add_row(name, _cell(value))
+    Console().print(table)
+    return DONE
+
+
+def data_fetch(name: str) -> int:
+    """Download a data set and verify it."""
+    progress = Progress(Console())
+    path = _datasets(lambda datasets: datasets.fetch(name, registry=_registry(), progress=progress.say))
+    progress.say(f"{name} → {path}")
+    return DONE
+
+
+def data_add(name: str, file: Path) -> int:
+    """Take over a file the user already has."""
+    path = _datasets(lambda datasets: datasets.add(name, file, registry=_registry()))
+    Console().print(f"{name} → {path}", highlight=False)
+    return DONE
+
+
+def data_info(name: str) -> int:
+    """Print what is known of a data set."""
+    facts = _datasets(lambda datasets: datasets.info(name, registry=_registry()))
+    table = Table(title=name, show_header=False)
+    for key, value in facts.items():
+        table.add_row(key, _cell(value))
+    Console().print(table)
+    return DONE
+
+
+def _finish(folder: RunFolder, progress: Progress) -> int:
+    try:
+        view = flow.carry_out(folder, progress)
+    except KeyboardInterrupt:
+        progress.say(f"interrupted; go on with: bench run --resume {folder.path}")
+        raise
+    _show(folder, view, progress.console)
+    return flow.exit_code(folder)
+
+
+def _show(folder: RunFolder, view: dict[str, Any], console: Console) -> None:
+    from bench.tracking import ui_command
+    from reports.console import print_report
+
+    print_report(view, console=console)
+    console.print(f"Run folder  {folder.path}", highlight=False, soft_wrap=True)
+    console.print(f"MLflow      {ui_command(folder.path)}", highlight=False, soft_wrap=True)
+
+
+def _show_plan(console: Console, plan: flow.Draft) -> None:
+    from bench.predict import past_records, predict
+
+    records = past_records(plan.spec.out, plan.machine["fingerprint"])
+    n_train, n_genes = plan.train_shape
+    table = Table(title=f"{plan.facts.name}: {n_train} training cells × {n_genes} genes, {plan.spec.profile}")
+    for column in ("job", "budget", "device", "time", "memory", "disk"):
+        table.add_column(column)
+    for job in plan.jobs:
+        cost = predict(job, n_train=n_train, n_genes=n_genes, records=records)
+        table.add_row(
+            job.title,
+            job.budget or "no training",
+            job.device,
+            "–" if cost.seconds is None else f"{cost.seconds:.0f} s",
+            "–" if cost.peak_rss_bytes is None else f"{cost.peak_rss_bytes / GIB:.1f} GiB",
+            "–" if cost.disk_bytes is None else f"{cost.disk_bytes / GIB:.2f} GiB",
+        )
+    console.print(table)
+    console.print(
+        f"Metrics: {', '.join(metric.name for metric in plan.metrics)}. Costs are scaled from earlier "
+        f"runs of the same model on this machine; – means there is none under {plan.spec.out}."
+    )
+
+
+def _counted(pieces: Iterator[AnnData], n_cells: int, console: Console) -> Iterator[AnnData]:
+    """Pass pieces on, with a bar on a terminal."""
+    from rich.progress import track
+
+    done = 0
+    for piece in track(
+        pieces, "sampling", total=None, console=console, transient=True, disable=not console.is_terminal
+    ):
+        done += piece.n_obs
+        yield piece
+    assert done == n_cells
+
+
+def _registry() -> dict[str, Any]:
+    return {name: load(DATASETS, name) for name in plugins(DATASETS)}
+
+
+def _datasets(action: Any) -> Any:
+    import datasets
+
+    try:
+        return action(datasets)
+    except datasets.DatasetError as error:
+        raise RequestError(str(error)) from error
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, dict):
+        return "\n".join(f"{name} {part}" for name, part in value.items())
+    if isinstance(value, list | tuple):
+        return "\n".join(str(part) for part in value) or "none"
+    return (
+        {True: "yes", False: "no", None: "–"}.get(value, str(value))
+        if isinstance(value, bool | None)
+        else str(value)
+    )

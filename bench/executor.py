@@ -1,0 +1,116 @@
+"""Carries out a plan: a worker process for each Job, then scoring processes over the stored cells."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from bench.plan import Job
+from bench.processes import Outcome, run_worker
+from bench.progress import Progress
+from bench.records import OK, SKIPPED, record_of_death
+from bench.run_folder import RunFolder, read_json, write_json
+from bench.scoring import failed_score
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+)
+
+
+def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
+    """Run every Job that has not ended well yet, one at a time, because timing is exclusive.
+
+    A failure becomes that Job's Record and never stops the others.
+    """
+    with progress.stage("training", total=len(jobs)) as stage:
+        for job in jobs:
+            folder = run.job_folder(job)
+            record = folder.read_record()
+            if record is None or record["status"] not in (OK, SKIPPED):
+                record = _run_job(run, job, timeout, stage)
+            stage.done(job.title, _words(record))
+
+
+def run_scoring(run: RunFolder, metrics: list[str], *, progress: Progress) -> None:
+    """Score the stored cells in a process of its own; one that dies costs only the score it was computing."""
+    request = run.path / "scoring.json"
+    with progress.stage("scoring", total=None) as stage:
+        while True:
+            write_json(request, {"metrics": metrics, "current": None})
+            outcome = run_worker(
+                ["bench.scoring", str(run.path)],
+                log=run.path / "scoring.log",
+                timeout=None,
+                on_poll=lambda: stage.follow(_peek(request).get("current")),
+            )
+            current = _peek(request).get("current")
+            if outcome.returncode == 0 or current is None:
+                break
+            failed_score(run, current, _cause(outcome))
+        request.unlink(missing_ok=True)
+        if outcome.returncode != 0:
+            stage.done("scoring", f"{_cause(outcome)}; see {run.path / 'scoring.log'}")
+
+
+def forget_scores(run: RunFolder, metrics: list[str]) -> None:
+    """Remove stored scores of some metrics, so that the next scoring computes them anew."""
+    for job in run.jobs():
+        for sample_seed in job.sample_seeds:
+            for metric in metrics:
+                run.job_folder(job).score_file(sample_seed, metric).unlink(missing_ok=True)
+
+
+def _run_job(run: RunFolder, job: Job, timeout: float | None, stage: Any) -> dict[str, Any]:
+    folder = run.job_folder(job)
+    for leftover in (folder.record, folder.progress):
+        leftover.unlink(missing_ok=True)
+    write_json(folder.job, job.model_dump(mode="json"))
+    outcome = run_worker(
+        ["bench.worker", str(folder.path)],
+        log=folder.log,
+        timeout=timeout,
+        on_poll=lambda: stage.follow({"title": job.title, **_peek(folder.progress)}),
+        environment=_environment(job),
+    )
+    record = folder.read_record()
+    if record is None:
+        record = record_of_death(job, outcome, _peek(folder.progress))
+        write_json(folder.record, record)
+    folder.progress.unlink(missing_ok=True)
+    return record
+
+
+def _environment(job: Job) -> dict[str, str]:
+    variables = dict.fromkeys(THREAD_VARIABLES, str(job.threads))
+    variables |= {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
+    if job.device == "cpu":
+        variables["CUDA_VISIBLE_DEVICES"] = ""
+    return variables
+
+
+def _peek(path: Any) -> dict[str, Any]:
+    """Read a JSON file that may not be there yet."""
+    try:
+        found: dict[str, Any] = read_json(path)
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+    return found
+
+
+def _cause(outcome: Outcome) -> str:
+    if outcome.out_of_memory:
+        return "scoring ran out of memory"
+    return f"scoring was ended by {outcome.signal_name or f'exit code {outcome.returncode}'}"
+
+
+def _words(record: dict[str, Any]) -> str:
+    if record["status"] == OK:
+        seconds = (record["training"] or {}).get("seconds")
+        return "ok" if seconds is None else f"ok, trained {seconds:.1f} s"
+    where = f" in {record['failed_phase']}" if record["failed_phase"] else ""
+    return f"{record['status']}{where}: {record['reason']}"

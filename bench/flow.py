@@ -1,0 +1,225 @@
+"""The journey of one run, in the order it happens: draft, start, carry out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench import hardware
+from bench.errors import RequestError
+from bench.executor import run_jobs, run_scoring
+from bench.plan import DatasetFacts, Job, choose_metrics, choose_models, make_plan
+from bench.progress import Progress
+from bench.records import git_commit, versions
+from bench.registry import DATASETS, ModelChoice, plugins, resolve_model
+from bench.run_folder import RunFolder
+from bench.scoring import PROTOCOL
+from bench.spec import RunSpec
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from datasets import Prepared
+    from metrics.declaration import Metric
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A request with everything looked up, before anything is written.
+
+    Attributes
+    ----------
+    spec, prepared, facts
+        The request; its data set in the cache; what the plan needs to know of it.
+    choices, metrics, jobs
+        Generators, metrics and Jobs.
+    machine
+        `bench.hardware.describe` of this machine.
+    train_shape
+        Training cells × genes.
+    provenance
+        The data set's ``uns["bench"]``.
+    """
+
+    spec: RunSpec
+    prepared: Prepared
+    facts: DatasetFacts
+    choices: list[ModelChoice]
+    metrics: list[Metric]
+    jobs: list[Job]
+    machine: dict[str, Any]
+    train_shape: tuple[int, int]
+    provenance: dict[str, Any]
+
+
+def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) -> Draft:
+    """Look up models, metrics, hardware and data set, and lay out the Jobs.
+
+    Raises
+    ------
+    RequestError
+        If any of them is not to be had; the cheap checks come first.
+    """
+    machine = hardware.describe()
+    check_hardware(spec.hardware, machine)
+    device = spec.device if spec.device != "auto" else ("cuda" if machine["gpus"] else "cpu")
+    choices = choose_models(spec)
+    metrics = choose_metrics(spec.metrics, spec.profile)
+    prepared = prepare_dataset(spec, adata, progress)
+    facts, train_shape, provenance = read_facts(prepared)
+    with_augmentation = any(metric.experiment == "augmentation" for metric in metrics)
+    jobs = make_plan(spec, facts, choices, device=device, with_augmentation=with_augmentation)
+    return Draft(spec, prepared, facts, choices, metrics, jobs, machine, train_shape, provenance)
+
+
+def start(plan: Draft) -> RunFolder:
+    """Make the run folder and write down the request, the plan and the circumstances."""
+    run = RunFolder.create(plan.spec.out, plan.facts.name.replace(":", "-"))
+    run.link_dataset(plan.prepared.path)
+    run.write_request(
+        plan.spec,
+        plan.jobs,
+        dataset=plan.provenance,
+        dataset_key=plan.facts.key,
+        train_shape=plan.train_shape,
+        n_test=plan.facts.n_test,
+        n_cells=plan.facts.cells_a_side(plan.spec.cells),
+        protocol=PROTOCOL,
+        hardware=plan.machine,
+        versions=versions(),
+        bench_version=version("scgenbench"),
+        git_commit=git_commit(),
+        metrics=[declaration_of(metric) for metric in plan.metrics],
+    )
+    return run
+
+
+def reopen(path: Path) -> RunFolder:
+    """Open a run to go on with it.
+
+    Raises
+    ------
+    RequestError
+        If it was begun on another machine, or a model's code has changed since.
+    """
+    run = RunFolder.open(path)
+    machine, now = run.read_request()["hardware"], hardware.describe()
+    if machine["fingerprint"] != now["fingerprint"]:
+        raise RequestError(
+            f"--resume {path}: begun on another machine ({machine['fingerprint']}, this one is "
+            f"{now['fingerprint']}); timings would not compare: start a new run here"
+        )
+    current = {job.reference: resolve_model(job.reference).source_hash for job in run.jobs()}
+    for job in run.jobs():
+        if current[job.reference] != job.source_hash:
+            raise RequestError(f"--resume {path}: the code of {job.model} has changed since: start a new run")
+    return run
+
+
+def carry_out(run: RunFolder, progress: Progress) -> dict[str, Any]:
+    """Run the Jobs that have not ended well, score, draw, and tell MLflow; return the run's view."""
+    spec = run.read_spec()
+    run_jobs(run, run.jobs(), timeout=spec.timeout, progress=progress)
+    metrics = [metric["name"] for metric in run.read_request()["metrics"]]
+    run_scoring(run, metrics, progress=progress)
+    return present(run, progress)
+
+
+def present(run: RunFolder, progress: Progress) -> dict[str, Any]:
+    """Draw a run's figures, write its table and bring MLflow up to date; return the run's view."""
+    from reports.figures import save_figures
+    from reports.table import results_frame
+
+    view = run.view()
+    results_frame(view).to_csv(run.path / "table.csv", index=False)
+    save_figures(view, run.figures)
+    track(run, view, progress)
+    return view
+
+
+def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> bool:
+    """Bring MLflow up to date; a server that is down costs a warning, not the run."""
+    from bench.tracking import TrackingUnavailable, sync
+
+    try:
+        sync(view, folder=run.path)
+    except TrackingUnavailable as error:
+        progress.say(f"MLflow was not updated: {error}. Later: bench sync {run.path}")
+        return False
+    return True
+
+
+def exit_code(run: RunFolder) -> int:
+    """Return 0 if every Job is done or skipped, 1 if some failed."""
+    from bench.errors import DONE, SOME_FAILED
+    from bench.records import OK, SKIPPED
+
+    records = [run.job_folder(job).read_record() for job in run.jobs()]
+    return DONE if all(record and record["status"] in (OK, SKIPPED) for record in records) else SOME_FAILED
+
+
+def check_hardware(declared: str | None, machine: dict[str, Any]) -> None:
+    """Raise a RequestError if this machine is not what `declared` says it should be."""
+    if declared is None:
+        return
+    try:
+        differences = hardware.check(hardware.declared(declared), machine)
+    except ValueError as error:
+        raise RequestError(f"--hardware {declared}: {error}") from error
+    if differences:
+        raise RequestError(f"--hardware {declared}: {'; '.join(differences)}")
+
+
+def prepare_dataset(spec: RunSpec, adata: AnnData | None, progress: Progress) -> Prepared:
+    """Return the request's data set, prepared and in the cache."""
+    import datasets
+
+    registry = {name: point.load() for name, point in plugins(DATASETS).items()}
+    try:
+        return datasets.prepare(
+            spec.dataset if adata is None else adata,
+            registry=registry,
+            label_key=spec.label_key,
+            split_by=spec.split_by,
+            split_seed=spec.split_seed,
+            progress=progress.say,
+        )
+    except datasets.DatasetError as error:
+        raise RequestError(str(error)) from error
+
+
+def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[str, Any]]:
+    """Read what the plan needs from a prepared data set, without its matrix."""
+    import anndata
+
+    import datasets
+
+    adata = anndata.read_h5ad(prepared.path, backed="r")
+    try:
+        train = adata.obs["split"] == "train"
+        facts = DatasetFacts(
+            name=prepared.name,
+            key=prepared.key,
+            train_types=adata.obs.loc[train, "cell_type"].astype(str),
+            n_test=int((adata.obs["split"] == "test").sum()),
+            augmentation_type=datasets.rare_type(adata),
+        )
+        return facts, (int(train.sum()), adata.n_vars), _plain(adata.uns["bench"])
+    finally:
+        adata.file.close()
+
+
+def declaration_of(metric: Metric) -> dict[str, Any]:
+    """Return a metric's declaration as plain data."""
+    from dataclasses import fields
+
+    return {field.name: getattr(metric, field.name) for field in fields(metric) if field.name != "compute"}
+
+
+def _plain(value: Any) -> Any:
+    """Turn what h5ad reads back (NumPy arrays and scalars) into what JSON knows."""
+    if isinstance(value, dict):
+        return {str(name): _plain(part) for name, part in value.items()}
+    return value.tolist() if hasattr(value, "tolist") else value

@@ -1,0 +1,198 @@
+"""What the machine is, what it was declared to be, and whether timings from two machines compare."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from bench.hardware.declarations import Declaration, check, declared, known_names
+from bench.hardware.gpus import describe_gpus, gpu_utilisation, has_cuda
+
+__all__ = ["Declaration", "check", "declared", "describe", "fingerprint", "has_cuda", "known_names", "load"]
+
+_CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "bf16")
+_THREAD_SETTINGS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+)
+_LIBRARIES = {
+    "torch": ("torch",),
+    "tensorflow": ("tensorflow", "tensorflow-cpu"),
+    "numpy": ("numpy",),
+    "scipy": ("scipy",),
+    "scikit-learn": ("scikit-learn",),
+    "anndata": ("anndata",),
+    "mlflow": ("mlflow",),
+}
+_GIB = 2**30
+
+
+def describe(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Describe the machine as a process with this environment may use it.
+
+    Parameters
+    ----------
+    environment
+        Environment variables of that process (thread settings and CUDA_VISIBLE_DEVICES count);
+        this process's own if None.
+
+    Returns
+    -------
+    dict
+        ``cpu_model``, ``cpu_features`` (those that decide the speed of matrix products),
+        ``physical_cores`` and ``logical_cores`` this process may use, ``cpu_quota`` (cores' worth of
+        time a control group allows, or None), ``governor`` (or None), ``memory_bytes``, ``gpus`` (a
+        list of ``model`` and ``memory_bytes``), ``driver`` (or None), ``operating_system``, ``python``,
+        ``versions`` of the libraries installed, ``threads`` (the settings made in the environment), and
+        the `fingerprint` of it all.
+    """
+    environment = os.environ if environment is None else environment
+    gpus, driver = describe_gpus(environment)
+    cpu_model, cpu_features = _cpu()
+    cores = _usable_cores()
+    description = {
+        "cpu_model": cpu_model,
+        "cpu_features": cpu_features,
+        "physical_cores": _physical_cores(cores),
+        "logical_cores": len(cores),
+        "cpu_quota": _cpu_quota(),
+        "governor": _governor(cores[0]),
+        "memory_bytes": psutil.virtual_memory().total,
+        "gpus": gpus,
+        "driver": driver,
+        "operating_system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": _versions(),
+        "threads": {name: environment[name] for name in _THREAD_SETTINGS if name in environment},
+    }
+    return description | {"fingerprint": fingerprint(description)}
+
+
+def fingerprint(description: Mapping[str, Any]) -> str:
+    """Return a short hash of what makes timings from two machines unlike.
+
+    It covers the CPU's model and features (virtual machines may hide some), cores, quota and
+    governor, memory in whole GiB, the GPUs' models and memory, their driver, and the thread settings.
+    It leaves out the load, which changes by the minute, and the operating system and library
+    versions, which belong to the software that is compared and stand beside it in every Record.
+
+    Parameters
+    ----------
+    description
+        What `describe` returns.
+
+    Returns
+    -------
+    str
+        12 hexadecimal digits.
+    """
+    keys = ("cpu_model", "cpu_features", "physical_cores", "logical_cores", "cpu_quota", "governor")
+    stable = {key: description[key] for key in (*keys, "driver", "threads")}
+    stable["memory_gib"] = round(description["memory_bytes"] / _GIB)
+    stable["gpus"] = [(gpu["model"], round(gpu["memory_bytes"] / _GIB)) for gpu in description["gpus"]]
+    return hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def load() -> dict[str, Any]:
+    """Return how busy the machine is just now.
+
+    Returns
+    -------
+    dict
+        ``load_average`` over 1, 5 and 15 minutes; ``cpu_pressure_percent``, the share of the last ten
+        seconds in which some process waited for a core (None where the kernel does not tell);
+        ``available_memory_bytes``; ``gpu_utilisation_percent`` of each visible GPU.
+    """
+    return {
+        "load_average": [round(value, 2) for value in psutil.getloadavg()],
+        "cpu_pressure_percent": _cpu_pressure(),
+        "available_memory_bytes": psutil.virtual_memory().available,
+        "gpu_utilisation_percent": gpu_utilisation(),
+    }
+
+
+def _cpu() -> tuple[str, list[str]]:
+    facts: dict[str, str] = dict(
+        re.findall(r"^([^:\n]+?)[ \t]*:[ \t]*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    )
+    flags = set(facts.get("flags", facts.get("Features", "")).split())
+    return facts.get("model name") or _cpu_brand(), [name for name in _CPU_FEATURES if name in flags]
+
+
+def _cpu_brand() -> str:
+    if sys.platform == "darwin":
+        brand = subprocess.run(
+            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if brand.stdout.strip():
+            return brand.stdout.strip()
+    return platform.processor() or platform.machine()
+
+
+def _usable_cores() -> list[int]:
+    if sys.platform == "linux":
+        return sorted(os.sched_getaffinity(0))
+    return list(range(psutil.cpu_count() or 1))
+
+
+def _physical_cores(cores: list[int]) -> int:
+    siblings = {_read(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list") for core in cores}
+    return len(siblings) if "" not in siblings else psutil.cpu_count(logical=False) or len(cores)
+
+
+def _cpu_quota() -> float | None:
+    """Return the tightest limit of this process's control groups (version 2), in cores."""
+    own = re.search(r"^0::/(.*)$", _read("/proc/self/cgroup"), re.MULTILINE)
+    root = Path("/sys/fs/cgroup")
+    group = root / own[1] if own else root
+    limits: list[float] = []
+    for folder in (group, *group.parents):
+        if folder.is_relative_to(root) and (text := _read(folder / "cpu.max")) and not text.startswith("max"):
+            quota, period = text.split()
+            limits.append(int(quota) / int(period))
+    return min(limits, default=None)
+
+
+def _governor(core: int) -> str | None:
+    return _read(f"/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor").strip() or None
+
+
+def _cpu_pressure() -> float | None:
+    some = re.search(r"^some avg10=([\d.]+)", _read("/proc/pressure/cpu"), re.MULTILINE)
+    return float(some[1]) if some else None
+
+
+def _versions() -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for library, distributions in _LIBRARIES.items():
+        for distribution in distributions:
+            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+                versions.setdefault(library, importlib.metadata.version(distribution))
+    return versions
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

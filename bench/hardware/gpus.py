@@ -1,0 +1,119 @@
+"""What NVML, the library of NVIDIA's driver, tells about the GPUs that this process may use."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import psutil
+
+
+@contextmanager
+def nvml_session() -> Iterator[ModuleType | None]:
+    """Open NVML and yield its module, or None on a machine without an NVIDIA driver."""
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+        found = True
+    except pynvml.NVMLError:
+        found = False
+    try:
+        yield pynvml if found else None
+    finally:
+        if found:
+            pynvml.nvmlShutdown()
+
+
+def visible_devices(nvml: ModuleType | None, environment: Mapping[str, str]) -> list[Any]:
+    """Return NVML's handles of the GPUs that CUDA_VISIBLE_DEVICES leaves visible, in its order.
+
+    As in CUDA, entries are indices, (beginnings of) GPU UUIDs or MIG UUIDs, and those behind the
+    first that fits no device are void.
+    """
+    if nvml is None:
+        return []
+    handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+    wanted = environment.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return handles
+    visible = []
+    for entry in (part.strip() for part in wanted.split(",")):
+        handle = _device(nvml, handles, entry)
+        if handle is None:
+            break
+        visible.append(handle)
+    return visible
+
+
+def _device(nvml: ModuleType, handles: list[Any], entry: str) -> Any | None:
+    if entry.isdecimal():
+        return handles[int(entry)] if int(entry) < len(handles) else None
+    if entry.startswith("MIG-"):
+        try:
+            return nvml.nvmlDeviceGetHandleByUUID(entry)
+        except nvml.NVMLError:
+            return None
+    matching = [handle for handle in handles if entry and nvml.nvmlDeviceGetUUID(handle).startswith(entry)]
+    return matching[0] if len(matching) == 1 else None
+
+
+def describe_gpus(environment: Mapping[str, str]) -> tuple[list[dict[str, Any]], str | None]:
+    """Return model and memory (bytes) of each visible GPU, and the driver's version (None without GPUs)."""
+    with nvml_session() as nvml:
+        devices = visible_devices(nvml, environment)
+        if nvml is None or not devices:
+            return [], None
+        gpus = [
+            {"model": nvml.nvmlDeviceGetName(device), "memory_bytes": _memory(nvml, device)}
+            for device in devices
+        ]
+        return gpus, nvml.nvmlSystemGetDriverVersion()
+
+
+def _memory(nvml: ModuleType, device: Any) -> int:
+    try:
+        return int(nvml.nvmlDeviceGetMemoryInfo(device).total)
+    except nvml.NVMLError:
+        # A GPU without memory of its own works in the machine's.
+        return psutil.virtual_memory().total
+
+
+def gpu_utilisation() -> list[int]:
+    """Return how busy each visible GPU is just now, in percent; those that do not tell are left out."""
+    utilisation: list[int] = []
+    with nvml_session() as nvml:
+        if nvml is None:
+            return utilisation
+        for device in visible_devices(nvml, os.environ):
+            try:
+                utilisation.append(int(nvml.nvmlDeviceGetUtilizationRates(device).gpu))
+            except nvml.NVMLError:
+                continue
+    return utilisation
+
+
+def process_bytes(nvml: ModuleType | None, devices: Iterable[Any], pids: set[int]) -> int | None:
+    """Return the GPU memory that some processes hold together, or None where NVML does not tell.
+
+    It does not inside a container whose process numbers differ from the machine's.
+    """
+    if nvml is None:
+        return None
+    used: list[int] = []
+    for device in devices:
+        try:
+            processes = nvml.nvmlDeviceGetComputeRunningProcesses(device)
+        except nvml.NVMLError:
+            continue
+        used += [p.usedGpuMemory for p in processes if p.pid in pids and p.usedGpuMemory is not None]
+    return sum(used) if used else None
+
+
+def has_cuda() -> bool:
+    """Whether this process can see an NVIDIA GPU; no framework is imported to find out."""
+    with nvml_session() as nvml:
+        return bool(visible_devices(nvml, os.environ))

@@ -1,0 +1,117 @@
+"""Cells made elsewhere, scored like any other: ``bench score --real … --train … --synthetic …``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import numpy as np
+
+from bench.errors import RequestError
+from bench.scoring import score_of
+from bench.seeds import derive
+from models.base import Space
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from metrics.declaration import Metric
+
+
+def score_outside_cells(
+    real: Path,
+    train: Path,
+    synthetic: Path,
+    *,
+    space: str,
+    label_key: str,
+    cells: int | None,
+    metrics: list[Metric],
+) -> list[dict[str, Any]]:
+    """Score one file of synthetic cells against real ones.
+
+    Parameters
+    ----------
+    real, train
+        Held-out and training cells: ``.h5ad`` with whole-number counts in X or ``layers["counts"]``.
+    synthetic
+        Cells to score; its genes must include every gene of `train`.
+    space
+        What the synthetic X holds: ``"counts"``, ``"cp20k"`` or ``"log_cp20k"``. It is never guessed.
+    label_key
+        Column of ``obs`` with cell types; needed by the metrics that look at types.
+    cells
+        Cells a side; None means as many as the smaller side has, at most 2 000.
+    metrics
+        What to compute.
+
+    Raises
+    ------
+    RequestError
+        If a file is missing or unfit.
+    """
+    from metrics.evidence import RealEvidence, SampleEvidence
+
+    if space not in get_args(Space):
+        raise RequestError(f"--space {space!r}: choose from {', '.join(get_args(Space))}")
+    test_cells, train_cells, fake = (_read(path) for path in (real, train, synthetic))
+    genes = train_cells.var_names
+    available = min(test_cells.n_obs, fake.n_obs)
+    if cells is not None and cells > available:
+        raise RequestError(
+            f"--cells {cells}: the smaller of {real.name} and {synthetic.name} has {available}"
+        )
+    n_cells = cells or min(available, 2000)
+    evidence = RealEvidence(
+        _counts(train_cells, train),
+        _counts(_with_genes(test_cells, genes, real), real),
+        train_types=_types(train_cells, label_key),
+        test_types=_types(test_cells, label_key),
+        control_pool=None,
+        gene_names=genes.to_numpy(dtype=str),
+        n_cells=n_cells,
+        seed=derive(0, "metrics"),
+    )
+    fake = _with_genes(fake, genes, synthetic)
+    sample = SampleEvidence(evidence, fake.X, space=cast(Space, space), cell_types=_types(fake, label_key))
+    return [
+        score_of(metric, lambda metric=metric: metric.compute(evidence, sample)) | {"n_cells": n_cells}
+        for metric in metrics
+    ]
+
+
+def _read(path: Path) -> AnnData:
+    import anndata
+    from scipy import sparse
+
+    try:
+        adata = anndata.read_h5ad(path)
+    except FileNotFoundError as error:
+        raise RequestError(f"{str(path)!r}: no such file") from error
+    except (OSError, KeyError) as error:
+        raise RequestError(f"{str(path)!r} is not an .h5ad file: {str(error).splitlines()[0]}") from error
+    adata.X = sparse.csr_matrix(adata.X)
+    return adata
+
+
+def _with_genes(adata: AnnData, genes: Any, path: Path) -> AnnData:
+    missing = genes.difference(adata.var_names)
+    if len(missing):
+        raise RequestError(
+            f"{str(path)!r} lacks {len(missing)} genes of the training cells, such as {missing[0]!r}"
+        )
+    return adata[:, genes]
+
+
+def _counts(adata: AnnData, path: Path) -> Any:
+    matrix = adata.layers.get("counts", adata.X)
+    values = matrix.data
+    if not (np.isfinite(values).all() and (values >= 0).all() and (values == np.round(values)).all()):
+        raise RequestError(
+            f"{str(path)!r} holds no counts: X (or layers['counts']) must be whole numbers from 0 on"
+        )
+    return matrix
+
+
+def _types(adata: AnnData, label_key: str) -> Any:
+    return adata.obs[label_key].to_numpy(dtype=str) if label_key in adata.obs else None

@@ -1,0 +1,267 @@
+"""From a request to the Jobs that answer it: model × seed × experiment on one data set."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.errors import RequestError
+from bench.hyperparameters import hyperparameters
+from bench.registry import ModelChoice, plugins, resolve_metric, resolve_model
+from bench.spec import EVERY_MODEL, RunSpec
+from models.base import Budget
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from metrics.declaration import Metric
+
+MAXIMUM_CELLS = 2000
+AUGMENTATION_CELLS = 1500
+AUGMENTATION_MINIMUM_KEPT = 10
+
+
+class Experiment(BaseModel):
+    """What a Job trains on: everything (``main``), or a type reduced to a fraction (``augmentation``).
+
+    Attributes
+    ----------
+    cell_type, fraction, subsample_seed
+        The type, the share of its training cells that is kept, and the seed that chooses them.
+    kept_cells, added_cells
+        Training cells of the type that are left; synthetic cells of the type that are added.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["main", "augmentation"] = "main"
+    cell_type: str | None = None
+    fraction: float | None = None
+    subsample_seed: int | None = None
+    kept_cells: int | None = None
+    added_cells: int | None = None
+
+
+class Job(BaseModel):
+    """One training of one generator on one data set, and the samples drawn from it.
+
+    The content key covers everything that may change what comes out; the wall-clock limit is no
+    part of it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    reference: str
+    version: str
+    source_hash: str
+    role: str
+    framework: str
+    conditional: bool
+    space: str
+    hyperparameters: dict[str, Any]
+    dataset: str
+    dataset_key: str
+    seed: int
+    sample_seeds: tuple[int, ...]
+    experiment: Experiment
+    budget: str | None
+    device: str
+    threads: int
+    n_cells: int
+    timing_cells: int
+    timing_repeats: int
+    timing_limit_seconds: float
+
+    @property
+    def key(self) -> str:
+        """Hash of the Job's content; the name of its folder."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def title(self) -> str:
+        """A few words for people: model, experiment, seed."""
+        if self.experiment.kind == "main":
+            return f"{self.model} · seed {self.seed}"
+        share = f"{100 * (self.experiment.fraction or 0):g} % of {self.experiment.cell_type}"
+        return f"{self.model} · {share} · seed {self.experiment.subsample_seed}"
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What the plan needs to know of a prepared data set.
+
+    Attributes
+    ----------
+    name, key
+        The data set's name and content key.
+    train_types
+        Cell type of each training cell.
+    n_test
+        Test cells.
+    augmentation_type
+        The type that the augmentation experiment makes rare.
+    """
+
+    name: str
+    key: str
+    train_types: pd.Series[Any]
+    n_test: int
+    augmentation_type: str
+
+    def cells_a_side(self, wanted: int | None) -> int:
+        """Return how many test and how many synthetic cells are compared.
+
+        Raises
+        ------
+        RequestError
+            If more are wanted than the test split has.
+        """
+        if wanted is not None and wanted > self.n_test:
+            raise RequestError(f"--cells {wanted}: the test split of {self.name} has {self.n_test} cells")
+        return wanted or min(self.n_test, MAXIMUM_CELLS)
+
+
+def choose_models(spec: RunSpec) -> list[ModelChoice]:
+    """Return the generators of a request: those named (or the profile's), then the controls."""
+    named = [resolve_model(choice) for choice in (spec.models or spec.scale.models)]
+    taken = {choice.name for choice in named}
+    if len(taken) != len(named):
+        raise RequestError(f"--models {','.join(spec.models)}: two of them have the same name")
+    controls = [resolve_model(name) for name in spec.scale.controls if name not in taken]
+    _check_names("set", spec.settings, taken | {control.name for control in controls})
+    _check_names("budget", {name: 0 for name in spec.budget if name != EVERY_MODEL}, taken)
+    return [*named, *controls]
+
+
+def choose_metrics(spec_metrics: tuple[str, ...], profile: str) -> list[Metric]:
+    """Return the metrics of a request: those named, or the default set (``paper``: all)."""
+    if spec_metrics:
+        return [resolve_metric(name) for name in spec_metrics]
+    metrics = [resolve_metric(name) for name in plugins("bench.metrics")]
+    return [metric for metric in metrics if metric.default or profile == "paper"]
+
+
+def make_plan(
+    spec: RunSpec,
+    facts: DatasetFacts,
+    choices: list[ModelChoice],
+    *,
+    device: str,
+    with_augmentation: bool,
+) -> list[Job]:
+    """Lay out every Job of a request, in the order in which they run.
+
+    Parameters
+    ----------
+    spec
+        The request.
+    facts
+        What is known of the data set.
+    choices
+        The generators, from `choose_models`.
+    device
+        ``"cpu"`` or ``"cuda"``, already resolved.
+    with_augmentation
+        Whether a metric asks for the augmentation experiment.
+    """
+    jobs = []
+    for choice in choices:
+        experiments = [Experiment()]
+        if with_augmentation and choice.generator.role == "model" and choice.generator.conditional:
+            experiments += augmentation_experiments(spec, facts)
+        for experiment in experiments:
+            # The experiment has seeds of its own for the cells it keeps; one training each is enough.
+            seeds = spec.seeds if experiment.kind == "main" else spec.seeds[:1]
+            jobs += [_job(spec, facts, choice, experiment, seed, device) for seed in seeds]
+    return jobs
+
+
+def augmentation_experiments(spec: RunSpec, facts: DatasetFacts) -> list[Experiment]:
+    """Return the fractions × subsampling seeds of the augmentation experiment (Heydari 2022, §5.5)."""
+    n_type = int((facts.train_types == facts.augmentation_type).sum())
+    fractions = [
+        fraction
+        for fraction in spec.scale.augmentation_fractions
+        if round(fraction * n_type)
+        >= (AUGMENTATION_MINIMUM_KEPT if spec.scale.augmentation_one_fraction else 1)
+    ]
+    if spec.scale.augmentation_one_fraction:
+        fractions = fractions[-1:]
+    return [
+        Experiment(
+            kind="augmentation",
+            cell_type=facts.augmentation_type,
+            fraction=fraction,
+            subsample_seed=seed,
+            kept_cells=max(1, round(fraction * n_type)),
+            added_cells=min(AUGMENTATION_CELLS, len(facts.train_types)),
+        )
+        for fraction in fractions
+        for seed in range(spec.scale.augmentation_seeds)
+    ]
+
+
+def budget_of(spec: RunSpec, choice: ModelChoice) -> str | None:
+    """Return the budget a generator gets: the request's, else its own; None if it does not train.
+
+    Raises
+    ------
+    RequestError
+        If a generator that trains declares no budget for the profile.
+    """
+    defaults = choice.generator.default_budgets
+    if choice.generator.role != "model" and not defaults:
+        return None
+    text = spec.budget.get(choice.name) or spec.budget.get(EVERY_MODEL) or defaults.get(spec.profile)
+    if text is None:
+        raise RequestError(
+            f"model {choice.name!r} declares no budget for profile {spec.profile!r}: give "
+            f"--budget {choice.name}=200steps"
+        )
+    return str(Budget.parse(text))
+
+
+def _job(
+    spec: RunSpec, facts: DatasetFacts, choice: ModelChoice, experiment: Experiment, seed: int, device: str
+) -> Job:
+    generator, scale = choice.generator, spec.scale
+    main = experiment.kind == "main"
+    return Job(
+        model=choice.name,
+        reference=choice.reference,
+        version=choice.version,
+        source_hash=choice.source_hash,
+        role=generator.role,
+        framework=generator.framework,
+        conditional=generator.conditional,
+        space=generator.space,
+        hyperparameters=hyperparameters(generator, spec.settings.get(choice.name)),
+        dataset=facts.name,
+        dataset_key=facts.key,
+        seed=seed,
+        sample_seeds=spec.sample_seeds if main else spec.sample_seeds[:1],
+        experiment=experiment,
+        budget=budget_of(spec, choice),
+        device=device,
+        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        n_cells=facts.cells_a_side(spec.cells) if main else experiment.added_cells or 0,
+        # `real` cannot give more cells than there are; a retraining has been timed already.
+        timing_cells=scale.timing_cells if main and generator.role != "ceiling" else 0,
+        timing_repeats=scale.timing_repeats,
+        timing_limit_seconds=scale.timing_limit_seconds,
+    )
+
+
+def _check_names(option: str, given: dict[str, Any], known: set[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise RequestError(
+                f"--{option} {name}: no such model in this run, which has {', '.join(sorted(known))}"
+            )

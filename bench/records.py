@@ -1,0 +1,111 @@
+"""Records: what a Job measured, or why it failed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bench import hardware
+from bench.plan import Job
+from bench.processes import Outcome
+from models.base import Diverged
+
+SCHEMA = 1
+OK, SKIPPED = "ok", "skipped"
+VERSIONED = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "tensorflow-cpu", "tensorflow", "mlflow")
+# Allocation failures as the frameworks name them; no common base class.
+OUT_OF_MEMORY_CLASSES = {"OutOfMemoryError", "ResourceExhaustedError"}
+
+
+def new_record(job: Job) -> dict[str, Any]:
+    """Return a Record of a Job that is about to start."""
+    return {
+        "schema": SCHEMA,
+        "key": job.key,
+        "status": "failed",
+        "reason": "",
+        "failed_phase": None,
+        "seconds_to_failure": None,
+        "job": job.model_dump(mode="json"),
+        "phases": {},
+        "steps": {},
+        "training": None,
+        "timing": None,
+        "memory": {"peak_rss_bytes": None, "peak_device_bytes": None, "by_phase": {}},
+        "samples": {},
+        "warnings": [],
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "finished": None,
+        "machine": {"fingerprint": hardware.describe()["fingerprint"], **hardware.load()},
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def status_of(error: Exception) -> dict[str, str]:
+    """Return the status and the one-line reason of a failure inside the worker."""
+    reason = (str(error).strip().splitlines() or [""])[0]
+    named = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    if isinstance(error, Diverged):
+        return {"status": "diverged", "reason": reason}
+    classes = {base.__name__ for base in type(error).__mro__}
+    if isinstance(error, MemoryError) or classes & OUT_OF_MEMORY_CLASSES or "can't allocate memory" in reason:
+        return {"status": "out_of_memory", "reason": named}
+    return {"status": "failed", "reason": named}
+
+
+def record_of_death(job: Job, outcome: Outcome, progress: dict[str, Any]) -> dict[str, Any]:
+    """Return the Record of a worker that left none: killed, timed out, or crashed."""
+    if outcome.timed_out:
+        status, reason = "timeout", f"the wall-clock limit ended it after {outcome.seconds:.0f} s"
+    elif outcome.out_of_memory:
+        status, reason = "out_of_memory", "the kernel ended it for want of memory"
+    elif outcome.returncode < 0:
+        status, reason = "killed", f"ended by signal {outcome.signal_name}"
+    else:
+        status, reason = (
+            "failed",
+            f"the worker exited with code {outcome.returncode}; see log.txt in its folder",
+        )
+    return new_record(job) | {
+        "status": status,
+        "reason": reason,
+        "failed_phase": progress.get("phase") or None,
+        "seconds_to_failure": outcome.seconds,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that shape results."""
+    found = {"python": sys.version.split()[0]}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Return the commit of the harness's own checkout (with ``+changes``), or None outside one."""
+    here = Path(__file__).parent
+    command = [
+        "git",
+        "-C",
+        str(here),
+        "describe",
+        "--always",
+        "--dirty=+changes",
+        "--abbrev=12",
+        "--exclude=*",
+    ]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None

@@ -1,0 +1,178 @@
+"""The run folder: the truth about a run. Everything else is a view of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from bench.errors import RequestError
+from bench.plan import Job
+from bench.spec import RunSpec
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that the file is either the old one or the new one, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            json.dump(content, file, indent=1, default=_plain)
+        Path(temporary).replace(path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes `path` when the block ends well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy scalars and paths into what JSON knows."""
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+class JobFolder:
+    """Where one Job keeps its request, record, curves, model, cells and scores."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.job = path / "job.json"
+        self.record = path / "record.json"
+        self.progress = path / "progress.json"
+        self.curves = path / "curves.jsonl"
+        self.log = path / "log.txt"
+        self.model = path / "model"
+        self.fitted = path / "fitted.json"
+        self.checkpoint = path / "checkpoint"
+        self.scores = path / "scores"
+
+    def read_record(self) -> dict[str, Any] | None:
+        """Return the Record, or None if the Job has not ended."""
+        if not self.record.exists():
+            return None
+        record: dict[str, Any] = read_json(self.record)
+        return record
+
+    def cells(self, sample_seed: int) -> Path:
+        """Return where the cells drawn with a sample seed are stored."""
+        return self.path / f"cells-{sample_seed}.h5ad"
+
+    def score_file(self, sample_seed: int, metric: str) -> Path:
+        """Return where a metric's score of a sample is stored."""
+        return self.scores / f"{sample_seed}-{metric}.json"
+
+    def read_scores(self) -> list[dict[str, Any]]:
+        """Return every stored score."""
+        return [read_json(file) for file in sorted(self.scores.glob("*.json"))]
+
+
+class RunFolder:
+    """One ``bench run``: ``request.json``, ``plan.json``, ``dataset.h5ad`` and a folder for each Job."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.request = path / "request.json"
+        self.plan = path / "plan.json"
+        self.dataset = path / "dataset.h5ad"
+        self.baselines = path / "augmentation_baselines.json"
+        self.figures = path / "figures"
+
+    @classmethod
+    def create(cls, out: Path, dataset_name: str) -> RunFolder:
+        """Make a new run folder named after the time and the data set."""
+        stem = f"{datetime.now():%Y%m%d-%H%M%S}-{dataset_name}"
+        out.mkdir(parents=True, exist_ok=True)
+        for suffix in ["", *(f"-{number}" for number in range(2, 100))]:
+            path = out / f"{stem}{suffix}"
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                return cls(path.resolve())
+        raise RequestError(f"--out {str(out)!r}: too many runs called {stem}")
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run folder.
+
+        Raises
+        ------
+        RequestError
+            If the folder is none.
+        """
+        run = cls(path.resolve())
+        if not run.plan.exists():
+            raise RequestError(f"{str(path)!r} is not a run folder: it has no plan.json")
+        return run
+
+    def write_request(self, spec: RunSpec, jobs: list[Job], **context: Any) -> None:
+        """Store the request, the plan and what was known when the run began."""
+        write_json(self.request, {"spec": spec.model_dump(mode="json"), **context})
+        # The plan comes last: a folder without it is no run.
+        write_json(self.plan, [job.model_dump(mode="json") for job in jobs])
+
+    def read_request(self) -> dict[str, Any]:
+        """Return the stored request with its context."""
+        request: dict[str, Any] = read_json(self.request)
+        return request
+
+    def update_request(self, **context: Any) -> None:
+        """Replace parts of the stored context."""
+        write_json(self.request, self.read_request() | context)
+
+    def read_spec(self) -> RunSpec:
+        """Return the stored request as a `RunSpec`."""
+        return RunSpec.checked(**self.read_request()["spec"])
+
+    def jobs(self) -> list[Job]:
+        """Return the plan."""
+        return [Job(**job) for job in read_json(self.plan)]
+
+    def job_folder(self, job: Job) -> JobFolder:
+        """Return the folder of a Job."""
+        return JobFolder(self.path / "jobs" / job.key)
+
+    def link_dataset(self, source: Path) -> None:
+        """Keep the prepared data set in the run folder; a hard link, where the file system allows."""
+        try:
+            os.link(source, self.dataset)
+        except OSError:
+            shutil.copyfile(source, self.dataset)
+
+    def view(self) -> dict[str, Any]:
+        """Return records, scores and context as plain data: what `reports` and the tracking read."""
+        request = self.read_request()
+        folders = [self.job_folder(job) for job in self.jobs()]
+        records = [record for folder in folders if (record := folder.read_record()) is not None]
+        return {
+            "run": {"folder": str(self.path), **{name: request[name] for name in request if name != "spec"}}
+            | {"profile": request["spec"]["profile"]},
+            "records": records,
+            "scores": {folder.path.name: folder.read_scores() for folder in folders},
+            "augmentation_baselines": read_json(self.baselines) if self.baselines.exists() else [],
+            "metrics": request["metrics"],
+        }

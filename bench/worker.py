@@ -1,0 +1,190 @@
+"""One Job in a process of its own: load, fit, store, sample, time. ``python -m bench.worker FOLDER``."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.cells import write_cells
+from bench.clock import PhaseClock, repeat, summarise, training_rate
+from bench.hyperparameters import hyperparameters
+from bench.monitor import WorkerMonitor
+from bench.plan import Experiment, Job
+from bench.records import new_record, status_of
+from bench.registry import resolve_model
+from bench.resources import ResourceSampler, die_with_parent
+from bench.run_folder import JobFolder, read_json, whole_folder, write_json
+from bench.seeds import derive
+from models.base import Budget
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from models.base import Generator
+
+TIMING_CHUNK = 2048
+
+
+class Skipped(Exception):
+    """The generator cannot run on this data set, and says why."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run the Job whose folder is the argument; its Record tells how it ended."""
+    die_with_parent()
+    # Last, not first: the user's own modules are found, but shadow none of ours.
+    sys.path.append(str(Path.cwd()))
+    folder = JobFolder(Path(arguments[0]))
+    job = Job(**read_json(folder.job))
+    clock = PhaseClock()
+    record = new_record(job)
+    monitor = WorkerMonitor(folder, clock)
+    with warnings.catch_warnings(record=True) as caught, ResourceSampler(lambda: clock.current) as resources:
+        warnings.simplefilter("default")
+        try:
+            _run(job, folder, clock, monitor, record)
+            record["status"] = "ok"
+        except Skipped as reason:
+            record |= {"status": "skipped", "reason": str(reason)}
+        except Exception as error:  # noqa: BLE001 - the process boundary: any failure becomes a row of the table
+            traceback.print_exc()
+            record |= status_of(error) | {
+                "failed_phase": clock.failed_phase,
+                "seconds_to_failure": sum(s for name, s in clock.seconds.items() if "/" not in name),
+            }
+    monitor.close()
+    record |= {
+        "phases": clock.seconds,
+        "steps": clock.steps,
+        "memory": resources.result(),
+        "warnings": list(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning)),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    write_json(folder.record, record)
+    return 0
+
+
+def _run(
+    job: Job, folder: JobFolder, clock: PhaseClock, monitor: WorkerMonitor, record: dict[str, Any]
+) -> None:
+    import anndata
+
+    with clock.phase("load"):
+        train = training_cells(job.experiment, anndata.read_h5ad(folder.path.parents[1] / "dataset.h5ad"))
+    generator_class = resolve_model(job.reference).generator
+    if (reason := generator_class.skip(train)) is not None:
+        raise Skipped(reason)
+    generator = _trained(generator_class, job, train, folder, clock, monitor)
+    if job.budget is not None:
+        record["training"] = training_rate(clock.seconds, clock.steps)
+    generator.monitor = monitor
+    clock.synchronise = generator.synchronise
+    for sample_seed in job.sample_seeds:
+        record["samples"][str(sample_seed)] = _store_sample(generator, job, sample_seed, folder, clock)
+    if job.timing_cells:
+        with clock.phase("sample_timing"):
+            record["timing"] = _time_sampling(generator, job)
+
+
+def training_cells(experiment: Experiment, adata: AnnData) -> AnnData:
+    """Return the cells a Job trains on: the training split, a type reduced where the experiment says so."""
+    from datasets.splits import keep_fraction
+
+    train = adata[adata.obs["split"] == "train"]
+    if experiment.kind == "augmentation":
+        train = train[
+            keep_fraction(
+                train.obs["cell_type"],
+                cell_type=str(experiment.cell_type),
+                fraction=float(experiment.fraction or 0),
+                seed=int(experiment.subsample_seed or 0),
+            )
+        ]
+    return train.copy()
+
+
+def _trained(
+    generator_class: type[Generator],
+    job: Job,
+    train: AnnData,
+    folder: JobFolder,
+    clock: PhaseClock,
+    monitor: WorkerMonitor,
+) -> Generator:
+    """Return the trained generator: from the Job's own folder if an interrupted run had finished it."""
+    if folder.fitted.exists():
+        clock.restore(read_json(folder.fitted))
+        return generator_class.load(folder.model, device=job.device)
+    if (seconds := monitor.restored_clock()) is not None:
+        clock.restore(seconds)
+    generator = generator_class(**hyperparameters(generator_class, job.hyperparameters))
+    clock.synchronise = generator.synchronise
+    with clock.phase("prepare"):
+        generator.prepare(train)
+    with clock.phase("fit"):
+        generator.fit(
+            train,
+            seed=derive(job.seed, "fit"),
+            device=job.device,
+            budget=Budget.parse(job.budget or "1steps"),
+            monitor=monitor,
+        )
+    with clock.phase("save"), whole_folder(folder.model) as target:
+        generator.save(target)
+    write_json(folder.fitted, clock.export())
+    return generator
+
+
+def _store_sample(
+    generator: Generator, job: Job, sample_seed: int, folder: JobFolder, clock: PhaseClock
+) -> dict[str, Any]:
+    experiment = job.experiment
+    cell_types = None if experiment.kind == "main" else [str(experiment.cell_type)] * job.n_cells
+    with clock.phase("sample"):
+        cells = generator.sample(
+            job.n_cells, cell_types=cell_types, seed=derive(job.seed, "sample", sample_seed)
+        )
+    with clock.phase("write"):
+        facts = {"model": job.model, "space": generator.space, "job": job.key, "sample_seed": sample_seed}
+        written = write_cells(folder.cells(sample_seed), [cells], facts=facts)
+    sampling = written.pop("sampling") or {}
+    return {
+        "file": folder.cells(sample_seed).name,
+        **written,
+        "acceptance_rate": sampling.get("acceptance_rate"),
+    }
+
+
+def _time_sampling(generator: Generator, job: Job) -> dict[str, Any]:
+    """Time sampling many cells to host CSR; each piece is counted and let go, so memory stays bounded."""
+    seed = derive(job.seed, "timing")
+    values, n_genes = 0, 1
+
+    def draw(n_cells: int) -> None:
+        nonlocal values, n_genes
+        values = 0
+        for piece in generator.sample_chunks(n_cells, seed=seed, chunk_size=TIMING_CHUNK):
+            values += piece.X.nnz
+            n_genes = piece.n_vars
+
+    seconds = repeat(
+        lambda: draw(job.timing_cells),
+        synchronise=generator.synchronise,
+        repeats=job.timing_repeats,
+        limit_seconds=job.timing_limit_seconds,
+        warm_up=lambda: draw(min(TIMING_CHUNK, job.timing_cells)),
+    )
+    return {
+        "n_cells": job.timing_cells,
+        "seconds": seconds,
+        **summarise(seconds),
+        "density": values / (job.timing_cells * n_genes),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

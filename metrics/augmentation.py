@@ -1,0 +1,235 @@
+"""Do synthetic cells of a rare type help a classifier to find it? F1 on held-out real cells, ideal 1.
+
+Heydari et al. 2022 (doi:10.1093/bioinformatics/btac095), section 5.5 and figure 6.
+
+The classifier of augmented cells weighs classes inversely to their size. Two of the baselines add
+no cells and differ in just that: ``none`` has no weights, ``class_weights`` has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from metrics.declaration import Metric, NotApplicable, Score
+from metrics.forest import forest_input, positive_share, random_forest
+from metrics.seeds import derived_seed
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from metrics.evidence import SyntheticCells
+    from metrics.spaces import CellMatrix, Csr
+
+SMOTE_NEIGHBOURS = 5
+
+
+@dataclass(frozen=True, eq=False)
+class AugmentationSetting:
+    """The classification task that added cells are to help with.
+
+    Parameters
+    ----------
+    train_counts
+        Training cells × genes: the few kept cells of the type and all others.
+    train_types
+        Label of each training cell.
+    test_counts, test_types
+        Held-out real cells × genes and their labels.
+    cell_type
+        The type to be found.
+    seed
+        Everything random follows from it; the forest's trees are the same for all ways to augment.
+    """
+
+    train_counts: CellMatrix
+    train_types: Sequence[str] | NDArray[np.str_]
+    test_counts: CellMatrix
+    test_types: Sequence[str] | NDArray[np.str_]
+    cell_type: str
+    seed: int
+
+    @cached_property
+    def is_type(self) -> NDArray[np.bool_]:
+        """Which training cells are of the type."""
+        return np.asarray(self.train_types, dtype=str) == self.cell_type
+
+    @cached_property
+    def is_type_in_test(self) -> NDArray[np.bool_]:
+        """Which held-out cells are of the type."""
+        return np.asarray(self.test_types, dtype=str) == self.cell_type
+
+    @cached_property
+    def log_train(self) -> Csr:
+        """Training cells × genes, ``log_cp20k``."""
+        from metrics.spaces import to_log_cp20k
+
+        return to_log_cp20k(self.train_counts, space="counts")
+
+    @cached_property
+    def log_test(self) -> Csr:
+        """Held-out cells × genes, ``log_cp20k``."""
+        from metrics.spaces import to_log_cp20k
+
+        return to_log_cp20k(self.test_counts, space="counts")
+
+
+def augmentation_f1(
+    setting: AugmentationSetting,
+    added: Csr | None,
+    *,
+    class_weight: Literal["balanced"] | None = "balanced",
+    n_trees: int = 1000,
+    n_jobs: int = -1,
+) -> Score:
+    """Train type against rest with `added` cells of the type, and score it on the held-out cells.
+
+    Parameters
+    ----------
+    setting
+        The task.
+    added
+        Cells of the type × genes, ``log_cp20k``; None to add none.
+    class_weight
+        None only for the baseline ``none``.
+    n_trees, n_jobs
+        See `metrics.forest.random_forest`.
+
+    Returns
+    -------
+    Score
+        ``augmentation_f1`` at a threshold of one half, and ``average_precision``, which no change of
+        the prior moves.
+
+    Raises
+    ------
+    NotApplicable
+        If training or held-out cells are all, or none, of the type.
+    """
+    from scipy.sparse import vstack
+    from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
+
+    for part, mask in (("training", setting.is_type), ("held-out", setting.is_type_in_test)):
+        if mask.all() or not mask.any():
+            raise NotApplicable(f"{int(mask.sum())} of {mask.size} {part} cells are {setting.cell_type}")
+    n_added = 0 if added is None else added.shape[0]
+    cells = setting.log_train if added is None else vstack([setting.log_train, added], format="csr")
+    labels = np.append(setting.is_type, np.ones(n_added, dtype=bool))
+    seed = derived_seed(setting.seed, "augmentation forest")
+    forest = random_forest(n_trees=n_trees, seed=seed, n_jobs=n_jobs, class_weight=class_weight)
+    forest.fit(forest_input(cells), labels)
+    share = positive_share(forest, forest_input(setting.log_test))
+    truth, called = setting.is_type_in_test, share > 0.5
+    return Score(
+        values={
+            "augmentation_f1": float(f1_score(truth, called, zero_division=0)),
+            "average_precision": float(average_precision_score(truth, share)),
+        },
+        details={
+            "precision": float(precision_score(truth, called, zero_division=0)),
+            "recall": float(recall_score(truth, called, zero_division=0)),
+            "kept_cells": int(setting.is_type.sum()),
+            "added_cells": n_added,
+            "held_out_cells_of_type": int(truth.sum()),
+        },
+    )
+
+
+def duplicated(setting: AugmentationSetting, n_added: int) -> Csr:
+    """Kept cells of the type, drawn with replacement; ``log_cp20k``."""
+    rng = np.random.default_rng(derived_seed(setting.seed, "duplication"))
+    return setting.log_train[rng.choice(np.flatnonzero(setting.is_type), n_added)]
+
+
+def interpolated(setting: AugmentationSetting, n_added: int) -> Csr:
+    """Points between a kept cell and one of its five nearest kept neighbours (SMOTE); ``log_cp20k``.
+
+    Chawla et al. 2002 (doi:10.1613/jair.953). A single kept cell is its own neighbour.
+    """
+    from scipy.sparse import csr_array, diags_array
+    from sklearn.neighbors import NearestNeighbors
+
+    rng = np.random.default_rng(derived_seed(setting.seed, "smote"))
+    kept = setting.log_train[np.flatnonzero(setting.is_type)]
+    n_kept = kept.shape[0]
+    n_neighbours = min(SMOTE_NEIGHBOURS, n_kept - 1)
+    start = rng.integers(n_kept, size=n_added)
+    if n_neighbours == 0:
+        return kept[start]
+    neighbours = NearestNeighbors(n_neighbors=n_neighbours).fit(kept).kneighbors(return_distance=False)
+    end = neighbours[start, rng.integers(n_neighbours, size=n_added)]
+    way = diags_array(rng.random(n_added))
+    return csr_array(kept[start] + way @ (kept[end] - kept[start]), dtype=np.float32)
+
+
+def poisson_counts(setting: AugmentationSetting, n_added: int) -> Csr:
+    """Draw counts around kept cells: each a Poisson variable with the kept cell's count as its mean."""
+    from metrics.spaces import as_csr
+
+    rng = np.random.default_rng(derived_seed(setting.seed, "poisson jitter"))
+    chosen = as_csr(setting.train_counts)[rng.choice(np.flatnonzero(setting.is_type), n_added)]
+    chosen.data = rng.poisson(chosen.data).astype(np.float32)
+    return as_csr(chosen)
+
+
+def augmentation_baselines(
+    setting: AugmentationSetting, *, n_added: int, n_trees: int = 1000, n_jobs: int = -1
+) -> dict[str, Score]:
+    """Score what needs no generator: nothing, class weights, duplicates, interpolation, Poisson jitter.
+
+    Parameters
+    ----------
+    setting
+        The task.
+    n_added
+        As many cells as the generators add.
+    n_trees, n_jobs
+        See `metrics.forest.random_forest`.
+
+    Returns
+    -------
+    dict
+        `Score` by the name of the augmenter: ``none``, ``class_weights``, ``duplication``, ``smote``,
+        ``poisson_jitter``.
+
+    Raises
+    ------
+    NotApplicable
+        As for `augmentation_f1`.
+    """
+    from metrics.spaces import to_log_cp20k
+
+    def score(added: Csr | None, class_weight: Literal["balanced"] | None = "balanced") -> Score:
+        return augmentation_f1(setting, added, class_weight=class_weight, n_trees=n_trees, n_jobs=n_jobs)
+
+    # The first score also checks that there are kept cells to build the others from.
+    return {
+        "none": score(None, None),
+        "class_weights": score(None),
+        "duplication": score(duplicated(setting, n_added)),
+        "smote": score(interpolated(setting, n_added)),
+        "poisson_jitter": score(to_log_cp20k(poisson_counts(setting, n_added), space="counts")),
+    }
+
+
+def _compute(setting: AugmentationSetting, sample: SyntheticCells) -> Score:
+    score = augmentation_f1(setting, sample.log_matrix)
+    return Score(score.values, score.details, sample.notes)
+
+
+METRIC = Metric(
+    name="augmentation_f1",
+    description="F1 on held-out cells of a rare type, learnt from few real cells and added synthetic ones",
+    compute=_compute,
+    better="higher",
+    ideal=1.0,
+    bounds=(0.0, 1.0),
+    reference="doi:10.1093/bioinformatics/btac095",
+    cost="a retrained generator, and one forest of 1000 trees",
+    experiment="augmentation",
+    needs_types=True,
+)

@@ -1,0 +1,95 @@
+"""The spaces in which cells are compared, and the ways between them.
+
+``counts`` are whole numbers, ``cp20k`` has library size 20 000, ``log_cp20k`` is log1p of that.
+Nothing here guesses: the space of a matrix is always an argument.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, csr_matrix
+
+Space = Literal["counts", "cp20k", "log_cp20k"]
+CellMatrix: TypeAlias = "csr_array[Any] | csr_matrix[Any] | NDArray[Any]"
+Csr: TypeAlias = "csr_array[np.float32]"
+
+LIBRARY_SIZE = 20_000.0
+
+
+def as_csr(matrix: CellMatrix) -> Csr:
+    """Return cells × genes as float32 CSR with sorted indices and no stored zeros; the input stays as it is.
+
+    Two cells are equal if and only if their stored indices and values are.
+    """
+    csr: Csr = csr_array(matrix).astype(np.float32)
+    csr.sum_duplicates()
+    csr.eliminate_zeros()
+    return csr
+
+
+def to_linear(matrix: CellMatrix, *, space: Space) -> Csr:
+    """Undo the logarithm where `space` has one.
+
+    Parameters
+    ----------
+    matrix
+        Cells × genes.
+    space
+        What the values are.
+
+    Raises
+    ------
+    ValueError
+        If `space` is unknown.
+    """
+    if space not in get_args(Space):
+        raise ValueError(f"space {space!r} is unknown; use one of {', '.join(get_args(Space))}")
+    csr = as_csr(matrix)
+    if space == "log_cp20k":
+        # Overflow becomes infinite, and infinite library sizes are reported by whoever needs them.
+        with np.errstate(over="ignore"):
+            csr.data = np.expm1(csr.data, dtype=np.float64).astype(np.float32)
+    return csr
+
+
+def library_sizes(linear: Csr) -> NDArray[np.float64]:
+    """Sum of each cell, in double precision."""
+    return np.asarray(linear @ np.ones(linear.shape[1]), dtype=np.float64)
+
+
+def normalise(linear: CellMatrix) -> Csr:
+    """Scale each cell to library size 20 000; all-zero cells stay zero.
+
+    Parameters
+    ----------
+    linear
+        Cells × genes, ``counts`` or ``cp20k``, no value below 0.
+    """
+    csr = as_csr(linear)
+    sizes = library_sizes(csr)
+    factors = np.divide(LIBRARY_SIZE, sizes, out=np.zeros_like(sizes), where=sizes > 0)
+    csr.data = (csr.data * np.repeat(factors, np.diff(csr.indptr))).astype(np.float32)
+    return csr
+
+
+def to_log_cp20k(matrix: CellMatrix, *, space: Space) -> Csr:
+    """Bring cells of any space to ``log_cp20k``, rescaled to library size 20 000.
+
+    Parameters
+    ----------
+    matrix
+        Cells × genes, no value below 0.
+    space
+        What the values are; ``log_cp20k`` cells are brought back, rescaled and logged again.
+
+    Returns
+    -------
+    csr_array
+        Cells × genes, float32.
+    """
+    csr = normalise(to_linear(matrix, space=space))
+    csr.data = np.log1p(csr.data, dtype=np.float64).astype(np.float32)
+    return csr

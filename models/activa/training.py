@@ -1,0 +1,335 @@
+"""Training of ACTIVA on arrays: the conditioner, the VAE's warm-up, then the game."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from models.activa import objective
+from models.activa.batchnorm import PRIOR_BATCH_SIZE, PRIOR_BATCHES, estimate_on_prior
+from models.activa.cells import BatchOrder, TrainingCells, batches_per_epoch
+from models.activa.networks import Networks, build_networks
+from models.activa.phases import CLASSIFIER_SHARE, WARM_UP_SHARE, early_phase_over
+from models.activa.settings import Settings
+from models.activa.storage import read_state, write_state
+from models.activa.weights import Weights
+from models.base import Budget, Diverged, Monitor, Progress, SilentMonitor
+
+LOG_EVERY: Final = 20
+"""Steps between two curve points; each costs a synchronisation of the device."""
+DECAY_EVERY: Final = 1000
+DECAY: Final = 0.95
+
+
+def train(
+    matrix: sp.csr_matrix,
+    types: np.ndarray,
+    *,
+    n_cell_types: int,
+    seed: int,
+    budget: Budget,
+    settings: Settings | None = None,
+    device: str = "cpu",
+    monitor: Monitor | None = None,
+) -> Networks:
+    """Train ACTIVA's three networks.
+
+    Parameters
+    ----------
+    matrix
+        n_cells × n_genes, ``cp20k``; at least two cells.
+    types
+        n_cells codes in 0 … n_cell_types − 1.
+    n_cell_types
+        How many types the conditioner tells apart.
+    seed
+        Everything random follows from it; PyTorch's global random state is left alone.
+    budget
+        Generator updates, epochs or seconds: warm-up and game together. The conditioner's steps come
+        on top, except that a budget in seconds holds them too.
+    settings
+        Hyper-parameters; None for the published ones.
+    device
+        ``"cpu"`` or ``"cuda"``.
+    monitor
+        Phases ``classifier``, ``warm_up``, ``adversarial``, ``batchnorm``; curves; checkpoints.
+
+    Returns
+    -------
+    Networks
+        In eval mode, on the device.
+
+    Raises
+    ------
+    Diverged
+        If a loss or a weight is NaN or infinite.
+    """
+    training = Training(
+        sp.csr_matrix(matrix, dtype=np.float32),
+        types,
+        n_cell_types=n_cell_types,
+        seed=seed,
+        budget=budget,
+        settings=settings or Settings(),
+        device=torch.device(device),
+        monitor=monitor or SilentMonitor(),
+    )
+    return training.run()
+
+
+class Training:
+    """One training and all its state; use `train` unless you need single steps.
+
+    Parameters as in `train`.
+
+    Attributes
+    ----------
+    networks
+        The networks in training.
+    steps
+        Optimiser steps done, by phase.
+    """
+
+    def __init__(
+        self,
+        matrix: sp.csr_matrix,
+        types: np.ndarray,
+        *,
+        n_cell_types: int,
+        seed: int,
+        budget: Budget,
+        settings: Settings,
+        device: torch.device,
+        monitor: Monitor,
+    ) -> None:
+        self.settings = settings
+        self.monitor = monitor
+        self._device = device
+        children = np.random.SeedSequence(seed).spawn(5)
+        seeds = [int(child.generate_state(1)[0]) for child in children]
+        n_cells, n_genes = matrix.shape
+        self.networks = build_networks(
+            settings, n_genes=n_genes, n_cell_types=n_cell_types, seed=seeds[0]
+        ).to(device)
+        self._cells = TrainingCells(matrix, device=device)
+        self._types = torch.as_tensor(types, dtype=torch.long, device=device)
+        self._logits = torch.empty(0)
+        self._orders = {
+            "classifier": BatchOrder(n_cells, settings.batch_size, seed=seeds[1]),
+            "players": BatchOrder(n_cells, settings.batch_size, seed=seeds[2]),
+        }
+        self._noise = torch.Generator(device).manual_seed(seeds[3])
+        self._prior_seed = seeds[4]
+        self._weights = Weights(settings, device=device)
+        self._optimisers = _optimisers(self.networks, settings)
+        self._budget = budget
+        self._steps_per_epoch = batches_per_epoch(n_cells, settings.batch_size)
+        self.steps = {"classifier": 0, "warm_up": 0, "adversarial": 0}
+        self._began: dict[str, float] = {}
+        self._progress = Progress(budget, self._steps_per_epoch)
+        if monitor.resume_from is not None:
+            self.restore(monitor.resume_from)
+
+    def run(self) -> Networks:
+        """Go through all phases and return the networks in eval mode."""
+        with self.monitor.phase("classifier"):
+            self._repeat("classifier", self._classifier_step, over=self._early(CLASSIFIER_SHARE))
+            self._freeze_conditioner()
+        with self.monitor.phase("warm_up"):
+            self._repeat("warm_up", self._warm_up_step, over=self._early(WARM_UP_SHARE))
+        with self.monitor.phase("adversarial"):
+            self._repeat("adversarial", self._adversarial_step, over=lambda _: self._progress.finished)
+        self.networks.eval()
+        if self.settings.sampling_norm == "prior":
+            self._settle_batchnorm()
+        self._require_finite_weights()
+        return self.networks
+
+    def _early(self, share: float) -> Callable[[str], bool]:
+        def over(phase: str) -> bool:
+            return early_phase_over(
+                share,
+                steps=self.steps[phase],
+                seconds=self._progress.seconds - self._began[phase],
+                budget=self._budget,
+                steps_per_epoch=self._steps_per_epoch,
+            )
+
+        return over
+
+    def _repeat(
+        self, phase: str, step: Callable[[], dict[str, Tensor]], *, over: Callable[[str], bool]
+    ) -> None:
+        self._began.setdefault(phase, self._progress.seconds)
+        terms: dict[str, Tensor] = {}
+        while not over(phase):
+            terms = step()
+            self.steps[phase] += 1
+            if phase != "classifier":
+                self._progress.steps += 1
+            self.monitor.advance(self._progress.fraction)
+            if self.steps[phase] % LOG_EVERY == 1:
+                self._log(phase, terms)
+            if self.steps[phase] % self._steps_per_epoch == 0:
+                self.monitor.checkpoint(self.save)
+        if terms and self.steps[phase] % LOG_EVERY != 1:
+            self._log(phase, terms)
+
+    def _log(self, phase: str, terms: dict[str, Tensor]) -> None:
+        step = self.steps["classifier"] if phase == "classifier" else self._progress.steps
+        values = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise Diverged(f"activa: {name} is {value} at step {step} ({phase}); lower the learning rate")
+        self.monitor.log(step, **values)
+
+    def _classifier_step(self) -> dict[str, Tensor]:
+        rows = self._orders["classifier"].next()
+        optimiser = self._optimisers["conditioner"]
+        for group in optimiser.param_groups:
+            group["lr"] = classifier_learning_rate(
+                self.settings.classifier_learning_rate, self.steps["classifier"]
+            )
+        loss = cross_entropy(
+            self.networks.conditioner(self._cells.batch(rows)), self._types[rows.to(self._device)]
+        )
+        self._update("conditioner", torch.autograd.grad(loss, list(self.networks.conditioner.parameters())))
+        return {"classifier_loss": loss.detach()}
+
+    @torch.no_grad()
+    def _freeze_conditioner(self) -> None:
+        """Fix the conditioner, and with it C(x) of all training cells."""
+        conditioner = self.networks.conditioner.eval().requires_grad_(False)
+        rows = torch.arange(len(self._cells)).split(PRIOR_BATCH_SIZE)
+        self._logits = torch.cat([conditioner(self._cells.batch(part)) for part in rows])
+
+    def _batch(self) -> objective.Batch:
+        rows = self._orders["players"].next()
+        shape = (2, len(rows), self.settings.latent_dim)
+        noise, prior = torch.randn(shape, generator=self._noise, device=self._device)
+        return objective.Batch(self._cells.batch(rows), self._logits[rows.to(self._device)], noise, prior)
+
+    def _warm_up_step(self) -> dict[str, Tensor]:
+        gradients = objective.warm_up_gradients(self.networks, self._batch())
+        self._update("encoder", gradients.encoder)
+        self._update("decoder", gradients.decoder)
+        return gradients.terms
+
+    def _adversarial_step(self) -> dict[str, Tensor]:
+        batch, margin = self._batch(), self.settings.margin
+        if self.settings.objective == "paper":
+            gradients = objective.paper_gradients(self.networks, batch, self._weights, margin=margin)
+            self._update("encoder", gradients.encoder)
+            self._update("decoder", gradients.decoder)
+            return gradients.terms
+        gradients, passes, weights = objective.release_gradients(
+            self.networks, batch, self._weights, margin=margin
+        )
+        self._update("encoder", gradients.encoder)
+        again = objective.encode_again(
+            self.networks, passes, weights, weight_adversarial=self.settings.weight_adversarial
+        )
+        self._update("decoder", gradients.decoder)
+        return gradients.terms | again
+
+    def _update(self, player: str, gradients: Sequence[Tensor]) -> None:
+        parameters = self.networks.get_submodule(player).parameters()
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self._optimisers[player].step()
+        self._optimisers[player].zero_grad()
+
+    def _settle_batchnorm(self) -> None:
+        with self.monitor.phase("batchnorm"):
+            ratio = estimate_on_prior(
+                self.networks.decoder, latent_dim=self.settings.latent_dim, seed=self._prior_seed
+            )
+        self.monitor.log(
+            self._progress.steps,
+            batchnorm_draws=PRIOR_BATCHES * PRIOR_BATCH_SIZE,
+            batchnorm_variance_ratio=ratio,
+        )
+
+    def _require_finite_weights(self) -> None:
+        for name, tensor in self.networks.state_dict().items():
+            if not torch.isfinite(tensor).all():
+                raise Diverged(f"activa: {name} holds NaN or infinite values; lower the learning rate")
+
+    def save(self, folder: Path) -> None:
+        """Write all that an interrupted training needs to go on as if nothing had happened."""
+        tensors = {f"networks.{name}": tensor for name, tensor in self.networks.state_dict().items()}
+        for player, optimiser in self._optimisers.items():
+            for index, moments in optimiser.state_dict()["state"].items():
+                tensors |= {f"adam.{player}.{index}.{key}": moment for key, moment in moments.items()}
+        orders = {name: order.state() for name, order in self._orders.items()}
+        tensors |= {f"order.{name}": state["generator"] for name, state in orders.items()}
+        tensors["noise"] = self._noise.get_state()
+        for player, adapt in self._weights.soft_adapt.items():
+            if adapt.previous is not None:
+                tensors[f"soft_adapt.{player}"] = adapt.previous
+        facts = {
+            "steps": self.steps,
+            "began": self._began,
+            "seconds": self._progress.seconds,
+            "positions": {name: state["position"] for name, state in orders.items()},
+        }
+        write_state(folder, tensors, facts)
+
+    def restore(self, folder: Path) -> None:
+        """Go on from what `save` wrote."""
+        tensors, facts = read_state(folder)
+        self.networks.load_state_dict(_under(tensors, "networks."))
+        for player, optimiser in self._optimisers.items():
+            moments: dict[int, dict[str, Tensor]] = {}
+            for name, tensor in _under(tensors, f"adam.{player}.").items():
+                index, key = name.split(".")
+                moments.setdefault(int(index), {})[key] = tensor
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        for name, order in self._orders.items():
+            order.restore(generator=tensors[f"order.{name}"], position=facts["positions"][name])
+        self._noise.set_state(tensors["noise"])
+        for player, adapt in self._weights.soft_adapt.items():
+            adapt.previous = _under(tensors, "soft_adapt.").get(player)
+            if adapt.previous is not None:
+                adapt.previous = adapt.previous.to(self._device)
+        self.steps = facts["steps"]
+        self._began = facts["began"]
+        self._progress = Progress(
+            self._budget,
+            self._steps_per_epoch,
+            done_steps=self.steps["warm_up"] + self.steps["adversarial"],
+            done_seconds=facts["seconds"],
+        )
+
+
+def classifier_learning_rate(start: float, step: int) -> float:
+    """Learning rate of the conditioner's `step`-th step, counted from 0: × 0.95 every 1000."""
+    return start * DECAY ** (step // DECAY_EVERY)
+
+
+def _optimisers(networks: Networks, settings: Settings) -> dict[str, torch.optim.Optimizer]:
+    """Adam for each network; the conditioner's weight decay is Adam's L2 term, as in the release."""
+    # The fused kernel took a quarter of the time of PyTorch's default on the CPU.
+    return {
+        "encoder": torch.optim.Adam(networks.encoder.parameters(), lr=settings.learning_rate, fused=True),
+        "decoder": torch.optim.Adam(networks.decoder.parameters(), lr=settings.learning_rate, fused=True),
+        "conditioner": torch.optim.Adam(
+            networks.conditioner.parameters(),
+            lr=settings.classifier_learning_rate,
+            weight_decay=settings.classifier_weight_decay,
+            fused=True,
+        ),
+    }
+
+
+def _under(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Entries whose name begins with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

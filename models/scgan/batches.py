@@ -1,0 +1,82 @@
+"""Which training cells a batch holds, and how they become dense on the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from scipy import sparse
+
+
+class CellStream:
+    """An endless line of training cells: one shuffled pass over all of them after the other.
+
+    Any stretch of the line follows from its position and the seed alone, so an interrupted
+    training finds its place again without stored state.
+
+    Parameters
+    ----------
+    n_cells
+        Number of training cells.
+    seed
+        From which every pass's order follows.
+    """
+
+    def __init__(self, n_cells: int, *, seed: int) -> None:
+        self.n_cells, self.seed = n_cells, seed
+        self._passes: dict[int, np.ndarray] = {}
+
+    def rows(self, start: int, count: int) -> np.ndarray:
+        """Return the row indices at positions start … start + count − 1."""
+        positions = np.arange(start, start + count)
+        numbers, places = np.divmod(positions, self.n_cells)
+        needed = range(int(numbers[0]), int(numbers[-1]) + 1)
+        self._passes = {number: self._order(number) for number in needed}
+        return np.array([self._passes[n][i] for n, i in zip(numbers.tolist(), places, strict=True)])
+
+    def _order(self, number: int) -> np.ndarray:
+        """Return the order of one pass."""
+        if number in self._passes:
+            return self._passes[number]
+        return np.random.default_rng([self.seed, number]).permutation(self.n_cells)
+
+
+class DeviceCells:
+    """Training cells kept on the device as CSR; a batch is made dense inside the graph.
+
+    A dense copy of 68 000 × 18 000 cells would take 4.9 GB, and dense batches made on the host
+    would have to travel at every step. Here a step receives row numbers only.
+
+    Parameters
+    ----------
+    cells
+        n_cells × n_genes.
+    types
+        Cell type of each row, as a number.
+    """
+
+    def __init__(self, cells: sparse.csr_matrix, types: np.ndarray) -> None:
+        self.n_genes = cells.shape[1]
+        self._row_starts = tf.constant(cells.indptr, tf.int64)
+        self._columns = tf.constant(cells.indices, tf.int64)
+        self._values = tf.constant(cells.data, tf.float32)
+        self._types = tf.constant(types, tf.int32)
+
+    def batch(self, rows: Any) -> tuple[Any, Any]:
+        """Return the cells of `rows`, dense, and their types."""
+        starts = tf.gather(self._row_starts, rows)
+        lengths = tf.gather(self._row_starts, rows + 1) - starts
+        ends = tf.cumsum(lengths)
+        n_rows = tf.size(rows, out_type=tf.int64)
+        batch_rows = tf.repeat(tf.range(n_rows), lengths)
+        entries = tf.range(ends[-1]) + tf.repeat(starts + lengths - ends, lengths)
+        dense = tf.sparse.to_dense(
+            tf.SparseTensor(
+                tf.stack([batch_rows, tf.gather(self._columns, entries)], axis=1),
+                tf.gather(self._values, entries),
+                [n_rows, self.n_genes],
+            ),
+            validate_indices=False,
+        )
+        return tf.ensure_shape(dense, [None, self.n_genes]), tf.gather(self._types, rows)

@@ -1,0 +1,236 @@
+"""Networks of scGAN and cscGAN: generator, library-size normalisation, critic.
+
+Source: Marouf et al., Nat. Commun. 11:166 (2020), Methods, and the constants of the authors' release.
+Every network looks its conditional parameters up by cell type. scGAN is the case of a single type: the
+conditional BatchNorm is then the ordinary one and the projection critic ends in one linear layer.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+BATCH_NORM_EPSILON = 1e-5
+TRUNCATED_NORMAL_STD = 0.87962566
+"""Standard deviation of a standard normal cut off at ±2."""
+
+Initialiser = Callable[[Sequence[int], Any], Any]
+
+
+def fans(shape: Sequence[int]) -> tuple[int, int]:
+    """Return (fan in, fan out): the last two sizes, each times all sizes before them."""
+    receptive = math.prod(shape[:-2])
+    return shape[-2] * receptive, shape[-1] * receptive
+
+
+def xavier_uniform(shape: Sequence[int], seed: Any) -> Any:
+    """Draw from U(−l, l) with l = √(6 / (fan in + fan out)) (Glorot & Bengio 2010, eq. 16)."""
+    limit = math.sqrt(6.0 / sum(fans(shape)))
+    return tf.random.stateless_uniform(shape, seed, -limit, limit)
+
+
+def variance_scaling(shape: Sequence[int], seed: Any) -> Any:
+    """Draw from a normal cut off at two deviations, of variance 2 / mean(fan in, fan out)."""
+    deviation = math.sqrt(2.0 / (sum(fans(shape)) / 2.0))
+    return tf.random.stateless_truncated_normal(shape, seed, stddev=deviation / TRUNCATED_NORMAL_STD)
+
+
+def library_size_normalise(cells: Any, library_size: float) -> Any:
+    """Scale every row to `library_size`; an all-zero row stays zero (the LSN layer of Marouf et al. 2020).
+
+    Parameters
+    ----------
+    cells
+        n_cells × n_genes, not negative.
+    library_size
+        Sum of every returned row.
+    """
+    totals = tf.reduce_sum(cells, axis=1, keepdims=True)
+    return cells * (library_size / (totals + sys.float_info.epsilon))
+
+
+class Dense(tf.Module):
+    """A linear layer, x·W + b.
+
+    Parameters
+    ----------
+    sizes
+        Inputs and outputs.
+    initialiser
+        Draws W; b starts at zero.
+    seed
+        Two integers, from which W follows.
+    bias
+        Whether there is a b.
+    name
+        Under which its variables are stored.
+    """
+
+    def __init__(
+        self, sizes: tuple[int, int], *, initialiser: Initialiser, seed: Any, bias: bool = True, name: str
+    ) -> None:
+        super().__init__(name=None)
+        self.kernel = tf.Variable(initialiser(sizes, seed), name=f"{name}/kernel")
+        self.bias = tf.Variable(tf.zeros(sizes[1]), name=f"{name}/bias") if bias else None
+
+    def __call__(self, inputs: Any) -> Any:
+        """Return n_cells × outputs."""
+        outputs = tf.matmul(inputs, self.kernel)
+        return outputs if self.bias is None else tf.nn.bias_add(outputs, self.bias)
+
+
+class ConditionalBatchNorm(tf.Module):
+    """BatchNorm whose scale and offset are looked up per cell type (Dumoulin et al. 2016).
+
+    The running mean and variance are shared by all types and move with every pass in training
+    mode, by the batch's mean and its biased variance.
+
+    Parameters
+    ----------
+    size
+        Number of units.
+    n_types
+        Rows of the scale and offset tables.
+    name
+        Under which its variables are stored.
+    """
+
+    def __init__(self, size: int, *, n_types: int, name: str) -> None:
+        super().__init__(name=None)
+        self.scale = tf.Variable(tf.ones([n_types, size]), name=f"{name}/scale")
+        self.offset = tf.Variable(tf.zeros([n_types, size]), name=f"{name}/offset")
+        self.running_mean = tf.Variable(tf.zeros(size), trainable=False, name=f"{name}/running_mean")
+        self.running_variance = tf.Variable(tf.ones(size), trainable=False, name=f"{name}/running_variance")
+
+    def __call__(self, inputs: Any, types: Any, *, decay: Any = None) -> Any:
+        """Normalise n_cells × size.
+
+        Parameters
+        ----------
+        inputs
+            Activations.
+        types
+            Row of the tables for each cell.
+        decay
+            None normalises with the running statistics (inference). A number normalises with the
+            batch's own (training), after which running ← decay · running + (1 − decay) · batch.
+        """
+        if decay is None:
+            mean, variance = self.running_mean, self.running_variance
+        else:
+            mean, variance = tf.nn.moments(inputs, axes=[0])
+            self.running_mean.assign(decay * self.running_mean + (1.0 - decay) * mean)
+            self.running_variance.assign(decay * self.running_variance + (1.0 - decay) * variance)
+        scale, offset = tf.gather(self.scale, types), tf.gather(self.offset, types)
+        return tf.nn.batch_normalization(inputs, mean, variance, offset, scale, BATCH_NORM_EPSILON)
+
+
+class GeneratorNetwork(tf.Module):
+    """Noise and cell types in, cells of a fixed library size out.
+
+    Parameters
+    ----------
+    latent_dim
+        Size of the noise.
+    hidden_sizes
+        Units of the hidden layers, from the noise up.
+    n_genes
+        Units of the output.
+    n_types
+        Number of cell types; 1 for scGAN.
+    library_size
+        Total of every generated cell.
+    seed
+        Two integers, from which the initial weights follow.
+    """
+
+    def __init__(
+        self,
+        *,
+        latent_dim: int,
+        hidden_sizes: Sequence[int],
+        n_genes: int,
+        n_types: int,
+        library_size: float,
+        seed: Any,
+    ) -> None:
+        super().__init__(name=None)
+        self.latent_dim, self.library_size = latent_dim, library_size
+        sizes = [latent_dim, *hidden_sizes]
+        seeds = tf.random.split(seed, len(sizes))
+        self.linear = [
+            Dense(pair, initialiser=xavier_uniform, seed=seeds[i], bias=False, name=f"hidden_{i}")
+            for i, pair in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+        ]
+        self.norms = [
+            ConditionalBatchNorm(size, n_types=n_types, name=f"batch_norm_{i}")
+            for i, size in enumerate(hidden_sizes)
+        ]
+        self.output = Dense(
+            (sizes[-1], n_genes), initialiser=variance_scaling, seed=seeds[-1], name="output"
+        )
+
+    def hidden(self, noise: Any, types: Any, *, decay: Any = None) -> Any:
+        """Return the last hidden layer; `decay` as in `ConditionalBatchNorm`."""
+        activations = noise
+        for linear, norm in zip(self.linear, self.norms, strict=True):
+            activations = tf.nn.relu(norm(linear(activations), types, decay=decay))
+        return activations
+
+    def __call__(self, noise: Any, types: Any, *, decay: Any = None) -> Any:
+        """Return cells, n_cells × n_genes; `decay` as in `ConditionalBatchNorm`."""
+        cells = tf.nn.relu(self.output(self.hidden(noise, types, decay=decay)))
+        return library_size_normalise(cells, self.library_size)
+
+
+class Critic(tf.Module):
+    """A score for each cell, given its type: ⟨w_type, trunk(cell)⟩ + b_type.
+
+    Parameters
+    ----------
+    n_genes
+        Units of the input.
+    hidden_sizes
+        Units of the trunk's layers.
+    n_types
+        Number of cell types; 1 for scGAN.
+    seed
+        Two integers, from which the initial weights follow.
+    """
+
+    def __init__(self, *, n_genes: int, hidden_sizes: Sequence[int], n_types: int, seed: Any) -> None:
+        super().__init__(name=None)
+        sizes = [n_genes, *hidden_sizes]
+        seeds = tf.random.split(seed, len(sizes))
+        self.trunk = [
+            Dense(pair, initialiser=variance_scaling, seed=seeds[i], name=f"trunk_{i}")
+            for i, pair in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+        ]
+        # The release draws all types' vectors as one tensor, so its fans grow with the number of types.
+        shape = (n_types, sizes[-1], 1)
+        self.projection = tf.Variable(xavier_uniform(shape, seeds[-1]), name="projection/kernel")
+        self.projection_bias = tf.Variable(tf.zeros(n_types), name="projection/bias")
+
+    def __call__(self, cells: Any, types: Any) -> Any:
+        """Return n_cells scores."""
+        activations = cells
+        for linear in self.trunk:
+            activations = tf.nn.relu(linear(activations))
+        weights = tf.squeeze(tf.gather(self.projection, types), axis=2)
+        return tf.reduce_sum(activations * weights, axis=1) + tf.gather(self.projection_bias, types)
+
+
+def read_variables(variables: Sequence[Any], prefix: str = "") -> dict[str, np.ndarray]:
+    """Copy variables to the host, keyed by their names."""
+    return {prefix + variable.name.removesuffix(":0"): variable.numpy() for variable in variables}
+
+
+def write_variables(variables: Sequence[Any], values: dict[str, np.ndarray], prefix: str = "") -> None:
+    """Put back what `read_variables` copied."""
+    for variable in variables:
+        variable.assign(values[prefix + variable.name.removesuffix(":0")])

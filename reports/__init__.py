@@ -1,0 +1,23 @@
+"""Records in; tables and figures out.
+
+Everything here reads one plain dictionary, the *run view*, and changes nothing:
+
+``run``
+    ``folder``, ``dataset`` (``name``, ``source``, ``n_cells``, ``n_genes``, …), ``profile``, ``protocol``,
+    ``space``, ``hardware``.
+``records``
+    One dictionary per Job, in the order of the plan: what it measured, or why it failed.
+``scores``
+    Job key → list of scores (``metric``, ``sample_seed``, ``protocol``, ``n_cells``, ``values``, ``details``,
+    ``notes``, ``error``).
+``augmentation_baselines``
+    What the cheap augmenters reached in the augmentation experiment.
+``metrics``
+    Declarations of the metrics: ``name``, ``better``, ``ideal``, ``floors``, ….
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+RunView = Mapping[str, Any]
+"""The dictionary described above."""

@@ -1,0 +1,330 @@
+"""The results on a terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from textwrap import fill
+from typing import Any
+
+import pandas as pd
+from rich import box
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from reports import RunView
+from reports.augmentation import augmentation_frame
+from reports.published import NOTE, published_frame
+from reports.suspicion import suspects
+from reports.table import (
+    headline_fraction,
+    records_of,
+    results_frame,
+    rows_of,
+    scored_metrics,
+    scores_of,
+    values_by_model,
+)
+from reports.words import DASH, count, figure, hardware_in_words, job_in_words
+
+SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
+METRIC_LABELS = {"augmentation_f1": "augm.\nF1"}
+AUGMENTER_LABELS = {
+    "class_weights": "class weights",
+    "smote": "SMOTE-like",
+    "poisson_jitter": "Poisson jitter",
+}
+METRICS_A_TABLE = 6
+
+
+def print_report(view: RunView, *, console: Console | None = None) -> None:
+    """Print a run's results.
+
+    Parameters
+    ----------
+    view
+        The run (see `reports`).
+    console
+        Where to; None prints to standard output.
+    """
+    (console or Console()).print(report(view))
+
+
+def report(view: RunView) -> RenderableType:
+    """Return everything there is to say about a run as one Rich renderable.
+
+    Heading, warnings about the run as a whole, the main table (split in two where the terminal is narrow),
+    footnotes, the augmentation experiment, published figures, failures.
+    """
+    notes = Footnotes()
+    main = _main_table(view, notes)
+    blocks = [*_heading(view), main, *_key(view), *notes.lines(), *_failures(view)]
+    blocks += [*_augmentation(view), *_published(view)]
+    return Group(*blocks)
+
+
+@dataclass
+class Footnotes:
+    """Numbered notes below a table; the same text has one number."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def mark(self, text: str) -> str:
+        """Return the superscript that stands for `text`."""
+        if text not in self.texts:
+            self.texts.append(text)
+        return str(self.texts.index(text) + 1).translate(SUPERSCRIPTS)
+
+    def lines(self) -> Iterator[Text]:
+        """Yield the notes in order."""
+        for number, text in enumerate(self.texts, start=1):
+            yield Text(f"{number}".translate(SUPERSCRIPTS) + f" {text}", style="dim")
+
+
+@dataclass
+class Column:
+    """A column of the main table: its heading and a cell for every row."""
+
+    header: str
+    cells: list[Text]
+    left: bool = False
+
+
+@dataclass
+class FittedTable:
+    """The main table: in one piece where it fits the terminal, else cost and quality apart.
+
+    Attributes
+    ----------
+    name, budget, status
+        Columns that identify a row and tell how it ended.
+    cost, quality
+        What it took; what came out.
+    sections
+        Whether a line follows, row by row.
+    """
+
+    name: Column
+    budget: Column
+    cost: list[Column]
+    quality: list[Column]
+    status: Column
+    sections: list[bool]
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        whole = self._table([self.name, self.budget, *self.cost, *self.quality, self.status])
+        if console.measure(whole, options=options.update(width=10_000)).maximum <= options.max_width:
+            yield whole
+            return
+        yield self._table([self.name, self.budget, *self.cost, self.status])
+        for start in range(0, len(self.quality), METRICS_A_TABLE):
+            yield Text()
+            yield self._table([self.name, *self.quality[start : start + METRICS_A_TABLE]])
+
+    def _table(self, columns: Sequence[Column]) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+        for column in columns:
+            table.add_column(column.header, justify="left" if column.left else "right", overflow="fold")
+        for row, end_section in enumerate(self.sections):
+            table.add_row(*(column.cells[row] for column in columns), end_section=end_section)
+        return table
+
+
+def _heading(view: RunView) -> list[RenderableType]:
+    run = view["run"]
+    dataset = run["dataset"]
+    facts = [f"profile {run['profile']}", f"protocol {run['protocol']}"]
+    if "n_cells" in dataset and "n_genes" in dataset:
+        facts.insert(0, f"{count(dataset['n_cells'])} cells × {count(dataset['n_genes'])} genes")
+    sides = sorted({record["job"]["n_cells"] for record in records_of(view, "main")})
+    facts += [f"{' or '.join(count(n) for n in sides)} cells a side"] if sides else []
+    facts += [f"space {run['space']}"] if "space" in run else []
+    blocks: list[RenderableType] = [
+        Text.assemble((str(dataset["name"]), "bold"), " · ", " · ".join(facts)),
+        Text(hardware_in_words(run["hardware"]), style="dim"),
+    ]
+    if run["profile"] != "paper":
+        blocks.append(Text(f"{run['profile']} budgets: not the paper's", style="yellow"))
+    if str(dataset["name"]).startswith("synthetic"):
+        blocks.append(_banner("synthetic data: for speed and scale, never for quality claims", "yellow"))
+    if broken := suspects(view):
+        text = "\n".join(["SUSPECT RUN: its controls contradict a metric", *broken])
+        blocks.append(_banner(text, "red"))
+    return [*blocks, Text()]
+
+
+def _banner(text: str, colour: str) -> Panel:
+    return Panel(Text(text), border_style=colour, expand=False)
+
+
+def _main_table(view: RunView, notes: Footnotes) -> FittedTable:
+    frame = results_frame(view)
+    rows = rows_of(frame)
+    n_models = sum(row["role"] == "model" for row in rows)
+    return FittedTable(
+        name=Column("model", [_name(view, row, notes) for row in rows], left=True),
+        budget=Column("budget", [_budget(row) for row in rows], left=True),
+        cost=_cost_columns(frame),
+        quality=_metric_columns(view, rows, notes),
+        status=Column("status", [_status(row["status"]) for row in rows], left=True),
+        sections=[number == n_models for number in range(1, len(rows) + 1)],
+    )
+
+
+def _name(view: RunView, row: Mapping[str, Any], notes: Footnotes) -> Text:
+    records = [record for record in view["records"] if record["job"]["model"] == row["model"]]
+    warnings = dict.fromkeys(warning for record in records for warning in record["warnings"])
+    marks = " ".join(notes.mark(f"{row['model']}: {warning}") for warning in warnings)
+    return Text(row["model"] + marks, style="bold" if row["role"] == "model" else "")
+
+
+def _budget(row: Mapping[str, Any]) -> Text:
+    if row["role"] != "model":
+        return Text(row["role"], style="italic")
+    return Text(row["budget"] or DASH)
+
+
+def _status(status: str) -> Text:
+    style = {"ok": "green", "skipped": "yellow"}.get(status, "bold red")
+    return Text(fill(status.replace("_", " "), width=10), style=style)
+
+
+def _cost_columns(frame: pd.DataFrame) -> list[Column]:
+    timed = frame["sample_cells"].max()
+    columns = [
+        ("training\nseconds", "training_seconds"),
+        ("steps\n/s", "steps_per_second"),
+        ("peak\nGiB", "peak_rss_gib"),
+        ("device\nGiB", "peak_device_gib"),
+    ]
+    plain = [Column(head, [Text(figure(v)) for v in frame[name]]) for head, name in columns if name in frame]
+    rows = rows_of(frame)
+    # Nothing was timed in a run of the ceiling alone, or where everything failed.
+    sampling = [] if math.isnan(timed) else [
+        Column(f"seconds/\n{count(timed)}\ncells", [_sampling_seconds(row, timed) for row in rows]),
+        Column("of it\nnon-\nzero", [_percent(row["sample_density"]) for row in rows]),
+    ]
+    return [*plain[:2], *sampling, *plain[2:]]
+
+
+def _sampling_seconds(row: Mapping[str, Any], timed: float) -> Text:
+    other_size = f" ({count(row['sample_cells'])})" if row["sample_cells"] < timed else ""
+    return Text(figure(row["sample_seconds"]) + other_size)
+
+
+def _percent(share: float) -> Text:
+    if math.isnan(share):
+        return Text(DASH)
+    return Text(f"{100 * share:.{0 if share >= 0.1 else 1}f} %")
+
+
+def _metric_columns(view: RunView, rows: Sequence[Mapping[str, Any]], notes: Footnotes) -> list[Column]:
+    single = values_by_model(view)
+    columns = []
+    for metric in scored_metrics(view):
+        name = metric["name"]
+        label = METRIC_LABELS.get(name) or (name.replace("_", "_\n") if len(name) > 10 else name)
+        cells = [_metric_cell(name, row, single[row["model"]].get(name, [])) for row in rows]
+        for row, cell in zip(rows, cells, strict=True):
+            cell.append("".join(notes.mark(text) for text in _remarks(view, row["model"], name)), style="dim")
+        columns.append(Column(f"{label}\n→ {metric['ideal']:g}", cells))
+    return columns
+
+
+def _metric_cell(name: str, row: Mapping[str, Any], values: Sequence[float]) -> Text:
+    if len(values) == 2:
+        return Text("\n".join(figure(value) for value in values))
+    cell = _mean_cell(name, row)
+    if len(values) == 1 and math.isfinite(deviation := row.get(f"{name}_sd", math.nan)):
+        cell.append(f" ±{deviation:.3f}".replace("0.", "."), style="dim")
+    return cell
+
+
+def _mean_cell(name: str, row: Mapping[str, Any]) -> Text:
+    cell = Text(figure(row[name]))
+    if math.isfinite(low := row.get(f"{name}_low", math.nan)):
+        cell.append(f"\n[{figure(low)}, {figure(row[f'{name}_high'])}]", style="dim")
+    return cell
+
+
+def _remarks(view: RunView, model: str, metric: str) -> Iterator[str]:
+    """Yield why a value is missing and what its metric noted, each once."""
+    said = set()
+    for record in view["records"]:
+        for score in scores_of(view, record) if record["job"]["model"] == model else ():
+            if score["metric"] == metric:
+                texts = [f"{metric}: {text}" for text in [score["error"], *score["notes"]] if text]
+                yield from (text for text in texts if text not in said)
+                said.update(texts)
+
+
+def _key(view: RunView) -> list[RenderableType]:
+    """Say what the figures of the main table are."""
+    frame = results_frame(view)
+    lines = []
+    counts = sorted(set(frame["n_seeds"]) - {0})
+    meanings = {1: "n = 1 seed", 2: "n = 2 seeds: both values of a metric, the mean of the rest"}
+    lines += [meanings.get(n, f"n = {n} seeds: mean and [95 % t interval]") for n in counts]
+    if 1 in counts and any(str(name).endswith("_sd") for name in frame):
+        lines.append("±: standard deviation over folds, no interval")
+    if (fraction := headline_fraction(view)) is not None:
+        lines.append(f"augm. F1: augmentation_f1 with {100 * fraction:g} % of the type kept")
+    return [Text("; ".join(lines), style="dim")] if lines else []
+
+
+def _failures(view: RunView) -> list[RenderableType]:
+    blocks: list[RenderableType] = []
+    for record in view["records"]:
+        if record["status"] == "ok":
+            continue
+        place = f" in {record['failed_phase']}" if record["failed_phase"] else ""
+        after = record["seconds_to_failure"]
+        time = "" if after is None else f" after {figure(after)} s"
+        status = record["status"].replace("_", " ")
+        line = f"{job_in_words(record['job'])}: {status}{place}{time}: {record['reason']}"
+        blocks.append(Text(line, style="yellow" if record["status"] == "skipped" else "red"))
+    return [Text(), Text("Not finished", style="bold"), *blocks] if blocks else []
+
+
+def _augmentation(view: RunView) -> list[RenderableType]:
+    frame = augmentation_frame(view)
+    if frame.empty:
+        return []
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for header in ("kept", "added cells", "F1\n→ 1", "average\nprecision", "n", "status"):
+        table.add_column(header, justify="left" if header in ("kept", "added cells", "status") else "right")
+    for (cell_type, fraction), rows in groupby(
+        rows_of(frame), key=lambda row: (row["cell_type"], row["fraction"])
+    ):
+        place = f"{100 * fraction:g} % of {cell_type}"
+        for row in rows:
+            kept = "" if math.isnan(row["kept_cells"]) else f", {count(row['kept_cells'])} cells"
+            table.add_row(
+                place and place + kept,
+                AUGMENTER_LABELS.get(row["augmenter"], row["augmenter"]),
+                _mean_cell("augmentation_f1", row),
+                _mean_cell("average_precision", row),
+                str(row["n_subsamples"]),
+                _status(row["status"]),
+            )
+            place = ""
+        table.add_section()
+    return [Text(), Text("Augmentation experiment", style="bold"), table]
+
+
+def _published(view: RunView) -> list[RenderableType]:
+    frame = published_frame(view)
+    if frame.empty:
+        return []
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for header in ("quantity", "model", "here", "published"):
+        table.add_column(header, justify="left" if header in ("quantity", "model") else "right")
+    for row in rows_of(frame):
+        deviation = "" if math.isnan(row["published_sd"]) else f" ±{row['published_sd']:g}"
+        published = figure(row["published"]) + deviation
+        table.add_row(row["quantity"], row["model"], figure(row["measured"]), published)
+    return [Text(), Text("Beside the paper", style="bold"), table, Text(NOTE, style="dim")]

@@ -1,0 +1,117 @@
+"""Generators that behave, fail, hang or die in each of the ways a worker must survive."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import Literal
+
+import numpy as np
+from scipy import sparse
+
+from models.base import Diverged, Generator
+
+
+class Mean(Generator):
+    """Poisson cells at the mean counts of the training cells; the smallest generator that does something."""
+
+    name = "mean"
+    conditional = True
+    default_budgets = {"smoke": "3steps", "quick": "5steps", "paper": "50steps"}
+
+    def __init__(self, *, scale: float = 1.0, mode: Literal["a", "b"] = "a", sizes: tuple[int, ...] = (4, 2)):
+        self.scale, self.mode, self.sizes = scale, mode, sizes
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        self.genes = list(train.var_names)
+        self.mean = np.asarray(train.layers["counts"].mean(axis=0)).ravel() * self.scale
+        with monitor.phase("looping"):
+            for step in range(int(budget.amount)):
+                monitor.log(step, loss=1.0 / (step + 1))
+                monitor.advance((step + 1) / budget.amount)
+
+    def sample(self, n_cells, *, cell_types=None, seed):
+        import anndata
+
+        counts = np.random.default_rng(seed).poisson(self.mean, (n_cells, len(self.mean)))
+        cells = anndata.AnnData(sparse.csr_matrix(counts.astype(np.float32)))
+        cells.var_names = self.genes
+        cells.obs["cell_type"] = list(cell_types) if cell_types is not None else ["alpha"] * n_cells
+        return cells
+
+    def save(self, folder):
+        (folder / "mean.json").write_text(json.dumps([self.genes, self.mean.tolist()]))
+
+    @classmethod
+    def load(cls, folder, *, device="cpu"):
+        made = cls()
+        made.genes, mean = json.loads((folder / "mean.json").read_text())
+        made.mean = np.array(mean)
+        return made
+
+
+class Raises(Mean):
+    name = "raises"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        with monitor.phase("second"):
+            raise KeyError("a gene is missing")
+
+
+class Diverges(Mean):
+    name = "diverges"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        raise Diverged("the loss became NaN at step 7")
+
+
+class RunsOutOfMemory(Mean):
+    name = "runs_out_of_memory"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        np.empty(1 << 60, dtype=np.uint8)
+
+
+class Dies(Mean):
+    name = "dies"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        with monitor.phase("dangerous"):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Hangs(Mean):
+    name = "hangs"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        time.sleep(600)
+
+
+class Declines(Mean):
+    name = "declines"
+
+    @classmethod
+    def skip(cls, train):
+        return "needs spliced counts"
+
+
+class DiesOnce(Mean):
+    """Checkpoints each step; dies at step 3 unless it resumes."""
+
+    name = "dies_once"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        start = 0
+        if monitor.resume_from is not None:
+            start = int((monitor.resume_from / "step").read_text())
+        super_mean = np.asarray(train.layers["counts"].mean(axis=0)).ravel()
+        self.genes, self.mean = list(train.var_names), super_mean
+        with monitor.phase("looping"):
+            for step in range(start, 6):
+                if step == 3 and start == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                time.sleep(0.05)
+                monitor.advance((step + 1) / 6)
+                monitor.checkpoint(lambda folder, step=step: (folder / "step").write_text(str(step + 1)))

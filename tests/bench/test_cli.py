@@ -1,0 +1,81 @@
+"""The command line: quick to answer, one line for every wrong word, the exit codes it promises."""
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = ("torch", "tensorflow", "scanpy", "anndata", "mlflow", "pandas", "numpy", "sklearn", "pydantic", "matplotlib")
+
+
+def bench(*arguments, **options):
+    command = [sys.executable, "-m", "bench", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; sys.argv = ['bench', '--help']\n"
+        "from bench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        f"print([name for name in {HEAVY} if name in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "Benchmark generative models" in printed
+    assert printed.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bogus"], "No such command 'bogus'"),
+        (["run", "--nope"], "No such option: --nope"),
+        (["run", "--cells", "many"], "'--cells'"),
+        (["run", "--profile", "fast"], "--profile 'fast': Input should be 'smoke', 'quick' or 'paper'"),
+        (["run", "--models", "activva"], "unknown model 'activva': choose from activa"),
+        (["run", "--metrics", "fid"], "unknown metric 'fid': choose from"),
+        (["run", "--dataset", "brian_small"], "brian_small"),
+        (["run", "--dataset", "missing.h5ad"], "missing.h5ad"),
+        (["run", "--set", "activa.objective=best"], "activa.objective='best'"),
+        (["run", "--set", "activa.colour=red"], "unknown hyper-parameter activa.colour"),
+        (["run", "--budget", "activa=forever"], "'forever' is not like 200steps"),
+        (["run", "--hardware", "abacus"], "--hardware abacus"),
+        (["run", "--label-key", "nope"], "nope"),
+        (["run", "--resume", "nowhere"], "is not a run folder"),
+        (["run", "--resume", "nowhere", "--seeds", "1"], "give no other option"),
+        (["score"], "missing: --real --train --synthetic"),
+        (["report", "nowhere"], "is not a run folder"),
+        (["list", "everything"], "choose from models, metrics, datasets"),
+        (["data", "info", "brian_small"], "brian_small"),
+        (["data", "add", "pbmc68k", "missing.tar.gz"], "missing.tar.gz"),
+    ],
+)
+def test_a_wrong_word_gets_one_line_and_leaves_nothing(tmp_path, arguments, message):
+    ended = bench(*arguments, cwd=tmp_path, env={**__import__("os").environ, "BENCH_CACHE": str(tmp_path / "cache")})
+    assert ended.returncode == 2, ended.stderr
+    assert message in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_shadows_ours_is_named(tmp_path):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "__init__.py").write_text("")
+    ended = bench("list", "models", cwd=tmp_path)
+    assert ended.returncode == 2
+    assert str(tmp_path / "datasets") in ended.stderr
+
+
+def test_hardware_is_shown():
+    ended = bench("hardware")
+    assert ended.returncode == 0
+    assert "fingerprint" in ended.stdout
+
+
+@pytest.mark.parametrize("what", ["models", "metrics", "datasets"])
+def test_what_is_installed_is_listed(what):
+    ended = bench("list", what)
+    assert ended.returncode == 0
+    expected = {"models": "cscgan", "metrics": "augmentation_f1", "datasets": "neurocovid"}[what]
+    assert expected in ended.stdout

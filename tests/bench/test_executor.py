@@ -1,0 +1,141 @@
+"""Workers that behave, fail, hang and die; each becomes a Record and none stops the others."""
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from bench.executor import run_jobs
+from bench.plan import DatasetFacts, choose_models, make_plan
+from bench.progress import Progress
+from bench.registry import resolve_model
+from bench.run_folder import RunFolder
+from bench.spec import RunSpec
+
+FILE = Path(__file__).parent / "generators" / "throwaway.py"
+
+
+def make_run(folder, prepared, classes, **request):
+    """Plan and carry out a run of throw-away generators, without controls and scoring."""
+    spec = RunSpec.checked(
+        models=tuple(f"{FILE}:{name}" for name in classes), profile="smoke", out=folder, **request
+    )
+    train = prepared.obs["split"] == "train"
+    facts = DatasetFacts(
+        "tiny", "key", prepared.obs.loc[train, "cell_type"].astype(str), int((~train).sum()), "alpha"
+    )
+    choices = [resolve_model(model) for model in spec.models]
+    jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False)
+    run = RunFolder.create(folder, "tiny")
+    prepared.write_h5ad(run.dataset)
+    run.write_request(spec, jobs, metrics=[])
+    return run, spec
+
+
+def carry_out(run, spec):
+    run_jobs(run, run.jobs(), timeout=spec.timeout, progress=Progress(Console(quiet=True)))
+    return {job.model: run.job_folder(job).read_record() for job in run.jobs()}
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory, prepared):
+    classes = ["Raises", "Diverges", "RunsOutOfMemory", "Dies", "Hangs", "Declines", "Mean"]
+    run, spec = make_run(
+        tmp_path_factory.mktemp("runs"), prepared, classes, timeout=10.0, sample_seeds=(0, 5)
+    )
+    return run, carry_out(run, spec)
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "reason", "phase"),
+    [
+        ("raises", "failed", "KeyError: 'a gene is missing'", "fit/second"),
+        ("diverges", "diverged", "the loss became NaN at step 7", "fit"),
+        ("runs_out_of_memory", "out_of_memory", "Unable to allocate", "fit"),
+        ("dies", "killed", "SIGKILL", "fit/dangerous"),
+        ("hangs", "timeout", "wall-clock limit", "fit"),
+        ("declines", "skipped", "needs spliced counts", None),
+        ("mean", "ok", "", None),
+    ],
+)
+def test_every_ending_becomes_a_record(outcomes, model, status, reason, phase):
+    record = outcomes[1][model]
+    assert record["status"] == status
+    assert reason in record["reason"]
+    assert record["failed_phase"] == phase
+    assert "\n" not in record["reason"]
+
+
+def test_what_a_good_job_measured(outcomes):
+    run, records = outcomes
+    record = records["mean"]
+    assert record["steps"] == {"looping": 3}
+    assert record["training"]["steps"] == 3
+    assert record["training"]["seconds"] >= record["phases"]["fit/looping"]
+    assert record["timing"]["n_cells"] == 2000
+    assert len(record["timing"]["seconds"]) == 1
+    assert record["memory"]["peak_rss_bytes"] > 20_000_000
+    assert set(record["samples"]) == {"0", "5"}
+    job = next(job for job in run.jobs() if job.model == "mean")
+    first, second = (anndata.read_h5ad(run.job_folder(job).cells(seed)) for seed in (0, 5))
+    assert first.shape == (30, 60)
+    assert not np.array_equal(first.X.toarray(), second.X.toarray())
+    curve = run.job_folder(job).curves.read_text().splitlines()
+    assert len(curve) == 3
+    assert '"loss": 0.5' in curve[1]
+
+
+def test_resuming_repeats_only_what_did_not_end_well(outcomes):
+    run, before = outcomes
+    spec = run.read_spec().model_copy(update={"timeout": 3.0})
+    after = carry_out(run, spec)
+    for model in ("mean", "declines"):
+        assert after[model]["finished"] == before[model]["finished"]
+    assert after["raises"]["started"] >= before["raises"]["finished"]
+    assert after["hangs"]["seconds_to_failure"] < before["hangs"]["seconds_to_failure"]
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path, prepared, monkeypatch):
+    monkeypatch.setenv("BENCH_CHECKPOINT_SECONDS", "0")
+    run, spec = make_run(tmp_path, prepared, ["DiesOnce"], budget={"*": "6steps"})
+    assert carry_out(run, spec)["dies_once"]["status"] == "killed"
+    record = carry_out(run, spec)["dies_once"]
+    assert record["status"] == "ok"
+    # Three steps before the kill, three after: together the whole budget, and the time of both.
+    assert record["steps"] == {"looping": 6}
+    assert record["phases"]["fit/looping"] >= 6 * 0.05
+
+
+def test_same_seed_same_cells(tmp_path, prepared):
+    cells = []
+    for attempt in ("first", "second"):
+        run, spec = make_run(tmp_path / attempt, prepared, ["Mean"])
+        carry_out(run, spec)
+        cells.append(anndata.read_h5ad(run.job_folder(run.jobs()[0]).cells(0)).X.toarray())
+    np.testing.assert_array_equal(*cells)
+
+
+def test_choosing_the_same_name_twice_is_refused():
+    from bench.errors import RequestError
+
+    with pytest.raises(RequestError, match="two of them have the same name"):
+        choose_models(
+            RunSpec.checked(
+                models=(f"{FILE}:Mean", f"{FILE.resolve().parent}/../generators/throwaway.py:Mean")
+            )
+        )
+
+
+def test_the_training_cells_of_an_augmentation_job(prepared):
+    from bench.plan import Experiment
+    from bench.worker import training_cells
+
+    experiment = Experiment(kind="augmentation", cell_type="alpha", fraction=0.1, subsample_seed=0)
+    whole = training_cells(Experiment(), prepared)
+    reduced = training_cells(experiment, prepared)
+    counts = pd.Series(reduced.obs["cell_type"].astype(str)).value_counts()
+    assert counts.to_dict() == {"alpha": 4, "beta": 40, "gamma": 40}
+    assert set(reduced.obs_names) <= set(whole.obs_names)

@@ -1,0 +1,105 @@
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench.errors import RequestError
+from bench.plan import DatasetFacts, Experiment, choose_models, make_plan
+from bench.seeds import derive
+from bench.spec import RunSpec
+
+FILE = Path(__file__).parent / "generators" / "throwaway.py"
+
+
+@pytest.fixture
+def facts():
+    types = pd.Series(["common"] * 240 + ["rare"] * 60)
+    return DatasetFacts("tiny", "d41d8cd98f", types, n_test=75, augmentation_type="common")
+
+
+def plan(facts, *, with_augmentation=False, **request):
+    spec = RunSpec.checked(models=(f"{FILE}:Mean",), **request)
+    choices = [choice for choice in choose_models(spec) if choice.name == "mean"]
+    return make_plan(spec, facts, choices, device="cpu", with_augmentation=with_augmentation)
+
+
+def test_controls_run_beside_what_was_asked_for():
+    names = [choice.name for choice in choose_models(RunSpec.checked(models=(f"{FILE}:Mean",)))]
+    assert names == ["mean", "real", "shuffle", "shuffle_within_type", "poisson", "memorise"]
+
+
+def test_one_job_for_each_seed(facts):
+    jobs = plan(facts, seeds=(0, 3), sample_seeds=(0, 1))
+    assert [(job.seed, job.sample_seeds) for job in jobs] == [(0, (0, 1)), (3, (0, 1))]
+    assert len({job.key for job in jobs}) == 2
+
+
+def test_cells_a_side_are_the_test_split_unless_told(facts):
+    assert plan(facts)[0].n_cells == 75
+    assert plan(facts, cells=40)[0].n_cells == 40
+    with pytest.raises(RequestError, match="--cells 80: the test split of tiny has 75 cells"):
+        plan(facts, cells=80)
+
+
+def test_quick_keeps_the_smallest_fraction_that_leaves_ten_cells(facts):
+    # 240 cells of the type: 10 % are 24, 5 % are 12, 1 % are 2.
+    (_, job) = plan(facts, with_augmentation=True, profile="quick")
+    assert job.experiment == Experiment(
+        kind="augmentation",
+        cell_type="common",
+        fraction=0.05,
+        subsample_seed=0,
+        kept_cells=12,
+        added_cells=300,
+    )
+    assert (job.n_cells, job.timing_cells) == (300, 0)
+
+
+def test_paper_runs_every_fraction_with_five_seeds(facts):
+    jobs = plan(facts, with_augmentation=True, profile="paper")
+    experiments = [job.experiment for job in jobs if job.experiment.kind == "augmentation"]
+    assert [(e.fraction, e.subsample_seed) for e in experiments] == [
+        (fraction, seed) for fraction in (0.1, 0.05, 0.01, 0.005) for seed in range(5)
+    ]
+
+
+def test_the_key_follows_whatever_may_change_the_outcome(facts):
+    base = plan(facts)[0]
+    changed = [
+        plan(facts, budget={"mean": "7steps"})[0],
+        plan(facts, settings={"mean": {"scale": 2.0}})[0],
+        plan(facts, seeds=(1,))[0],
+        plan(facts, sample_seeds=(1,))[0],
+        plan(facts, cells=20)[0],
+        base.model_copy(update={"source_hash": "0"}),
+        base.model_copy(update={"threads": base.threads + 1}),
+    ]
+    assert len({base.key, *(job.key for job in changed)}) == len(changed) + 1
+    assert plan(facts, timeout=5.0)[0].key == base.key
+
+
+def test_budgets_come_from_the_request_or_the_profile(facts):
+    assert plan(facts)[0].budget == "5 steps"
+    assert plan(facts, profile="paper")[0].budget == "50 steps"
+    assert plan(facts, budget={"*": "2epochs"})[0].budget == "2 epochs"
+    assert plan(facts, budget={"*": "2epochs", "mean": "15min"})[0].budget == "900s"
+
+
+def test_settings_of_a_model_that_does_not_run_are_refused(facts):
+    with pytest.raises(RequestError, match="--set scgan: no such model in this run"):
+        plan(facts, settings={"scgan": {"critic_steps": 5}})
+    with pytest.raises(RequestError, match="--budget scgan: no such model in this run"):
+        plan(facts, budget={"scgan": "5steps"})
+
+
+def test_branches_of_the_seed_tree_differ():
+    seeds = {
+        derive(0, "fit"),
+        derive(0, "sample", 0),
+        derive(0, "sample", 1),
+        derive(1, "fit"),
+        derive(0, "timing"),
+    }
+    assert len(seeds) == 5
+    assert all(0 <= seed < 2**31 for seed in seeds)
+    assert derive(0, "fit") == derive(0, "fit")

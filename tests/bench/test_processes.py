@@ -1,0 +1,62 @@
+import time
+
+import psutil
+
+from bench.processes import run_worker
+
+
+def script(tmp_path, name, text):
+    (tmp_path / f"{name}.py").write_text(text)
+    return {"PYTHONPATH": str(tmp_path)}
+
+
+def test_what_a_worker_prints_goes_to_its_log(tmp_path):
+    environment = script(
+        tmp_path, "speaks", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"
+    )
+    polled = []
+    outcome = run_worker(
+        ["speaks"],
+        log=tmp_path / "log.txt",
+        timeout=None,
+        on_poll=lambda: polled.append(1),
+        environment=environment,
+    )
+    assert (outcome.returncode, outcome.timed_out, outcome.signal_name) == (3, False, "")
+    assert {"out", "err"} == set((tmp_path / "log.txt").read_text().split())
+
+
+def test_the_limit_kills_the_worker_and_its_children(tmp_path):
+    text = (
+        "import subprocess, sys, time, pathlib\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\n"
+        "time.sleep(600)\n"
+    )
+    outcome = run_worker(
+        ["hangs"],
+        log=tmp_path / "log.txt",
+        timeout=2.0,
+        on_poll=lambda: None,
+        environment=script(tmp_path, "hangs", text),
+    )
+    assert outcome.timed_out
+    child = int((tmp_path / "pid").read_text())
+    for _ in range(50):
+        if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError("the worker's child outlived it")
+
+
+def test_the_signal_that_ended_a_worker_is_named(tmp_path):
+    text = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
+    outcome = run_worker(
+        ["crashes"],
+        log=tmp_path / "log.txt",
+        timeout=None,
+        on_poll=lambda: None,
+        environment=script(tmp_path, "crashes", text),
+    )
+    assert (outcome.signal_name, outcome.timed_out, outcome.out_of_memory) == ("SIGSEGV", False, False)

@@ -1,0 +1,82 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from bench.errors import RequestError
+from bench.hyperparameters import hyperparameters
+from bench.registry import MODELS, plugins, resolve_model
+
+FILE = Path(__file__).parent / "generators" / "throwaway.py"
+
+
+def test_a_class_in_a_file_is_found_again_by_its_reference():
+    choice = resolve_model(f"{FILE}:Mean")
+    again = resolve_model(choice.reference)
+    assert (choice.name, again.name) == ("mean", "mean")
+    assert choice.source_hash == again.source_hash
+
+
+def test_a_class_object_stands_for_the_place_it_was_defined():
+    generator = resolve_model(f"{FILE}:Mean").generator
+    assert resolve_model(generator).reference == f"{FILE.resolve()}:Mean"
+
+
+def test_editing_a_model_changes_its_hash(tmp_path):
+    copy = tmp_path / "mine.py"
+    copy.write_text(FILE.read_text())
+    before = resolve_model(f"{copy}:Mean").source_hash
+    copy.write_text(FILE.read_text() + "\n# another line\n")
+    assert resolve_model(f"{copy}:Mean").source_hash != before
+
+
+def test_the_built_ins_use_the_same_door():
+    assert {"activa", "scgan", "cscgan", "real", "shuffle", "poisson", "memorise"} <= set(plugins(MODELS))
+
+
+def test_listing_generators_imports_no_framework():
+    import subprocess
+
+    code = (
+        "import sys; from bench.registry import resolve_model\n"
+        "for name in ('activa', 'scgan', 'cscgan', 'external', 'real'): resolve_model(name).source_hash\n"
+        "print([name for name in ('torch', 'tensorflow', 'scanpy', 'anndata') if name in sys.modules])"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert printed.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ("activva", "unknown model 'activva': choose from .*activa"),
+        (f"{FILE}:Nothing", "defines no Nothing"),
+        (f"{FILE}:np", "is not a subclass"),
+        ("/nowhere/mine.py:Model", "does not exist"),
+        ("no_such_module:Model", "cannot be imported"),
+        ("pathlib:Path", "is not a subclass"),
+    ],
+)
+def test_what_is_no_model(choice, message):
+    with pytest.raises(RequestError, match=message):
+        resolve_model(choice)
+
+
+def test_hyperparameters_are_read_from_the_constructor():
+    generator = resolve_model(f"{FILE}:Mean").generator
+    assert hyperparameters(generator) == {"scale": 1.0, "mode": "a", "sizes": (4, 2)}
+    given = hyperparameters(generator, {"scale": "2.5", "mode": "b", "sizes": "[8, 4]"})
+    assert given == {"scale": 2.5, "mode": "b", "sizes": (8, 4)}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"depth": "3"}, "unknown hyper-parameter mean.depth: mean has scale, mode, sizes"),
+        ({"scale": "large"}, "hyper-parameter mean.scale='large'"),
+        ({"mode": "c"}, "hyper-parameter mean.mode='c': Input should be 'a' or 'b'"),
+    ],
+)
+def test_wrong_hyperparameters_are_named(given, message):
+    with pytest.raises(RequestError, match=message):
+        hyperparameters(resolve_model(f"{FILE}:Mean").generator, given)

@@ -1,0 +1,35 @@
+import numpy as np
+import pytest
+
+from bench.errors import RequestError
+from bench.run_folder import RunFolder, read_json, whole_folder, write_json
+
+
+def test_json_is_replaced_whole_or_not_at_all(tmp_path):
+    file = tmp_path / "record.json"
+    write_json(file, {"value": np.float64(1.5), "path": tmp_path})
+    with pytest.raises(TypeError):
+        write_json(file, {"value": object()})
+    assert read_json(file) == {"value": 1.5, "path": str(tmp_path)}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["record.json"]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    target = tmp_path / "model"
+    with whole_folder(target) as folder:
+        (folder / "weights").write_text("first")
+    with pytest.raises(RuntimeError), whole_folder(target) as folder:
+        (folder / "weights").write_text("second")
+        raise RuntimeError
+    assert (target / "weights").read_text() == "first"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
+
+def test_run_folders_never_share_a_name(tmp_path):
+    made = {RunFolder.create(tmp_path, "tiny").path for _ in range(4)}
+    assert len(made) == 4
+
+
+def test_what_is_no_run_folder(tmp_path):
+    with pytest.raises(RequestError, match="is not a run folder"):
+        RunFolder.open(tmp_path)

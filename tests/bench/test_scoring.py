@@ -1,0 +1,145 @@
+"""Scores come from stored cells alone, each under a key of its own; one that fails costs only itself."""
+
+import anndata
+import numpy as np
+import pytest
+from rich.console import Console
+from tests.bench.test_executor import carry_out, make_run
+
+from bench import scoring
+from bench.executor import forget_scores, run_scoring
+from bench.outside import score_outside_cells
+from bench.progress import Progress
+from bench.registry import resolve_metric
+from bench.errors import RequestError
+from bench.run_folder import write_json
+from metrics.declaration import Metric, NotApplicable, Score
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, prepared):
+    run, spec = make_run(tmp_path_factory.mktemp("runs"), prepared, ["Mean"])
+    carry_out(run, spec)
+    return run
+
+
+def metric(name, compute):
+    return Metric(name=name, description="", compute=compute, better="lower", ideal=0.0, bounds=(0.0, 1.0), reference="", cost="")
+
+
+def test_scores_are_stored_once_and_kept(run):
+    progress = Progress(Console(quiet=True))
+    run_scoring(run, ["cd", "mmd"], progress=progress)
+    (job,) = run.jobs()
+    files = sorted(run.job_folder(job).scores.iterdir())
+    assert [file.name for file in files] == ["0-cd.json", "0-mmd.json"]
+    assert scoring.missing_scores(run, [resolve_metric("cd"), resolve_metric("mmd")]) == []
+    before = [file.stat().st_mtime_ns for file in files]
+    run_scoring(run, ["cd", "mmd"], progress=progress)
+    assert [file.stat().st_mtime_ns for file in files] == before
+    forget_scores(run, ["mmd"])
+    assert [task.metric.name for task in scoring.missing_scores(run, [resolve_metric("mmd")])] == ["mmd"]
+    run_scoring(run, ["mmd"], progress=progress)
+    assert files[0].stat().st_mtime_ns == before[0]
+    assert files[1].stat().st_mtime_ns > before[1]
+
+
+def test_a_stored_score_is_the_metric_of_the_stored_cells(run, prepared):
+    from metrics.evidence import RealEvidence, SampleEvidence
+
+    (job,) = run.jobs()
+    cells = anndata.read_h5ad(run.job_folder(job).cells(0))
+    real = RealEvidence.from_adata(prepared, n_cells=30, seed=scoring.Scorer(run).seed)
+    expected = resolve_metric("mmd").compute(real, SampleEvidence(real, cells.X, space="counts"))
+    stored = {score["metric"]: score for score in run.job_folder(job).read_scores()}["mmd"]
+    assert stored["values"] == pytest.approx(expected.values)
+    assert stored["n_cells"] == 30
+
+
+def test_a_failing_metric_costs_only_itself():
+    def broken(real, sample):
+        raise ZeroDivisionError("no cells left")
+
+    def inapplicable(real, sample):
+        raise NotApplicable("needs two cell types")
+
+    assert scoring.score_of(metric("a", broken), lambda: broken(0, 0))["error"] == "ZeroDivisionError: no cells left"
+    assert scoring.score_of(metric("b", inapplicable), lambda: inapplicable(0, 0))["error"] == "needs two cell types"
+    good = scoring.score_of(metric("c", None), lambda: Score({"c": 0.5}))
+    assert (good["values"], good["error"]) == ({"c": 0.5}, None)
+
+
+def test_the_score_that_killed_the_scorer_is_marked(run):
+    (job,) = run.jobs()
+    scoring.failed_score(run, {"job": job.key, "sample_seed": 0, "metric": "rf_auc"}, "scoring ran out of memory")
+    stored = {score["metric"]: score for score in run.job_folder(job).read_scores()}["rf_auc"]
+    assert stored["error"] == "scoring ran out of memory"
+    # It counts as done, so that the next scorer goes on with the others.
+    assert scoring.missing_scores(run, [resolve_metric("rf_auc")]) == []
+
+
+def test_a_changed_metric_is_scored_again(run):
+    (job,) = run.jobs()
+    file = run.job_folder(job).score_file(0, "cd")
+    stored = scoring.read_json(file)
+    write_json(file, stored | {"key": "of an older version"})
+    assert [task.metric.name for task in scoring.missing_scores(run, [resolve_metric("cd")])] == ["cd"]
+    write_json(file, stored)
+
+
+@pytest.fixture
+def files(tmp_path, prepared):
+    counts = anndata.AnnData(prepared.layers["counts"].copy(), obs=prepared.obs[["cell_type"]], var=prepared.var)
+    parts = {"real": counts[prepared.obs["split"] == "test"], "train": counts[prepared.obs["split"] == "train"]}
+    rng = np.random.default_rng(0)
+    order = rng.permutation(counts.n_vars)
+    # The same genes in another order: they are matched by name.
+    parts["synthetic"] = counts[rng.choice(counts.n_obs, 40, replace=False)][:, order]
+    for name, cells in parts.items():
+        cells.copy().write_h5ad(tmp_path / f"{name}.h5ad")
+    return tmp_path
+
+
+def outside(folder, **options):
+    given = {"space": "counts", "label_key": "cell_type", "cells": None, "metrics": [resolve_metric("cd")]} | options
+    return score_outside_cells(folder / "real.h5ad", folder / "train.h5ad", folder / "synthetic.h5ad", **given)
+
+
+def test_cells_made_elsewhere_are_scored(files):
+    (score,) = outside(files)
+    assert score["error"] is None
+    assert score["n_cells"] == 30
+    assert 0 < score["values"]["cd"] < 15
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"space": "log"}, "--space 'log': choose from counts, cp20k, log_cp20k"),
+        ({"cells": 31}, "--cells 31: the smaller of real.h5ad and synthetic.h5ad has 30"),
+    ],
+)
+def test_unfit_requests_for_outside_cells(files, options, message):
+    with pytest.raises(RequestError, match=message):
+        outside(files, **options)
+
+
+def test_unfit_files_are_named(files):
+    cells = anndata.read_h5ad(files / "synthetic.h5ad")
+    cells[:, 3:].copy().write_h5ad(files / "synthetic.h5ad")
+    with pytest.raises(RequestError, match=r"synthetic.h5ad' lacks 3 genes"):
+        outside(files)
+    (files / "synthetic.h5ad").write_text("not HDF5")
+    with pytest.raises(RequestError, match="is not an .h5ad file"):
+        outside(files)
+    (files / "synthetic.h5ad").unlink()
+    with pytest.raises(RequestError, match="no such file"):
+        outside(files)
+
+
+def test_real_cells_must_be_counts(files):
+    cells = anndata.read_h5ad(files / "train.h5ad")
+    cells.X = cells.X * 0.5
+    cells.write_h5ad(files / "train.h5ad")
+    with pytest.raises(RequestError, match="holds no counts"):
+        outside(files)

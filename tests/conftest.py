@@ -1,0 +1,52 @@
+"""What many tests share: a tiny prepared data set and throw-away generators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import sparse
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def make_prepared(*, n_cells: int = 150, n_genes: int = 60, seed: int = 0) -> anndata.AnnData:
+    """Return a small AnnData that keeps the data contract: three types, a fifth of the cells for testing."""
+    rng = np.random.default_rng(seed)
+    types = np.array(["alpha", "beta", "gamma"])[np.arange(n_cells) % 3]
+    rates = rng.gamma(0.6, 2.0, size=(3, n_genes))
+    counts = rng.poisson(rates[np.arange(n_cells) % 3]).astype(np.float32)
+    counts[:, 0] += 1
+    split = np.where(np.arange(n_cells) % 5 == 4, "test", "train")
+    obs = pd.DataFrame(
+        {
+            "cell_type": pd.Categorical(types),
+            "cluster": pd.Categorical(types),
+            "split": pd.Categorical(split, categories=["train", "valid", "test"]),
+            "control_pool": (split == "train") & (np.arange(n_cells) % 2 == 0),
+        },
+        index=[f"cell{number}" for number in range(n_cells)],
+    )
+    var = pd.DataFrame(index=[f"gene{number}" for number in range(n_genes)])
+    normalised = 20_000 * counts / counts.sum(axis=1, keepdims=True)
+    adata = anndata.AnnData(sparse.csr_matrix(normalised.astype(np.float32)), obs=obs, var=var)
+    adata.layers["counts"] = sparse.csr_matrix(counts)
+    adata.uns["bench"] = {"name": "tiny", "source": "made by a test", "labels": "given", "notes": []}
+    return adata
+
+
+@pytest.fixture(scope="session")
+def prepared() -> anndata.AnnData:
+    """A tiny prepared data set, not to be modified."""
+    return make_prepared()
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real cells that lies beside a developer's checkout; absent from a user's clone."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("../shared/data is not here")
+    return SHARED_DATA

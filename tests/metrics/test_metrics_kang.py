@@ -1,0 +1,65 @@
+"""Controls on real cells; skipped where the development data are not at hand."""
+
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+
+from metrics.correlation_discrepancy import METRIC as CD
+from metrics.evidence import RealEvidence, SampleEvidence
+from metrics.mmd import METRIC as MMD
+from metrics.rf_auc import rf_auc
+
+FILE = Path(__file__).parents[3] / "shared" / "data" / "kang_ctrl_12261x1287.h5ad"
+pytestmark = pytest.mark.skipif(not FILE.exists(), reason="needs the cells of Kang 2018")
+
+N_CELLS = 300
+
+
+@pytest.fixture(scope="module")
+def samples():
+    adata = anndata.read_h5ad(FILE)
+    rng = np.random.default_rng(0)
+    rows = rng.permutation(adata.n_obs)
+    test, pool, rest = rows[:N_CELLS], rows[N_CELLS : 2 * N_CELLS], rows[2 * N_CELLS : 4000]
+    train = np.concatenate([pool, rest])
+    types = adata.obs["cell_type"].to_numpy(dtype=str)
+    real = RealEvidence(
+        adata.X[train],
+        adata.X[test],
+        train_types=types[train],
+        test_types=types[test],
+        control_pool=np.arange(train.size) < N_CELLS,
+        gene_names=adata.var_names.to_numpy(dtype=str),
+        seed=0,
+    )
+    counts = adata.X[train].toarray()
+    shuffled = counts.copy()
+    for cell_type in np.unique(types[train]):
+        of_type = np.flatnonzero(types[train] == cell_type)
+        shuffled[of_type] = rng.permuted(shuffled[of_type], axis=0)
+    drawn = rng.choice(train.size, N_CELLS, replace=False)
+    return {
+        "evidence": real,
+        "real": SampleEvidence(real, counts[:N_CELLS], space="counts"),
+        "shuffle_within_type": SampleEvidence(real, shuffled[drawn], space="counts"),
+    }
+
+
+def test_the_forest_finds_shuffled_cells_and_not_real_ones(samples):
+    areas = {
+        name: rf_auc(samples["evidence"].log_test, samples[name].log_matrix, n_trees=200, seed=0).mean
+        for name in ("real", "shuffle_within_type")
+    }
+    assert areas["real"] == pytest.approx(0.51, abs=0.06)
+    assert 0.65 < areas["shuffle_within_type"] < 0.95
+
+
+@pytest.mark.parametrize("metric", [MMD, CD])
+def test_shuffled_cells_score_worse_than_real_ones(samples, metric):
+    real, shuffled = (
+        metric.compute(samples["evidence"], samples[name]).headline
+        for name in ("real", "shuffle_within_type")
+    )
+    assert metric.worse(shuffled, real)

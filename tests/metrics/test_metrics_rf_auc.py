@@ -1,0 +1,206 @@
+import inspect
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import StratifiedKFold
+
+import metrics.forest
+import metrics.rf_auc
+from metrics.declaration import NotApplicable
+from metrics.evidence import RealEvidence, SampleEvidence
+from metrics.forest import forest_input, random_forest
+from metrics.rf_auc import METRIC, assign_folds, rf_auc, rf_auc_by_type, row_digests
+from metrics.spaces import as_csr
+
+
+def gamma_cells(seed, n_cells=60, n_genes=12, shift=0.0):
+    return np.random.default_rng(seed).gamma(2.0, size=(n_cells, n_genes)).astype(np.float32) + np.float32(
+        shift
+    )
+
+
+def plain_loop(cells, labels, *, n_trees, seed):
+    seeds = np.random.SeedSequence(seed).generate_state(6)
+    folds = StratifiedKFold(5, shuffle=True, random_state=int(seeds[0])).split(cells, labels)
+    areas = []
+    for fold, (kept, held_out) in enumerate(folds):
+        forest = RandomForestClassifier(n_trees, random_state=int(seeds[1 + fold]))
+        votes = forest.fit(cells[kept], labels[kept]).predict_proba(cells[held_out])[:, 1]
+        areas.append(roc_auc_score(labels[held_out], votes))
+    return areas
+
+
+def test_equals_a_plain_scikit_learn_loop():
+    real, synthetic = gamma_cells(0), gamma_cells(1, shift=0.3)
+    cells, labels = np.vstack([real, synthetic]), np.repeat([0, 1], 60)
+    order = np.argsort(row_digests(as_csr(cells)))
+    expected = plain_loop(cells[order], labels[order], n_trees=20, seed=7)
+    result = rf_auc(real, synthetic, n_trees=20, seed=7, n_jobs=2)
+    np.testing.assert_allclose(result.fold_auc, expected, rtol=1e-12)
+    assert result.mean == pytest.approx(np.mean(expected))
+    assert result.sd == pytest.approx(np.std(expected, ddof=1))
+    assert 0.55 < result.mean < 1.0
+
+
+def test_scores_and_folds_give_the_areas_back():
+    result = rf_auc(gamma_cells(0), gamma_cells(1, shift=0.3), n_trees=20, seed=0, n_jobs=1)
+    again = [
+        roc_auc_score(result.labels[result.folds == fold], result.scores[result.folds == fold])
+        for fold in range(5)
+    ]
+    np.testing.assert_allclose(result.fold_auc, again)
+    assert result.labels.tolist() == [0] * 60 + [1] * 60
+
+
+def test_one_distribution_scores_one_half_and_separated_ones_score_one():
+    same = [rf_auc(gamma_cells(s, 150), gamma_cells(100 + s, 150), n_trees=50, seed=s).mean for s in range(4)]
+    assert np.mean(same) == pytest.approx(0.5, abs=0.05)
+    assert rf_auc(gamma_cells(0), gamma_cells(1, shift=50), n_trees=20, seed=0).mean == 1.0
+
+
+def test_the_order_of_cells_does_not_matter():
+    real, synthetic = gamma_cells(0), gamma_cells(1, shift=0.3)
+    synthetic[:20] = synthetic[20:40]
+    rng = np.random.default_rng(5)
+    shuffled = rng.permutation(60)
+    first = rf_auc(real, synthetic, n_trees=20, seed=0)
+    second = rf_auc(real[rng.permutation(60)], synthetic[shuffled], n_trees=20, seed=0)
+    np.testing.assert_array_equal(first.fold_auc, second.fold_auc)
+    np.testing.assert_array_equal(first.folds[60:][shuffled], second.folds[60:])
+
+
+def test_identical_cells_share_a_fold_also_across_sides():
+    real, synthetic = gamma_cells(0), gamma_cells(1)
+    synthetic[:30] = synthetic[30:]
+    synthetic[0] = real[0]
+    result = rf_auc(real, synthetic, n_trees=5, seed=0)
+    folds = result.folds
+    np.testing.assert_array_equal(folds[61:90], folds[91:120])
+    assert folds[60] == folds[0]
+    for label in (0, 1):
+        sizes = np.bincount(folds[result.labels == label], minlength=5)
+        assert sizes.min() >= 9 and sizes.max() <= 15
+
+
+def test_duplicates_do_not_leak():
+    real = gamma_cells(0, 120)
+    synthetic = np.repeat(gamma_cells(1, 24), 5, axis=0)
+    cells, labels = np.vstack([real, synthetic]), np.repeat([0, 1], 120)
+    leaking = np.mean(plain_loop(cells, labels, n_trees=50, seed=0))
+    assert leaking > 0.9
+    assert rf_auc(real, synthetic, n_trees=50, seed=0).mean < 0.75
+
+
+def test_without_duplicates_folds_are_plain_stratified_ones():
+    labels = np.repeat([0, 1], 25)
+    folds = assign_folds(labels, np.arange(50), n_folds=5, seed=3)
+    plain = StratifiedKFold(5, shuffle=True, random_state=3).split(labels, labels)
+    for fold, (_, held_out) in enumerate(plain):
+        np.testing.assert_array_equal(np.flatnonzero(folds == fold), held_out)
+
+
+@pytest.mark.parametrize("n_distinct", [1, 4])
+def test_a_collapsed_generator_is_named(n_distinct):
+    collapsed = np.resize(gamma_cells(1, n_distinct), (60, 12))
+    with pytest.raises(NotApplicable, match=f"{n_distinct} distinct synthetic cells; 5 folds need 5"):
+        rf_auc(gamma_cells(0), collapsed, n_trees=5, seed=0)
+
+
+def test_five_distinct_cells_are_enough():
+    few = np.resize(gamma_cells(1, 5, shift=9), (60, 12))
+    assert rf_auc(gamma_cells(0), few, n_trees=5, seed=0).mean == 1.0
+
+
+def test_sides_must_be_equal():
+    with pytest.raises(ValueError, match="as many of either"):
+        rf_auc(gamma_cells(0), gamma_cells(1, 59), n_trees=5, seed=0)
+
+
+def test_digests_tell_cells_apart_by_value_and_by_gene():
+    cells = np.array([[1, 0, 2], [1, 2, 0], [1, 0, 2], [1, 0, 2.0000002], [0, 0, 0]], dtype=np.float32)
+    digests = row_digests(as_csr(cells))
+    assert digests[0] == digests[2]
+    assert np.unique(digests).size == 4
+
+
+def test_sparse_and_dense_input_give_the_same_areas(monkeypatch):
+    real, synthetic = gamma_cells(0), gamma_cells(1, shift=0.3)
+    real[real < 1.5] = 0
+    synthetic[synthetic < 1.5] = 0
+    assert isinstance(forest_input(real), np.ndarray)
+    dense = rf_auc(real, synthetic, n_trees=20, seed=0)
+    monkeypatch.setattr(metrics.forest, "DENSE_BYTES", 0)
+    assert not isinstance(forest_input(real), np.ndarray)
+    assert rf_auc(real, synthetic, n_trees=20, seed=0).mean == pytest.approx(dense.mean, abs=0.03)
+
+
+def test_the_forest_is_the_papers():
+    forest = random_forest(n_trees=7, seed=1, n_jobs=1)
+    assert (forest.criterion, forest.max_features, forest.min_samples_split) == ("gini", "sqrt", 2)
+    assert (forest.max_depth, forest.min_samples_leaf, forest.class_weight) == (None, 1, None)
+    defaults = {name: p.default for name, p in inspect.signature(rf_auc).parameters.items()}
+    assert (defaults["n_trees"], defaults["n_folds"]) == (1000, 5)
+    assert inspect.signature(rf_auc_by_type).parameters["n_trees"].default == 1000
+
+
+def evidence(n_of_types, synthetic_types, rates):
+    """Two genes' worth of types; synthetic counts drawn with `rates` by type."""
+    rng = np.random.default_rng(0)
+    types = np.repeat(list(n_of_types), list(n_of_types.values()))
+    counts = rng.poisson(4.0, size=(types.size, 15))
+    real = RealEvidence(
+        counts,
+        counts,
+        train_types=types,
+        test_types=types,
+        control_pool=None,
+        gene_names=[*"abcdefghijklmno"],
+        seed=0,
+    )
+    made = rng.poisson([np.r_[[rates[t]] * 7, [4.0] * 8] for t in synthetic_types])
+    return real, SampleEvidence(real, made, space="counts", cell_types=synthetic_types)
+
+
+def test_by_type_scores_each_type_and_names_what_it_left_out():
+    n_of_types = {"B": 40, "NK": 30, "T": 9, "DC": 21}
+    made_types = ["B"] * 55 + ["NK"] * 30 + ["T"] * 9 + ["DC"] * 6
+    real, sample = evidence(n_of_types, made_types, {"B": 4.0, "NK": 40.0, "T": 4.0, "DC": 4.0})
+    score = rf_auc_by_type(real, sample, n_trees=30)
+    by_type = score.details["by_type"]
+    assert list(by_type) == ["B", "NK"]
+    assert by_type["NK"]["rf_auc"] > 0.97
+    assert abs(by_type["B"]["rf_auc"] - 0.5) < 0.2
+    assert (by_type["B"]["n_cells"], by_type["NK"]["n_cells"]) == (40, 30)
+    assert score.headline == pytest.approx((by_type["B"]["rf_auc"] + by_type["NK"]["rf_auc"]) / 2)
+    assert score.notes == [
+        "left out DC: 21 test and 6 synthetic cells",
+        "left out T: 9 test and 9 synthetic cells",
+    ]
+
+
+def test_by_type_needs_types_and_one_large_enough():
+    real, sample = evidence({"T": 9}, ["T"] * 9, {"T": 4.0})
+    with pytest.raises(NotApplicable, match="left out T: 9 test"):
+        rf_auc_by_type(real, sample)
+    sample.cell_types = None
+    with pytest.raises(NotApplicable, match="carry no cell types"):
+        rf_auc_by_type(real, sample)
+
+
+def test_the_metric_compares_log_cells_and_keeps_what_the_figure_needs(monkeypatch):
+    real, sample = evidence({"T": 30}, ["T"] * 30, {"T": 12.0})
+    asked = []
+
+    def smaller(*, n_trees, **options):
+        asked.append(n_trees)
+        return random_forest(n_trees=10, **options)
+
+    monkeypatch.setattr(metrics.rf_auc, "random_forest", smaller)
+    score = METRIC.compute(real, sample)
+    assert asked == [1000] * 5
+    assert list(score.values) == ["rf_auc", "rf_auc_sd"]
+    folds, labels, votes = (np.array(score.details[key]) for key in ("folds", "labels", "scores"))
+    areas = [roc_auc_score(labels[folds == fold], votes[folds == fold]) for fold in range(5)]
+    assert score.headline == pytest.approx(np.mean(areas))
