@@ -186,21 +186,21 @@ def show_hardware() -> int:
 def data_fetch(name: str) -> int:
     """Download a data set and verify it."""
     progress = Progress(Console())
-    path = _datasets(lambda datasets: datasets.fetch(name, registry=_registry(), progress=progress.say))
-    progress.say(f"{name} → {path}")
+    with progress.transfers() as report:
+        paths = _datasets(lambda datasets: datasets.fetch(name, progress=report))
+    _say_files(name, paths)
     return DONE
 
 
 def data_add(name: str, file: Path) -> int:
     """Take over a file the user already has."""
-    path = _datasets(lambda datasets: datasets.add(name, file, registry=_registry()))
-    Console().print(f"{name} → {path}", highlight=False)
+    _say_files(name, [_datasets(lambda datasets: datasets.add(name, file))])
     return DONE
 
 
 def data_info(name: str) -> int:
     """Print what is known of a data set."""
-    facts = _datasets(lambda datasets: datasets.info(name, registry=_registry()))
+    facts = _datasets(lambda datasets: datasets.info(name))
     table = Table(title=name, show_header=False)
     for key, value in facts.items():
         table.add_row(key, _cell(value))
@@ -265,8 +265,9 @@ def _counted(pieces: Iterator[AnnData], n_cells: int, console: Console) -> Itera
     assert done == n_cells
 
 
-def _registry() -> dict[str, Any]:
-    return {name: load(DATASETS, name) for name in plugins(DATASETS)}
+def _say_files(name: str, files: Any) -> None:
+    for file in files:
+        Console().print(f"{name} → {file.path}", file.note, highlight=False, soft_wrap=True)
 
 
 def _datasets(action: Any) -> Any:

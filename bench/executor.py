@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
+import shutil
 from typing import Any
 
 from bench.plan import Job
-from bench.processes import Outcome, run_worker
+from bench.processes import Outcome, run_worker, worker_environment
 from bench.progress import Progress
 from bench.records import OK, SKIPPED, record_of_death
 from bench.run_folder import RunFolder, read_json, write_json
 from bench.scoring import failed_score
-
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-)
 
 
 def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
@@ -69,28 +61,24 @@ def _run_job(run: RunFolder, job: Job, timeout: float | None, stage: Any) -> dic
     folder = run.job_folder(job)
     for leftover in (folder.record, folder.progress):
         leftover.unlink(missing_ok=True)
+    scratch = folder.path / "tmp"
+    scratch.mkdir(parents=True, exist_ok=True)
     write_json(folder.job, job.model_dump(mode="json"))
     outcome = run_worker(
         ["bench.worker", str(folder.path)],
         log=folder.log,
         timeout=timeout,
         on_poll=lambda: stage.follow({"title": job.title, **_peek(folder.progress)}),
-        environment=_environment(job),
+        environment=worker_environment(job.device, job.threads) | {"TMPDIR": str(scratch)},
     )
+    # A killed worker cannot tidy up after itself.
+    shutil.rmtree(scratch, ignore_errors=True)
     record = folder.read_record()
     if record is None:
         record = record_of_death(job, outcome, _peek(folder.progress))
         write_json(folder.record, record)
     folder.progress.unlink(missing_ok=True)
     return record
-
-
-def _environment(job: Job) -> dict[str, str]:
-    variables = dict.fromkeys(THREAD_VARIABLES, str(job.threads))
-    variables |= {"PYTHONHASHSEED": "0", "TF_CPP_MIN_LOG_LEVEL": os.environ.get("TF_CPP_MIN_LOG_LEVEL", "2")}
-    if job.device == "cpu":
-        variables["CUDA_VISIBLE_DEVICES"] = ""
-    return variables
 
 
 def _peek(path: Any) -> dict[str, Any]:

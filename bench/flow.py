@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench import hardware
-from bench.errors import RequestError
+from bench.errors import DONE, SOME_FAILED, RequestError
 from bench.executor import run_jobs, run_scoring
 from bench.plan import DatasetFacts, Job, choose_metrics, choose_models, make_plan
+from bench.processes import usable_cores
 from bench.progress import Progress
-from bench.records import git_commit, versions
-from bench.registry import DATASETS, ModelChoice, plugins, resolve_model
+from bench.records import OK, SKIPPED, describe_for, git_commit, versions
+from bench.registry import ModelChoice, resolve_model
 from bench.run_folder import RunFolder
-from bench.scoring import PROTOCOL
+from bench.scoring import PROTOCOL, SPACE
 from bench.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -62,9 +63,9 @@ def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) ->
     RequestError
         If any of them is not to be had; the cheap checks come first.
     """
-    machine = hardware.describe()
+    device = spec.device if spec.device != "auto" else ("cuda" if hardware.has_cuda() else "cpu")
+    machine = describe_for(device, usable_cores())
     check_hardware(spec.hardware, machine)
-    device = spec.device if spec.device != "auto" else ("cuda" if machine["gpus"] else "cpu")
     choices = choose_models(spec)
     metrics = choose_metrics(spec.metrics, spec.profile)
     prepared = prepare_dataset(spec, adata, progress)
@@ -87,6 +88,7 @@ def start(plan: Draft) -> RunFolder:
         n_test=plan.facts.n_test,
         n_cells=plan.facts.cells_a_side(plan.spec.cells),
         protocol=PROTOCOL,
+        space=SPACE,
         hardware=plan.machine,
         versions=versions(),
         bench_version=version("scgenbench"),
@@ -105,7 +107,9 @@ def reopen(path: Path) -> RunFolder:
         If it was begun on another machine, or a model's code has changed since.
     """
     run = RunFolder.open(path)
-    machine, now = run.read_request()["hardware"], hardware.describe()
+    machine = run.read_request()["hardware"]
+    device, threads = run.jobs()[0].device, usable_cores()
+    now = describe_for(device, threads)
     if machine["fingerprint"] != now["fingerprint"]:
         raise RequestError(
             f"--resume {path}: begun on another machine ({machine['fingerprint']}, this one is "
@@ -153,9 +157,6 @@ def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> bool:
 
 def exit_code(run: RunFolder) -> int:
     """Return 0 if every Job is done or skipped, 1 if some failed."""
-    from bench.errors import DONE, SOME_FAILED
-    from bench.records import OK, SKIPPED
-
     records = [run.job_folder(job).read_record() for job in run.jobs()]
     return DONE if all(record and record["status"] in (OK, SKIPPED) for record in records) else SOME_FAILED
 
@@ -176,16 +177,15 @@ def prepare_dataset(spec: RunSpec, adata: AnnData | None, progress: Progress) ->
     """Return the request's data set, prepared and in the cache."""
     import datasets
 
-    registry = {name: point.load() for name, point in plugins(DATASETS).items()}
     try:
-        return datasets.prepare(
-            spec.dataset if adata is None else adata,
-            registry=registry,
-            label_key=spec.label_key,
-            split_by=spec.split_by,
-            split_seed=spec.split_seed,
-            progress=progress.say,
-        )
+        with progress.transfers() as report:
+            return datasets.prepare(
+                spec.dataset if adata is None else adata,
+                label_key=spec.label_key,
+                split_by=spec.split_by,
+                split_seed=spec.split_seed,
+                progress=report,
+            )
     except datasets.DatasetError as error:
         raise RequestError(str(error)) from error
 
@@ -213,8 +213,6 @@ def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[
 
 def declaration_of(metric: Metric) -> dict[str, Any]:
     """Return a metric's declaration as plain data."""
-    from dataclasses import fields
-
     return {field.name: getattr(metric, field.name) for field in fields(metric) if field.name != "compute"}
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,9 @@ class WorkerMonitor:
         self._last_progress = 0.0
         self._curves = folder.curves.open("a", encoding="utf-8", buffering=1)
 
-    def phase(self, name: str) -> AbstractContextManager[None]:
-        """Time what happens inside under `name`, and show it."""
-        return self._shown_phase(name)
-
     @contextmanager
-    def _shown_phase(self, name: str) -> Iterator[None]:
+    def phase(self, name: str) -> Iterator[None]:
+        """Time what happens inside under `name`, and show it."""
         with self._clock.phase(name):
             self._show(None)
             yield

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,14 +11,16 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.errors import RequestError
 from bench.hyperparameters import hyperparameters
+from bench.processes import usable_cores
 from bench.registry import ModelChoice, plugins, resolve_metric, resolve_model
 from bench.spec import EVERY_MODEL, RunSpec
-from models.base import Budget
+from models.base import Budget, GeneratorError
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from metrics.declaration import Metric
+    from models.base import Generator
 
 MAXIMUM_CELLS = 2000
 AUGMENTATION_CELLS = 1500
@@ -65,6 +66,7 @@ class Job(BaseModel):
     conditional: bool
     space: str
     hyperparameters: dict[str, Any]
+    content: str
     dataset: str
     dataset_key: str
     seed: int
@@ -174,7 +176,8 @@ def make_plan(
     jobs = []
     for choice in choices:
         experiments = [Experiment()]
-        if with_augmentation and choice.generator.role == "model" and choice.generator.conditional:
+        generator = made(choice, hyperparameters(choice.generator, spec.settings.get(choice.name)))
+        if with_augmentation and generator.role == "model" and generator.conditional:
             experiments += augmentation_experiments(spec, facts)
         for experiment in experiments:
             # The experiment has seeds of its own for the cells it keeps; one training each is enough.
@@ -208,6 +211,20 @@ def augmentation_experiments(spec: RunSpec, facts: DatasetFacts) -> list[Experim
     ]
 
 
+def made(choice: ModelChoice, settings: dict[str, Any]) -> Generator:
+    """Construct a generator; some know only then what they can do.
+
+    Raises
+    ------
+    RequestError
+        If its hyper-parameters contradict one another or name what is not there.
+    """
+    try:
+        return choice.generator(**settings)
+    except (ValueError, GeneratorError) as error:
+        raise RequestError(str(error)) from error
+
+
 def budget_of(spec: RunSpec, choice: ModelChoice) -> str | None:
     """Return the budget a generator gets: the request's, else its own; None if it does not train.
 
@@ -231,7 +248,8 @@ def budget_of(spec: RunSpec, choice: ModelChoice) -> str | None:
 def _job(
     spec: RunSpec, facts: DatasetFacts, choice: ModelChoice, experiment: Experiment, seed: int, device: str
 ) -> Job:
-    generator, scale = choice.generator, spec.scale
+    settings = hyperparameters(choice.generator, spec.settings.get(choice.name))
+    generator, scale = made(choice, settings), spec.scale
     main = experiment.kind == "main"
     return Job(
         model=choice.name,
@@ -242,7 +260,8 @@ def _job(
         framework=generator.framework,
         conditional=generator.conditional,
         space=generator.space,
-        hyperparameters=hyperparameters(generator, spec.settings.get(choice.name)),
+        hyperparameters=settings,
+        content=generator.content(),
         dataset=facts.name,
         dataset_key=facts.key,
         seed=seed,
@@ -250,7 +269,7 @@ def _job(
         experiment=experiment,
         budget=budget_of(spec, choice),
         device=device,
-        threads=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        threads=usable_cores(),
         n_cells=facts.cells_a_side(spec.cells) if main else experiment.added_cells or 0,
         # `real` cannot give more cells than there are; a retraining has been timed already.
         timing_cells=scale.timing_cells if main and generator.role != "ceiling" else 0,

@@ -15,6 +15,13 @@ from pathlib import Path
 from bench.resources import oom_kills
 
 POLL_SECONDS = 0.1
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+)
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,20 @@ class Outcome:
         return signal.Signals(-self.returncode).name if self.returncode < 0 else ""
 
 
+def usable_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def worker_environment(device: str, threads: int) -> dict[str, str]:
+    """Return the whole environment in which a Job runs; part of what makes timings comparable."""
+    environment = dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"PYTHONHASHSEED": "0"}
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if device == "cpu":
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    return environment
+
+
 def run_worker(
     arguments: list[str],
     *,
@@ -57,7 +78,7 @@ def run_worker(
     Parameters
     ----------
     arguments
-        What follows ``python -m``.
+        What follows ``python -m``; the number of this process is added, for `die_with_parent`.
     log
         File that takes everything the process prints.
     timeout
@@ -65,18 +86,18 @@ def run_worker(
     on_poll
         Called about ten times a second while it runs.
     environment
-        Variables added to this process's own.
+        Its environment; None for this process's own.
     """
     oom_before, started = oom_kills(), time.monotonic()
     with log.open("ab") as output:
         process = subprocess.Popen(
             # -P: a folder called `datasets` in the current directory must not shadow ours.
-            [sys.executable, "-P", "-m", *arguments],
+            [sys.executable, "-P", "-m", *arguments, str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, **(environment or {})},
+            env=environment,
         )
         timed_out = False
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -63,6 +63,30 @@ class Progress:
     def say(self, words: str) -> None:
         """Write a line."""
         self.console.print(words, highlight=False, markup=False)
+
+    @contextmanager
+    def transfers(self) -> Iterator[Callable[[str, int, int | None], None]]:
+        """Give a function to call with what is being done, how far it is and how far it goes."""
+        if not self.console.is_terminal:
+            said: set[str] = set()
+
+            def line(what: str, done: int, total: int | None) -> None:
+                if what not in said:
+                    said.add(what)
+                    self.say(f"{what} …")
+
+            yield line
+            return
+        tasks: dict[str, Any] = {}
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        with Bars(*columns, console=self.console, transient=True) as bars:
+
+            def report(what: str, done: int, total: int | None) -> None:
+                if what not in tasks:
+                    tasks[what] = bars.add_task(what, total=total)
+                bars.update(tasks[what], completed=done, total=total)
+
+            yield report
 
     @contextmanager
     def stage(self, name: str, *, total: int | None) -> Iterator[Stage]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench import hardware
 from bench.plan import Job
-from bench.processes import Outcome
+from bench.processes import Outcome, worker_environment
 from models.base import Diverged
 
 SCHEMA = 1
@@ -19,6 +19,11 @@ OK, SKIPPED = "ok", "skipped"
 VERSIONED = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "tensorflow-cpu", "tensorflow", "mlflow")
 # Allocation failures as the frameworks name them; no common base class.
 OUT_OF_MEMORY_CLASSES = {"OutOfMemoryError", "ResourceExhaustedError"}
+
+
+def describe_for(device: str, threads: int) -> dict[str, Any]:
+    """Return `bench.hardware.describe` as a worker sees this machine."""
+    return hardware.describe(worker_environment(device, threads))
 
 
 def new_record(job: Job) -> dict[str, Any]:
@@ -40,7 +45,7 @@ def new_record(job: Job) -> dict[str, Any]:
         "warnings": [],
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "finished": None,
-        "machine": {"fingerprint": hardware.describe()["fingerprint"], **hardware.load()},
+        "machine": {"fingerprint": describe_for(job.device, job.threads)["fingerprint"], **hardware.load()},
         "versions": versions(),
         "git_commit": git_commit(),
     }

@@ -1,10 +1,11 @@
 """Scores of stored cells: no model is needed, and editing a metric retrains nothing.
 
-``python -m bench.scoring RUN`` is the process that `bench.executor.run_scoring` starts.
+``python -m bench.scoring RUN PARENT`` is the process that `bench.executor.run_scoring` starts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import inspect
 import json
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from metrics.evidence import RealEvidence, SyntheticCells
 
 PROTOCOL: Literal["strict"] = "strict"
+SPACE = "log_cp20k"
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,11 @@ class ScoreTask:
 
 
 def source_hash(metric: Metric) -> str:
-    """Hash of the file that computes a metric and of what all metrics share."""
-    import metrics.declaration
-    import metrics.evidence
-    import metrics.spaces
+    """Hash of the file that computes a metric and of our metrics, whose parts it may share."""
+    import metrics
 
-    shared = (metrics.declaration, metrics.evidence, metrics.spaces)
-    return hash_files(Path(inspect.getfile(part)) for part in (metric.compute, *shared))
+    own = Path(inspect.getfile(metric.compute))
+    return hash_files(dict.fromkeys([own, *sorted(Path(metrics.__path__[0]).glob("*.py"))]))
 
 
 class Scorer:
@@ -127,21 +127,22 @@ class Scorer:
     def baselines(self, jobs: list[Job]) -> list[dict[str, Any]]:
         """Score no augmentation and the cheap augmenters once for each augmentation experiment."""
         from metrics.augmentation import augmentation_baselines
+        from metrics.declaration import NotApplicable
 
-        experiments = dict.fromkeys(job.experiment for job in jobs if job.experiment.kind == "augmentation")
-        return [
-            {
-                "cell_type": experiment.cell_type,
-                "fraction": experiment.fraction,
-                "subsample_seed": experiment.subsample_seed,
-                "augmenter": name,
-                "values": score.values,
-            }
-            for experiment in experiments
-            for name, score in augmentation_baselines(
-                self.setting(experiment), n_added=experiment.added_cells or 0
-            ).items()
-        ]
+        found = []
+        for experiment in dict.fromkeys(
+            job.experiment for job in jobs if job.experiment.kind == "augmentation"
+        ):
+            # The same reason stands beside the models' own scores.
+            with contextlib.suppress(NotApplicable):
+                scores = augmentation_baselines(self.setting(experiment), n_added=experiment.added_cells or 0)
+                facts = {
+                    name: getattr(experiment, name) for name in ("cell_type", "fraction", "subsample_seed")
+                }
+                found += [
+                    facts | {"augmenter": name, "values": score.values} for name, score in scores.items()
+                ]
+        return found
 
 
 def missing_scores(run: RunFolder, metrics: list[Metric]) -> list[ScoreTask]:
@@ -200,7 +201,7 @@ def failed_score(run: RunFolder, current: dict[str, Any], cause: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Score a run as its ``scoring.json`` asks, telling there which score is being computed."""
-    die_with_parent()
+    die_with_parent(int(arguments[1]))
     run = RunFolder.open(Path(arguments[0]))
     request_file = run.path / "scoring.json"
     request = read_json(request_file)

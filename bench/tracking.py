@@ -82,7 +82,7 @@ def sync(view: RunView, *, folder: Path, tracking_uri: str | None = None) -> Tra
     folder
         The run folder; curves and figures are read from it.
     tracking_uri
-        Store or server. None takes ``MLFLOW_TRACKING_URI`` where set, else SQLite beside the run folder.
+        Store or server; None: see `uri_of`.
 
     Returns
     -------
@@ -93,7 +93,7 @@ def sync(view: RunView, *, folder: Path, tracking_uri: str | None = None) -> Tra
     TrackingUnavailable
         If the store cannot be reached or written.
     """
-    uri = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or default_uri(folder.parent)
+    uri = tracking_uri or uri_of(folder)
     with _brief_and_quiet():
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
@@ -106,13 +106,14 @@ def sync(view: RunView, *, folder: Path, tracking_uri: str | None = None) -> Tra
             raise TrackingUnavailable(f"MLflow at {uri} {_in_one_line(error)}") from error
 
 
-def default_uri(runs_folder: Path) -> str:
-    """Return the address of the SQLite store in a folder of runs."""
-    return f"sqlite:///{runs_folder.resolve() / 'mlflow.db'}"
+def uri_of(folder: Path) -> str:
+    """Return where a run folder's run goes: ``MLFLOW_TRACKING_URI`` where set, else SQLite beside it."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{folder.resolve().parent / 'mlflow.db'}"
 
 
-def ui_command(uri: str) -> str:
-    """Return what opens MLflow's pages on a store: a command, or for a server its address."""
+def ui_command(folder: Path) -> str:
+    """Return what opens MLflow's pages on a run folder's store: a command, or for a server its address."""
+    uri = uri_of(folder)
     if uri.startswith(("http://", "https://")):
         return uri
     store = shlex.quote(uri)
@@ -168,7 +169,7 @@ class _Upload:
             tags=tags | {"hardware.fingerprint": hardware["fingerprint"]},
             run_name=self.folder.name,
         )
-        params = {"profile": self.view["run"]["profile"], "protocol": self.view["run"]["protocol"]}
+        params = {name: self.view["run"][name] for name in ("profile", "protocol", "n_cells")}
         self._log(run.info.run_id, params=params | {"dataset": self.dataset["name"]})
         return run
 
@@ -200,8 +201,7 @@ class _Upload:
         params = {k: v for k, v in _params(record, self.view).items() if k not in run.data.params}
         self._log(run_id, params=params, tags=_tags(record), metrics=_points(scalars, now))
         self._log(run_id, metrics=self._curve_points(record, run, now))
-        if dataset := self._dataset_input(record):
-            self.client.log_inputs(run_id, [dataset])
+        self.client.log_inputs(run_id, [self._dataset_input(record)])
         self.client.log_dict(run_id, dict(record), "record.json")
         status = RUN_STATUS.get(record["status"], "FAILED")
         self.client.set_terminated(run_id, status, _milliseconds(record["finished"]))
@@ -229,8 +229,9 @@ class _Upload:
     def _dataset_input(self, record: Mapping[str, Any]) -> DatasetInput:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        facts = {name: self.dataset.get(name) for name in ("n_cells", "n_genes", "labels", "notes")}
-        origin = {"uri": self.dataset.get("source"), "checksum": self.dataset.get("checksum")}
+        facts = {name: self.view["run"][name] for name in ("train_shape", "n_test")}
+        facts |= {"labels": self.dataset["labels"], "notes": self.dataset["notes"]}
+        origin = {"uri": self.dataset["source"], "checksum": self.dataset["checksum"]}
         dataset = Dataset(
             name=str(self.dataset["name"]),
             digest=record["job"]["dataset_key"][:DIGEST_LENGTH],
@@ -254,8 +255,7 @@ class _Upload:
         self.client.log_text(run_id, table, "table.csv")
         for path in figures:
             self.client.log_artifact(run_id, str(path), "figures")
-        if dataset := self._dataset_input(records[0]):
-            self.client.log_inputs(run_id, [dataset])
+        self.client.log_inputs(run_id, [self._dataset_input(records[0])])
         self._log(run_id, tags=_origin_tags(records[0]) | {"status": status})
         self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED", _milliseconds(max(ends)))
         self.client.set_tag(run_id, "bench.digest", digest)

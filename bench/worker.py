@@ -1,4 +1,7 @@
-"""One Job in a process of its own: load, fit, store, sample, time. ``python -m bench.worker FOLDER``."""
+"""One Job in a process of its own: load, fit, store, sample, time.
+
+``python -m bench.worker FOLDER PARENT`` is what `bench.executor.run_jobs` starts.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,8 @@ class Skipped(Exception):
 
 
 def main(arguments: list[str]) -> int:
-    """Run the Job whose folder is the argument; its Record tells how it ended."""
-    die_with_parent()
+    """Run the Job whose folder is the first argument; its Record tells how it ended."""
+    die_with_parent(int(arguments[1]))
     # Last, not first: the user's own modules are found, but shadow none of ours.
     sys.path.append(str(Path.cwd()))
     folder = JobFolder(Path(arguments[0]))
@@ -73,7 +76,7 @@ def _run(
 ) -> None:
     import anndata
 
-    with clock.phase("load"):
+    with monitor.phase("load"):
         train = training_cells(job.experiment, anndata.read_h5ad(folder.path.parents[1] / "dataset.h5ad"))
     generator_class = resolve_model(job.reference).generator
     if (reason := generator_class.skip(train)) is not None:
@@ -84,9 +87,9 @@ def _run(
     generator.monitor = monitor
     clock.synchronise = generator.synchronise
     for sample_seed in job.sample_seeds:
-        record["samples"][str(sample_seed)] = _store_sample(generator, job, sample_seed, folder, clock)
+        record["samples"][str(sample_seed)] = _store_sample(generator, job, sample_seed, folder, monitor)
     if job.timing_cells:
-        with clock.phase("sample_timing"):
+        with monitor.phase("sample_timing"):
             record["timing"] = _time_sampling(generator, job)
 
 
@@ -123,9 +126,9 @@ def _trained(
         clock.restore(seconds)
     generator = generator_class(**hyperparameters(generator_class, job.hyperparameters))
     clock.synchronise = generator.synchronise
-    with clock.phase("prepare"):
+    with monitor.phase("prepare"):
         generator.prepare(train)
-    with clock.phase("fit"):
+    with monitor.phase("fit"):
         generator.fit(
             train,
             seed=derive(job.seed, "fit"),
@@ -133,22 +136,22 @@ def _trained(
             budget=Budget.parse(job.budget or "1steps"),
             monitor=monitor,
         )
-    with clock.phase("save"), whole_folder(folder.model) as target:
+    with monitor.phase("save"), whole_folder(folder.model) as target:
         generator.save(target)
-    write_json(folder.fitted, clock.export())
+    write_json(folder.fitted, clock.export("prepare", "fit"))
     return generator
 
 
 def _store_sample(
-    generator: Generator, job: Job, sample_seed: int, folder: JobFolder, clock: PhaseClock
+    generator: Generator, job: Job, sample_seed: int, folder: JobFolder, monitor: WorkerMonitor
 ) -> dict[str, Any]:
     experiment = job.experiment
     cell_types = None if experiment.kind == "main" else [str(experiment.cell_type)] * job.n_cells
-    with clock.phase("sample"):
+    with monitor.phase("sample"):
         cells = generator.sample(
             job.n_cells, cell_types=cell_types, seed=derive(job.seed, "sample", sample_seed)
         )
-    with clock.phase("write"):
+    with monitor.phase("write"):
         facts = {"model": job.model, "space": generator.space, "job": job.key, "sample_seed": sample_seed}
         written = write_cells(folder.cells(sample_seed), [cells], facts=facts)
     sampling = written.pop("sampling") or {}

@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from datasets.errors import DatasetError
 
@@ -28,15 +30,22 @@ def cache_folder() -> Path:
     return Path(user_cache_dir("scgenbench"))
 
 
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of the files in a folder, as hex."""
-    if path.is_file():
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    digest = hashlib.sha256()
-    for file_path in sorted(p for p in path.iterdir() if p.is_file()):
-        digest.update(f"{file_path.name}:{sha256_of(file_path)}\n".encode())
-    return digest.hexdigest()
+def prepared_path(name: str, key: str, folder: Path) -> Path:
+    """Return where the prepared data set `name` with content key `key` lies in the cache folder."""
+    return folder / "prepared" / f"{re.sub('[^A-Za-z0-9._-]+', '_', name)}-{key}.h5ad"
+
+
+def prepared_copies(name: str, folder: Path) -> list[Path]:
+    """Return all prepared copies of a data set, whatever their key."""
+    return sorted(folder.glob(f"prepared/{prepared_path(name, '*', folder).name}"))
+
+
+def sha256_of(*paths: Path) -> str:
+    """Return the SHA-256 of a file as hex, or of the checksums of several."""
+    if len(paths) > 1:
+        return hashlib.sha256("".join(sha256_of(path) for path in paths).encode()).hexdigest()
+    with paths[0].open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -48,17 +57,11 @@ def atomic(target: Path) -> Iterator[Path]:
     DatasetError
         If the disk is full. Nothing is left behind, whatever went wrong.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".writing-", suffix=target.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    _make_folder(target.parent)
+    temporary = target.with_name(f".writing-{uuid4().hex}{target.suffix}")
     try:
         with full_disk_told(target.parent):
             yield temporary
-        # mkstemp is private to the user; a cache on a shared file system should obey the umask instead.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -66,10 +69,10 @@ def atomic(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Let one process at a time work on `target`; the others wait. The lock file goes when the work is done."""
+    """Let one process at a time work on `target`; the others wait. The lock file goes with the work."""
     from filelock import FileLock
 
-    target.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder(target.parent)
     lock_file = target.with_name(f".{target.name}.lock")
     with FileLock(lock_file):
         try:
@@ -94,13 +97,33 @@ def full_disk_told(folder: Path) -> Iterator[None]:
 
 
 def require_space(folder: Path, n_bytes: int) -> None:
-    """Raise a `DatasetError` if fewer than `n_bytes` are free where `folder` (which exists) lies."""
-    if shutil.disk_usage(folder).free < n_bytes:
-        raise _disk_full(folder, n_bytes)
+    """Raise a `DatasetError` if `n_bytes` more do not fit where `folder` (which exists) lies.
+
+    The space is really taken for a moment, because quotas of shared file systems show only then.
+    """
+    if n_bytes <= 0:
+        return
+    if not hasattr(os, "posix_fallocate"):
+        if shutil.disk_usage(folder).free < n_bytes:
+            raise _disk_full(folder)
+        return
+    with tempfile.TemporaryFile(dir=folder) as probe, full_disk_told(folder):
+        os.posix_fallocate(probe.fileno(), 0, n_bytes)
 
 
-def _disk_full(folder: Path, n_bytes: int | None = None) -> DatasetError:
-    needed = "" if n_bytes is None else f" ({n_bytes / 1e6:,.0f} MB needed)"
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatasetError(
+            f"the cache folder {folder} cannot be made ({error}): set BENCH_CACHE to another"
+        ) from error
+    if not os.access(folder, os.W_OK):
+        raise DatasetError(f"the cache folder {folder} cannot be written to: set BENCH_CACHE to another")
+
+
+def _disk_full(folder: Path) -> DatasetError:
     return DatasetError(
-        f"the disk of the cache folder {folder} is full{needed}: free some space, or set BENCH_CACHE to a larger disk"
+        f"the disk of the cache folder {folder} is full: free some space, "
+        f"or set BENCH_CACHE to a folder on a larger disk"
     )

@@ -85,12 +85,12 @@ def download(address: str, partial_path: Path, *, progress: Progress) -> None:
                 if _transfer(address, partial, progress):
                     partial.remove_mark()
                     return
-        except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError) as error:
-            if partial.n_bytes <= before:
-                raise Unreachable(str(error).strip("<>") or type(error).__name__) from error
         except DatasetError:
             partial.remove()
             raise
+        except (OSError, http.client.HTTPException) as error:
+            if partial.n_bytes <= before:
+                raise Unreachable(str(error).strip("<>") or type(error).__name__) from error
         if partial.n_bytes <= before:
             raise Unreachable("the connection broke off")
 

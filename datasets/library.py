@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets.cache import atomic, cache_folder, full_disk_told, locked, require_space, sha256_of
-from datasets.declaration import Declaration, Progress, SourceFile, registered
+from datasets.cache import atomic, locked, prepared_copies, require_space, sha256_of
+from datasets.cache import cache_folder as default_folder
+from datasets.declaration import Declaration, Progress, SourceFile, find_declaration, registered
 from datasets.download import Unreachable, download
 from datasets.errors import DatasetError
 from datasets.readers import kind_of
@@ -35,7 +36,7 @@ class LocalFile:
     origin
         The address it came from, or ``"handed over: NAME"``.
     note
-        What to tell about its checksum.
+        What to tell about its checksum; empty for a file inside a package, whose version says it all.
     """
 
     path: Path
@@ -48,7 +49,7 @@ def fetch(
     name: str,
     *,
     registry: Mapping[str, Any] | None = None,
-    folder: Path | None = None,
+    cache_folder: Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[LocalFile, ...]:
     """Bring the source files of a registered data set into the cache, unless they are there, and check them.
@@ -59,7 +60,7 @@ def fetch(
         A registered name.
     registry
         Names → declarations; by default the entry points of the group ``bench.datasets``.
-    folder
+    cache_folder
         The cache folder; `datasets.cache_folder` by default.
     progress
         Told what is being downloaded, the bytes so far and in all.
@@ -69,7 +70,7 @@ def fetch(
     DatasetError
         If the name is unknown, an address cannot be reached, a checksum does not match or the disk is full.
     """
-    return fetch_files(registered(name, registry), folder or cache_folder(), progress or _silent)
+    return fetch_files(registered(name, registry), cache_folder or default_folder(), progress or _silent)
 
 
 def fetch_files(declaration: Declaration, folder: Path, progress: Progress) -> tuple[LocalFile, ...]:
@@ -78,7 +79,11 @@ def fetch_files(declaration: Declaration, folder: Path, progress: Progress) -> t
 
 
 def add(
-    name: str, path: str | Path, *, registry: Mapping[str, Any] | None = None, folder: Path | None = None
+    name: str,
+    path: str | Path,
+    *,
+    registry: Mapping[str, Any] | None = None,
+    cache_folder: Path | None = None,
 ) -> LocalFile:
     """Take over a file that the user already has as a source file of a registered data set.
 
@@ -91,7 +96,7 @@ def add(
         A registered name.
     path
         The file; it is copied.
-    registry, folder
+    registry, cache_folder
         As for `fetch`.
 
     Raises
@@ -107,7 +112,7 @@ def add(
     wanted = _which_file(declaration, source)
     if Path(wanted.name).suffix in ("", ".h5", ".h5ad", ".gz"):
         kind_of(source)
-    target = _stored_path(declaration, wanted, folder or cache_folder())
+    target = _stored_path(declaration, wanted, cache_folder or default_folder())
     with locked(target):
         with atomic(target) as temporary:
             require_space(temporary.parent, source.stat().st_size)
@@ -117,7 +122,10 @@ def add(
 
 
 def info(
-    source: str | Path | AnnData, *, registry: Mapping[str, Any] | None = None, folder: Path | None = None
+    source: str | Path | AnnData,
+    *,
+    registry: Mapping[str, Any] | None = None,
+    cache_folder: Path | None = None,
 ) -> dict[str, Any]:
     """Tell about a data set, in values that JSON can hold.
 
@@ -125,7 +133,7 @@ def info(
     ----------
     source
         Anything that `datasets.prepare` takes.
-    registry, folder
+    registry, cache_folder
         As for `fetch`.
 
     Returns
@@ -136,8 +144,8 @@ def info(
     """
     from datasets.resolve import resolve
 
-    cache = folder or cache_folder()
-    if isinstance(source, str) and (declaration := _registered_or_none(source, registry)) is not None:
+    cache = cache_folder or default_folder()
+    if isinstance(source, str) and (declaration := find_declaration(source, registry)) is not None:
         return {
             "name": source,
             "description": declaration.description,
@@ -148,15 +156,146 @@ def info(
             "second_source": declaration.second_source,
             "cache_folder": str(cache),
             "files": [_file_info(declaration, file, cache) for file in declaration.files],
-            "prepared": [str(path) for path in sorted((cache / "prepared").glob(f"{source}-*.h5ad"))],
+            "prepared": [str(path) for path in prepared_copies(source, cache)],
         }
     resolved = resolve(source, registry=registry, folder=cache, progress=_silent)
+    facts = {"name": resolved.declaration.name, "source": resolved.origin, "checksum": resolved.checksum}
+    if resolved.declaration.expected:
+        return facts | dict(resolved.declaration.expected)
     adata = resolved.read()
-    return {
-        "name": resolved.declaration.name,
-        "source": resolved.origin,
+    return facts | {
         "cells": adata.n_obs,
         "genes": adata.n_vars,
-        "columns": [str(column) for column in adata.obs.columns],
-        "checksum": resolved.checksum,
+        "columns": [str(c) for c in adata.obs.columns],
+    }
+
+
+def _silent(what: str, done: int, total: int | None) -> None:
+    """Show no progress."""
+
+
+def _obtain(declaration: Declaration, file: SourceFile, folder: Path, progress: Progress) -> LocalFile:
+    if file.address is not None and file.address.startswith(_PACKAGE):
+        return _inside_package(declaration, file.address)
+    target = _stored_path(declaration, file, folder)
+    if file.address is None and not target.exists():
+        raise DatasetError(
+            f"{declaration.name}: no direct address of its file is known: get it from "
+            f"{declaration.second_source}, and hand it over with: bench data add {declaration.name} FILE "
+            f"(cache folder: {folder})"
+        )
+    with locked(target):
+        if file.address is not None and not target.exists():
+            _download(declaration, file, file.address, target, progress)
+        return _checked(declaration, file, target)
+
+
+def _inside_package(declaration: Declaration, address: str) -> LocalFile:
+    package, _, inner = address.removeprefix(_PACKAGE).partition("/")
+    # Finding a top-level package does not import it: scanpy alone would take two seconds.
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    path = Path(folders[0], inner) if folders else None
+    if path is None or not path.is_file():
+        raise DatasetError(
+            f"{declaration.name}: the installed {package} does not hold {inner}: install it anew"
+        )
+    return LocalFile(path, sha256_of(path), address, note="")
+
+
+def _download(
+    declaration: Declaration, file: SourceFile, address: str, target: Path, progress: Progress
+) -> None:
+    partial = target.with_name(f"{target.name}.part")
+    folder = target.parents[2]
+    try:
+        download(address, partial, progress=progress)
+    except Unreachable as error:
+        other = f" ({declaration.second_source})" if declaration.second_source else ""
+        raise DatasetError(
+            f"{declaration.name}: {address} cannot be reached ({error}): get the file elsewhere{other} "
+            f"and hand it over with: bench data add {declaration.name} FILE (cache folder: {folder})"
+        ) from error
+    found, recorded = sha256_of(partial), _recorded(target)
+    wanted = file.sha256 or (recorded and recorded["sha256"])
+    if wanted and found != wanted:
+        partial.unlink()
+        source = "pinned" if file.sha256 else f"recorded in {_record_path(target)} at the first download"
+        raise DatasetError(
+            f"{declaration.name}: the checksum of {address} is {found}, not the {wanted} {source}: "
+            f"try again, or hand over a file you trust with: bench data add {declaration.name} FILE"
+        )
+    _record(target, found, address)
+    partial.replace(target)
+
+
+def _checked(declaration: Declaration, file: SourceFile, target: Path) -> LocalFile:
+    """Hash a stored file and hold it against what is known of it."""
+    found = sha256_of(target)
+    if (recorded := _recorded(target)) is None:
+        # Somebody put the file where it belongs without `bench data add`.
+        recorded = _record(target, found, f"handed over: {target.name}")
+    if found != recorded["sha256"]:
+        raise DatasetError(
+            f"{declaration.name}: the checksum of {target} is {found}, not the {recorded['sha256']} "
+            f"recorded when it came: delete the file, and fetch or hand it over again"
+        )
+    if file.sha256 is None:
+        note = f"{target.name}: no checksum is pinned; the one recorded when it came is enforced: {found}"
+    elif found == file.sha256:
+        note = f"{target.name}: the checksum is the pinned one"
+    else:
+        note = f"{target.name}: {recorded['origin']}; its checksum is not that of the published file"
+    return LocalFile(target, found, recorded["origin"], note)
+
+
+def _which_file(declaration: Declaration, source: Path) -> SourceFile:
+    """Tell which of its source files a data set gets handed over: by name, else by suffix."""
+    takes = [f for f in declaration.files if f.address is None or not f.address.startswith(_PACKAGE)]
+    same_name = [file for file in takes if file.name == source.name]
+    same_suffix = [file for file in takes if Path(file.name).suffix == source.suffix]
+    for candidates in (same_name, takes, same_suffix):
+        if len(candidates) == 1:
+            return candidates[0]
+    if not takes:
+        raise DatasetError(f"{declaration.name} takes no file: it comes with an installed package")
+    names = " and ".join(file.name for file in takes)
+    raise DatasetError(
+        f"{source.name} is none of the files of {declaration.name}: name it like one of {names}"
+    )
+
+
+def _stored_path(declaration: Declaration, file: SourceFile, folder: Path) -> Path:
+    return folder / "sources" / declaration.name / file.name
+
+
+def _record_path(target: Path) -> Path:
+    return target.with_name(f"{target.name}.json")
+
+
+def _recorded(target: Path) -> dict[str, str] | None:
+    path = _record_path(target)
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _record(target: Path, sha256: str, origin: str) -> dict[str, str]:
+    recorded = {"sha256": sha256, "origin": origin}
+    with atomic(_record_path(target)) as temporary:
+        temporary.write_text(json.dumps(recorded))
+    return recorded
+
+
+def _file_info(declaration: Declaration, file: SourceFile, folder: Path) -> dict[str, Any]:
+    target = _stored_path(declaration, file, folder)
+    recorded = _recorded(target)
+    return {
+        "name": file.name,
+        "address": file.address,
+        "sha256": file.sha256 or (recorded and recorded["sha256"]),
+        "checksum": "pinned"
+        if file.sha256
+        else "recorded"
+        if recorded
+        else "unknown until the first download",
+        "path": str(target) if target.exists() else None,
     }

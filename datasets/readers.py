@@ -5,7 +5,6 @@ What a file is, is told from its content, never from its name, and nothing is ev
 
 from __future__ import annotations
 
-import errno
 import tarfile
 import tempfile
 import warnings
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from datasets.cache import full_disk_told
 from datasets.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Kind = Literal["h5ad", "10x h5", "10x mtx folder", "archive of a 10x mtx folder"]
 
 _MTX_FILES = {"matrix.mtx", "genes.tsv", "features.tsv", "barcodes.tsv"}
+_TENX_PARTS = {"barcodes", "data", "indices", "indptr", "shape"}
 _REMEDY = "give an .h5ad, a 10x .h5 or a 10x mtx folder"
 
 
@@ -46,7 +47,8 @@ def kind_of(path: Path) -> Kind:
             with h5py.File(path) as file:
                 if {"obs", "var"} <= set(file):
                     return "h5ad"
-                if any("barcodes" in group for group in file.values() if isinstance(group, h5py.Group)):
+                groups = [group for group in file.values() if isinstance(group, h5py.Group)]
+                if any(set(group) >= _TENX_PARTS for group in groups):
                     return "10x h5"
         elif tarfile.is_tarfile(path):
             with tarfile.open(path) as archive:
@@ -67,6 +69,9 @@ def read_cells(path: Path) -> AnnData:
     with warnings.catch_warnings():
         # Duplicate names are made unique, and noted, where the cells are preprocessed.
         warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
+        for category in (FutureWarning, PendingDeprecationWarning):
+            # What anndata says of files in its older formats, which it reads all the same.
+            warnings.simplefilter("ignore", category)
         with _damage_told(path):
             if kind == "h5ad":
                 return _read_h5ad(path)
@@ -78,6 +83,13 @@ def read_cells(path: Path) -> AnnData:
                 return scanpy.read_10x_mtx(path, make_unique=False)
             with tempfile.TemporaryDirectory(dir=path.parent, prefix=".unpacked-") as folder:
                 return scanpy.read_10x_mtx(_unpacked(path, Path(folder)), make_unique=False)
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files that `read_cells` reads: the file itself, or those of a 10x mtx folder."""
+    if path.is_file():
+        return [path]
+    return sorted(file for file in path.iterdir() if _plain_name(file.name) in _MTX_FILES)
 
 
 def read_labels(path: Path, *, cell_column: str, label_column: str) -> dict[str, str]:
@@ -118,7 +130,9 @@ def _unpacked(archive_path: Path, folder: Path) -> Path:
     found = sorted({file.parent for file in folder.rglob("matrix.mtx*")})
     if len(found) != 1:
         names = ", ".join(str(path.relative_to(folder)) for path in found)
-        raise DatasetError(f"{archive_path} holds {len(found)} mtx folders ({names}): give one of them as a folder")
+        raise DatasetError(
+            f"{archive_path} holds {len(found)} mtx folders ({names}): give one of them as a folder"
+        )
     return found[0]
 
 
@@ -129,11 +143,12 @@ def _plain_name(name: str) -> str:
 @contextmanager
 def _damage_told(path: Path) -> Iterator[None]:
     try:
-        yield
+        with full_disk_told(path.parent):
+            yield
     except DatasetError:
         raise
     except (OSError, EOFError, KeyError, ValueError, tarfile.TarError, zlib.error) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC:
-            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise DatasetError(f"{path} is truncated or not what its name says ({reason}): fetch it anew") from error
+        raise DatasetError(
+            f"{path} is truncated or foreign ({reason}): fetch it anew, or {_REMEDY}"
+        ) from error

@@ -54,8 +54,8 @@ def recover_counts(log_values: csr_matrix, library_sizes: np.ndarray) -> csr_mat
     np.minimum.at(smallest, rows, scaled)
     if np.any(np.abs(exact - counts.data) > 0.25) or np.any(np.round(scaled / smallest[rows]) != counts.data):
         raise DatasetError(
-            "pbmc68k_reduced: the counts cannot be recovered from the file inside scanpy, which seems to have "
-            "changed: install the scanpy version of constraints.txt"
+            "pbmc68k_reduced: the file inside scanpy has changed and its counts cannot be recovered: "
+            "install the scanpy version of constraints.txt"
         )
     return counts.astype(np.float32)
 
@@ -65,7 +65,7 @@ def _read_pbmc68k_reduced(paths: Sequence[Path]) -> AnnData:
 
     stored = read_cells(paths[0])
     counts = recover_counts(stored.raw.X, stored.obs["n_counts"].to_numpy())
-    return AnnData(counts, obs=stored.obs[["bulk_labels", "n_counts"]], var=stored.raw.var[[]])
+    return AnnData(counts, obs=stored.obs, var=stored.raw.var[[]])
 
 
 def _read_pbmc68k(paths: Sequence[Path]) -> AnnData:

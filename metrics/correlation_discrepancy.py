@@ -86,6 +86,8 @@ METRIC = Metric(
     bounds=(0.0, float("inf")),
     reference="doi:10.1093/bioinformatics/btac095",
     cost="one rank-sum test of each gene and type, shared by all models",
-    floors=("shuffle", "shuffle_within_type", "poisson"),
+    # Marker genes correlate through the types, which the other floors keep: below some hundred cells
+    # their distance from real cells drowns in the noise.
+    floors=("shuffle",),
     needs_types=True,
 )

@@ -246,6 +246,7 @@ METRIC_BY_TYPE = Metric(
     bounds=(0.0, 1.0),
     reference="doi:10.1093/bioinformatics/btac095",
     cost="five forests of 1000 trees for each type",
+    floors=("shuffle", "poisson"),
     needs_types=True,
     default=False,
 )

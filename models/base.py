@@ -80,8 +80,8 @@ class Budget:
         raise ValueError(f"budget {text!r} is not like 200steps, 40epochs, 90s, 15min or 2h")
 
     def __str__(self) -> str:
-        suffix = "s" if self.unit == "seconds" else f" {self.unit}"
-        return f"{self.amount:g}{suffix}"
+        amount = int(self.amount) if self.amount == int(self.amount) else self.amount
+        return f"{amount}s" if self.unit == "seconds" else f"{amount} {self.unit}"
 
     def total_steps(self, steps_per_epoch: int) -> int | None:
         """Generator updates this budget allows, or None where only the clock tells."""
@@ -143,7 +143,7 @@ class Monitor(Protocol):
         """Tell that `steps` more updates of the current phase are done, and the share of the budget used."""
 
     def checkpoint(self, save: Callable[[Path], None]) -> None:
-        """Offer a state to keep. The harness decides whether one is due, stops the clock and calls `save(folder)`."""
+        """Offer a state to keep: if one is due, the harness stops the clock and calls `save(folder)`."""
 
     @property
     def resume_from(self) -> Path | None:
@@ -192,7 +192,7 @@ class Generator(ABC):
     conditional
         Whether cells of a requested type can be sampled.
     space
-        What `sample` returns: whole-number ``"counts"``, ``"cp20k"`` (library size 20 000) or ``"log_cp20k"``.
+        What `sample` returns: whole ``"counts"``, ``"cp20k"`` (library size 20 000) or ``"log_cp20k"``.
     licence, paper
         Of the method; the paper as a DOI or a short citation.
     default_budgets
@@ -212,12 +212,16 @@ class Generator(ABC):
     monitor: Monitor = SilentMonitor()
     """What `sample` reports to; the harness sets it, `fit` gets its own as an argument."""
 
+    def content(self) -> str:
+        """Return what else decides the outcome (the text of a configuration file); part of the Job's key."""
+        return ""
+
     @classmethod
     def skip(cls, train: AnnData) -> str | None:
-        """Return why this generator cannot run on `train`, or None. A reason is a row of the table, not a failure."""
+        """Return why this generator cannot run on `train`, or None: a row of the table, not a failure."""
         return None
 
-    def prepare(self, train: AnnData) -> None:
+    def prepare(self, train: AnnData) -> None:  # noqa: B027 - most generators need none
         """Set up whatever is not training (device transfers, compilation); timed and reported apart."""
 
     @abstractmethod
@@ -291,12 +295,12 @@ class Generator(ABC):
                 seed=int(child.generate_state(1)[0]),
             )
 
-    def synchronise(self) -> None:
+    def synchronise(self) -> None:  # noqa: B027 - the CPU has nothing to wait for
         """Wait until the device has finished; called before every reading of the clock."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write the trained model into an existing empty folder, without pickle (safetensors or Keras weights + JSON)."""
+        """Write the trained model into an empty folder, without pickle (safetensors or Keras, JSON)."""
 
     @classmethod
     @abstractmethod

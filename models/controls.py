@@ -4,8 +4,7 @@ A ceiling (`Real`), three floors (`Shuffle`, `ShuffleWithinType`, `Poisson`) and
 (`Memorise`). All of them return whole-number counts, train nothing and ignore their budget;
 `fit` only remembers cells. `Real` and `Memorise` draw from the cells of
 ``obs["control_pool"]`` alone, so that a PCA fitted on the other training cells has seen no
-cell of a control. Nothing here is ever genes × cells: time and memory follow the non-zero
-counts that are drawn.
+cell of a control. Time and memory follow the counts that are drawn, never cells × genes.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Self
+from typing import TYPE_CHECKING, Annotated, BinaryIO, ClassVar, Self
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
@@ -123,7 +123,7 @@ class External(Generator):
     framework = "external"
     licence = "that of the program"
     paper = "that of the program"
-    default_budgets = {"smoke": "5s", "quick": "60s", "paper": "24h"}  # noqa: RUF012
+    default_budgets: ClassVar[dict[str, str]] = {"smoke": "5s", "quick": "60s", "paper": "24h"}
 
     def __init__(self, config: str = "") -> None:
         self.config = config
@@ -133,6 +133,10 @@ class External(Generator):
         self._program: Program | None = None
         if config:
             self._use(read_configuration(Path(config)))
+
+    def content(self) -> str:
+        """Return the configuration's text: editing it makes another Job. The program itself is not seen."""
+        return Path(self.config).read_text(encoding="utf-8") if self.config else ""
 
     def fit(
         self, train: AnnData, *, seed: int, device: str = "cpu", budget: Budget, monitor: Monitor
@@ -144,6 +148,7 @@ class External(Generator):
         GeneratorError
             If no program is configured, or if it cannot be started or fails.
         """
+        program = self._configured
         self._genes = [str(gene) for gene in train.var_names]
         self._cell_types = sorted({str(cell_type) for cell_type in train.obs["cell_type"]})
         self._model_folder = _new_folder()
@@ -161,7 +166,7 @@ class External(Generator):
                 "device": device,
             }
             with monitor.phase("program"):
-                self._run("fit", values)
+                self._run(program, "fit", values)
 
     def sample(self, n_cells: int, *, cell_types: Sequence[str] | None = None, seed: int) -> AnnData:
         """Run the ``sample`` command and return its cells.
@@ -184,18 +189,19 @@ class External(Generator):
         self._check_request(n_cells, cell_types)
         with _new_folder() as exchange:
             output = Path(exchange) / "cells.h5ad"
-            values: dict[str, Any] = {
+            values = {
                 "model": self._model,
                 "n_cells": n_cells,
+                "cell_types": "",
                 "seed": seed,
                 "output": output,
             }
-            values["cell_types"] = ""
             if cell_types is not None:
-                values["cell_types"] = Path(exchange) / "cell_types.txt"
-                values["cell_types"].write_text("".join(f"{name}\n" for name in cell_types), encoding="utf-8")
+                asked = Path(exchange) / "cell_types.txt"
+                asked.write_text("".join(f"{name}\n" for name in cell_types), encoding="utf-8")
+                values["cell_types"] = asked
             with self.monitor.phase("program"):
-                self._run("sample", values)
+                self._run(self._configured, "sample", values)
             stored = self._open(output)
             with closing(stored.file):
                 self._check_shape(stored, n_cells)
@@ -206,7 +212,7 @@ class External(Generator):
                     yield chunk
 
     def save(self, folder: Path) -> None:
-        """Copy what the program left in its model folder, with its logs, and describe it in ``external.json``."""
+        """Copy the model folder, with the logs in it, and describe the rest in ``external.json``."""
         shutil.copytree(self._model, folder / "model")
         facts = {
             "config": self.config,
@@ -264,9 +270,8 @@ class External(Generator):
                 f"{self.name}: cell type {unknown!r} was not in the training cells; choose from {known}"
             )
 
-    def _run(self, step: str, values: Mapping[str, object]) -> None:
+    def _run(self, program: Program, step: str, values: Mapping[str, object]) -> None:
         """Run the command of a step, its output in the model folder's ``fit.log`` or ``sample.log``."""
-        program = self._configured
         arguments = [token.format_map(values) for token in shlex.split(getattr(program, step))]
         log = self._model / f"{step}.log"
         with log.open("wb") as stream:
@@ -274,8 +279,9 @@ class External(Generator):
             try:
                 code = _run_in_group(arguments, program.working_directory, environment, stream)
             except OSError as error:
+                reason = f"{error.strerror}; check the command"
                 raise GeneratorError(
-                    f"{self.name}: cannot start `{arguments[0]}` of {step}: {error.strerror}; check the command"
+                    f"{self.name}: cannot start `{arguments[0]}` ({step}): {reason}"
                 ) from None
         if code != 0:
             lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -357,7 +363,7 @@ def _write_training_cells(train: AnnData, path: Path) -> None:
 def _run_in_group(
     arguments: list[str], working_directory: str, environment: Mapping[str, str], output: BinaryIO
 ) -> int:
-    """Run a command in a process group of its own and return its exit code; the group never outlives this call."""
+    """Run a command in a process group of its own, which never outlives this call; return the exit code."""
     program = subprocess.Popen(
         arguments,
         cwd=working_directory,

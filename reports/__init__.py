@@ -3,8 +3,8 @@
 Everything here reads one plain dictionary, the *run view*, and changes nothing:
 
 ``run``
-    ``folder``, ``dataset`` (``name``, ``source``, ``n_cells``, ``n_genes``, …), ``profile``, ``protocol``,
-    ``space``, ``hardware``.
+    ``folder``, ``dataset`` (``name``, ``source``, ``checksum``, ``notes``, …), ``train_shape`` (cells,
+    genes), ``n_test``, ``n_cells`` (a side), ``profile``, ``protocol``, ``space`` (optional), ``hardware``.
 ``records``
     One dictionary per Job, in the order of the plan: what it measured, or why it failed.
 ``scores``

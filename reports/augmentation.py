@@ -10,7 +10,6 @@ import pandas as pd
 from reports import RunView
 from reports.table import outcome, records_of, score_values, scores_of, summary_columns
 
-
 COLUMNS = ("cell_type", "fraction", "kept_cells", "augmenter", "augmentation_f1", "average_precision")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from textwrap import fill
@@ -22,7 +22,6 @@ from reports.published import NOTE, published_frame
 from reports.suspicion import suspects
 from reports.table import (
     headline_fraction,
-    records_of,
     results_frame,
     rows_of,
     scored_metrics,
@@ -62,7 +61,7 @@ def report(view: RunView) -> RenderableType:
     """
     notes = Footnotes()
     main = _main_table(view, notes)
-    blocks = [*_heading(view), main, *_key(view), *notes.lines(), *_failures(view)]
+    blocks = [*_heading(view), main, *_key(view), *notes.lines(), *_data_notes(view), *_failures(view)]
     blocks += [*_augmentation(view), *_published(view)]
     return Group(*blocks)
 
@@ -73,11 +72,14 @@ class Footnotes:
 
     texts: list[str] = field(default_factory=list)
 
-    def mark(self, text: str) -> str:
-        """Return the superscript that stands for `text`."""
-        if text not in self.texts:
-            self.texts.append(text)
-        return str(self.texts.index(text) + 1).translate(SUPERSCRIPTS)
+    def mark(self, texts: Iterable[str]) -> str:
+        """Return the superscripts that stand for `texts`."""
+        numbers = []
+        for text in texts:
+            if text not in self.texts:
+                self.texts.append(text)
+            numbers.append(str(self.texts.index(text) + 1).translate(SUPERSCRIPTS))
+        return " ".join(numbers)
 
     def lines(self) -> Iterator[Text]:
         """Yield the notes in order."""
@@ -126,7 +128,7 @@ class FittedTable:
             yield self._table([self.name, *self.quality[start : start + METRICS_A_TABLE]])
 
     def _table(self, columns: Sequence[Column]) -> Table:
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+        table = _bare_table()
         for column in columns:
             table.add_column(column.header, justify="left" if column.left else "right", overflow="fold")
         for row, end_section in enumerate(self.sections):
@@ -134,17 +136,24 @@ class FittedTable:
         return table
 
 
+def _bare_table() -> Table:
+    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+
+
 def _heading(view: RunView) -> list[RenderableType]:
     run = view["run"]
     dataset = run["dataset"]
-    facts = [f"profile {run['profile']}", f"protocol {run['protocol']}"]
-    if "n_cells" in dataset and "n_genes" in dataset:
-        facts.insert(0, f"{count(dataset['n_cells'])} cells × {count(dataset['n_genes'])} genes")
-    sides = sorted({record["job"]["n_cells"] for record in records_of(view, "main")})
-    facts += [f"{' or '.join(count(n) for n in sides)} cells a side"] if sides else []
+    n_train, n_genes = run["train_shape"]
+    size = f"{count(n_train)} training and {count(run['n_test'])} test cells × {count(n_genes)} genes"
+    facts = [
+        f"profile {run['profile']}",
+        f"protocol {run['protocol']}",
+        f"{count(run['n_cells'])} cells a side",
+    ]
     facts += [f"space {run['space']}"] if "space" in run else []
     blocks: list[RenderableType] = [
-        Text.assemble((str(dataset["name"]), "bold"), " · ", " · ".join(facts)),
+        Text.assemble((str(dataset["name"]), "bold"), " · ", size),
+        Text(" · ".join(facts)),
         Text(hardware_in_words(run["hardware"]), style="dim"),
     ]
     if run["profile"] != "paper":
@@ -165,8 +174,9 @@ def _main_table(view: RunView, notes: Footnotes) -> FittedTable:
     frame = results_frame(view)
     rows = rows_of(frame)
     n_models = sum(row["role"] == "model" for row in rows)
+    remarks = _remarks(view)
     return FittedTable(
-        name=Column("model", [_name(view, row, notes) for row in rows], left=True),
+        name=Column("model", [_name(row, remarks, notes) for row in rows], left=True),
         budget=Column("budget", [_budget(row) for row in rows], left=True),
         cost=_cost_columns(frame),
         quality=_metric_columns(view, rows, notes),
@@ -175,11 +185,26 @@ def _main_table(view: RunView, notes: Footnotes) -> FittedTable:
     )
 
 
-def _name(view: RunView, row: Mapping[str, Any], notes: Footnotes) -> Text:
-    records = [record for record in view["records"] if record["job"]["model"] == row["model"]]
-    warnings = dict.fromkeys(warning for record in records for warning in record["warnings"])
-    marks = " ".join(notes.mark(f"{row['model']}: {warning}") for warning in warnings)
-    return Text(row["model"] + marks, style="bold" if row["role"] == "model" else "")
+def _name(row: Mapping[str, Any], remarks: Mapping[str, Sequence[str]], notes: Footnotes) -> Text:
+    mine = [text for text, models in remarks.items() if row["model"] in models]
+    return Text(row["model"] + notes.mark(mine), style="bold" if row["role"] == "model" else "")
+
+
+def _remarks(view: RunView) -> dict[str, list[str]]:
+    """Return what models warned of and metrics noted, each once, with the generators that it concerns."""
+    said: dict[str, list[str]] = {}
+    for model, records in groupby(view["records"], key=lambda record: record["job"]["model"]):
+        metrics: dict[str, dict[str, None]] = {}
+        for record in records:
+            metrics |= {warning: {} for warning in record["warnings"]}
+            for score in scores_of(view, record):
+                for note in score["notes"]:
+                    metrics.setdefault(note, {})[score["metric"]] = None
+        for note, names in metrics.items():
+            # What several metrics note concerns the cells, not the metric.
+            text = f"{next(iter(names))}: {note}" if len(names) == 1 else note
+            said.setdefault(text, []).append(model)
+    return said
 
 
 def _budget(row: Mapping[str, Any]) -> Text:
@@ -204,10 +229,14 @@ def _cost_columns(frame: pd.DataFrame) -> list[Column]:
     plain = [Column(head, [Text(figure(v)) for v in frame[name]]) for head, name in columns if name in frame]
     rows = rows_of(frame)
     # Nothing was timed in a run of the ceiling alone, or where everything failed.
-    sampling = [] if math.isnan(timed) else [
-        Column(f"seconds/\n{count(timed)}\ncells", [_sampling_seconds(row, timed) for row in rows]),
-        Column("of it\nnon-\nzero", [_percent(row["sample_density"]) for row in rows]),
-    ]
+    sampling = (
+        []
+        if math.isnan(timed)
+        else [
+            Column(f"seconds/\n{count(timed)}\ncells", [_sampling_seconds(row, timed) for row in rows]),
+            Column("of it\nnon-\nzero", [_percent(row["sample_density"]) for row in rows]),
+        ]
+    )
     return [*plain[:2], *sampling, *plain[2:]]
 
 
@@ -227,10 +256,10 @@ def _metric_columns(view: RunView, rows: Sequence[Mapping[str, Any]], notes: Foo
     columns = []
     for metric in scored_metrics(view):
         name = metric["name"]
-        label = METRIC_LABELS.get(name) or (name.replace("_", "_\n") if len(name) > 10 else name)
+        label = METRIC_LABELS.get(name) or fill(name.replace("_", "_ "), width=10).replace("_ ", "_")
         cells = [_metric_cell(name, row, single[row["model"]].get(name, [])) for row in rows]
         for row, cell in zip(rows, cells, strict=True):
-            cell.append("".join(notes.mark(text) for text in _remarks(view, row["model"], name)), style="dim")
+            cell.append(notes.mark(_errors(view, row["model"], name)), style="dim")
         columns.append(Column(f"{label}\n→ {metric['ideal']:g}", cells))
     return columns
 
@@ -251,15 +280,11 @@ def _mean_cell(name: str, row: Mapping[str, Any]) -> Text:
     return cell
 
 
-def _remarks(view: RunView, model: str, metric: str) -> Iterator[str]:
-    """Yield why a value is missing and what its metric noted, each once."""
-    said = set()
-    for record in view["records"]:
-        for score in scores_of(view, record) if record["job"]["model"] == model else ():
-            if score["metric"] == metric:
-                texts = [f"{metric}: {text}" for text in [score["error"], *score["notes"]] if text]
-                yield from (text for text in texts if text not in said)
-                said.update(texts)
+def _errors(view: RunView, model: str, metric: str) -> list[str]:
+    """Return why a metric has no value, each reason once."""
+    records = [record for record in view["records"] if record["job"]["model"] == model]
+    scores = [score for record in records for score in scores_of(view, record) if score["metric"] == metric]
+    return list(dict.fromkeys(f"{metric}: {score['error']}" for score in scores if score["error"]))
 
 
 def _key(view: RunView) -> list[RenderableType]:
@@ -274,6 +299,10 @@ def _key(view: RunView) -> list[RenderableType]:
     if (fraction := headline_fraction(view)) is not None:
         lines.append(f"augm. F1: augmentation_f1 with {100 * fraction:g} % of the type kept")
     return [Text("; ".join(lines), style="dim")] if lines else []
+
+
+def _data_notes(view: RunView) -> list[RenderableType]:
+    return [Text(f"data: {note}", style="dim") for note in view["run"]["dataset"]["notes"]]
 
 
 def _failures(view: RunView) -> list[RenderableType]:
@@ -294,7 +323,7 @@ def _augmentation(view: RunView) -> list[RenderableType]:
     frame = augmentation_frame(view)
     if frame.empty:
         return []
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table = _bare_table()
     for header in ("kept", "added cells", "F1\n→ 1", "average\nprecision", "n", "status"):
         table.add_column(header, justify="left" if header in ("kept", "added cells", "status") else "right")
     for (cell_type, fraction), rows in groupby(
@@ -320,7 +349,7 @@ def _published(view: RunView) -> list[RenderableType]:
     frame = published_frame(view)
     if frame.empty:
         return []
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    table = _bare_table()
     for header in ("quantity", "model", "here", "published"):
         table.add_column(header, justify="left" if header in ("quantity", "model") else "right")
     for row in rows_of(frame):

@@ -11,8 +11,18 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from reports import RunView
+from reports.augmentation import augmentation_frame
 from reports.curves import Curve, curves_file, read_curves, thin
-from reports.table import records_of, results_frame, scored_metrics, scores_of, values_by_model
+from reports.table import (
+    ROLES,
+    headline_fraction,
+    records_of,
+    results_frame,
+    rows_of,
+    scored_metrics,
+    scores_of,
+    values_by_model,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,8 +64,10 @@ STYLE: dict[Any, Any] = {
 CURVE_POINTS = 2000
 LOG_SCALE_FROM = 50
 PANEL_COLUMNS = 3
+NO_AUGMENTATION = "no augmentation"
 
 
+@mpl.rc_context(STYLE)
 def save_figures(view: RunView, output: Path) -> list[Path]:
     """Draw every figure that the run has data for.
 
@@ -71,20 +83,20 @@ def save_figures(view: RunView, output: Path) -> list[Path]:
     list of Path
         ``overview``, ``roc`` and one ``curves-MODEL`` for each trained model, each as PNG and SVG.
     """
-    with mpl.rc_context(STYLE):
-        figures = {"overview": overview_figure(view), "roc": roc_figure(view)}
-        for model, by_seed in training_curves(view).items():
-            figures[f"curves-{model}"] = curves_figure(model, by_seed)
-        output.mkdir(parents=True, exist_ok=True)
-        paths = []
-        for name, figure in figures.items():
-            if figure is not None:
-                paths += [output / f"{name}.png", output / f"{name}.svg"]
-                figure.savefig(paths[-2], dpi=150)
-                figure.savefig(paths[-1], metadata={"Date": None})
+    figures = {"overview": overview_figure(view), "roc": roc_figure(view)}
+    for model, by_seed in training_curves(view).items():
+        figures[f"curves-{model}"] = curves_figure(model, by_seed)
+    output.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for name, figure in figures.items():
+        if figure is not None:
+            paths += [output / f"{name}.png", output / f"{name}.svg"]
+            figure.savefig(paths[-2], dpi=150)
+            figure.savefig(paths[-1], metadata={"Date": None})
     return paths
 
 
+@mpl.rc_context(STYLE)
 def overview_figure(view: RunView) -> Figure | None:
     """Draw the models' headline metrics, one panel each, the controls as reference lines.
 
@@ -97,22 +109,23 @@ def overview_figure(view: RunView) -> Figure | None:
     if not metrics or models.empty:
         return None
     figure, panels = _grid(len(metrics), columns=2, height=1.2 + 0.32 * len(models), width=4.2)
-    single = values_by_model(view)
+    run, single = view["run"], values_by_model(view)
     styles = _control_styles(frame)
     for axes, metric in zip(panels, metrics, strict=True):
         name = metric["name"]
-        axes.set_title(f"{name}   ideal {metric['ideal']:g}")
-        if np.isfinite(metric["ideal"]):
-            axes.axvline(metric["ideal"], color="#DDDDDD", linewidth=5, zorder=0)
+        axes.set_title(f"{name} → {metric['ideal']:g}")
+        axes.axvline(metric["ideal"], color="#DDDDDD", linewidth=5, zorder=0, label="ideal")
+        values = frame.set_index("model")[name].to_dict() | _without_augmentation(view, name)
         for control, (colour, dashes) in styles.items():
-            value = frame.loc[frame["model"] == control, name].iloc[0]
-            if np.isfinite(value):
-                axes.axvline(value, color=colour, linestyle=dashes, linewidth=1.3, label=control, zorder=1)
+            if np.isfinite(value := values.get(control, np.nan)):
+                axes.axvline(value, color=colour, linestyle=dashes, linewidth=1.4, label=control, zorder=1)
         _dots(axes, models, name, [single[model].get(name, []) for model in models["model"]])
-    _legend_of_controls(figure, panels)
+    figure.suptitle(f"{run['dataset']['name']} · {run['profile']} budgets · protocol {run['protocol']}")
+    _legend_below(figure, panels)
     return figure
 
 
+@mpl.rc_context(STYLE)
 def roc_figure(view: RunView) -> Figure | None:
     """Draw how well the forest tells real from synthetic cells: a panel a generator, a line a fold.
 
@@ -154,6 +167,7 @@ def training_curves(view: RunView) -> dict[str, dict[int, dict[str, Curve]]]:
     return found
 
 
+@mpl.rc_context(STYLE)
 def curves_figure(model: str, by_seed: Mapping[int, Mapping[str, Curve]]) -> Figure:
     """Draw a model's training curves: a panel for each quantity, a line for each seed.
 
@@ -174,12 +188,11 @@ def curves_figure(model: str, by_seed: Mapping[int, Mapping[str, Curve]]) -> Fig
         if smallest > 0 and largest / smallest > LOG_SCALE_FROM:
             axes.set_yscale("log")
         axes.set_title(name)
+        axes.set_xlabel("step")
         axes.margins(x=0.02)
     figure.suptitle(f"{model}: training curves")
-    figure.supxlabel("step", fontsize=9)
     if len(by_seed) > 1:
-        handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=len(by_seed))
+        _legend_below(figure, panels)
     return figure
 
 
@@ -198,11 +211,21 @@ def _control_styles(frame: pd.DataFrame) -> dict[str, tuple[str, Any]]:
     floors = iter(FLOOR_STYLES * len(frame))
     choose = {"ceiling": lambda: CEILING_STYLE, "cheat": lambda: CHEAT_STYLE, "floor": lambda: next(floors)}
     controls = frame[frame["role"] != "model"]
-    return {row["model"]: choose[row["role"]]() for row in controls.to_dict("records")}
+    styles = {row["model"]: choose[row["role"]]() for row in rows_of(controls)}
+    return styles | {NO_AUGMENTATION: (GREY, "dashed")}
+
+
+def _without_augmentation(view: RunView, metric: str) -> dict[str, float]:
+    """Return what the augmentation experiment reaches with no cells added, at the headline fraction."""
+    frame = augmentation_frame(view)
+    if metric not in frame:
+        return {}
+    rows = frame[(frame["augmenter"] == "none") & (frame["fraction"] == headline_fraction(view))]
+    return {} if rows.empty else {NO_AUGMENTATION: float(rows[metric].iloc[0])}
 
 
 def _dots(axes: Axes, models: pd.DataFrame, name: str, single: Sequence[Sequence[float]]) -> None:
-    positions = np.arange(len(models))
+    positions = range(len(models))
     for position, values in zip(positions, single, strict=True):
         if len(values) > 1:
             axes.plot(values, [position] * len(values), "o", color=GREY, markersize=2.5, zorder=3)
@@ -210,25 +233,29 @@ def _dots(axes: Axes, models: pd.DataFrame, name: str, single: Sequence[Sequence
         axes.hlines(
             positions, models[f"{name}_low"], models[f"{name}_high"], color=BLUE, linewidth=1.6, zorder=4
         )
-    axes.plot(models[name], positions, "o", color=BLUE, markersize=6.5, zorder=5, label="_models")
+    axes.plot(models[name], positions, "o", color=BLUE, markersize=6.5, zorder=5, label="_mean")
+    place: dict[str, Any] = {"transform": axes.get_yaxis_transform(), "ha": "center", "va": "center"}
+    for position, row in zip(positions, rows_of(models), strict=True):
+        if np.isnan(row[name]):
+            reason = "not scored" if row["n_seeds"] else row["status"].replace("_", " ")
+            axes.text(0.5, position, reason, color=GREY, backgroundcolor="white", **place)
     axes.set_yticks(positions, models["model"])
     axes.set_ylim(len(models) - 0.4, -0.6)
     axes.grid(axis="y", color="#EEEEEE", zorder=0)
     axes.set_axisbelow(True)
 
 
-def _legend_of_controls(figure: Figure, panels: Sequence[Axes]) -> None:
+def _legend_below(figure: Figure, panels: Sequence[Axes]) -> None:
     found: dict[str, Any] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
-    if found:
-        figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=min(3, len(found)))
+    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=4)
 
 
 def _first_roc_details(view: RunView) -> dict[str, Mapping[str, Any]]:
     found: dict[str, Mapping[str, Any]] = {}
-    for record in records_of(view, "main"):
+    for record in sorted(records_of(view, "main"), key=lambda record: ROLES.index(record["job"]["role"])):
         for score in scores_of(view, record):
             if score["metric"] == "rf_auc" and {"scores", "labels", "folds"} <= set(score["details"]):
                 found.setdefault(record["job"]["model"], score["details"])

@@ -23,7 +23,7 @@ def figure(value: float | None) -> str:
         return DASH
     if value == 0 or abs(value) >= 100:
         return count(value)
-    decimals = 2 - math.floor(math.log10(abs(value)))
+    decimals = 2 - math.floor(math.log10(abs(float(f"{value:.3g}"))))
     return f"{value:.{decimals}f}" if decimals <= 5 else f"{value:.1e}"
 
 

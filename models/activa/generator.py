@@ -75,11 +75,11 @@ class Activa(Generator):
     framework: ClassVar[str] = "pytorch"
     conditional: ClassVar[bool] = True
     space: ClassVar[Space] = "cp20k"
-    licence: ClassVar[str] = "BSD-3-Clause"
+    licence: ClassVar[str] = "MIT (the authors' code); this implementation BSD-3-Clause"
     paper: ClassVar[str] = "doi:10.1093/bioinformatics/btac095"
     default_budgets: ClassVar[dict[str, str]] = {
         "smoke": "2epochs",
-        "quick": "60epochs",
+        "quick": "40epochs",
         "paper": "500epochs",
     }
 

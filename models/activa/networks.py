@@ -34,7 +34,7 @@ class Encoder(nn.Module):
         self.layers = nn.Sequential(*(layer for block in layers for layer in block))
 
     def forward(self, cells: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log variance (n_cells × latent_dim each) of cells (n_cells × n_genes, ``cp20k``)."""
+        """Return mean and log variance (n_cells × latent_dim each) of ``cp20k`` cells (n_cells × n_genes)."""
         mean, log_variance = self.layers(cells).chunk(2, dim=1)
         return mean, log_variance
 

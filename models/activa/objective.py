@@ -222,7 +222,7 @@ def _encoder_loss(passes: Passes, weights: Weights, margin: float) -> tuple[Tens
     terms = torch.stack([passes.kl, hinges[0] + hinges[1], passes.reconstruction, passes.conditioning])
     encoder_weights = weights.of("encoder", terms)
     return encoder_weights, {
-        "encoder_loss": encoder_weights @ terms,
+        "encoder_loss": (encoder_weights * terms).sum(),
         "encoder_kl": passes.kl.detach(),
         "encoder_hinge_reconstructed": hinges[0],
         "encoder_hinge_generated": hinges[1],
@@ -238,7 +238,7 @@ def _generator_loss(passes: Passes, weights: Weights) -> tuple[Tensor, dict[str,
     terms = torch.stack([kls[0] + kls[1], passes.reconstruction, passes.conditioning])
     generator_weights = weights.of("generator", terms)
     return generator_weights, {
-        "generator_loss": generator_weights @ terms,
+        "generator_loss": (generator_weights * terms).sum(),
         "generator_kl_reconstructed": kls[0],
         "generator_kl_generated": kls[1],
     }

@@ -119,7 +119,7 @@ class Training:
             settings, n_genes=n_genes, n_cell_types=n_cell_types, seed=seeds[0]
         ).to(device)
         self._cells = TrainingCells(matrix, device=device)
-        self._types = torch.as_tensor(types, dtype=torch.long, device=device)
+        self._types = torch.tensor(types, dtype=torch.long, device=device)
         self._logits = torch.empty(0)
         self._orders = {
             "classifier": BatchOrder(n_cells, settings.batch_size, seed=seeds[1]),
@@ -207,7 +207,7 @@ class Training:
     def _freeze_conditioner(self) -> None:
         """Fix the conditioner, and with it C(x) of all training cells."""
         conditioner = self.networks.conditioner.eval().requires_grad_(False)
-        rows = torch.arange(len(self._cells)).split(PRIOR_BATCH_SIZE)
+        rows = torch.arange(len(self._cells)).split(self.settings.batch_size)
         self._logits = torch.cat([conditioner(self._cells.batch(part)) for part in rows])
 
     def _batch(self) -> objective.Batch:

@@ -12,7 +12,8 @@ class SoftAdapt:
     """SoftAdapt (Heydari 2019, arXiv:1912.12355), normalised variant: terms that fall slowly weigh more.
 
     With the last changes s of K loss terms, the factors are K · softmax(β s / Σ|s|): they are 1 as
-    long as all terms change alike, and in the first step.
+    long as all terms change alike, and in the first step. The release's option is another one: once an
+    epoch it replaces the constants of two groups, the game and L_AE + L_CT.
 
     Parameters
     ----------

@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from models.scgan.settings import Settings
 
 BATCH_NORM_EPSILON = 1e-5
 TRUNCATED_NORMAL_STD = 0.87962566
@@ -135,45 +138,31 @@ class GeneratorNetwork(tf.Module):
 
     Parameters
     ----------
-    latent_dim
-        Size of the noise.
-    hidden_sizes
-        Units of the hidden layers, from the noise up.
+    settings
+        Sizes of its layers and the library size.
     n_genes
         Units of the output.
     n_types
         Number of cell types; 1 for scGAN.
-    library_size
-        Total of every generated cell.
-    seed
-        Two integers, from which the initial weights follow.
+    key
+        From which the initial weights follow.
     """
 
-    def __init__(
-        self,
-        *,
-        latent_dim: int,
-        hidden_sizes: Sequence[int],
-        n_genes: int,
-        n_types: int,
-        library_size: float,
-        seed: Any,
-    ) -> None:
+    def __init__(self, settings: Settings, *, n_genes: int, n_types: int, key: int = 0) -> None:
         super().__init__(name=None)
-        self.latent_dim, self.library_size = latent_dim, library_size
-        sizes = [latent_dim, *hidden_sizes]
-        seeds = tf.random.split(seed, len(sizes))
+        self.latent_dim, self.library_size = settings.latent_dim, settings.library_size
+        sizes = [settings.latent_dim, *settings.generator_sizes]
+        seeds = tf.random.split(tf.constant([key, 0], tf.int64), len(sizes))
         self.linear = [
             Dense(pair, initialiser=xavier_uniform, seed=seeds[i], bias=False, name=f"hidden_{i}")
-            for i, pair in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+            for i, pair in enumerate(pairwise(sizes))
         ]
         self.norms = [
             ConditionalBatchNorm(size, n_types=n_types, name=f"batch_norm_{i}")
-            for i, size in enumerate(hidden_sizes)
+            for i, size in enumerate(settings.generator_sizes)
         ]
-        self.output = Dense(
-            (sizes[-1], n_genes), initialiser=variance_scaling, seed=seeds[-1], name="output"
-        )
+        output_sizes = (sizes[-1], n_genes)
+        self.output = Dense(output_sizes, initialiser=variance_scaling, seed=seeds[-1], name="output")
 
     def hidden(self, noise: Any, types: Any, *, decay: Any = None) -> Any:
         """Return the last hidden layer; `decay` as in `ConditionalBatchNorm`."""
@@ -193,23 +182,23 @@ class Critic(tf.Module):
 
     Parameters
     ----------
+    settings
+        Sizes of the trunk's layers.
     n_genes
         Units of the input.
-    hidden_sizes
-        Units of the trunk's layers.
     n_types
         Number of cell types; 1 for scGAN.
-    seed
-        Two integers, from which the initial weights follow.
+    key
+        From which the initial weights follow.
     """
 
-    def __init__(self, *, n_genes: int, hidden_sizes: Sequence[int], n_types: int, seed: Any) -> None:
+    def __init__(self, settings: Settings, *, n_genes: int, n_types: int, key: int = 0) -> None:
         super().__init__(name=None)
-        sizes = [n_genes, *hidden_sizes]
-        seeds = tf.random.split(seed, len(sizes))
+        sizes = [n_genes, *settings.critic_sizes]
+        seeds = tf.random.split(tf.constant([key, 0], tf.int64), len(sizes))
         self.trunk = [
             Dense(pair, initialiser=variance_scaling, seed=seeds[i], name=f"trunk_{i}")
-            for i, pair in enumerate(zip(sizes[:-1], sizes[1:], strict=True))
+            for i, pair in enumerate(pairwise(sizes))
         ]
         # The release draws all types' vectors as one tensor, so its fans grow with the number of types.
         shape = (n_types, sizes[-1], 1)

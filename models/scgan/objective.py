@@ -72,7 +72,9 @@ def critic_objective(
     penalty_weight
         λ.
     """
-    wasserstein = tf.reduce_mean(critic(real, real_types)) - tf.reduce_mean(critic(generated, generated_types))
+    wasserstein = tf.reduce_mean(critic(real, real_types)) - tf.reduce_mean(
+        critic(generated, generated_types)
+    )
     penalty = gradient_penalty(critic, real + mixing * (counterparts - real), real_types)
     return CriticObjective(penalty_weight * penalty - wasserstein, wasserstein, penalty)
 

@@ -5,7 +5,18 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "tensorflow", "scanpy", "anndata", "mlflow", "pandas", "numpy", "sklearn", "pydantic", "matplotlib")
+HEAVY = (
+    "torch",
+    "tensorflow",
+    "scanpy",
+    "anndata",
+    "mlflow",
+    "pandas",
+    "numpy",
+    "sklearn",
+    "pydantic",
+    "matplotlib",
+)
 
 
 def bench(*arguments, **options):
@@ -52,7 +63,9 @@ def test_help_imports_nothing_heavy():
     ],
 )
 def test_a_wrong_word_gets_one_line_and_leaves_nothing(tmp_path, arguments, message):
-    ended = bench(*arguments, cwd=tmp_path, env={**__import__("os").environ, "BENCH_CACHE": str(tmp_path / "cache")})
+    ended = bench(
+        *arguments, cwd=tmp_path, env={**__import__("os").environ, "BENCH_CACHE": str(tmp_path / "cache")}
+    )
     assert ended.returncode == 2, ended.stderr
     assert message in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1

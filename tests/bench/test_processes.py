@@ -1,3 +1,4 @@
+import os
 import time
 
 import psutil
@@ -7,7 +8,7 @@ from bench.processes import run_worker
 
 def script(tmp_path, name, text):
     (tmp_path / f"{name}.py").write_text(text)
-    return {"PYTHONPATH": str(tmp_path)}
+    return {**os.environ, "PYTHONPATH": str(tmp_path)}
 
 
 def test_what_a_worker_prints_goes_to_its_log(tmp_path):

@@ -4,16 +4,16 @@ import anndata
 import numpy as np
 import pytest
 from rich.console import Console
-from tests.bench.test_executor import carry_out, make_run
 
 from bench import scoring
+from bench.errors import RequestError
 from bench.executor import forget_scores, run_scoring
 from bench.outside import score_outside_cells
 from bench.progress import Progress
 from bench.registry import resolve_metric
-from bench.errors import RequestError
 from bench.run_folder import write_json
 from metrics.declaration import Metric, NotApplicable, Score
+from tests.bench.test_executor import carry_out, make_run
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,16 @@ def run(tmp_path_factory, prepared):
 
 
 def metric(name, compute):
-    return Metric(name=name, description="", compute=compute, better="lower", ideal=0.0, bounds=(0.0, 1.0), reference="", cost="")
+    return Metric(
+        name=name,
+        description="",
+        compute=compute,
+        better="lower",
+        ideal=0.0,
+        bounds=(0.0, 1.0),
+        reference="",
+        cost="",
+    )
 
 
 def test_scores_are_stored_once_and_kept(run):
@@ -63,15 +72,23 @@ def test_a_failing_metric_costs_only_itself():
     def inapplicable(real, sample):
         raise NotApplicable("needs two cell types")
 
-    assert scoring.score_of(metric("a", broken), lambda: broken(0, 0))["error"] == "ZeroDivisionError: no cells left"
-    assert scoring.score_of(metric("b", inapplicable), lambda: inapplicable(0, 0))["error"] == "needs two cell types"
+    assert (
+        scoring.score_of(metric("a", broken), lambda: broken(0, 0))["error"]
+        == "ZeroDivisionError: no cells left"
+    )
+    assert (
+        scoring.score_of(metric("b", inapplicable), lambda: inapplicable(0, 0))["error"]
+        == "needs two cell types"
+    )
     good = scoring.score_of(metric("c", None), lambda: Score({"c": 0.5}))
     assert (good["values"], good["error"]) == ({"c": 0.5}, None)
 
 
 def test_the_score_that_killed_the_scorer_is_marked(run):
     (job,) = run.jobs()
-    scoring.failed_score(run, {"job": job.key, "sample_seed": 0, "metric": "rf_auc"}, "scoring ran out of memory")
+    scoring.failed_score(
+        run, {"job": job.key, "sample_seed": 0, "metric": "rf_auc"}, "scoring ran out of memory"
+    )
     stored = {score["metric"]: score for score in run.job_folder(job).read_scores()}["rf_auc"]
     assert stored["error"] == "scoring ran out of memory"
     # It counts as done, so that the next scorer goes on with the others.
@@ -89,8 +106,13 @@ def test_a_changed_metric_is_scored_again(run):
 
 @pytest.fixture
 def files(tmp_path, prepared):
-    counts = anndata.AnnData(prepared.layers["counts"].copy(), obs=prepared.obs[["cell_type"]], var=prepared.var)
-    parts = {"real": counts[prepared.obs["split"] == "test"], "train": counts[prepared.obs["split"] == "train"]}
+    counts = anndata.AnnData(
+        prepared.layers["counts"].copy(), obs=prepared.obs[["cell_type"]], var=prepared.var
+    )
+    parts = {
+        "real": counts[prepared.obs["split"] == "test"],
+        "train": counts[prepared.obs["split"] == "train"],
+    }
     rng = np.random.default_rng(0)
     order = rng.permutation(counts.n_vars)
     # The same genes in another order: they are matched by name.
@@ -101,8 +123,15 @@ def files(tmp_path, prepared):
 
 
 def outside(folder, **options):
-    given = {"space": "counts", "label_key": "cell_type", "cells": None, "metrics": [resolve_metric("cd")]} | options
-    return score_outside_cells(folder / "real.h5ad", folder / "train.h5ad", folder / "synthetic.h5ad", **given)
+    given = {
+        "space": "counts",
+        "label_key": "cell_type",
+        "cells": None,
+        "metrics": [resolve_metric("cd")],
+    } | options
+    return score_outside_cells(
+        folder / "real.h5ad", folder / "train.h5ad", folder / "synthetic.h5ad", **given
+    )
 
 
 def test_cells_made_elsewhere_are_scored(files):
@@ -130,7 +159,7 @@ def test_unfit_files_are_named(files):
     with pytest.raises(RequestError, match=r"synthetic.h5ad' lacks 3 genes"):
         outside(files)
     (files / "synthetic.h5ad").write_text("not HDF5")
-    with pytest.raises(RequestError, match="is not an .h5ad file"):
+    with pytest.raises(RequestError, match=r"is not an \.h5ad file"):
         outside(files)
     (files / "synthetic.h5ad").unlink()
     with pytest.raises(RequestError, match="no such file"):

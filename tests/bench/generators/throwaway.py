@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import time
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 from scipy import sparse
@@ -19,7 +19,7 @@ class Mean(Generator):
 
     name = "mean"
     conditional = True
-    default_budgets = {"smoke": "3steps", "quick": "5steps", "paper": "50steps"}
+    default_budgets: ClassVar = {"smoke": "3steps", "quick": "5steps", "paper": "50steps"}
 
     def __init__(self, *, scale: float = 1.0, mode: Literal["a", "b"] = "a", sizes: tuple[int, ...] = (4, 2)):
         self.scale, self.mode, self.sizes = scale, mode, sizes

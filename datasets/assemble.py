@@ -1,0 +1,212 @@
+"""Put raw cells under the contract: counts, filters, types, clusters, split, notes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datasets import preprocessing, splits
+from datasets.counts import find_counts, whole_counts
+from datasets.declaration import Declaration, Progress
+from datasets.errors import DatasetError
+from datasets.labels import complete_column, given_labels
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+    from scipy.sparse import csr_matrix
+
+MIN_TEST_CELLS = 10
+"""Cell types with fewer test cells are left out of per-type scores."""
+
+_SPLITS = ["train", "valid", "test"]
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What, beside the source and the code, decides how the prepared cells come out."""
+
+    label_key: str | None
+    split_by: str | None
+    split_seed: int
+    validation_share: float
+    test_size: int | float
+    stratify_by: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return them by name."""
+        return asdict(self)
+
+
+def assemble(
+    raw: AnnData, declaration: Declaration, parameters: Parameters, *, progress: Progress
+) -> AnnData:
+    """Check, filter, normalise, cluster and split raw cells.
+
+    Parameters
+    ----------
+    raw
+        Counts in ``layers["counts"]`` or X, labels in obs; not modified.
+    declaration
+        What the data set is and should look like.
+    parameters
+        How to label and split.
+    progress
+        Told the step begun and how many there are.
+
+    Returns
+    -------
+    AnnData
+        Under the contract of `datasets.pipeline`, but for what uns["bench"] says about the source.
+
+    Raises
+    ------
+    DatasetError
+        For every input that cannot be used.
+    """
+    notes = list(declaration.notes)
+    progress("checking and filtering", 0, 3)
+    counts, obs, genes = _filtered(raw, notes)
+    label_key = parameters.label_key or ("cell_type" if "cell_type" in obs.columns else None)
+    given = None if label_key is None else given_labels(obs, label_key)
+    groups = (
+        None
+        if parameters.split_by is None
+        else complete_column(obs, parameters.split_by, option="--split-by")
+    )
+    progress("clustering", 1, 3)
+    if declaration.cluster_key is None:
+        clusters = preprocessing.cluster(counts)
+    else:
+        clusters = complete_column(obs, declaration.cluster_key, option="cluster_key")
+    types = clusters if given is None else given
+    if given is None:
+        notes.append(f"no cell types are given: {len(np.unique(clusters))} clusters stand in for them")
+    progress("splitting", 2, 3)
+    columns = {"cell_type": types, "cluster": clusters}
+    assigned = _split(columns, groups, parameters, notes)
+    notes += _size_notes(types, assigned) + _differences(declaration, columns, assigned, counts.shape)
+    return _under_contract(
+        counts,
+        columns
+        | {"split": assigned, "control_pool": splits.control_pool(assigned, seed=parameters.split_seed)},
+        (obs.index, genes),
+        {
+            "name": declaration.name,
+            "labels": "cluster" if given is None else "given",
+            "parameters": parameters.as_dict(),
+            "rare_type_markers": list(declaration.rare_type_markers),
+            "notes": notes,
+        },
+    )
+
+
+def _filtered(raw: AnnData, notes: list[str]) -> tuple[csr_matrix, pd.DataFrame, pd.Index]:
+    matrix, where = find_counts(raw)
+    counts = whole_counts(matrix, where=where)
+    genes, cells = _unique(raw.var_names, "gene", notes), _unique(raw.obs_names, "cell", notes)
+    keep_cells, keep_genes = preprocessing.kept_cells_and_genes(counts)
+    rules = (
+        (keep_cells, "cells", f"fewer than {preprocessing.MIN_GENES} detected genes, or no count left"),
+        (keep_genes, "genes", f"seen in fewer than {preprocessing.MIN_CELLS} cells"),
+    )
+    if not keep_cells.any():
+        raise DatasetError(
+            f"nothing is left of {counts.shape[0]} cells × {counts.shape[1]} genes once cells with "
+            f"{rules[0][2]} and genes {rules[1][2]} are dropped: give more data"
+        )
+    for kept, what, rule in rules:
+        if not kept.all():
+            notes.append(f"{int((~kept).sum())} of {len(kept)} {what} dropped: {rule}")
+    return counts[keep_cells][:, keep_genes], raw.obs.set_axis(cells)[keep_cells], genes[keep_genes]
+
+
+def _unique(names: pd.Index, what: str, notes: list[str]) -> pd.Index:
+    from anndata.utils import make_index_unique
+
+    names = names.astype(str)
+    if names.is_unique:
+        return names
+    repeated = names[names.duplicated()]
+    notes.append(f"{len(repeated)} duplicate {what} names made unique (the first is {repeated[0]})")
+    return make_index_unique(names)
+
+
+def _split(
+    columns: dict[str, np.ndarray], groups: np.ndarray | None, parameters: Parameters, notes: list[str]
+) -> np.ndarray:
+    n_cells = len(columns["cell_type"])
+    share = splits.held_out_share(parameters.test_size, n_cells)
+    if isinstance(parameters.test_size, int) and share * n_cells != parameters.test_size:
+        notes.append(
+            f"{parameters.test_size} test cells are meant for a larger data set: "
+            f"{float(share):.0%} of {n_cells} cells held out instead"
+        )
+    assigned = splits.split(
+        columns[parameters.stratify_by],
+        share=share,
+        validation_share=parameters.validation_share,
+        groups=groups,
+        seed=parameters.split_seed,
+    )
+    splits.require_training_cells(columns["cell_type"], assigned)
+    if groups is not None:
+        held = ", ".join(np.unique(groups[assigned == "test"]))
+        notes.append(f"test cells are all cells whose {parameters.split_by} is {held}")
+    return assigned
+
+
+def _size_notes(types: np.ndarray, assigned: np.ndarray) -> list[str]:
+    names, sizes = np.unique(types, return_counts=True)
+    tested = [int(np.sum(types[assigned == "test"] == name)) for name in names]
+    small = [
+        f"{name} ({size} cells, {test} for testing)"
+        for name, size, test in zip(names, sizes, tested, strict=True)
+        if test < MIN_TEST_CELLS
+    ]
+    if not small:
+        return []
+    return [f"fewer than {MIN_TEST_CELLS} test cells, left out of per-type scores: {', '.join(small)}"]
+
+
+def _differences(
+    declaration: Declaration, columns: dict[str, np.ndarray], assigned: np.ndarray, shape: tuple[int, int]
+) -> list[str]:
+    """Hold what came out against what was published."""
+    found = {
+        "cells": shape[0],
+        "genes": shape[1],
+        "train": int(np.sum(assigned == "train")),
+        "test": int(np.sum(assigned == "test")),
+        "clusters": len(np.unique(columns["cluster"])),
+        "types": len(np.unique(columns["cell_type"])),
+    }
+    return [
+        f"{declaration.name} has {found[what]} {what} after preprocessing, where {wanted} are expected"
+        for what, wanted in declaration.expected.items()
+        if found[what] != wanted
+    ]
+
+
+def _under_contract(
+    counts: csr_matrix,
+    columns: dict[str, np.ndarray],
+    names: tuple[pd.Index, pd.Index],
+    facts: dict[str, Any],
+) -> AnnData:
+    import pandas as pd
+    from anndata import AnnData
+
+    obs = pd.DataFrame(columns, index=names[0])
+    for column in ("cell_type", "cluster"):
+        obs[column] = pd.Categorical(obs[column])
+    obs["split"] = pd.Categorical(obs["split"], categories=_SPLITS)
+    return AnnData(
+        preprocessing.normalise(counts),
+        obs=obs,
+        var=pd.DataFrame(index=names[1]),
+        layers={"counts": counts},
+        uns={"bench": facts},
+    )

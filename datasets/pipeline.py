@@ -1,0 +1,176 @@
+"""One call from a name, a file or AnnData to prepared cells in the cache.
+
+The contract that everything downstream sees: X CSR float32 ``cp20k`` (library size 20 000, not logged);
+``layers["counts"]`` CSR float32 whole numbers; obs ``cell_type``, ``cluster``, ``split`` (categorical;
+``train``, ``valid``, ``test``) and ``control_pool`` (bool, within the training cells); unique var_names;
+uns["bench"] with name, source, checksum, parameters, versions, labels, notes, rare_type_markers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datasets.assemble import Parameters, assemble
+from datasets.cache import atomic, locked, prepared_path, require_space
+from datasets.cache import cache_folder as default_folder
+from datasets.declaration import Progress
+from datasets.resolve import Resolved, resolve
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_LIBRARIES = ("anndata", "igraph", "numpy", "scanpy", "scikit-learn", "scipy")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A prepared data set in the cache.
+
+    Attributes
+    ----------
+    name
+        What it is called in tables.
+    key
+        Hash of its source, its parameters and the code that prepared it.
+    path
+        The .h5ad file.
+    notes
+        What its user should know, one sentence each.
+    """
+
+    name: str
+    key: str
+    path: Path
+    notes: tuple[str, ...]
+
+    def read(self) -> AnnData:
+        """Read the cells."""
+        return load(self.path)
+
+
+def prepare(
+    source: str | Path | AnnData,
+    *,
+    registry: Mapping[str, Any] | None = None,
+    label_key: str | None = None,
+    split_by: str | None = None,
+    split_seed: int = 0,
+    validation_share: float = 0.0,
+    cache_folder: Path | None = None,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Fetch, check, preprocess and split a data set, unless the cache has it already.
+
+    Parameters
+    ----------
+    source
+        A registered name, ``synthetic:CELLSxGENES[xTYPES]``, the path of an .h5ad, a 10x .h5 or a 10x mtx
+        folder, or AnnData. Counts are taken from ``layers["counts"]`` where there is one, else from X.
+    registry
+        Names → declarations; by default the entry points of the group ``bench.datasets``.
+    label_key
+        The obs column with cell types; by default the one declared, ``cell_type`` if there is one, or
+        else clusters stand in.
+    split_by
+        An obs column whose groups are held out whole instead of a stratified test split.
+    split_seed
+        Seed of the split and the control pool.
+    validation_share
+        Share of the training cells to set apart for validation, in [0, 1).
+    cache_folder
+        The cache folder; `datasets.cache_folder` by default.
+    progress
+        Called with what is being done, how far it is, and how far it goes.
+
+    Returns
+    -------
+    Prepared
+        Where the cells lie.
+
+    Raises
+    ------
+    DatasetError
+        For every input that cannot be used; nothing is left behind.
+    """
+    progress = progress or (lambda what, done, total: None)
+    cache = cache_folder or default_folder()
+    resolved = resolve(source, registry=registry, folder=cache, progress=progress)
+    parameters = Parameters(
+        label_key=label_key or resolved.declaration.label_key,
+        split_by=split_by,
+        split_seed=split_seed,
+        validation_share=validation_share,
+        test_size=resolved.declaration.test_size,
+        stratify_by=resolved.declaration.stratify_by,
+    )
+    name, key = resolved.declaration.name, _key(resolved, parameters)
+    path = prepared_path(name, key, cache)
+    if not path.exists():
+        with locked(path):
+            # Another process may have filled it while this one waited.
+            if not path.exists():
+                _fill(path, resolved, parameters, progress)
+    return Prepared(name, key, path, _stored_notes(path))
+
+
+def load(path: Path) -> AnnData:
+    """Read a prepared data set, with uns["bench"] in plain Python values as it was before it was written."""
+    import anndata
+
+    adata = anndata.read_h5ad(path)
+    adata.uns["bench"] = _plain(adata.uns["bench"])
+    return adata
+
+
+def _fill(path: Path, resolved: Resolved, parameters: Parameters, progress: Progress) -> None:
+    adata = assemble(resolved.read(), resolved.declaration, parameters, progress=progress)
+    adata.uns["bench"] |= {
+        "source": resolved.origin,
+        "checksum": resolved.checksum,
+        "versions": {name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
+    }
+    adata.uns["bench"]["notes"] += resolved.notes
+    progress("writing", 0, None)
+    with atomic(path) as temporary:
+        # A full disk crashes the process inside HDF5, too late for any error: look before it starts.
+        require_space(path.parent, 16 * adata.X.nnz + 100 * sum(adata.shape) + 1_000_000)
+        # Not compressed: every Job reads this file, and reading is five times faster so.
+        adata.write_h5ad(temporary)
+
+
+def _key(resolved: Resolved, parameters: Parameters) -> str:
+    digest = hashlib.sha256()
+    facts = [resolved.declaration.name, resolved.checksum, parameters.as_dict()]
+    digest.update(json.dumps(facts, sort_keys=True).encode())
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    # A third party's way of reading its files is part of the code as well.
+    module = sys.modules.get(getattr(resolved.declaration.read, "__module__", ""))
+    if module is not None and module.__file__ is not None and not module.__name__.startswith("datasets."):
+        files.append(Path(module.__file__))
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _stored_notes(path: Path) -> tuple[str, ...]:
+    import h5py
+
+    with h5py.File(path) as file:
+        notes = file["uns/bench/notes"]
+        return tuple(notes.asstr()[:]) if notes.size else ()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -1,0 +1,146 @@
+"""From what the user names (or hands over) to a declaration, a checksum and a way to read the cells."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datasets import synthetic
+from datasets.cache import sha256_of
+from datasets.declaration import Declaration, Progress, find_declaration, registered_names
+from datasets.errors import DatasetError
+from datasets.library import fetch_files
+from datasets.readers import files_of, kind_of, read_cells
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A data set that can be read now.
+
+    Attributes
+    ----------
+    declaration
+        What it is; made up on the spot for files and AnnData.
+    origin
+        Where it comes from, in words.
+    checksum
+        SHA-256 over all that it is read from.
+    read
+        Returns the raw cells.
+    notes
+        What fetching it brought to light.
+    """
+
+    declaration: Declaration
+    origin: str
+    checksum: str
+    read: Callable[[], AnnData]
+    notes: tuple[str, ...] = ()
+
+
+def resolve(
+    source: str | Path | AnnData, *, registry: Mapping[str, Any] | None, folder: Path, progress: Progress
+) -> Resolved:
+    """Find out what `source` is, and fetch it if need be.
+
+    Parameters
+    ----------
+    source
+        A registered name, ``synthetic:CELLSxGENES[xTYPES]``, a path, or AnnData.
+    registry
+        Names → declarations; by default the entry points.
+    folder
+        The cache folder.
+    progress
+        Told about downloads and drawing.
+
+    Raises
+    ------
+    DatasetError
+        If it is none of these, or cannot be fetched.
+    """
+    if not isinstance(source, (str, Path)):
+        return _from_memory(source)
+    if isinstance(source, str):
+        if (declaration := find_declaration(source, registry)) is not None:
+            return _from_files(declaration, folder, progress)
+        if source.startswith(synthetic.PREFIX):
+            return _drawn(source, progress)
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise DatasetError(
+            f"no data set is called {str(source)!r} and no such file exists: choose from "
+            f"{', '.join(registered_names(registry))}, or give an .h5ad, a 10x .h5, a 10x mtx folder or "
+            f"synthetic:CELLSxGENES"
+        )
+    kind = kind_of(path)
+    declaration = Declaration(
+        name=path.stem.strip(".") or path.resolve().stem, description=f"your own ({kind})", reference=""
+    )
+    return Resolved(declaration, str(path.resolve()), sha256_of(*files_of(path)), partial(read_cells, path))
+
+
+def _from_files(declaration: Declaration, folder: Path, progress: Progress) -> Resolved:
+    files = fetch_files(declaration, folder, progress)
+    return Resolved(
+        declaration,
+        "; ".join(file.origin for file in files),
+        sha256_of(*(file.path for file in files)),
+        partial(declaration.read, [file.path for file in files]),
+        tuple(file.note for file in files if file.note),
+    )
+
+
+def _drawn(source: str, progress: Progress) -> Resolved:
+    recipe = synthetic.Recipe.parse(source)
+    declaration = Declaration(
+        name=source,
+        description="drawn from negative-binomial types",
+        reference="",
+        label_key="cell_type",
+        label_source="the types that the cells were drawn from",
+        cluster_key="cell_type",
+        expected={"cells": recipe.n_cells, "genes": recipe.n_genes, "types": recipe.n_types},
+        notes=(
+            "synthetic cells: for speed and scale, never for quality claims",
+            "clusters are the types that the cells were drawn from, not computed",
+        ),
+    )
+    draw = partial(synthetic.draw, recipe, progress=progress)
+    return Resolved(declaration, source, hashlib.sha256(source.encode()).hexdigest(), draw)
+
+
+def _from_memory(adata: AnnData) -> Resolved:
+    if not hasattr(adata, "obs_names"):
+        raise DatasetError(
+            f"a data set of type {type(adata).__name__} cannot be read: give a name, a path or AnnData"
+        )
+    adata = adata.to_memory() if adata.isbacked else adata
+    declaration = Declaration(name="adata", description="AnnData from memory", reference="")
+    return Resolved(declaration, "memory", _fingerprint(adata), lambda: adata)
+
+
+def _fingerprint(adata: AnnData) -> str:
+    """Hash the matrices, the names and the obs columns of AnnData."""
+    digest = hashlib.sha256()
+    for matrix in (adata.X, adata.layers.get("counts")):
+        parts = [matrix.indptr, matrix.indices, matrix.data] if hasattr(matrix, "indptr") else [matrix]
+        for part in parts:
+            array = np.asarray(part)
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            # An array of objects holds addresses, which tell nothing about the values.
+            digest.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())
+    for index in (adata.obs_names, adata.var_names, adata.obs.columns):
+        digest.update(repr(list(index)).encode())
+    for column in adata.obs.columns:
+        digest.update(repr(adata.obs[column].tolist()).encode())
+    return digest.hexdigest()

@@ -1,0 +1,185 @@
+"""Which cells are for training, validation and test; the control pool; cells kept of a rare type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+
+import numpy as np
+
+from datasets.errors import DatasetError
+
+_TEST, _VALIDATION, _POOL = range(3)
+"""A random stream for each purpose, so that asking for a validation split changes no test cell."""
+
+LARGEST_SHARE = Fraction(1, 5)
+"""A number of test cells that is meant for a data set of tens of thousands never exceeds this share."""
+
+
+def held_out_share(test_size: int | float, n_cells: int) -> Fraction:
+    """Return the share of cells to hold out: `test_size` cells of `n_cells`, or the share itself.
+
+    Exact, so that int(share · cells of a cluster) is not at the mercy of a binary fraction.
+    """
+    if isinstance(test_size, int):
+        return min(Fraction(test_size, n_cells), LARGEST_SHARE)
+    return Fraction(str(test_size))
+
+
+def split(
+    strata: Iterable[str],
+    *,
+    share: Fraction,
+    validation_share: float = 0.0,
+    groups: Iterable[str] | None = None,
+    seed: int = 0,
+) -> np.ndarray:
+    """Assign every cell to ``"train"``, ``"valid"`` or ``"test"``.
+
+    The test split takes int(share · n) random cells of each stratum's n, or whole groups. The validation
+    split takes int(validation_share · n) of the n training cells of each stratum, never a test cell.
+
+    Parameters
+    ----------
+    strata
+        n_cells labels (cell types or clusters).
+    share, validation_share
+        Of all cells, and of the training cells.
+    groups
+        n_cells labels (donors); groups drawn at random are held out whole, as long as each brings the
+        number of test cells nearer to `share`.
+    seed
+        Same seed, same split.
+
+    Returns
+    -------
+    np.ndarray
+        n_cells strings.
+
+    Raises
+    ------
+    DatasetError
+        If there is only one group, or no cell comes into a split that was asked for.
+    """
+    labels = np.asarray(strata, dtype=str)
+    if groups is None:
+        test = _draw_of_each(
+            labels, np.ones(len(labels), dtype=bool), share, np.random.default_rng([seed, _TEST])
+        )
+    else:
+        test = _draw_groups(np.asarray(groups, dtype=str), share, np.random.default_rng([seed, _TEST]))
+    if not test.any():
+        raise DatasetError(
+            f"{len(labels)} cells in {len(np.unique(labels))} types or clusters are too few to hold out "
+            f"{float(share):.0%} of each for testing: give more cells, or merge the smallest types"
+        )
+    assigned = np.where(test, "test", "train").astype("<U5")
+    if validation_share > 0:
+        rng = np.random.default_rng([seed, _VALIDATION])
+        valid = _draw_of_each(labels, ~test, Fraction(str(validation_share)), rng)
+        if not valid.any():
+            raise DatasetError(
+                f"a validation share of {validation_share} holds no cell: ask for a larger one, or for none"
+            )
+        assigned[valid] = "valid"
+    return assigned
+
+
+def control_pool(assigned: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Mark a random half of the training cells, from which the controls draw.
+
+    Parameters
+    ----------
+    assigned
+        n_cells strings, from `split`.
+    seed
+        The split's seed.
+
+    Returns
+    -------
+    np.ndarray
+        n_cells booleans; int(n / 2) of the n training cells.
+    """
+    training = np.flatnonzero(assigned == "train")
+    pool = np.zeros(len(assigned), dtype=bool)
+    pool[np.random.default_rng([seed, _POOL]).permutation(training)[: len(training) // 2]] = True
+    return pool
+
+
+def require_training_cells(cell_types: Iterable[str], assigned: np.ndarray) -> None:
+    """Raise a `DatasetError` if a cell type has no training cell."""
+    types = np.asarray(cell_types, dtype=str)
+    lost = sorted(set(types) - set(types[assigned == "train"]))
+    if lost:
+        sizes = ", ".join(f"{name} ({int(np.sum(types == name))} cells)" for name in lost)
+        raise DatasetError(
+            f"the split leaves no training cell of {sizes}: drop or merge these types, "
+            f"or choose another split seed"
+        )
+
+
+def keep_fraction(cell_types: Iterable[str], *, cell_type: str, fraction: float, seed: int) -> np.ndarray:
+    """Return the training cells that stay when one type is made rare.
+
+    All cells of the other types stay, and int(fraction · n) of the n cells of `cell_type`, at least one.
+    For the same seed, the cells of a smaller fraction are among those of a larger one.
+
+    Parameters
+    ----------
+    cell_types
+        n_cells labels of the training cells.
+    cell_type
+        The type to make rare.
+    fraction
+        Above 0, at most 1.
+    seed
+        Which cells of the type stay.
+
+    Returns
+    -------
+    np.ndarray
+        Sorted indices into `cell_types`.
+
+    Raises
+    ------
+    DatasetError
+        If the type does not occur, or the fraction is out of range.
+    """
+    types = np.asarray(cell_types, dtype=str)
+    if not 0 < fraction <= 1:
+        raise DatasetError(f"fraction {fraction} is not above 0 and at most 1: give for example 0.1")
+    members = np.flatnonzero(types == cell_type)
+    if len(members) == 0:
+        raise DatasetError(
+            f"no training cell is of type {cell_type!r}: choose from {', '.join(np.unique(types))}"
+        )
+    n_kept = max(1, math.floor(Fraction(str(fraction)) * len(members)))
+    kept = np.random.default_rng(seed).permutation(members)[:n_kept]
+    return np.sort(np.concatenate([np.flatnonzero(types != cell_type), kept]))
+
+
+def _draw_of_each(
+    labels: np.ndarray, allowed: np.ndarray, share: Fraction, rng: np.random.Generator
+) -> np.ndarray:
+    drawn = np.zeros(len(labels), dtype=bool)
+    for label in np.unique(labels):
+        members = np.flatnonzero((labels == label) & allowed)
+        drawn[rng.permutation(members)[: math.floor(share * len(members))]] = True
+    return drawn
+
+
+def _draw_groups(groups: np.ndarray, share: Fraction, rng: np.random.Generator) -> np.ndarray:
+    names, sizes = np.unique(groups, return_counts=True)
+    if len(names) < 2:
+        raise DatasetError(
+            f"all cells are of one group ({names[0]}): name a column with more of them with --split-by"
+        )
+    target = share * len(groups)
+    held: list[int] = []
+    for index in rng.permutation(len(names)):
+        n_held = int(sizes[held].sum())
+        nearer = abs(n_held + int(sizes[index]) - target) < abs(n_held - target)
+        if len(held) < len(names) - 1 and (nearer or not held):
+            held.append(int(index))
+    return np.isin(groups, names[held])

@@ -1,0 +1,250 @@
+import json
+import logging
+import os
+import shlex
+import socket
+from itertools import pairwise
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import ViewType
+
+from bench.tracking import TrackingUnavailable, run_name, sync, ui_command
+from reports.table import results_frame
+from tests.reports.run_view import make_run_view, record_of, score_of, write_curves
+
+RUN = "20260102-030405-zheng"
+
+
+@pytest.fixture(scope="module")
+def uploaded(tmp_path_factory):
+    """Return a client, the view and the result of a first upload."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        folder = tmp_path_factory.mktemp("runs") / RUN
+        view = make_run_view(folder)
+        write_curves(view, "activa-main-0", points=1701)
+        (folder / "figures").mkdir()
+        (folder / "figures" / "overview.png").write_bytes(b"\x89PNG not really")
+        result = sync(view, folder=folder)
+        yield MlflowClient(result.uri), view, result, folder
+
+
+def runs(client, result):
+    found = client.search_runs([result.experiment_id], max_results=1000)
+    return {run.info.run_name: run for run in found}
+
+
+def test_the_store_lies_beside_the_run(uploaded):
+    client, _, result, folder = uploaded
+    assert result.uri == f"sqlite:///{folder.parent / 'mlflow.db'}"
+    assert (folder.parent / "mlflow.db").exists()
+    experiment = client.get_experiment(result.experiment_id)
+    assert experiment.name == "zheng"
+    assert experiment.artifact_location == (folder.parent / "mlartifacts").as_uri()
+
+
+def test_one_parent_and_a_child_for_each_job(uploaded):
+    client, view, result, _ = uploaded
+    found = runs(client, result)
+    assert len(found) == len(view["records"]) + 1 == 24
+    assert result.created == 23
+    parent = found.pop(RUN)
+    assert parent.info.run_id == result.run_id
+    assert {run.data.tags["mlflow.parentRunId"] for run in found.values()} == {result.run_id}
+    assert {run.data.tags["bench.job_key"] for run in found.values()} == {r["key"] for r in view["records"]}
+    assert "activa · zheng · seed 0" in found
+    assert "activa · zheng · seed 0 · 10 % Dendritic · subsample 0" in found
+    assert parent.data.tags["status"] == "18 ok, 3 diverged, 1 killed, 1 timeout"
+
+
+def test_metrics_have_the_names_and_values_of_the_table(uploaded):
+    client, view, result, _ = uploaded
+    one_seed = view | {"records": [record_of(view, "activa", 1)]}
+    (row,) = results_frame(one_seed).to_dict("records")
+    logged = runs(client, result)["activa · zheng · seed 1"].data.metrics
+    measured = {name: value for name, value in row.items() if isinstance(value, float) and value == value}
+    assert {name: logged[name] for name in measured} == measured
+    assert (logged["rf_auc"], logged["training_seconds"], logged["sample_seconds"]) == (0.92, 33.0, 1.25)
+    assert logged["seconds/fit/classifier"] == 2.0
+    assert logged["steps/adversarial"] == 180
+    augmented = runs(client, result)["activa · zheng · seed 0 · 10 % Dendritic · subsample 0"]
+    assert augmented.data.metrics["augmentation_f1"] == 0.75
+    assert augmented.data.params["kept_cells"] == "19"
+
+
+def test_params_and_tags(uploaded):
+    client, _, result, _ = uploaded
+    run = runs(client, result)["activa · zheng · seed 2"]
+    expected = {"latent_dim": "128", "layers": "[512, 256]", "budget": "40 epochs", "seed": "2"}
+    expected |= {
+        "device": "cpu",
+        "threads": "2",
+        "profile": "quick",
+        "protocol": "strict",
+        "experiment": "main",
+    }
+    assert expected.items() <= run.data.params.items()
+    tags = {"git_commit": "abcdef012345", "role": "model", "status": "ok", "version.torch": "2.13.0"}
+    tags |= {"hardware.fingerprint": "0123456789ab", "mlflow.source.git.commit": "abcdef012345"}
+    assert tags.items() <= run.data.tags.items()
+
+
+def test_how_a_job_ended_is_the_status_of_its_run(uploaded):
+    client, _, result, _ = uploaded
+    found = runs(client, result)
+    assert found["activa · zheng · seed 0"].info.status == "FINISHED"
+    assert found["scgan · zheng · seed 2"].info.status == "KILLED"
+    assert found["scgan · zheng · seed 2"].data.tags["reason"] == "ended by signal SIGKILL"
+    assert found["cscgan · zheng · seed 0"].info.status == "FAILED"
+    assert found[RUN].info.status == "FAILED"
+    # 2026-01-02T03:00:05 to 03:00:45, UTC
+    info = found["activa · zheng · seed 0"].info
+    assert (info.start_time, info.end_time) == (1767322805000, 1767322845000)
+
+
+def test_curves_are_stepped_and_thinned(uploaded):
+    client, _, result, _ = uploaded
+    run = runs(client, result)["activa · zheng · seed 0"]
+    history = client.get_metric_history(run.info.run_id, "curves/adversarial/loss")
+    assert len(history) == 500
+    steps = sorted(point.step for point in history)
+    assert (steps[0], steps[-1]) == (0, 1700)
+    assert {after - before for before, after in pairwise(steps)} == {3, 4}
+    for point in history:
+        assert point.value == pytest.approx(1000 * 0.99**point.step)
+
+
+def test_the_data_set_is_an_input_with_its_key_as_digest(uploaded):
+    client, _, result, _ = uploaded
+    for name in (RUN, "activa · zheng · seed 0"):
+        (given,) = client.get_run(runs(client, result)[name].info.run_id).inputs.dataset_inputs
+        assert (given.dataset.name, given.dataset.digest) == ("zheng", ("5ca1ab1e" * 8)[:36])
+        origin = {"uri": "https://example.org/zheng.h5ad", "checksum": "sha256:0011"}
+        assert json.loads(given.dataset.source) == origin
+
+
+def test_artifacts(uploaded, tmp_path):
+    client, view, result, _ = uploaded
+    child = runs(client, result)["activa · zheng · seed 0"].info.run_id
+    record = json.loads(open(client.download_artifacts(child, "record.json", str(tmp_path))).read())  # noqa: PTH123, SIM115
+    assert record == record_of(view, "activa")
+    assert {file.path for file in client.list_artifacts(result.run_id)} == {"table.csv", "figures"}
+    assert [file.path for file in client.list_artifacts(result.run_id, "figures")] == ["figures/overview.png"]
+    table = open(client.download_artifacts(result.run_id, "table.csv", str(tmp_path))).read()  # noqa: PTH123, SIM115
+    assert table == results_frame(view).to_csv(index=False)
+
+
+def points(client, result):
+    return {
+        (name, key): len(client.get_metric_history(run.info.run_id, key))
+        for name, run in runs(client, result).items()
+        if name.startswith(("activa", RUN))
+        for key in run.data.metrics
+    }
+
+
+def test_a_second_upload_changes_nothing(uploaded):
+    client, view, result, folder = uploaded
+    before, inputs = points(client, result), client.get_run(result.run_id).inputs.dataset_inputs
+    again = sync(view, folder=folder)
+    assert (again.created, again.updated, again.unchanged) == (0, 0, 23)
+    assert again.run_id == result.run_id
+    assert points(client, result) == before
+    assert len(client.get_run(result.run_id).inputs.dataset_inputs) == len(inputs) == 1
+    assert len(client.search_runs([result.experiment_id], run_view_type=ViewType.ALL)) == 24
+
+
+def test_what_changed_is_updated_and_the_rest_left_alone(tmp_path, uploaded):
+    client, _, first, _ = uploaded
+    folder = tmp_path / "20260102-040000-zheng"
+    view = make_run_view(folder, seeds=1)
+    write_curves(view, "activa-main-0", points=100)
+    result = sync(view, folder=folder, tracking_uri=first.uri)
+    score_of(view, "activa", "mmd")["values"]["mmd"] = 0.1
+    write_curves(view, "activa-main-0", points=130)
+    again = sync(view, folder=folder, tracking_uri=first.uri)
+    assert (again.created, again.updated, again.unchanged) == (0, 1, 8)
+    children = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
+    (run,) = [run for run in children if run.info.run_name == "activa · zheng · seed 0"]
+    assert run.data.metrics["mmd"] == 0.1
+    assert len(client.get_metric_history(run.info.run_id, "rf_auc")) == 1
+    steps = [point.step for point in client.get_metric_history(run.info.run_id, "curves/adversarial/loss")]
+    assert sorted(steps) == list(range(130))
+
+
+def test_an_upload_cut_short_is_completed_by_the_next(tmp_path, uploaded, monkeypatch):
+    client, _, first, _ = uploaded
+    folder = tmp_path / "20260102-050000-zheng"
+    view = make_run_view(folder, seeds=1)
+    write_curves(view, "activa-main-0", points=10)
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            MlflowClient, "log_inputs", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone"))
+        )
+        with pytest.raises(TrackingUnavailable, match="gone"):
+            sync(view, folder=folder, tracking_uri=first.uri)
+    result = sync(view, folder=folder, tracking_uri=first.uri)
+    assert (result.created, result.updated) == (8, 1)
+    children = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
+    assert len(children) == 9
+    (run,) = [run for run in children if run.info.run_name == "activa · zheng · seed 0"]
+    assert len(client.get_metric_history(run.info.run_id, "curves/adversarial/loss")) == 10
+
+
+def test_a_server_that_does_not_answer_is_named_in_one_line(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{free.getsockname()[1]}"
+    environment = dict(os.environ)
+    with pytest.raises(TrackingUnavailable) as caught:
+        sync(make_run_view(tmp_path / RUN, seeds=1), folder=tmp_path / RUN, tracking_uri=uri)
+    assert str(caught.value) == f"MLflow at {uri} does not answer"
+    assert dict(os.environ) == environment
+
+
+def test_a_deleted_experiment_is_named_with_the_remedy(tmp_path, uploaded):
+    client, _, first, _ = uploaded
+    identity = client.create_experiment("binned")
+    client.delete_experiment(identity)
+    view = make_run_view(tmp_path / RUN, seeds=1)
+    view["run"]["dataset"]["name"] = "binned"
+    with pytest.raises(TrackingUnavailable, match=f"mlflow experiments restore -x {identity}"):
+        sync(view, folder=tmp_path / RUN, tracking_uri=first.uri)
+
+
+def test_names_and_values_are_made_to_fit(tmp_path, uploaded):
+    client, _, first, _ = uploaded
+    folder = tmp_path / "20260102-060000-zheng"
+    view = make_run_view(folder, seeds=1)
+    view["records"] = [record_of(view, "activa")]
+    view["records"][0]["job"]["hyperparameters"]["markers"] = "x" * 9000
+    score_of(view, "activa", "mmd")["values"]["mmd/CD14+ Monocyte"] = 0.3
+    result = sync(view, folder=folder, tracking_uri=first.uri)
+    (run,) = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
+    assert run.data.metrics["mmd/CD14_ Monocyte"] == 0.3
+    assert run.data.params["markers"] == "x" * 499 + "…"
+
+
+def test_uploading_says_nothing(tmp_path, capfd, uploaded):
+    _, _, first, _ = uploaded
+    level = logging.getLogger("mlflow").level
+    capfd.readouterr()
+    sync(make_run_view(tmp_path / RUN, seeds=1), folder=tmp_path / RUN, tracking_uri=first.uri)
+    assert capfd.readouterr() == ("", "")
+    assert logging.getLogger("mlflow").level == level
+
+
+def test_run_names_are_short():
+    assert run_name(record_of(make_run_view(), "scgan", 2)["job"]) == "scgan · zheng · seed 2"
+
+
+def test_the_ui_command_opens_the_store_on_this_machine_only(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    words = shlex.split(ui_command(tmp_path / "my runs" / RUN))
+    assert words[:3] == ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "mlflow", "server"]
+    options = dict(zip(words[3::2], words[4::2], strict=True))
+    assert options["--backend-store-uri"] == f"sqlite:///{tmp_path}/my runs/mlflow.db"
+    assert options["--host"] == "127.0.0.1"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    assert ui_command(tmp_path / "my runs" / RUN) == "http://127.0.0.1:5000"

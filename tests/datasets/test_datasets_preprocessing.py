@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from dataset_files import make_cells
+from scipy import sparse
+from sklearn.metrics import adjusted_rand_score
+
+from datasets import DatasetError
+from datasets.counts import find_counts, whole_counts
+from datasets.preprocessing import cluster, kept_cells_and_genes, normalise
+
+
+def test_filters_drop_cells_first_then_genes_then_what_that_empties():
+    counts = np.zeros((6, 24))
+    counts[:4, :10] = 1  # four good cells
+    counts[0, 10] = 5  # gene 10: seen in cell 0 and in the two cells that do not count
+    counts[4, [0, 10, 11, 12, 13, 14, 15, 16, 17]] = 3  # nine genes: one too few
+    counts[5, 14:24] = 1  # ten genes, each seen nowhere else that counts
+    cells, genes = kept_cells_and_genes(sparse.csr_matrix(counts))
+    np.testing.assert_array_equal(cells, [True] * 4 + [False] * 2)
+    np.testing.assert_array_equal(genes, [True] * 10 + [False] * 14)
+
+
+def test_a_gene_seen_in_exactly_three_cells_stays_and_in_two_goes():
+    counts = np.ones((4, 12))
+    counts[0, 0] = 0
+    counts[:2, 1] = 0
+    _, genes = kept_cells_and_genes(sparse.csr_matrix(counts))
+    assert genes[0]
+    assert not genes[1]
+
+
+def test_normalise_gives_each_cell_a_library_of_20000():
+    scaled = normalise(sparse.csr_matrix(np.array([[1, 0, 3], [5, 5, 0]], dtype=np.float32)))
+    np.testing.assert_allclose(scaled.toarray(), [[5000, 0, 15000], [10000, 10000, 0]])
+    assert scaled.dtype == np.float32
+
+
+@pytest.mark.parametrize("n_genes", [60, 1100], ids=["all genes", "highly variable genes"])
+def test_clusters_find_well_separated_types_and_repeat(n_genes):
+    adata = make_cells(n_cells=150, n_genes=n_genes)
+    before = adata.X.copy()
+    clusters = cluster(adata.X)
+    assert adjusted_rand_score(adata.obs["cell_type"], clusters) == 1
+    np.testing.assert_array_equal(clusters, cluster(adata.X))
+    assert (before != adata.X).nnz == 0
+
+
+def test_whole_counts_keeps_values_and_drops_stored_zeros():
+    stored = sparse.csr_matrix(
+        (np.array([2.0, 0.0, 7.0]), np.array([1, 0, 2]), np.array([0, 2, 3])), shape=(2, 3)
+    )
+    counts = whole_counts(stored)
+    np.testing.assert_array_equal(counts.toarray(), [[0, 2, 0], [0, 0, 7]])
+    assert counts.nnz == 2
+    assert counts.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("value", "words"), [(np.nan, "NaN"), (np.inf, "infinite"), (-1, "negative"), (1.5, "not whole")]
+)
+def test_a_wrong_value_is_named_with_its_place(value, words):
+    matrix = np.ones((3, 4))
+    matrix[1, 2] = value
+    for form in (matrix, sparse.csc_matrix(matrix)):
+        with pytest.raises(
+            DatasetError, match=rf"X holds 1 values that are {words}.*{value}.* cell 1, gene 2"
+        ):
+            whole_counts(form)
+
+
+def test_values_that_are_no_numbers_are_refused():
+    with pytest.raises(DatasetError, match="type object, not numbers"):
+        whole_counts(np.array([["a", "b"]], dtype=object))
+
+
+def test_counts_are_taken_from_the_layer_named_so_else_from_x():
+    adata = make_cells()
+    assert find_counts(adata)[1] == "X"
+    adata.layers["counts"] = adata.X.copy()
+    adata.X = adata.X.log1p()
+    matrix, where = find_counts(adata)
+    assert where == "layers['counts']"
+    np.testing.assert_array_equal(matrix.toarray(), make_cells().X.toarray())
+    del adata.layers["counts"]
+    adata.X = None
+    with pytest.raises(DatasetError, match="no matrix"):
+        find_counts(adata)

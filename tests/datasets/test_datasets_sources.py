@@ -1,0 +1,229 @@
+import errno
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from dataset_files import files_below, make_cells, write_10x_v2, write_archive
+
+import datasets
+from datasets import DatasetError, Declaration, SourceFile
+from datasets.declaration import registered_names
+from datasets.sources import BRAIN_SMALL, NEUROCOVID, PBMC68K
+
+
+@pytest.fixture
+def brain(server, tmp_path):
+    """Brain Small as the server has it: 90 cells in the layout of the original file."""
+    content = write_10x_v2(tmp_path / "served.h5", make_cells()).read_bytes()
+    server.contents["/neuron20k.h5"] = content
+    file = SourceFile("1M_neurons_neuron20k.h5", f"{server.address}/neuron20k.h5")
+    return {"brain_small": replace(BRAIN_SMALL, files=(file,))}
+
+
+def test_the_built_in_data_sets_come_through_the_entry_points():
+    assert {"brain_small", "neurocovid", "pbmc68k", "pbmc68k_reduced"} <= set(registered_names())
+    assert datasets.info("pbmc68k")["reference"] == "doi:10.1038/ncomms14049"
+    with pytest.raises(DatasetError, match="unknown data set 'brain_smal': choose from brain_small"):
+        datasets.fetch("brain_smal")
+
+
+def test_brain_small_is_downloaded_checked_and_prepared(brain, server, cache):
+    told = []
+    prepared = datasets.prepare(
+        "brain_small", registry=brain, cache_folder=cache, progress=lambda *what: told.append(what)
+    )
+    adata, raw = prepared.read(), make_cells()
+    np.testing.assert_array_equal(adata.layers["counts"].toarray(), raw.X.toarray())
+    assert list(adata.var_names) == list(raw.var_names)
+    assert adata.uns["bench"]["labels"] == "cluster"
+    assert list(adata.obs["cell_type"]) == list(adata.obs["cluster"])
+    assert adata.uns["bench"]["source"] == f"{server.address}/neuron20k.h5"
+    size = len(server.contents["/neuron20k.h5"])
+    assert ("downloading neuron20k.h5", size, size) in told
+    assert "brain_small has 60 genes after preprocessing, where 17970 are expected" in prepared.notes
+    assert any("no checksum is pinned; the one recorded" in note for note in prepared.notes)
+    assert any(
+        "2000 test cells are meant for a larger data set: 20% of 90" in note for note in prepared.notes
+    )
+    datasets.prepare("brain_small", registry=brain, cache_folder=cache, split_seed=1)
+    assert len(server.ranges) == 1
+
+
+def test_pbmc68k_takes_its_types_from_the_table_by_barcode(server, cache, tmp_path):
+    raw = make_cells()
+    rows = [f"0\t0\t{name}\t{label}" for name, label in zip(raw.obs_names, raw.obs["cell_type"], strict=True)]
+    server.contents["/a.tsv"] = "\n".join(["TSNE.1\tTSNE.2\tbarcodes\tcelltype", *reversed(rows)]).encode()
+    server.contents["/m.tar.gz"] = write_archive(tmp_path / "m.tar.gz", raw).read_bytes()
+    files = tuple(
+        replace(file, address=f"{server.address}/{name}", sha256=None)
+        for file, name in zip(PBMC68K.files, ("m.tar.gz", "a.tsv"), strict=True)
+    )
+    prepared = datasets.prepare(
+        "pbmc68k", registry={"pbmc68k": replace(PBMC68K, files=files)}, cache_folder=cache
+    )
+    adata = prepared.read()
+    np.testing.assert_array_equal(adata.layers["counts"].toarray(), raw.X.toarray())
+    assert list(adata.obs["cell_type"]) == list(raw.obs["cell_type"])
+    assert "pbmc68k has 3 types after preprocessing, where 11 are expected" in prepared.notes
+    assert adata.uns["bench"]["rare_type_markers"] == ["CCL5", "NKG7", "GZMA", "CST7", "CTSW"]
+    assert not any(name.startswith(".") for name in files_below(cache))
+
+
+def test_a_connection_that_breaks_is_taken_up_where_it_stopped(brain, server, cache):
+    server.break_after, server.breaks = 5000, 2
+    (file,) = datasets.fetch("brain_small", registry=brain, cache_folder=cache)
+    assert server.ranges == [None, "bytes=5000-", "bytes=10000-"]
+    assert file.path.read_bytes() == server.contents["/neuron20k.h5"]
+    assert files_below(cache) == ["1M_neurons_neuron20k.h5", "1M_neurons_neuron20k.h5.json"]
+
+
+def test_an_interrupted_download_goes_on_in_the_next_call(brain, server, cache):
+    def interrupt(what, done, total):
+        raise KeyboardInterrupt
+
+    server.break_after, server.breaks = 5000, 1
+    with pytest.raises(KeyboardInterrupt):
+        datasets.fetch("brain_small", registry=brain, cache_folder=cache, progress=interrupt)
+    (file,) = datasets.fetch("brain_small", registry=brain, cache_folder=cache)
+    assert server.ranges == [None, "bytes=5000-"]
+    assert file.path.read_bytes() == server.contents["/neuron20k.h5"]
+
+
+def test_two_versions_of_a_file_are_never_joined(brain, server, cache):
+    def interrupt(what, done, total):
+        raise KeyboardInterrupt
+
+    server.break_after, server.breaks = 5000, 1
+    with pytest.raises(KeyboardInterrupt):
+        datasets.fetch("brain_small", registry=brain, cache_folder=cache, progress=interrupt)
+    server.version, server.contents["/neuron20k.h5"] = '"2"', b"another file" * 1000
+    (file,) = datasets.fetch("brain_small", registry=brain, cache_folder=cache)
+    assert file.path.read_bytes() == b"another file" * 1000
+
+
+def test_a_pinned_checksum_that_does_not_match_leaves_nothing(brain, cache):
+    (file,) = brain["brain_small"].files
+    pinned = {"brain_small": replace(BRAIN_SMALL, files=(replace(file, sha256="0" * 64),))}
+    with pytest.raises(
+        DatasetError, match=r"checksum of http://.* not the 0+ pinned.*bench data add brain_small"
+    ):
+        datasets.prepare("brain_small", registry=pinned, cache_folder=cache)
+    assert files_below(cache) == []
+
+
+def test_a_recorded_checksum_is_enforced(brain, server, cache):
+    (file,) = datasets.fetch("brain_small", registry=brain, cache_folder=cache)
+    assert file.sha256 == hashlib.sha256(server.contents["/neuron20k.h5"]).hexdigest()
+    file.path.write_bytes(b"changed on disk")
+    with pytest.raises(DatasetError, match="recorded when it came: delete the file"):
+        datasets.fetch("brain_small", registry=brain, cache_folder=cache)
+    file.path.unlink()
+    server.contents["/neuron20k.h5"] += b"changed at the source"
+    with pytest.raises(DatasetError, match="at the first download"):
+        datasets.fetch("brain_small", registry=brain, cache_folder=cache)
+    assert not file.path.exists()
+
+
+def test_offline_the_error_names_address_cache_folder_and_command(brain, server, cache):
+    (file,) = brain["brain_small"].files
+    nobody = replace(file, address="http://127.0.0.1:9/neuron20k.h5")
+    missing = replace(file, address=f"{server.address}/missing.h5")
+    for unreachable, reason in ((nobody, "refused"), (missing, "404")):
+        registry = {"brain_small": replace(BRAIN_SMALL, files=(unreachable,))}
+        with pytest.raises(DatasetError) as caught:
+            datasets.prepare("brain_small", registry=registry, cache_folder=cache)
+        message = str(caught.value)
+        for part in (
+            unreachable.address,
+            str(cache),
+            "bench data add brain_small FILE",
+            "zenodo.5842658",
+            reason,
+        ):
+            assert part in message
+        assert "\n" not in message
+        assert files_below(cache) == []
+
+
+def test_a_full_disk_during_download_leaves_nothing(brain, cache, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.posix_fallocate", full, raising=False)
+    with pytest.raises(DatasetError, match=r"disk of the cache folder .* is full: .*BENCH_CACHE"):
+        datasets.fetch("brain_small", registry=brain, cache_folder=cache)
+    assert files_below(cache) == []
+
+
+def test_a_file_handed_over_stands_in_for_the_download(server, cache, tmp_path):
+    mine = write_10x_v2(tmp_path / "my_copy.h5", make_cells())
+    taken = datasets.add("brain_small", mine, cache_folder=cache)
+    assert taken.path.read_bytes() == mine.read_bytes()
+    prepared = datasets.prepare("brain_small", cache_folder=cache)
+    assert prepared.read().shape == (90, 60)
+    assert prepared.read().uns["bench"]["source"] == "handed over: my_copy.h5"
+    (told,) = datasets.info("brain_small", cache_folder=cache)["files"]
+    assert told["path"] == str(taken.path)
+    assert told["checksum"] == "recorded"
+    assert datasets.info("brain_small", cache_folder=cache)["prepared"] == [str(prepared.path)]
+
+
+def test_a_handed_over_file_that_is_not_the_published_one_is_noted(cache, tmp_path):
+    taken = datasets.add(
+        "pbmc68k", write_archive(tmp_path / "other_name.tar.gz", make_cells()), cache_folder=cache
+    )
+    assert taken.path.name == PBMC68K.files[0].name
+    assert "not that of the published file" in taken.note
+
+
+def test_what_cannot_be_handed_over_is_told(cache, tmp_path):
+    foreign = tmp_path / "foreign.h5"
+    foreign.write_text("no cells here")
+    unfit = tmp_path / "cells.csv"
+    unfit.write_text("a,b")
+    for name, path, words in (
+        ("brain_small", foreign, "none of the formats"),
+        ("brain_small", tmp_path / "missing.h5", "is not a file"),
+        ("pbmc68k", unfit, "name it like one of fresh_68k"),
+        ("pbmc68k_reduced", foreign, "takes no file"),
+    ):
+        with pytest.raises(DatasetError, match=words):
+            datasets.add(name, path, cache_folder=cache)
+    assert files_below(cache) == []
+
+
+def test_neurocovid_asks_for_a_file_and_takes_one(cache, tmp_path):
+    with pytest.raises(
+        DatasetError, match=r"neurocovid: no direct address.*zenodo\.5842658.*bench data add neurocovid"
+    ):
+        datasets.prepare("neurocovid", cache_folder=cache)
+    assert not cache.exists()
+    make_cells().write_h5ad(tmp_path / "csf.h5ad")
+    datasets.add("neurocovid", tmp_path / "csf.h5ad", cache_folder=cache)
+    prepared = datasets.prepare("neurocovid", cache_folder=cache, label_key="cell_type")
+    assert "neurocovid has 3 types after preprocessing, where 16 are expected" in prepared.notes
+
+
+def test_a_declaration_of_somebody_else_needs_few_words(server, cache, tmp_path):
+    make_cells().write_h5ad(tmp_path / "served.h5ad")
+    server.contents["/mine.h5ad"] = (tmp_path / "served.h5ad").read_bytes()
+    mine = Declaration(
+        name="mine",
+        description="my cells",
+        reference="doi:10.1000/1",
+        files=(SourceFile("mine.h5ad", f"{server.address}/mine.h5ad"),),
+        label_key="cell_type",
+    )
+    adata = datasets.prepare("mine", registry={"mine": mine}, cache_folder=cache).read()
+    assert adata.obs["cell_type"].value_counts().to_dict() == {"type 0": 30, "type 1": 30, "type 2": 30}
+    assert (adata.obs["split"] == "test").sum() == 9
+
+
+def test_info_is_json(cache):
+    for source in ("brain_small", "neurocovid", "synthetic:300x60x2", make_cells()):
+        json.dumps(datasets.info(source, cache_folder=cache))
+    assert datasets.info("synthetic:300x60x2", cache_folder=cache)["cells"] == 300
+    assert datasets.info(make_cells(), cache_folder=cache)["columns"] == ["cell_type", "donor"]
+    assert NEUROCOVID.files[0].address is None

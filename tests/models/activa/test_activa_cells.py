@@ -1,0 +1,93 @@
+import pytest
+import torch
+from activa_cases import DEVICES, small_cells
+
+from models.activa import cells as cells_module
+from models.activa.cells import BatchOrder, TrainingCells, batches_per_epoch
+from models.activa.phases import CLASSIFIER_SHARE, WARM_UP_SHARE, early_phase_over
+from models.base import Budget
+
+
+@pytest.mark.parametrize(
+    ("n_cells", "sizes"),
+    [(32, [16, 16]), (40, [16, 16, 8]), (33, [16, 17]), (34, [16, 16, 2]), (5, [5]), (17, [17]), (2, [2])],
+)
+def test_an_epoch_holds_every_cell_once_and_no_batch_of_one(n_cells, sizes):
+    order = BatchOrder(n_cells, 16, seed=0)
+    assert batches_per_epoch(n_cells, 16) == len(sizes)
+    epochs = [[order.next() for _ in sizes] for _ in range(2)]
+    for epoch in epochs:
+        assert [len(rows) for rows in epoch] == sizes
+        assert sorted(torch.cat(epoch).tolist()) == list(range(n_cells))
+    assert n_cells < 10 or not torch.equal(torch.cat(epochs[0]), torch.cat(epochs[1]))
+
+
+@pytest.mark.parametrize("done", [0, 1, 3, 4, 7])
+def test_an_order_goes_on_from_its_state(done):
+    order = BatchOrder(40, 16, seed=3)
+    for _ in range(done):
+        order.next()
+    state = order.state()
+    expected = [order.next().tolist() for _ in range(7)]
+    other = BatchOrder(40, 16, seed=99)
+    other.restore(**state)
+    assert [other.next().tolist() for _ in range(7)] == expected
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_dense_and_sparse_cells_give_the_same_batches(device, monkeypatch):
+    matrix, _ = small_cells(30)
+    rows = torch.tensor([4, 29, 0, 4])
+    dense = TrainingCells(matrix, device=torch.device(device))
+    monkeypatch.setattr(cells_module, "_DENSE_BYTES_ON_CPU", 0)
+    monkeypatch.setattr(cells_module, "_DENSE_SHARE_OF_GPU", 0)
+    sparse = TrainingCells(matrix, device=torch.device(device))
+    assert dense._dense is not None and sparse._dense is None
+    for kept in (dense, sparse):
+        assert torch.equal(kept.batch(rows).cpu(), torch.from_numpy(matrix.toarray()[rows]))
+        assert kept.batch(rows).device.type == device
+
+
+def steps_until_over(share, budget, *, steps_per_epoch=10, seconds_per_step=0.0):
+    steps = 0
+    while not early_phase_over(
+        share,
+        steps=steps,
+        seconds=steps * seconds_per_step,
+        budget=Budget.parse(budget),
+        steps_per_epoch=steps_per_epoch,
+    ):
+        steps += 1
+    return steps
+
+
+@pytest.mark.parametrize(
+    ("budget", "classifier", "warm_up"),
+    [
+        ("500epochs", 40, 90),
+        ("1000epochs", 80, 180),
+        ("100epochs", 10, 18),  # 8 steps would be the classifier's share, but an epoch has 10
+        ("40epochs", 10, 10),
+        ("4epochs", 10, 10),
+        ("3epochs", 7, 7),  # a quarter of 30 each
+        ("2epochs", 5, 5),
+        ("1steps", 0, 0),
+    ],
+)
+def test_early_phases_keep_their_shares_of_a_budget_in_steps(budget, classifier, warm_up):
+    assert steps_until_over(CLASSIFIER_SHARE, budget) == classifier
+    assert steps_until_over(WARM_UP_SHARE, budget) == warm_up
+
+
+@pytest.mark.parametrize(
+    ("budget", "classifier", "warm_up"),
+    [
+        ("1000s", 8, 18),
+        ("500s", 5, 9),  # an epoch of 5 steps of a second each, then 9 seconds
+        ("12s", 3, 3),  # an epoch would take 5 seconds, a quarter is 3
+    ],
+)
+def test_early_phases_keep_their_shares_of_a_budget_in_seconds(budget, classifier, warm_up):
+    timing = {"steps_per_epoch": 5, "seconds_per_step": 1.0}
+    assert steps_until_over(CLASSIFIER_SHARE, budget, **timing) == classifier
+    assert steps_until_over(WARM_UP_SHARE, budget, **timing) == warm_up

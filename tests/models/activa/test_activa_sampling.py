@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from activa_cases import DEVICES, N_GENES, small_networks, small_settings
+
+from models.activa import sampling
+from models.activa.sampling import sample_cells, sample_types, to_csr
+from models.base import SamplingExhausted
+
+NAMES = ["alpha", "beta", "gamma"]
+
+
+def trained_like(**changes):
+    """Networks whose statistics are far from any batch's, and whose conditioner calls all three types."""
+    networks = small_networks(small_settings(**changes)).eval()
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for norm in (layer for layer in networks.decoder.hidden if isinstance(layer, torch.nn.BatchNorm1d)):
+            norm.running_mean += torch.rand(norm.running_mean.shape, generator=generator)
+        drawn = networks.decoder(torch.randn(4000, 4, generator=generator))
+        logits = networks.conditioner(drawn)
+        networks.conditioner[-1].bias -= logits.median(dim=0).values + torch.tensor([0.0, 0.0, 0.02])
+    return networks
+
+
+def by_hand(networks, seed, n_draws):
+    """The same draws in plain PyTorch, at once."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        blocks = []
+        for start in range(0, n_draws, sampling.DRAW_SIZE):
+            size = min(sampling.DRAW_SIZE, n_draws - start)
+            blocks.append(networks.decoder(torch.randn(size, 4, generator=generator)))
+        cells = torch.cat(blocks)
+        confidence, calls = torch.softmax(networks.conditioner(cells), dim=1).max(dim=1)
+    return cells.numpy(), calls.numpy(), confidence.numpy()
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(sampling, "DRAW_SIZE", 64)
+
+
+def test_to_csr_is_scipys():
+    rng = np.random.default_rng(0)
+    dense = (rng.random((7, 11)) * (rng.random((7, 11)) < 0.3)).astype(np.float32)
+    dense[3] = 0
+    ours, theirs = to_csr(dense), sp.csr_matrix(dense)
+    for name in ("data", "indices", "indptr"):
+        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
+    assert ours.dtype == np.float32 and ours.has_canonical_format
+    assert to_csr(dense[:0]).shape == (0, 11)
+
+
+def test_holistic_draws_are_decoded_prior_with_the_conditioners_calls():
+    networks = trained_like()
+    drawn = sample_cells(networks, 150, seed=4)
+    cells, calls, _ = by_hand(networks, 4, 150)
+    np.testing.assert_allclose(drawn.matrix.toarray(), cells, rtol=1e-5)
+    np.testing.assert_array_equal(drawn.types, calls)
+    assert drawn.matrix.format == "csr" and drawn.matrix.dtype == np.float32
+    assert (drawn.draws, drawn.acceptance_rate) == (150, {})
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_same_seed_same_cells(device):
+    networks = trained_like().to(device)
+    first, again, other = (sample_cells(networks, 70, seed=seed).matrix for seed in (1, 1, 2))
+    assert (first != again).nnz == 0
+    assert (first != other).nnz > 0
+
+
+def test_types_on_demand_come_in_the_order_asked_for_with_their_rates():
+    networks = trained_like()
+    wanted = np.array([2, 0, 0, 2, 1, 0, 2, 1] * 5)
+    drawn = sample_types(networks, wanted, names=NAMES, seed=4)
+    cells, calls, _ = by_hand(networks, 4, drawn.draws)
+    np.testing.assert_array_equal(drawn.types, wanted)
+    for code in range(3):
+        expected = cells[calls == code][: (wanted == code).sum()]
+        np.testing.assert_allclose(drawn.matrix.toarray()[wanted == code], expected, rtol=1e-5)
+        assert drawn.acceptance_rate[code] == pytest.approx((calls == code).mean())
+    assert drawn.draws % 64 == 0
+
+
+def test_only_types_asked_for_are_returned_and_rated():
+    drawn = sample_types(trained_like(), np.array([1] * 9), names=NAMES, seed=0)
+    assert drawn.matrix.shape == (9, N_GENES)
+    assert list(drawn.acceptance_rate) == [1]
+
+
+def test_confidence_threshold_turns_doubtful_cells_away():
+    confidence = by_hand(trained_like(), 4, 2000)[2]
+    threshold = float(np.quantile(confidence, 0.8))
+    networks = trained_like(confidence_threshold=threshold)
+    wanted = np.array([0] * 3)
+    drawn = sample_types(networks, wanted, names=NAMES, seed=4)
+    cells, calls, confidence = by_hand(networks, 4, drawn.draws)
+    accepted = (calls == 0) & (confidence >= threshold)
+    assert 0 < accepted.sum() < (calls == 0).sum()
+    np.testing.assert_allclose(drawn.matrix.toarray(), cells[accepted][:3], rtol=1e-5)
+    assert drawn.acceptance_rate[0] == pytest.approx(accepted.mean())
+
+
+def test_a_type_that_never_comes_ends_with_its_name_rate_and_draws(monkeypatch):
+    monkeypatch.setattr(sampling, "LEAST_BOUND", 100)
+    networks = trained_like(max_draws_per_cell=60)
+    with torch.no_grad():
+        networks.conditioner[-1].bias[1] -= 1e9
+    message = (
+        r"^activa: cell type 'beta' was 0 of 180 draws \(0\.000%\) and 2 cells of it were asked for; "
+        r"train longer, lower confidence_threshold or raise max_draws_per_cell$"
+    )
+    with pytest.raises(SamplingExhausted, match=message):
+        sample_types(networks, np.array([0, 1, 1]), names=NAMES, seed=0)
+    with pytest.raises(SamplingExhausted, match="of 100 draws"):
+        sample_types(networks, np.array([1]), names=NAMES, seed=0)
+
+
+def test_the_three_norms_differ_and_none_changes_the_model():
+    drawn = {}
+    for norm in ("prior", "eval", "batch"):
+        networks = trained_like(sampling_norm=norm)
+        before = {name: tensor.clone() for name, tensor in networks.state_dict().items()}
+        drawn[norm] = sample_cells(networks, 64, seed=3).matrix.toarray()
+        for name, tensor in networks.state_dict().items():
+            assert torch.equal(tensor, before[name])
+    # Training re-estimates the statistics for "prior"; the same statistics give the same cells.
+    np.testing.assert_array_equal(drawn["prior"], drawn["eval"])
+    assert np.abs(drawn["batch"] - drawn["eval"]).max() > 1e-3
+
+    networks = trained_like().train()
+    with torch.no_grad():
+        expected = networks.decoder(torch.randn(64, 4, generator=torch.Generator().manual_seed(3)))
+    np.testing.assert_allclose(drawn["batch"], expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_batch_statistics_do_not_depend_on_how_many_cells_are_asked_for():
+    networks = trained_like(sampling_norm="batch")
+    many, one = (sample_cells(networks, n_cells, seed=3).matrix.toarray() for n_cells in (40, 1))
+    np.testing.assert_allclose(one, many[:1], rtol=1e-6)
+
+
+def test_blocks_are_bounded(monkeypatch):
+    sizes = []
+    monkeypatch.setattr(sampling, "to_csr", lambda cells: sizes.append(len(cells)) or to_csr(cells))
+    sample_cells(trained_like(), 150, seed=0)
+    assert sizes == [64, 64, 22]

@@ -1,0 +1,155 @@
+import re
+
+import pytest
+from rich.console import Console
+
+from reports.console import print_report
+from reports.words import figure
+from tests.reports.run_view import make_run_view, record_of, score_of
+
+
+def rendered(view, *, width=120):
+    console = Console(record=True, width=width, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    print_report(view, console=console)
+    return console.export_text()
+
+
+def line_of(text, start):
+    return next(line for line in text.splitlines() if line.startswith(start))
+
+
+def test_one_seed_at_120_columns_is_one_table():
+    view = make_run_view(seeds=1)
+    for record in view["records"]:
+        record["memory"]["peak_device_bytes"] = None
+    text = rendered(view)
+    assert max(map(len, text.splitlines())) <= 120
+    heading = text.splitlines()[:2]
+    for part in (
+        "zheng",
+        "560 training and 140 test cells × 765 genes",
+        "quick",
+        "strict",
+        "140 cells a side",
+        "log_cp20k",
+    ):
+        assert part in " · ".join(heading)
+    assert "AMD EPYC 7B13 · 2 cores (4 threads) · 16 GiB · 2 × NVIDIA V100 with 32 GiB" in text
+    assert "quick budgets: not the paper's" in text
+    assert "100 000" in text
+    activa = re.split(r"\s{2,}", line_of(text, "activa").strip())
+    assert activa == [
+        "activa", "40 epochs", "30.0", "6.67", "1.25", "68 %", "1.50",
+        "0.900 ±.004", "0.400", "3.00", "0.750", "ok",
+    ]  # fmt: skip
+    assert re.split(r"\s{2,}", line_of(text, "real").strip())[:2] == ["real", "ceiling"]
+    for ideal in ("→ 0.5", "→ 0 ", "→ 1 "):
+        assert ideal in text
+    assert "10 % of the type kept" in text
+
+
+def test_80_columns_split_cost_from_quality():
+    text = rendered(make_run_view(seeds=1), width=80)
+    assert max(map(len, text.splitlines())) <= 80
+    assert len([line for line in text.splitlines() if line.startswith("activa")]) == 2
+    assert "…" not in text
+
+
+def test_the_papers_budgets_carry_no_warning():
+    view = make_run_view(seeds=1)
+    view["run"]["profile"] = "paper"
+    assert "not the paper's" not in rendered(view)
+
+
+def test_three_seeds_show_intervals_and_two_show_both_values():
+    text = rendered(make_run_view(), width=160)
+    assert "[2.85, 3.35]" in text
+    assert "n = 3 seeds: mean and [95 % t interval]" in text
+    lines = text.splitlines()
+    scgan = next(number for number, line in enumerate(lines) if line.startswith("scgan"))
+    assert "0.990" in lines[scgan]
+    assert "0.980" in lines[scgan + 1]
+    assert "±" not in text
+
+
+def test_failures_are_listed_with_phase_time_and_reason():
+    text = rendered(make_run_view())
+    assert "2 ok, 1" in text
+    assert "scgan · seed 2: killed in fit after 12.3 s: ended by signal SIGKILL" in text
+    assert "cscgan · 10 % of Dendritic · subsample 0: timeout in fit after 60.0 s" in text
+
+
+def test_footnotes_carry_warnings_errors_and_notes_once():
+    view = make_run_view(seeds=2)
+    for model in ("shuffle", "poisson"):
+        score_of(view, model, "cd")["notes"] = ["3 genes are constant"]
+    for metric in ("mmd", "cd"):
+        score_of(view, "poisson", metric)["notes"] += ["1 cell is all zero"]
+    text = rendered(view, width=160)
+    assert re.search(r"^scgan¹ .* 4\.00⁴ ", text, re.MULTILINE)
+    assert re.search(r"^shuffle² ", text, re.MULTILINE)
+    assert re.search(r"^poisson² ³ ", text, re.MULTILINE)
+    assert "¹ critic loss rose during the last tenth of the training" in text
+    assert text.count("² cd: 3 genes are constant") == 1
+    assert "³ 1 cell is all zero" in text
+    assert text.count("⁴ cd: no cluster has a gene") == 1
+    assert "data: 12 cells had fewer than 10 genes" in text
+
+
+def test_the_augmentation_table_names_every_augmenter():
+    text = rendered(make_run_view(seeds=1))
+    section = text[text.index("Augmentation experiment") :]
+    assert "10 % of Dendritic, 19 cells" in section
+    for line, f1, precision in (
+        ("none", "0.200", "0.500"),
+        ("class weights", "0.300", "0.550"),
+        ("SMOTE-like", "0.500", "0.600"),
+        ("Poisson jitter", "0.600", "0.700"),
+        ("activa", "0.750", "0.800"),
+    ):
+        assert re.search(rf"{line}\s+{f1}\s+{precision}\s+1\s+ok", section)
+
+
+def test_synthetic_and_suspect_runs_say_so():
+    view = make_run_view(seeds=1)
+    assert "SUSPECT" not in rendered(view)
+    view["run"]["dataset"]["name"] = "synthetic:700x765"
+    score_of(view, "shuffle", "mmd")["values"]["mmd"] = 0.01
+    text = rendered(view)
+    assert "synthetic data: for speed and scale, never for quality claims" in text
+    assert "SUSPECT RUN" in text
+    assert "mmd (ideal 0): shuffle 0.01 is not worse than real 0.02" in text
+
+
+def test_published_figures_come_with_their_caveat():
+    view = make_run_view(seeds=1)
+    view["run"]["dataset"]["name"] = "pbmc68k"
+    text = rendered(view)
+    assert re.search(r"training_seconds\s+scgan\s+100\s+164 839 ±503.73", text)
+    assert "integrated" in text
+
+
+def test_a_run_that_measured_nothing_still_prints():
+    view = make_run_view(seeds=1)
+    view["records"] = [record_of(view, "cscgan")]
+    view["augmentation_baselines"] = []
+    text = rendered(view)
+    assert "diverged" in line_of(text, "cscgan")
+
+
+def test_square_brackets_in_reasons_are_text():
+    view = make_run_view(seeds=1)
+    record_of(view, "cscgan")["reason"] = "shape [red] is [/none]"
+    assert "shape [red] is [/none]" in rendered(view)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"), (0.00123, "0.00123"), (1.5e-7, "1.5e-07"), (0.9996, "1.00"), (1.2, "1.20"),
+        (12.34, "12.3"), (99.96, "100"), (-0.25, "-0.250"), (8074.91, "8 075"), (142238.1, "142 238"),
+        (float("nan"), "–"), (None, "–"),
+    ],
+)  # fmt: skip
+def test_numbers_have_three_significant_digits(value, text):
+    assert figure(value) == text

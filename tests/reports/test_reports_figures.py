@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from reports.curves import read_curves, thin
+from reports.figures import curves_figure, overview_figure, roc_figure, save_figures, training_curves
+from tests.reports.run_view import make_run_view, record_of, score_of, write_curves
+
+
+def panel(figure, title):
+    return next(axes for axes in figure.axes if axes.get_title(loc="left").startswith(title))
+
+
+def lines_named(axes, name):
+    return [line for line in axes.lines if line.get_label() == name]
+
+
+def test_roc_lines_have_the_area_of_their_fold():
+    view = make_run_view(seeds=1)
+    axes = panel(roc_figure(view), "scgan")
+    details = score_of(view, "scgan", "rf_auc")["details"]
+    labels, scores, folds = (np.array(details[name]) for name in ("labels", "scores", "folds"))
+    assert len(axes.lines) == 6
+    areas = []
+    for fold in range(5):
+        (line,) = lines_named(axes, f"fold {fold}")
+        x, y = line.get_data()
+        areas.append(roc_auc_score(labels[folds == fold], scores[folds == fold]))
+        assert np.trapezoid(y, x) == pytest.approx(areas[-1])
+    (chance,) = lines_named(axes, "chance")
+    assert chance.get_xydata().tolist() == [[0, 0], [1, 1]]
+    assert f"{np.mean(areas):.3f}" in axes.get_title(loc="left")
+
+
+def test_roc_has_a_panel_for_each_scored_generator():
+    titles = [axes.get_title(loc="left").split("\n")[0] for axes in roc_figure(make_run_view()).axes]
+    assert titles == ["activa", "scgan", "real", "shuffle", "poisson", "memorise"]
+
+
+def test_overview_shows_means_intervals_and_controls():
+    axes = panel(overview_figure(make_run_view()), "rf_auc")
+    (means,) = lines_named(axes, "_mean")
+    assert means.get_xdata()[:2] == pytest.approx([0.93, 0.985])
+    assert np.isnan(means.get_xdata()[2])
+    assert [text.get_text() for text in axes.texts] == ["diverged"]
+    for control, value in (
+        ("real", 0.5),
+        ("shuffle", 0.95),
+        ("poisson", 0.88),
+        ("memorise", 0.5),
+        ("ideal", 0.5),
+    ):
+        (line,) = lines_named(axes, control)
+        assert line.get_xdata() == pytest.approx([value, value])
+    (interval,) = axes.collections
+    half = 4.302653 * np.std([0.90, 0.92, 0.97], ddof=1) / np.sqrt(3)
+    assert interval.get_segments()[0][:, 0] == pytest.approx([0.93 - half, 0.93 + half])
+
+
+def test_overview_shows_the_augmentation_score_beside_no_augmentation():
+    axes = panel(overview_figure(make_run_view()), "augmentation_f1")
+    (without,) = lines_named(axes, "no augmentation")
+    assert without.get_xdata() == pytest.approx([0.2, 0.2])
+
+
+def test_curves_are_drawn_for_each_seed_and_logarithmic_where_they_span_much(tmp_path):
+    view = make_run_view(tmp_path)
+    for seed in (0, 1):
+        write_curves(view, record_of(view, "activa", seed)["key"], points=600)
+    found = training_curves(view)
+    assert list(found) == ["activa"]
+    figure = curves_figure("activa", found["activa"])
+    loss, balance = panel(figure, "adversarial/loss"), panel(figure, "adversarial/balance")
+    assert (loss.get_yscale(), balance.get_yscale()) == ("log", "linear")
+    assert [line.get_label() for line in loss.lines] == ["seed 0", "seed 1"]
+    assert loss.lines[0].get_ydata()[100] == pytest.approx(1000 * 0.99**100)
+
+
+def test_every_figure_is_saved_as_png_and_svg(tmp_path):
+    view = make_run_view(tmp_path / "run", seeds=1)
+    write_curves(view, record_of(view, "activa")["key"], points=20)
+    paths = save_figures(view, tmp_path / "figures")
+    names = {f"{stem}.{suffix}" for stem in ("overview", "roc", "curves-activa") for suffix in ("png", "svg")}
+    assert {path.name for path in paths} == names
+    for path in paths:
+        start = path.read_bytes()[:200]
+        assert start.startswith(b"\x89PNG") if path.suffix == ".png" else b"<?xml" in start
+        assert path.stat().st_size > 5000
+
+
+def test_a_run_without_scores_gives_no_figure(tmp_path):
+    view = make_run_view(tmp_path)
+    view["scores"] = {}
+    assert save_figures(view, tmp_path / "figures") == []
+
+
+def test_curves_survive_half_a_line_and_a_repeated_step(tmp_path):
+    path = tmp_path / "curves.jsonl"
+    path.write_text(
+        '{"step": 1, "phase": "fit/warm_up", "values": {"loss": 5.0, "odd": NaN}}\n'
+        '{"step": 2, "phase": "fit/warm_up", "values": {"loss": 4.0}}\n'
+        '{"step": 2, "phase": "fit/warm_up", "values": {"loss": 3.0}}\n'
+        '{"step": 3, "phase": "fit/war'
+    )
+    assert read_curves(path) == {"warm_up/loss": [(1, 5.0), (2, 3.0)]}
+    assert read_curves(tmp_path / "absent.jsonl") == {}
+
+
+def test_thinning_keeps_both_ends_and_even_spacing():
+    curve = [(step, float(step)) for step in range(10_001)]
+    assert thin(curve, limit=5) == [(step, float(step)) for step in (0, 2500, 5000, 7500, 10_000)]
+    assert thin(curve, limit=20_000) == curve

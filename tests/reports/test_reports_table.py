@@ -1,0 +1,178 @@
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reports.augmentation import augmentation_frame
+from reports.published import published_frame
+from reports.suspicion import suspects
+from reports.table import headline_fraction, results_frame, score_values, summarise
+from tests.reports.run_view import make_run_view, record_of, score_of
+
+
+def row(view, model):
+    return results_frame(view).set_index("model").loc[model]
+
+
+def test_rows_stand_in_order_models_ceiling_floors_cheat():
+    view = make_run_view()
+    view["records"].reverse()
+    frame = results_frame(view)
+    assert frame["role"].tolist() == ["model"] * 3 + ["ceiling", "floor", "floor", "cheat"]
+    assert frame["model"].tolist() == ["cscgan", "scgan", "activa", "real", "poisson", "shuffle", "memorise"]
+
+
+def test_a_single_seed_gives_its_own_values_and_no_interval():
+    view = make_run_view(seeds=1)
+    activa = row(view, "activa")
+    assert activa["budget"] == "40 epochs"
+    assert activa["training_seconds"] == 30.0
+    assert activa["steps_per_second"] == pytest.approx(200 / 30)
+    assert (activa["sample_cells"], activa["sample_seconds"], activa["sample_density"]) == (
+        100_000,
+        1.25,
+        0.68,
+    )
+    assert activa["peak_rss_gib"] == 1.5
+    assert (activa["rf_auc"], activa["rf_auc_sd"], activa["mmd"], activa["cd"]) == (0.90, 0.004, 0.40, 3.0)
+    assert (activa["status"], activa["reason"], activa["n_seeds"]) == ("ok", "", 1)
+    assert row(view, "scgan")["peak_device_gib"] == 3.0
+    assert not [name for name in activa.index if name.endswith(("_low", "_high"))]
+
+
+def test_three_seeds_give_mean_and_t_interval_worked_by_hand():
+    activa = row(make_run_view(), "activa")
+    # 30, 33, 36: mean 33, standard deviation 3; t(0.975, 2) = 4.302653.
+    half = 4.302653 * 3 / math.sqrt(3)
+    assert activa["training_seconds"] == 33.0
+    assert activa["training_seconds_low"] == pytest.approx(33 - half, abs=1e-5)
+    assert activa["training_seconds_high"] == pytest.approx(33 + half, abs=1e-5)
+    low, high = stats.ttest_1samp([0.90, 0.92, 0.97], 0).confidence_interval(0.95)
+    assert (activa["rf_auc_low"], activa["rf_auc_high"]) == pytest.approx((low, high))
+
+
+def test_two_values_have_a_mean_but_no_interval():
+    scgan = row(make_run_view(), "scgan")
+    assert scgan["mmd"] == pytest.approx(0.85)
+    assert math.isnan(scgan["mmd_low"])
+    assert math.isnan(summarise([1.0, 3.0]).high)
+
+
+def test_what_failed_is_a_row_with_status_and_reason():
+    view = make_run_view()
+    assert row(view, "scgan")[["status", "reason", "n_seeds"]].tolist() == [
+        "2 ok, 1 killed",
+        "ended by signal SIGKILL",
+        2,
+    ]
+    cscgan = row(view, "cscgan")
+    assert (cscgan["status"], cscgan["reason"], cscgan["n_seeds"]) == (
+        "diverged",
+        "critic loss is NaN at step 17",
+        0,
+    )
+    assert np.isnan(cscgan[["training_seconds", "rf_auc", "cd"]].astype(float)).all()
+
+
+def test_sample_seeds_are_averaged_within_a_job():
+    view = make_run_view(seeds=1)
+    scores = view["scores"][record_of(view, "activa")["key"]]
+    again = score_of(view, "activa", "mmd") | {"sample_seed": 1, "values": {"mmd": 0.60}}
+    scores.append(again)
+    assert row(view, "activa")["mmd"] == pytest.approx(0.5)
+    assert score_values([again, again | {"error": "no", "values": {}}]) == {"mmd": 0.60}
+
+
+def test_scores_of_another_protocol_stay_out():
+    view = make_run_view(seeds=1)
+    scores = view["scores"][record_of(view, "activa")["key"]]
+    scores.append(score_of(view, "activa", "mmd") | {"protocol": "activa2022", "values": {"mmd": 9.0}})
+    assert row(view, "activa")["mmd"] == 0.40
+    view["run"]["protocol"] = "activa2022"
+    assert row(view, "activa")["mmd"] == 9.0
+
+
+def test_the_augmentation_experiment_gives_its_score_and_nothing_of_its_cost():
+    activa = row(make_run_view(seeds=1), "activa")
+    assert activa["augmentation_f1"] == 0.75
+    assert activa["average_precision"] == 0.8
+    assert activa["training_seconds"] == 30.0
+
+
+def test_the_main_table_takes_the_smallest_fraction_that_keeps_ten_cells():
+    view = make_run_view(seeds=1)
+    main = record_of(view, "activa", kind="augmentation")
+    for fraction, kept, f1 in ((0.05, 10, 0.5), (0.01, 2, 0.1)):
+        experiment = main["job"]["experiment"] | {"fraction": fraction, "kept_cells": kept}
+        key = f"activa-{fraction}"
+        view["records"].append(main | {"key": key, "job": main["job"] | {"experiment": experiment}})
+        score = view["scores"][main["key"]][0]
+        view["scores"][key] = [score | {"values": {"augmentation_f1": f1}}]
+    assert headline_fraction(view) == 0.05
+    assert row(view, "activa")["augmentation_f1"] == 0.5
+    frame = augmentation_frame(view)
+    activa = frame[frame["augmenter"] == "activa"]
+    assert activa[["fraction", "kept_cells", "augmentation_f1"]].values.tolist() == [
+        [0.1, 19, 0.75],
+        [0.05, 10, 0.5],
+        [0.01, 2, 0.1],
+    ]
+
+
+def test_the_augmentation_table_puts_models_behind_the_cheap_augmenters():
+    frame = augmentation_frame(make_run_view())
+    assert frame["augmenter"].tolist() == [
+        "none",
+        "class_weights",
+        "duplication",
+        "smote",
+        "poisson_jitter",
+        "activa",
+        "cscgan",
+    ]
+    assert frame["augmentation_f1"].tolist()[:6] == [0.2, 0.3, 0.4, 0.5, 0.6, 0.75]
+    assert frame["kept_cells"].unique().tolist() == [19]
+    assert frame.iloc[-1][["status", "n_subsamples"]].tolist() == ["timeout", 0]
+
+
+def test_a_run_without_records_gives_an_empty_table():
+    view = make_run_view()
+    view |= {"records": [], "scores": {}, "augmentation_baselines": []}
+    frame = results_frame(view)
+    assert frame.empty
+    assert {"model", "training_seconds", "status"} <= set(frame.columns)
+    assert augmentation_frame(view).empty
+    assert suspects(view) == []
+
+
+def test_a_sound_run_is_not_suspect():
+    assert suspects(make_run_view()) == []
+
+
+def test_a_floor_nearer_to_the_ideal_than_real_is_suspect():
+    view = make_run_view(seeds=1)
+    # rf_auc's ideal lies in the middle: 0.40 is 0.10 away, the ceiling's 0.62 is 0.12 away.
+    score_of(view, "poisson", "rf_auc")["values"]["rf_auc"] = 0.40
+    score_of(view, "real", "rf_auc")["values"]["rf_auc"] = 0.62
+    assert suspects(view) == ["rf_auc (ideal 0.5): poisson 0.4 is not worse than real 0.62"]
+
+
+def test_a_tie_is_suspect_and_what_is_missing_is_not():
+    view = make_run_view(seeds=1)
+    score_of(view, "shuffle", "mmd")["values"]["mmd"] = 0.02
+    score_of(view, "shuffle", "cd").update(values={}, error="no cluster has a gene")
+    assert suspects(view) == ["mmd (ideal 0): shuffle 0.02 is not worse than real 0.02"]
+    view["records"] = [record for record in view["records"] if record["job"]["model"] != "real"]
+    assert suspects(view) == []
+
+
+def test_published_figures_stand_beside_the_measured_ones():
+    view = make_run_view(seeds=1)
+    assert published_frame(view).empty
+    view["run"]["dataset"]["name"] = "brain_small"
+    frame = published_frame(view).set_index(["quantity", "model"])
+    assert frame.loc[("rf_auc", "activa")].tolist() == [0.90, 0.62, 0.02]
+    assert frame.loc[("training_seconds", "cscgan"), "published"] == 145855.98
+    # 0.40 / 0.02 here, 0.7715 / 0.0619 printed.
+    assert frame.loc[("mmd / real", "activa")].tolist()[:2] == pytest.approx([20.0, 12.46365])

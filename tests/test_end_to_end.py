@@ -1,0 +1,232 @@
+"""What a newcomer types, through the command line, on the embedded data set."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+
+import bench
+from bench.run_folder import RunFolder
+
+THROWAWAY = Path(__file__).parent / "bench" / "generators" / "throwaway.py"
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def environment(home):
+    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    return kept | {"BENCH_CACHE": str(home / "cache"), "COLUMNS": "160"}
+
+
+@pytest.fixture(scope="module")
+def cli(home, environment):
+    def call(*arguments, code=0, **extra):
+        command = [sys.executable, "-m", "bench", *map(str, arguments)]
+        ended = subprocess.run(
+            command, cwd=home, env=environment | extra, capture_output=True, text=True, check=False
+        )
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return ended.stdout
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def smoke(home, cli):
+    """One smoke run of all three models, and what it printed."""
+    printed = cli("run", "--profile", "smoke", "--out", home / "runs")
+    (folder,) = [
+        path for path in (home / "runs").iterdir() if path.is_dir() and (path / "plan.json").exists()
+    ]
+    return RunFolder.open(folder), printed
+
+
+def test_every_job_ends_well_and_every_model_has_a_row(smoke):
+    run, printed = smoke
+    view = run.view()
+    jobs = [(record["job"]["model"], record["job"]["experiment"]["kind"]) for record in view["records"]]
+    assert jobs == [
+        ("activa", "main"),
+        ("activa", "augmentation"),
+        ("scgan", "main"),
+        ("cscgan", "main"),
+        ("cscgan", "augmentation"),
+        ("real", "main"),
+        ("shuffle", "main"),
+    ]
+    # A barely trained ACTIVA may never produce the rare type; nothing else may go wrong.
+    for record in view["records"]:
+        assert record["status"] == "ok" or "draws" in record["reason"], record["reason"]
+    for words in ("activa", "cscgan", "real", "2 epochs", "rf_auc", "mmd", "cd", str(run.path), "mlflow"):
+        assert words in printed
+
+
+def test_scores_are_where_they_should_be(smoke):
+    run, _ = smoke
+    view = run.view()
+    table = bench.RunResult(run.path).table.set_index("model")
+    assert table.loc["real", "rf_auc"] == pytest.approx(0.5, abs=0.15)
+    assert table.loc["scgan", "rf_auc"] > 0.9
+    assert table.loc["real", "mmd"] < table.loc["shuffle", "mmd"] < 2
+    assert table.loc["real", "cd"] < table.loc["shuffle", "cd"]
+    augmenters = {baseline["augmenter"] for baseline in view["augmentation_baselines"]}
+    assert augmenters == {"none", "class_weights", "duplication", "smote", "poisson_jitter"}
+    assert all(0 <= baseline["values"]["augmentation_f1"] <= 1 for baseline in view["augmentation_baselines"])
+
+
+def test_mlflow_holds_the_same_numbers(smoke):
+    from mlflow import MlflowClient
+
+    run, _ = smoke
+    client = MlflowClient(f"sqlite:///{run.path.parent / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("pbmc68k_reduced")
+    runs = client.search_runs([experiment.experiment_id])
+    parents = [entry for entry in runs if "mlflow.parentRunId" not in entry.data.tags]
+    children = [entry for entry in runs if "mlflow.parentRunId" in entry.data.tags]
+    assert (len(parents), len(children)) == (1, 7)
+    table = bench.RunResult(run.path).table.set_index("model")
+    real = next(entry for entry in children if entry.data.tags["role"] == "ceiling")
+    for name in ("rf_auc", "mmd", "cd"):
+        assert real.data.metrics[name] == pytest.approx(table.loc["real", name])
+    assert real.inputs.dataset_inputs[0].dataset.name == "pbmc68k_reduced"
+    assert "record.json" in [artifact.path for artifact in client.list_artifacts(real.info.run_id)]
+
+
+def test_resuming_a_finished_run_repeats_nothing(smoke, cli):
+    run, _ = smoke
+    before = {
+        record["key"]: record["finished"] for record in run.view()["records"] if record["status"] == "ok"
+    }
+    cli("run", "--resume", run.path)
+    after = {
+        record["key"]: record["finished"] for record in run.view()["records"] if record["status"] == "ok"
+    }
+    assert after == before
+
+
+def test_scoring_again_needs_no_model(smoke, cli):
+    run, _ = smoke
+    before = bench.RunResult(run.path).table.set_index("model")["cd"]
+    printed = cli("score", run.path, "--metrics", "cd")
+    assert "activa" in printed
+    after = bench.RunResult(run.path).table.set_index("model")["cd"]
+    assert after.to_dict() == pytest.approx(before.to_dict())
+    assert "rf_auc" in cli("report", run.path)
+
+
+def test_sampling_from_a_stored_model(smoke, cli, home):
+    run, _ = smoke
+    out = home / "cells.h5ad"
+    kind = "CD14+ Monocyte"
+    cli("sample", run.path, "--model", "cscgan", "--cells", "3000", "--cell-type", kind, "--out", out)
+    cells = anndata.read_h5ad(out)
+    train = anndata.read_h5ad(run.dataset, backed="r")
+    assert cells.n_obs == 3000
+    assert set(cells.obs["cell_type"]) == {kind}
+    assert list(cells.var_names) == list(train.var_names)
+    np.testing.assert_allclose(np.asarray(cells.X.sum(axis=1)).ravel(), 20_000, rtol=1e-3)
+    first = out.read_bytes()
+    cli("sample", run.path, "--model", "cscgan", "--cells", "3000", "--cell-type", kind, "--out", out)
+    assert out.read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "scvi"], "this run holds"),
+        (["--model", "scgan", "--cell-type", "CD14+ Monocyte"], "scgan"),
+        (["--model", "cscgan", "--cell-type", "Neuron"], "Neuron"),
+    ],
+)
+def test_sampling_what_cannot_be_had(smoke, home, environment, options, message):
+    run, _ = smoke
+    command = [
+        sys.executable,
+        "-m",
+        "bench",
+        "sample",
+        str(run.path),
+        *options,
+        "--out",
+        str(home / "none.h5ad"),
+    ]
+    ended = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert message in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+    assert not (home / "none.h5ad").exists()
+
+
+def test_cells_made_elsewhere(smoke, cli, home):
+    run, _ = smoke
+    adata = anndata.read_h5ad(run.dataset)
+    counts = anndata.AnnData(adata.layers["counts"], obs=adata.obs[["cell_type"]], var=adata.var[[]])
+    for part in ("train", "test"):
+        counts[(adata.obs["split"] == part).to_numpy()].copy().write_h5ad(home / f"{part}.h5ad")
+    files = ["--real", home / "test.h5ad", "--train", home / "train.h5ad", "--synthetic", home / "train.h5ad"]
+    assert "cd" in cli("score", *files, "--metrics", "cd,mmd")
+
+
+def test_a_killed_worker_has_its_row_and_the_others_finish(cli, home):
+    out = home / "killed"
+    models = f"{THROWAWAY}:Dies,{THROWAWAY}:Mean"
+    printed = cli("run", "--profile", "smoke", "--models", models, "--metrics", "cd", "--out", out, code=1)
+    assert "killed" in printed
+    (table,) = out.glob("*/table.csv")
+    status = {row.split(",")[0] for row in table.read_text().splitlines() if "killed" in row}
+    assert status == {"dies"}
+    run = RunFolder.open(table.parent)
+    statuses = {record["job"]["model"]: record["status"] for record in run.view()["records"]}
+    assert statuses == {"dies": "killed", "mean": "ok", "real": "ok", "shuffle": "ok"}
+
+
+def test_dry_run_shows_the_jobs_and_writes_nothing(cli, home, smoke):
+    printed = cli("run", "--dry-run", "--out", home / "runs", "--profile", "smoke", "--models", "scgan")
+    assert "scgan · seed 0" in printed
+    assert "GiB" in printed
+    assert len(list((home / "runs").glob("*/plan.json"))) == 1
+
+
+def test_from_python(home, smoke, monkeypatch):
+    monkeypatch.chdir(home)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("BENCH_CACHE", str(home / "cache"))
+    run, _ = smoke
+    adata = anndata.read_h5ad(run.dataset)
+    counts = anndata.AnnData(adata.layers["counts"], obs=adata.obs[["cell_type"]], var=adata.var[[]])
+    result = bench.run(
+        models=[f"{THROWAWAY}:Mean"],
+        dataset=counts,
+        profile="smoke",
+        metrics=("cd",),
+        quiet=True,
+        out=home / "api",
+    )
+    table = result.table.set_index("model")
+    assert list(table.index) == ["mean", "real", "shuffle"]
+    assert (table["status"] == "ok").all()
+    assert table.loc["real", "cd"] < table.loc["mean", "cd"]
+
+
+def test_a_third_party_package_is_listed_and_runs(tmp_path, cli, home):
+    package = Path(__file__).parent / "plugin"
+    source = tmp_path / "source"
+    subprocess.run(["cp", "-r", str(package), str(source)], check=True)
+    target = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*install, "--target", str(target), str(source)], check=True, capture_output=True)
+    found = {"PYTHONPATH": str(target)}
+    assert "tiny" in cli("list", "models", **found)
+    cli("run", "--models", "tiny", "--profile", "smoke", "--metrics", "cd", "--out", home / "plugin", **found)
+    (plan,) = (home / "plugin").glob("*/plan.json")
+    assert [job["model"] for job in json.loads(plan.read_text())] == ["tiny", "tiny", "real", "shuffle"]
+    assert {record["status"] for record in RunFolder.open(plan.parent).view()["records"]} == {"ok"}
