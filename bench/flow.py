@@ -192,11 +192,9 @@ def prepare_dataset(spec: RunSpec, adata: AnnData | None, progress: Progress) ->
 
 def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[str, Any]]:
     """Read what the plan needs from a prepared data set, without its matrix."""
-    import anndata
-
     import datasets
 
-    adata = anndata.read_h5ad(prepared.path, backed="r")
+    adata = datasets.load(prepared.path, backed=True)
     try:
         train = adata.obs["split"] == "train"
         facts = DatasetFacts(
@@ -206,7 +204,7 @@ def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[
             n_test=int((adata.obs["split"] == "test").sum()),
             augmentation_type=datasets.rare_type(adata),
         )
-        return facts, (int(train.sum()), adata.n_vars), _plain(adata.uns["bench"])
+        return facts, (int(train.sum()), adata.n_vars), adata.uns["bench"]
     finally:
         adata.file.close()
 
@@ -214,10 +212,3 @@ def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[
 def declaration_of(metric: Metric) -> dict[str, Any]:
     """Return a metric's declaration as plain data."""
     return {field.name: getattr(metric, field.name) for field in fields(metric) if field.name != "compute"}
-
-
-def _plain(value: Any) -> Any:
-    """Turn what h5ad reads back (NumPy arrays and scalars) into what JSON knows."""
-    if isinstance(value, dict):
-        return {str(name): _plain(part) for name, part in value.items()}
-    return value.tolist() if hasattr(value, "tolist") else value

@@ -273,7 +273,8 @@ def _job(
         n_cells=facts.cells_a_side(spec.cells) if main else experiment.added_cells or 0,
         # `real` cannot give more cells than there are; a retraining has been timed already.
         timing_cells=scale.timing_cells if main and generator.role != "ceiling" else 0,
-        timing_repeats=scale.timing_repeats,
+        # Nobody compares the speed of controls.
+        timing_repeats=scale.timing_repeats if generator.role == "model" else 1,
         timing_limit_seconds=scale.timing_limit_seconds,
     )
 

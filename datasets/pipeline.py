@@ -123,11 +123,19 @@ def prepare(
     return Prepared(name, key, path, _stored_notes(path))
 
 
-def load(path: Path) -> AnnData:
-    """Read a prepared data set, with uns["bench"] in plain Python values as it was before it was written."""
+def load(path: Path, *, backed: bool = False) -> AnnData:
+    """Read a prepared data set, with uns["bench"] in plain Python values as it was before it was written.
+
+    Parameters
+    ----------
+    path
+        The .h5ad file.
+    backed
+        Leave the matrices on disk.
+    """
     import anndata
 
-    adata = anndata.read_h5ad(path)
+    adata = anndata.read_h5ad(path, backed="r" if backed else None)
     adata.uns["bench"] = _plain(adata.uns["bench"])
     return adata
 

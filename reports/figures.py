@@ -174,7 +174,7 @@ def curves_figure(model: str, by_seed: Mapping[int, Mapping[str, Curve]]) -> Fig
     An axis is logarithmic where all values are positive and span a factor of 50.
     """
     names = list(dict.fromkeys(name for curves in by_seed.values() for name in curves))
-    figure, panels = _grid(len(names), columns=PANEL_COLUMNS, height=2.1, width=3.2)
+    figure, panels = _grid(len(names), columns=PANEL_COLUMNS, height=2.3, width=3.2)
     for axes, name in zip(panels, names, strict=True):
         smallest, largest = np.inf, -np.inf
         for number, (seed, curves) in enumerate(by_seed.items()):
@@ -187,7 +187,8 @@ def curves_figure(model: str, by_seed: Mapping[int, Mapping[str, Curve]]) -> Fig
             smallest, largest = min(smallest, *values), max(largest, *values)
         if smallest > 0 and largest / smallest > LOG_SCALE_FROM:
             axes.set_yscale("log")
-        axes.set_title(name)
+        # Two short lines fit a panel where one long one would not.
+        axes.set_title(name.replace("/", "\n"))
         axes.set_xlabel("step")
         axes.margins(x=0.02)
     figure.suptitle(f"{model}: training curves")

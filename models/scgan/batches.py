@@ -58,10 +58,11 @@ class DeviceCells:
 
     def __init__(self, cells: sparse.csr_matrix, types: np.ndarray) -> None:
         self.n_genes = cells.shape[1]
+        # 64 bits because TensorFlow keeps 32-bit integers in the host's memory.
         self._row_starts = tf.constant(cells.indptr, tf.int64)
         self._columns = tf.constant(cells.indices, tf.int64)
         self._values = tf.constant(cells.data, tf.float32)
-        self._types = tf.constant(types, tf.int32)
+        self._types = tf.constant(types, tf.int64)
 
     def batch(self, rows: Any) -> tuple[Any, Any]:
         """Return the cells of `rows`, dense, and their types."""

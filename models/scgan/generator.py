@@ -224,13 +224,13 @@ class ScGAN(Generator):
     def _learn_types(self, train: AnnData) -> np.ndarray:
         """Remember the cell types and their frequencies; return each cell's type number (here always 0)."""
         self._cell_types, self._frequencies = [], [1.0]
-        return np.zeros(train.n_obs, dtype=np.int32)
+        return np.zeros(train.n_obs, dtype=np.int64)
 
     def _choose_types(self, n_cells: int, cell_types: Sequence[str] | None, key: int) -> np.ndarray:
         """Return the type number of each cell to draw (here always 0)."""
         if cell_types is not None:
             raise Unsupported("scgan knows no cell types: leave cell_types out, or use cscgan")
-        return np.zeros(n_cells, dtype=np.int32)
+        return np.zeros(n_cells, dtype=np.int64)
 
     def _start(self, trainer: Trainer, n_cells: int, budget: Budget, checkpoint: Path | None) -> Progress:
         """Return the progress to start from: none, or a checkpoint's, whose state goes into `trainer`."""
@@ -298,7 +298,7 @@ class CscGAN(ScGAN):
     def _learn_types(self, train: AnnData) -> np.ndarray:
         """Remember the cell types and their frequencies; return each cell's type number."""
         types = train.obs["cell_type"].astype("category").cat.remove_unused_categories()
-        codes = types.cat.codes.to_numpy(dtype=np.int32)
+        codes = types.cat.codes.to_numpy(dtype=np.int64)
         self._cell_types = [str(name) for name in types.cat.categories]
         self._frequencies = (np.bincount(codes) / len(codes)).tolist()
         return codes
@@ -307,11 +307,11 @@ class CscGAN(ScGAN):
         """Return the number of each requested type, or draw from the training frequencies."""
         if cell_types is None:
             random = np.random.default_rng(key)
-            return random.choice(len(self._frequencies), size=n_cells, p=self._frequencies).astype(np.int32)
+            return random.choice(len(self._frequencies), size=n_cells, p=self._frequencies).astype(np.int64)
         if len(cell_types) != n_cells:
             raise ValueError(f"{len(cell_types)} cell types for {n_cells} cells: name one for each")
         numbers = {name: number for number, name in enumerate(self._cell_types)}
         if unknown := sorted({str(name) for name in cell_types} - numbers.keys()):
             known = ", ".join(self._cell_types)
             raise Unsupported(f"cscgan never saw cell type {unknown[0]!r}; it knows: {known}")
-        return np.array([numbers[str(name)] for name in cell_types], dtype=np.int32)
+        return np.array([numbers[str(name)] for name in cell_types], dtype=np.int64)

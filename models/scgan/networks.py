@@ -216,7 +216,7 @@ class Critic(tf.Module):
 
 def read_variables(variables: Sequence[Any], prefix: str = "") -> dict[str, np.ndarray]:
     """Copy variables to the host, keyed by their names."""
-    return {prefix + variable.name.removesuffix(":0"): variable.numpy() for variable in variables}
+    return {prefix + variable.name.removesuffix(":0"): np.asarray(variable) for variable in variables}
 
 
 def write_variables(variables: Sequence[Any], values: dict[str, np.ndarray], prefix: str = "") -> None:

@@ -37,7 +37,7 @@ class Prior:
         """Return noise (size × latent_dim) and types (size) that follow from two integers."""
         seeds = tf.random.split(seed, 2)
         noise = tf.random.stateless_normal([size, self.latent_dim], seeds[0])
-        types = tf.random.stateless_categorical(self._logits, size, seeds[1], dtype=tf.int32)
+        types = tf.random.stateless_categorical(self._logits, size, seeds[1], dtype=tf.int64)
         return noise, tf.squeeze(types, axis=0)
 
 
@@ -54,7 +54,7 @@ class Sampler:
         self.network = network
         self._graph = tf.function(
             self._cells,
-            input_signature=[tf.TensorSpec([2], tf.int64), tf.TensorSpec([CELLS_PER_CALL], tf.int32)],
+            input_signature=[tf.TensorSpec([2], tf.int64), tf.TensorSpec([CELLS_PER_CALL], tf.int64)],
         )
 
     def sample(self, types: np.ndarray, *, key: int) -> sparse.csr_matrix:
@@ -78,7 +78,7 @@ class Sampler:
             # Always a full call: one shape means one trace.
             padded = np.resize(wanted, CELLS_PER_CALL)
             seed = tf.constant([key, call], tf.int64)
-            cells = self._graph(seed, tf.constant(padded, tf.int32)).numpy()
+            cells = self._graph(seed, tf.constant(padded, tf.int64)).numpy()
             pieces.append(to_csr(cells[: len(wanted)]))
         return sparse.vstack(pieces, format="csr")
 

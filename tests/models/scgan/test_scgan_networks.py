@@ -157,6 +157,8 @@ def test_device_cells_are_the_rows_asked_for():
     dense = np.random.default_rng(4).poisson(0.3, (20, 9)).astype(np.float32)
     dense[[3, 19]] = 0
     types = np.arange(20) % 4
-    cells, cell_types = DeviceCells(sparse.csr_matrix(dense), types).batch(tf.constant([19, 0, 3, 0, 7], tf.int64))
+    cells, cell_types = DeviceCells(sparse.csr_matrix(dense), types).batch(
+        tf.constant([19, 0, 3, 0, 7], tf.int64)
+    )
     np.testing.assert_array_equal(cells, dense[[19, 0, 3, 0, 7]])
     np.testing.assert_array_equal(cell_types, [3, 0, 3, 0, 3])

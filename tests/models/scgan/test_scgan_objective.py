@@ -63,7 +63,9 @@ def test_critic_objective_by_hand():
 
 
 def test_generator_loss_by_hand():
-    loss = objective.generator_loss(lambda cells, types: cells[:, 0] * types, tf.constant([[2.0], [4.0]]), [1.0, 3.0])
+    loss = objective.generator_loss(
+        lambda cells, types: cells[:, 0] * types, tf.constant([[2.0], [4.0]]), [1.0, 3.0]
+    )
     assert float(loss) == pytest.approx(-(2 + 12) / 2)
 
 
