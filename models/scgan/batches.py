@@ -57,6 +57,10 @@ class DeviceCells:
     """
 
     def __init__(self, cells: sparse.csr_matrix, types: np.ndarray) -> None:
+        if not cells.has_canonical_format:
+            # Entries given twice add up in SciPy, while making them dense here would keep one of them.
+            cells = cells.copy()
+            cells.sum_duplicates()
         self.n_genes = cells.shape[1]
         # 64 bits because TensorFlow keeps 32-bit integers in the host's memory.
         self._row_starts = tf.constant(cells.indptr, tf.int64)

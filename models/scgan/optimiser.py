@@ -8,7 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 
-class AMSGrad(tf.Module):
+class AMSGrad:
     """AMSGrad (Reddi, Kale & Kumar 2018, Algorithm 2) with Adam's bias correction, as the release has it.
 
     With g the gradient at update t: m ← β₁m + (1 − β₁)g, v ← β₂v + (1 − β₂)g², v̂ ← max(v̂, v),
@@ -27,13 +27,16 @@ class AMSGrad(tf.Module):
     def __init__(
         self, variables: Sequence[Any], *, beta_1: float, beta_2: float, epsilon: float = 1e-8
     ) -> None:
-        super().__init__(name=None)
         self.trained = list(variables)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
         self.iterations = tf.Variable(0, dtype=tf.int64, trainable=False, name="iterations")
         self.slots = [
             [
-                tf.Variable(tf.zeros_like(variable), trainable=False, name=variable.name[:-2] + "/" + slot)
+                tf.Variable(
+                    tf.zeros_like(variable),
+                    trainable=False,
+                    name=f"{variable.name.removesuffix(':0')}/{slot}",
+                )
                 for slot in ("first_moment", "second_moment", "largest_second_moment")
             ]
             for variable in self.trained

@@ -162,3 +162,10 @@ def test_device_cells_are_the_rows_asked_for():
     )
     np.testing.assert_array_equal(cells, dense[[19, 0, 3, 0, 7]])
     np.testing.assert_array_equal(cell_types, [3, 0, 3, 0, 3])
+
+
+def test_entries_given_twice_add_up():
+    twice = sparse.csr_matrix((np.array([1.0, 2.0, 4.0], np.float32), [1, 1, 0], [0, 3]), shape=(1, 2))
+    cells, _ = DeviceCells(twice, np.zeros(1)).batch(tf.constant([0], tf.int64))
+    np.testing.assert_array_equal(cells, [[4.0, 3.0]])
+    assert twice.nnz == 3
