@@ -11,6 +11,7 @@ from rich.console import Console
 
 from bench.flow import carry_out, draft, start
 from bench.progress import Progress
+from bench.registry import resolve_model
 from bench.run_folder import RunFolder
 from bench.spec import RunSpec
 
@@ -82,8 +83,6 @@ def run(
     bench.errors.RequestError
         If the request cannot be carried out.
     """
-    from bench.registry import resolve_model
-
     names = tuple(model if isinstance(model, str) else resolve_model(model).reference for model in models)
     in_memory = None if isinstance(dataset, str | Path) else dataset
     spec = RunSpec.checked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,14 +29,14 @@ def write_cells(path: Path, pieces: Iterable[AnnData], *, facts: dict[str, Any])
     Returns
     -------
     dict
-        ``n_cells``, ``density`` (share of non-zero values) and ``sampling`` (what the generator said of its
-        draws, from the last piece's ``uns["sampling"]``, or None).
+        ``n_cells``, ``density`` (share of non-zero values) and ``sampling``: None, or the ``draws`` and the
+        ``acceptance_rate`` of each type that the generator told under ``uns["sampling"]``, over all pieces.
     """
     import anndata
     import h5py
 
     temporary = path.with_name(f".{path.name}.part")
-    n_cells, n_values, labels, first, sampling = 0, 0, [], None, None
+    n_cells, n_values, labels, first, told = 0, 0, [], None, []
     try:
         with h5py.File(temporary, "w") as file:
             group = file.create_group("X")
@@ -54,7 +55,7 @@ def write_cells(path: Path, pieces: Iterable[AnnData], *, facts: dict[str, Any])
                     dataset[n_values:] = values
                 pointers.append(matrix.indptr[1:].astype(np.int64) + n_values)
                 n_cells, n_values = n_cells + piece.n_obs, n_values + matrix.nnz
-                sampling = piece.uns.get("sampling", sampling)
+                told += [piece.uns["sampling"]] if "sampling" in piece.uns else []
                 if "cell_type" in piece.obs:
                     labels.append(np.asarray(piece.obs["cell_type"], dtype=str))
             if first is None:
@@ -71,4 +72,20 @@ def write_cells(path: Path, pieces: Iterable[AnnData], *, facts: dict[str, Any])
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return {"n_cells": n_cells, "density": n_values / (n_cells * first.n_vars), "sampling": sampling}
+    return {
+        "n_cells": n_cells,
+        "density": n_values / (n_cells * first.n_vars),
+        "sampling": _whole_sampling(told) if told else None,
+    }
+
+
+def _whole_sampling(told: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add up what a generator told of the draws of each piece.
+
+    A piece tells ``draws`` and, for each of its ``cell_types``, how many draws were ``accepted``.
+    """
+    accepted: Counter[str] = Counter()
+    for part in told:
+        accepted.update(dict(zip(part["cell_types"], map(int, part["accepted"]), strict=True)))
+    draws = sum(int(part["draws"]) for part in told)
+    return {"draws": draws, "acceptance_rate": {name: count / draws for name, count in accepted.items()}}

@@ -104,7 +104,7 @@ def score(
         str, typer.Option(help="Space of the synthetic cells: counts, cp20k, log_cp20k.")
     ] = "counts",
     label_key: Annotated[str, typer.Option(help="Column of obs that holds the cell types.")] = "cell_type",
-    cells: Annotated[int | None, typer.Option(help="Cells a side.")] = None,
+    cells: Annotated[int | None, typer.Option(min=10, help="Cells a side.")] = None,
 ) -> int:
     """Score the stored cells of RUN again, or cells that were made elsewhere."""
     from bench import commands
@@ -138,7 +138,7 @@ def sample(
     cells: Annotated[int, typer.Option(min=1, help="How many cells.")] = 1000,
     cell_type: Annotated[str | None, typer.Option(help="Only cells of this type.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Sample seed.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> int:
     """Draw new cells from a model that RUN has trained."""
     from bench import commands
@@ -207,7 +207,9 @@ def main() -> None:
     except RequestError as error:
         code = _fail(str(error))
     except UsageError as error:
-        code = _fail(f"{error.format_message()} (see --help)")
+        # Without a command typer has printed the help and has nothing to add.
+        message = error.format_message()
+        code = _fail(f"{message} (see --help)") if message else WRONG_REQUEST
     except (KeyboardInterrupt, typer.Abort):
         print("bench: interrupted; what was finished is kept", file=sys.stderr)  # noqa: T201
         code = INTERRUPTED

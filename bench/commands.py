@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from bench import flow
-from bench.errors import DONE, RequestError
+from bench.errors import DONE, SOME_FAILED, RequestError
 from bench.executor import forget_scores, run_scoring
 from bench.plan import choose_metrics
 from bench.progress import Progress
-from bench.registry import DATASETS, METRICS, MODELS, load, plugins, resolve_model
+from bench.registry import DATASETS, METRICS, MODELS, load, plugins
 from bench.run_folder import RunFolder
-from bench.seeds import derive
 from bench.spec import RunSpec
-
-if TYPE_CHECKING:
-    from anndata import AnnData
 
 GIB = 1024**3
 
@@ -35,12 +31,12 @@ def run(spec: RunSpec, *, dry_run: bool) -> int:
         return DONE
     folder = flow.start(plan)
     progress.say(f"{len(plan.jobs)} jobs → {folder.path}")
-    return _finish(folder, progress)
+    return _carry_out(folder, progress)
 
 
 def resume(path: Path) -> int:
     """Go on with a run: Jobs that ended well are not repeated."""
-    return _finish(flow.reopen(path), Progress(Console()))
+    return _carry_out(flow.reopen(path), Progress(Console()))
 
 
 def score_run(path: Path, metrics: tuple[str, ...]) -> int:
@@ -49,14 +45,20 @@ def score_run(path: Path, metrics: tuple[str, ...]) -> int:
     folder = RunFolder.open(path)
     request = folder.read_request()
     chosen = choose_metrics(metrics, request["spec"]["profile"])
+    kinds = {job.experiment.kind for job in folder.jobs()}
+    for metric in chosen:
+        if metrics and metric.experiment not in kinds:
+            raise RequestError(f"--metrics {metric.name}: this run has no {metric.experiment} experiment")
     declared = {metric["name"]: metric for metric in request["metrics"]}
     declared |= {metric.name: flow.declaration_of(metric) for metric in chosen}
-    folder.update_request(metrics=list(declared.values()))
     names = [metric.name for metric in chosen]
-    forget_scores(folder, names)
-    run_scoring(folder, names, progress=progress)
-    _show(folder, flow.present(folder, progress), progress.console)
-    return flow.exit_code(folder)
+    with folder.locked():
+        folder.update_request(metrics=list(declared.values()))
+        forget_scores(folder, names)
+        scored = run_scoring(folder, names, progress=progress)
+        flow.present(folder, progress)
+    _show(folder, progress.console)
+    return flow.exit_code(folder) if scored else SOME_FAILED
 
 
 def score_files(
@@ -74,6 +76,8 @@ def score_files(
 
     console = Console()
     chosen = [metric for metric in choose_metrics(metrics, "quick") if metric.experiment == "main"]
+    if not chosen:
+        raise RequestError(f"--metrics {','.join(metrics)}: it scores a retraining, not a file of cells")
     scores = score_outside_cells(
         real, train, synthetic, space=space, label_key=label_key, cells=cells, metrics=chosen
     )
@@ -96,9 +100,8 @@ def report(path: Path) -> int:
     from reports.figures import save_figures
 
     folder = RunFolder.open(path)
-    view = folder.view()
-    save_figures(view, folder.figures)
-    _show(folder, view, Console())
+    save_figures(folder.view(), folder.figures)
+    _show(folder, Console())
     return flow.exit_code(folder)
 
 
@@ -106,38 +109,25 @@ def sample(
     path: Path, *, model: str, n_cells: int, cell_type: str | None, seed: int, out: Path, device: str
 ) -> int:
     """Draw cells from a stored model and write them, piece by piece."""
-    from bench.cells import write_cells
-    from models.base import GeneratorError
+    from bench.sampling import sample_from_run
 
-    folder = RunFolder.open(path)
-    trained = {
-        job.model: job
-        for job in reversed(folder.jobs())
-        if job.experiment.kind == "main" and folder.job_folder(job).model.is_dir()
-    }
-    if model not in trained:
-        raise RequestError(
-            f"--model {model!r}: this run holds {', '.join(sorted(trained)) or 'no trained model'}"
-        )
-    if not out.parent.is_dir():
-        raise RequestError(f"--out {str(out)!r}: the folder {str(out.parent)!r} does not exist")
-    job = trained[model]
     console = Console()
-    try:
-        generator = resolve_model(job.reference).generator.load(folder.job_folder(job).model, device=device)
-        pieces = generator.sample_chunks(
-            n_cells,
-            cell_types=None if cell_type is None else [cell_type] * n_cells,
-            seed=derive(seed, "bench sample"),
-        )
-        facts = {"model": model, "space": generator.space, "job": job.key, "sample_seed": seed}
-        written = write_cells(out, _counted(pieces, n_cells, console), facts=facts)
-    except GeneratorError as error:
-        raise RequestError(f"{model}: {error}") from error
-    rates = (written["sampling"] or {}).get("acceptance_rate")
-    words = f", acceptance rate {rates}" if rates else ""
+    written = sample_from_run(
+        RunFolder.open(path),
+        model=model,
+        n_cells=n_cells,
+        cell_type=cell_type,
+        seed=seed,
+        out=out,
+        device=flow.resolve_device(device),
+        console=console,
+    )
+    rates = (written["sampling"] or {}).get("acceptance_rate") or {}
+    words = "".join(f", {100 * rate:.2g} % of the draws accepted" for rate in rates.values())
     console.print(
-        f"{n_cells} cells, {100 * written['density']:.1f} % non-zero{words} → {out}", highlight=False
+        f"{n_cells} cells, {100 * written['density']:.1f} % non-zero{words} → {out}",
+        highlight=False,
+        soft_wrap=True,
     )
     return DONE
 
@@ -160,7 +150,7 @@ def list_plugins(what: str) -> int:
         "datasets": ("description", "reference"),
     }[what]
     for column in ("name", *columns):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for name in plugins(groups[what]):
         try:
             plugin = load(groups[what], name)
@@ -208,21 +198,21 @@ def data_info(name: str) -> int:
     return DONE
 
 
-def _finish(folder: RunFolder, progress: Progress) -> int:
+def _carry_out(folder: RunFolder, progress: Progress) -> int:
     try:
-        view = flow.carry_out(folder, progress)
+        code = flow.carry_out(folder, progress)
     except KeyboardInterrupt:
-        progress.say(f"interrupted; go on with: bench run --resume {folder.path}")
+        progress.say(f"interrupted; go on with: bench run --resume {shlex.quote(str(folder.path))}")
         raise
-    _show(folder, view, progress.console)
-    return flow.exit_code(folder)
+    _show(folder, progress.console)
+    return code
 
 
-def _show(folder: RunFolder, view: dict[str, Any], console: Console) -> None:
+def _show(folder: RunFolder, console: Console) -> None:
     from bench.tracking import ui_command
     from reports.console import print_report
 
-    print_report(view, console=console)
+    print_report(folder.view(), console=console)
     console.print(f"Run folder  {folder.path}", highlight=False, soft_wrap=True)
     console.print(f"MLflow      {ui_command(folder.path)}", highlight=False, soft_wrap=True)
 
@@ -250,19 +240,6 @@ def _show_plan(console: Console, plan: flow.Draft) -> None:
         f"Metrics: {', '.join(metric.name for metric in plan.metrics)}. Costs are scaled from earlier "
         f"runs of the same model on this machine; – means there is none under {plan.spec.out}."
     )
-
-
-def _counted(pieces: Iterator[AnnData], n_cells: int, console: Console) -> Iterator[AnnData]:
-    """Pass pieces on, with a bar on a terminal."""
-    from rich.progress import track
-
-    done = 0
-    for piece in track(
-        pieces, "sampling", total=None, console=console, transient=True, disable=not console.is_terminal
-    ):
-        done += piece.n_obs
-        yield piece
-    assert done == n_cells
 
 
 def _say_files(name: str, files: Any) -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 from bench.plan import Job
 from bench.processes import Outcome, run_worker, worker_environment
-from bench.progress import Progress
+from bench.progress import Progress, Stage
 from bench.records import OK, SKIPPED, record_of_death
-from bench.run_folder import RunFolder, read_json, write_json
+from bench.run_folder import JobFolder, RunFolder, read_json, write_json
 from bench.scoring import failed_score
 
 
@@ -28,8 +28,14 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
             stage.done(job.title, _words(record))
 
 
-def run_scoring(run: RunFolder, metrics: list[str], *, progress: Progress) -> None:
-    """Score the stored cells in a process of its own; one that dies costs only the score it was computing."""
+def run_scoring(run: RunFolder, metrics: list[str], *, progress: Progress) -> bool:
+    """Score the stored cells in a process of its own; one that dies costs only the score it was computing.
+
+    Returns
+    -------
+    bool
+        Whether everything was scored, if only with an error that the table shows.
+    """
     request = run.path / "scoring.json"
     with progress.stage("scoring", total=None) as stage:
         while True:
@@ -47,6 +53,7 @@ def run_scoring(run: RunFolder, metrics: list[str], *, progress: Progress) -> No
         request.unlink(missing_ok=True)
         if outcome.returncode != 0:
             stage.done("scoring", f"{_cause(outcome)}; see {run.path / 'scoring.log'}")
+    return outcome.returncode == 0
 
 
 def forget_scores(run: RunFolder, metrics: list[str]) -> None:
@@ -57,28 +64,41 @@ def forget_scores(run: RunFolder, metrics: list[str]) -> None:
                 run.job_folder(job).score_file(sample_seed, metric).unlink(missing_ok=True)
 
 
-def _run_job(run: RunFolder, job: Job, timeout: float | None, stage: Any) -> dict[str, Any]:
+def _run_job(run: RunFolder, job: Job, timeout: float | None, stage: Stage) -> dict[str, Any]:
     folder = run.job_folder(job)
-    for leftover in (folder.record, folder.progress):
-        leftover.unlink(missing_ok=True)
-    scratch = folder.path / "tmp"
-    scratch.mkdir(parents=True, exist_ok=True)
+    _sweep(folder)
     write_json(folder.job, job.model_dump(mode="json"))
-    outcome = run_worker(
-        ["bench.worker", str(folder.path)],
-        log=folder.log,
-        timeout=timeout,
-        on_poll=lambda: stage.follow({"title": job.title, **_peek(folder.progress)}),
-        environment=worker_environment(job.device, job.threads) | {"TMPDIR": str(scratch)},
-    )
-    # A killed worker cannot tidy up after itself.
-    shutil.rmtree(scratch, ignore_errors=True)
-    record = folder.read_record()
-    if record is None:
-        record = record_of_death(job, outcome, _peek(folder.progress))
-        write_json(folder.record, record)
-    folder.progress.unlink(missing_ok=True)
+    scratch = folder.path / "tmp"
+    scratch.mkdir()
+    try:
+        outcome = run_worker(
+            ["bench.worker", str(folder.path)],
+            log=folder.log,
+            timeout=timeout,
+            on_poll=lambda: stage.follow({"title": job.title, **_peek(folder.progress)}),
+            environment=worker_environment(job.device, job.threads) | {"TMPDIR": str(scratch)},
+        )
+        record = folder.read_record()
+        if record is None:
+            record = record_of_death(job, outcome, _peek(folder.progress), _peek(folder.fitted) or None)
+            write_json(folder.record, record)
+    finally:
+        # A killed worker cannot tidy up after itself.
+        _sweep(folder, keep_record=True)
     return record
+
+
+def _sweep(folder: JobFolder, *, keep_record: bool = False) -> None:
+    """Remove what a worker leaves behind when it is killed, and the Record of an earlier attempt."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.progress.unlink(missing_ok=True)
+    if not keep_record:
+        folder.record.unlink(missing_ok=True)
+    for leftover in (folder.path / "tmp", *folder.path.glob(".*")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def _peek(path: Any) -> dict[str, Any]:

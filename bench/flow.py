@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Any
 from bench import hardware
 from bench.errors import DONE, SOME_FAILED, RequestError
 from bench.executor import run_jobs, run_scoring
-from bench.plan import DatasetFacts, Job, choose_metrics, choose_models, make_plan
+from bench.hyperparameters import hyperparameters
+from bench.plan import (
+    DatasetFacts,
+    Job,
+    augmentation_experiments,
+    budget_of,
+    choose_metrics,
+    choose_models,
+    made,
+    make_plan,
+)
 from bench.processes import usable_cores
 from bench.progress import Progress
 from bench.records import OK, SKIPPED, describe_for, git_commit, versions
@@ -63,22 +73,38 @@ def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) ->
     RequestError
         If any of them is not to be had; the cheap checks come first.
     """
-    device = spec.device if spec.device != "auto" else ("cuda" if hardware.has_cuda() else "cpu")
+    device = resolve_device(spec.device)
     machine = describe_for(device, usable_cores())
     check_hardware(spec.hardware, machine)
+    if spec.out.exists() and not spec.out.is_dir():
+        raise RequestError(f"--out {str(spec.out)!r} is a file: give a folder")
     choices = choose_models(spec)
+    check_models(spec, choices)
     metrics = choose_metrics(spec.metrics, spec.profile)
     prepared = prepare_dataset(spec, adata, progress)
     facts, train_shape, provenance = read_facts(prepared)
     with_augmentation = any(metric.experiment == "augmentation" for metric in metrics)
     jobs = make_plan(spec, facts, choices, device=device, with_augmentation=with_augmentation)
+    if with_augmentation and not augmentation_experiments(spec, facts):
+        provenance["notes"].append(
+            f"no augmentation experiment: its type, {facts.augmentation_type}, has too few training cells"
+        )
     return Draft(spec, prepared, facts, choices, metrics, jobs, machine, train_shape, provenance)
 
 
 def start(plan: Draft) -> RunFolder:
-    """Make the run folder and write down the request, the plan and the circumstances."""
-    run = RunFolder.create(plan.spec.out, plan.facts.name.replace(":", "-"))
-    run.link_dataset(plan.prepared.path)
+    """Make the run folder and write down the request, the plan and the circumstances.
+
+    Raises
+    ------
+    RequestError
+        If the folder cannot be written.
+    """
+    try:
+        run = RunFolder.create(plan.spec.out, plan.facts.name.replace(":", "-"))
+        run.link_dataset(plan.prepared.path)
+    except OSError as error:
+        raise RequestError(f"--out {str(plan.spec.out)!r}: {error.strerror}") from error
     run.write_request(
         plan.spec,
         plan.jobs,
@@ -122,13 +148,29 @@ def reopen(path: Path) -> RunFolder:
     return run
 
 
-def carry_out(run: RunFolder, progress: Progress) -> dict[str, Any]:
-    """Run the Jobs that have not ended well, score, draw, and tell MLflow; return the run's view."""
-    spec = run.read_spec()
-    run_jobs(run, run.jobs(), timeout=spec.timeout, progress=progress)
-    metrics = [metric["name"] for metric in run.read_request()["metrics"]]
-    run_scoring(run, metrics, progress=progress)
-    return present(run, progress)
+def carry_out(run: RunFolder, progress: Progress) -> int:
+    """Run the Jobs that have not ended well, score, draw, and tell MLflow.
+
+    Returns
+    -------
+    int
+        0 if every Job is done or skipped and scored, 1 otherwise.
+
+    Raises
+    ------
+    RequestError
+        If another process is at work on this run.
+    """
+    with run.locked():
+        try:
+            run_jobs(run, run.jobs(), timeout=run.read_spec().timeout, progress=progress)
+        except KeyboardInterrupt:
+            track(run, run.view(), progress)
+            raise
+        metrics = [metric["name"] for metric in run.read_request()["metrics"]]
+        scored = run_scoring(run, metrics, progress=progress)
+        present(run, progress)
+    return exit_code(run) if scored else SOME_FAILED
 
 
 def present(run: RunFolder, progress: Progress) -> dict[str, Any]:
@@ -159,6 +201,28 @@ def exit_code(run: RunFolder) -> int:
     """Return 0 if every Job is done or skipped, 1 if some failed."""
     records = [run.job_folder(job).read_record() for job in run.jobs()]
     return DONE if all(record and record["status"] in (OK, SKIPPED) for record in records) else SOME_FAILED
+
+
+def resolve_device(wanted: str) -> str:
+    """Return ``"cpu"`` or ``"cuda"``; ``"auto"`` is CUDA where the driver shows a GPU.
+
+    Raises
+    ------
+    RequestError
+        If the device is unknown or there is no GPU.
+    """
+    if wanted not in ("auto", "cpu", "cuda"):
+        raise RequestError(f"--device {wanted!r}: choose from auto, cpu, cuda")
+    if wanted == "cuda" and not hardware.has_cuda():
+        raise RequestError("--device cuda: no NVIDIA GPU is to be seen here; use --device cpu")
+    return wanted if wanted != "auto" else ("cuda" if hardware.has_cuda() else "cpu")
+
+
+def check_models(spec: RunSpec, choices: list[ModelChoice]) -> None:
+    """Raise a RequestError for a hyper-parameter or budget that cannot be, before any data are fetched."""
+    for choice in choices:
+        made(choice, hyperparameters(choice.generator, spec.settings.get(choice.name)))
+        budget_of(spec, choice)
 
 
 def check_hardware(declared: str | None, machine: dict[str, Any]) -> None:
@@ -202,6 +266,7 @@ def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[
             key=prepared.key,
             train_types=adata.obs.loc[train, "cell_type"].astype(str),
             n_test=int((adata.obs["split"] == "test").sum()),
+            n_pool=int(adata.obs["control_pool"].sum()),
             augmentation_type=datasets.rare_type(adata),
         )
         return facts, (int(train.sum()), adata.n_vars), adata.uns["bench"]

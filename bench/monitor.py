@@ -67,8 +67,8 @@ class WorkerMonitor:
     @property
     def resume_from(self) -> Path | None:
         """The last whole checkpoint of this Job."""
-        state = self._folder.checkpoint / "state"
-        return state if state.is_dir() else None
+        complete = (self._folder.checkpoint / "clock.json").exists()
+        return self._folder.checkpoint / "state" if complete else None
 
     def restored_clock(self) -> Any:
         """Return what the clock had counted at the last checkpoint, or None."""

@@ -90,6 +90,8 @@ def _read(path: Path) -> AnnData:
         raise RequestError(f"{str(path)!r}: no such file") from error
     except (OSError, KeyError) as error:
         raise RequestError(f"{str(path)!r} is not an .h5ad file: {str(error).splitlines()[0]}") from error
+    if not adata.var_names.is_unique:
+        raise RequestError(f"{str(path)!r}: gene names must be unique, as genes are matched by name")
     adata.X = sparse.csr_matrix(adata.X)
     return adata
 
@@ -104,7 +106,9 @@ def _with_genes(adata: AnnData, genes: Any, path: Path) -> AnnData:
 
 
 def _counts(adata: AnnData, path: Path) -> Any:
-    matrix = adata.layers.get("counts", adata.X)
+    from scipy import sparse
+
+    matrix = sparse.csr_matrix(adata.layers.get("counts", adata.X))
     values = matrix.data
     if not (np.isfinite(values).all() and (values >= 0).all() and (values == np.round(values)).all()):
         raise RequestError(

@@ -14,7 +14,7 @@ from bench.hyperparameters import hyperparameters
 from bench.processes import usable_cores
 from bench.registry import ModelChoice, plugins, resolve_metric, resolve_model
 from bench.spec import EVERY_MODEL, RunSpec
-from models.base import Budget, GeneratorError
+from models.base import Budget
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +46,11 @@ class Experiment(BaseModel):
     subsample_seed: int | None = None
     kept_cells: int | None = None
     added_cells: int | None = None
+
+    @property
+    def slug(self) -> str:
+        """A name for files."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
 class Job(BaseModel):
@@ -105,8 +110,8 @@ class DatasetFacts:
         The data set's name and content key.
     train_types
         Cell type of each training cell.
-    n_test
-        Test cells.
+    n_test, n_pool
+        Test cells; training cells that the controls `real` and `memorise` draw from.
     augmentation_type
         The type that the augmentation experiment makes rare.
     """
@@ -115,6 +120,7 @@ class DatasetFacts:
     key: str
     train_types: pd.Series[Any]
     n_test: int
+    n_pool: int
     augmentation_type: str
 
     def cells_a_side(self, wanted: int | None) -> int:
@@ -123,11 +129,12 @@ class DatasetFacts:
         Raises
         ------
         RequestError
-            If more are wanted than the test split has.
+            If more are wanted than the test split or the controls' pool has.
         """
-        if wanted is not None and wanted > self.n_test:
-            raise RequestError(f"--cells {wanted}: the test split of {self.name} has {self.n_test} cells")
-        return wanted or min(self.n_test, MAXIMUM_CELLS)
+        for size, what in ((self.n_test, "test split"), (self.n_pool, "pool of the controls")):
+            if wanted is not None and wanted > size:
+                raise RequestError(f"--cells {wanted}: the {what} of {self.name} has {size} cells")
+        return wanted or min(self.n_test, self.n_pool, MAXIMUM_CELLS)
 
 
 def choose_models(spec: RunSpec) -> list[ModelChoice]:
@@ -136,6 +143,11 @@ def choose_models(spec: RunSpec) -> list[ModelChoice]:
     taken = {choice.name for choice in named}
     if len(taken) != len(named):
         raise RequestError(f"--models {','.join(spec.models)}: two of them have the same name")
+    for choice in named:
+        if choice.name in spec.scale.controls and choice.reference != choice.name:
+            raise RequestError(
+                f"--models {choice.reference}: {choice.name!r} is the name of a control; rename it"
+            )
     controls = [resolve_model(name) for name in spec.scale.controls if name not in taken]
     _check_names("set", spec.settings, taken | {control.name for control in controls})
     _check_names("budget", {name: 0 for name in spec.budget if name != EVERY_MODEL}, taken)
@@ -176,24 +188,28 @@ def make_plan(
     jobs = []
     for choice in choices:
         experiments = [Experiment()]
-        generator = made(choice, hyperparameters(choice.generator, spec.settings.get(choice.name)))
+        settings = hyperparameters(choice.generator, spec.settings.get(choice.name))
+        generator = made(choice, settings)
         if with_augmentation and generator.role == "model" and generator.conditional:
             experiments += augmentation_experiments(spec, facts)
         for experiment in experiments:
             # The experiment has seeds of its own for the cells it keeps; one training each is enough.
             seeds = spec.seeds if experiment.kind == "main" else spec.seeds[:1]
-            jobs += [_job(spec, facts, choice, experiment, seed, device) for seed in seeds]
+            shared = _shared_facts(spec, facts, choice, generator, settings, experiment, device)
+            jobs += [Job(seed=seed, **shared) for seed in seeds]
     return jobs
 
 
 def augmentation_experiments(spec: RunSpec, facts: DatasetFacts) -> list[Experiment]:
     """Return the fractions × subsampling seeds of the augmentation experiment (Heydari 2022, §5.5)."""
+    from datasets.splits import kept_cells
+
     n_type = int((facts.train_types == facts.augmentation_type).sum())
+    least = AUGMENTATION_MINIMUM_KEPT if spec.scale.augmentation_one_fraction else 1
     fractions = [
         fraction
         for fraction in spec.scale.augmentation_fractions
-        if round(fraction * n_type)
-        >= (AUGMENTATION_MINIMUM_KEPT if spec.scale.augmentation_one_fraction else 1)
+        if fraction * n_type >= 1 and kept_cells(n_type, fraction) >= least
     ]
     if spec.scale.augmentation_one_fraction:
         fractions = fractions[-1:]
@@ -203,7 +219,7 @@ def augmentation_experiments(spec: RunSpec, facts: DatasetFacts) -> list[Experim
             cell_type=facts.augmentation_type,
             fraction=fraction,
             subsample_seed=seed,
-            kept_cells=max(1, round(fraction * n_type)),
+            kept_cells=kept_cells(n_type, fraction),
             added_cells=min(AUGMENTATION_CELLS, len(facts.train_types)),
         )
         for fraction in fractions
@@ -221,8 +237,8 @@ def made(choice: ModelChoice, settings: dict[str, Any]) -> Generator:
     """
     try:
         return choice.generator(**settings)
-    except (ValueError, GeneratorError) as error:
-        raise RequestError(str(error)) from error
+    except Exception as error:
+        raise RequestError(f"{choice.name}: {error}") from error
 
 
 def budget_of(spec: RunSpec, choice: ModelChoice) -> str | None:
@@ -234,9 +250,10 @@ def budget_of(spec: RunSpec, choice: ModelChoice) -> str | None:
         If a generator that trains declares no budget for the profile.
     """
     defaults = choice.generator.default_budgets
-    if choice.generator.role != "model" and not defaults:
+    own = spec.budget.get(choice.name)
+    if own is None and not defaults:
         return None
-    text = spec.budget.get(choice.name) or spec.budget.get(EVERY_MODEL) or defaults.get(spec.profile)
+    text = own or spec.budget.get(EVERY_MODEL) or defaults.get(spec.profile)
     if text is None:
         raise RequestError(
             f"model {choice.name!r} declares no budget for profile {spec.profile!r}: give "
@@ -245,38 +262,42 @@ def budget_of(spec: RunSpec, choice: ModelChoice) -> str | None:
     return str(Budget.parse(text))
 
 
-def _job(
-    spec: RunSpec, facts: DatasetFacts, choice: ModelChoice, experiment: Experiment, seed: int, device: str
-) -> Job:
-    settings = hyperparameters(choice.generator, spec.settings.get(choice.name))
-    generator, scale = made(choice, settings), spec.scale
-    main = experiment.kind == "main"
-    return Job(
-        model=choice.name,
-        reference=choice.reference,
-        version=choice.version,
-        source_hash=choice.source_hash,
-        role=generator.role,
-        framework=generator.framework,
-        conditional=generator.conditional,
-        space=generator.space,
-        hyperparameters=settings,
-        content=generator.content(),
-        dataset=facts.name,
-        dataset_key=facts.key,
-        seed=seed,
-        sample_seeds=spec.sample_seeds if main else spec.sample_seeds[:1],
-        experiment=experiment,
-        budget=budget_of(spec, choice),
-        device=device,
-        threads=usable_cores(),
-        n_cells=facts.cells_a_side(spec.cells) if main else experiment.added_cells or 0,
+def _shared_facts(
+    spec: RunSpec,
+    facts: DatasetFacts,
+    choice: ModelChoice,
+    generator: Generator,
+    settings: dict[str, Any],
+    experiment: Experiment,
+    device: str,
+) -> dict[str, Any]:
+    """Return what the Jobs of a generator and an experiment have in common: all but the seed."""
+    scale, main = spec.scale, experiment.kind == "main"
+    return {
+        "model": choice.name,
+        "reference": choice.reference,
+        "version": choice.version,
+        "source_hash": choice.source_hash,
+        "role": generator.role,
+        "framework": generator.framework,
+        "conditional": generator.conditional,
+        "space": generator.space,
+        "hyperparameters": settings,
+        "content": generator.content(),
+        "dataset": facts.name,
+        "dataset_key": facts.key,
+        "sample_seeds": spec.sample_seeds if main else spec.sample_seeds[:1],
+        "experiment": experiment,
+        "budget": budget_of(spec, choice),
+        "device": device,
+        "threads": usable_cores(),
+        "n_cells": facts.cells_a_side(spec.cells) if main else experiment.added_cells or 0,
         # `real` cannot give more cells than there are; a retraining has been timed already.
-        timing_cells=scale.timing_cells if main and generator.role != "ceiling" else 0,
+        "timing_cells": scale.timing_cells if main and generator.role != "ceiling" else 0,
         # Nobody compares the speed of controls.
-        timing_repeats=scale.timing_repeats if generator.role == "model" else 1,
-        timing_limit_seconds=scale.timing_limit_seconds,
-    )
+        "timing_repeats": scale.timing_repeats if generator.role == "model" else 1,
+        "timing_limit_seconds": scale.timing_limit_seconds,
+    }
 
 
 def _check_names(option: str, given: dict[str, Any], known: set[str]) -> None:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bench import hardware
+from bench.clock import training_rate
 from bench.plan import Job
 from bench.processes import Outcome, worker_environment
 from models.base import Diverged
 
 SCHEMA = 1
-OK, SKIPPED = "ok", "skipped"
+OK, SKIPPED, NOT_RUN = "ok", "skipped", "not run"
 VERSIONED = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "tensorflow-cpu", "tensorflow", "mlflow")
 # Allocation failures as the frameworks name them; no common base class.
 OUT_OF_MEMORY_CLASSES = {"OutOfMemoryError", "ResourceExhaustedError"}
@@ -51,6 +52,11 @@ def new_record(job: Job) -> dict[str, Any]:
     }
 
 
+def unstarted_record(job: Job) -> dict[str, Any]:
+    """Return the Record of a Job that has not run: an interrupted run has rows for all it planned."""
+    return new_record(job) | {"status": NOT_RUN, "started": None}
+
+
 def status_of(error: Exception) -> dict[str, str]:
     """Return the status and the one-line reason of a failure inside the worker."""
     reason = (str(error).strip().splitlines() or [""])[0]
@@ -63,8 +69,20 @@ def status_of(error: Exception) -> dict[str, str]:
     return {"status": "failed", "reason": named}
 
 
-def record_of_death(job: Job, outcome: Outcome, progress: dict[str, Any]) -> dict[str, Any]:
-    """Return the Record of a worker that left none: killed, timed out, or crashed."""
+def record_of_death(
+    job: Job, outcome: Outcome, progress: dict[str, Any], fitted: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the Record of a worker that left none: killed, timed out, or crashed.
+
+    Parameters
+    ----------
+    job, outcome
+        The Job, and how its process ended.
+    progress
+        The last ``progress.json``.
+    fitted
+        ``fitted.json``, if the training had ended before.
+    """
     if outcome.timed_out:
         status, reason = "timeout", f"the wall-clock limit ended it after {outcome.seconds:.0f} s"
     elif outcome.out_of_memory:
@@ -76,13 +94,20 @@ def record_of_death(job: Job, outcome: Outcome, progress: dict[str, Any]) -> dic
             "failed",
             f"the worker exited with code {outcome.returncode}; see log.txt in its folder",
         )
-    return new_record(job) | {
+    now = datetime.now(UTC)
+    record = new_record(job) | {
         "status": status,
         "reason": reason,
         "failed_phase": progress.get("phase") or None,
         "seconds_to_failure": outcome.seconds,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": (now - timedelta(seconds=outcome.seconds)).isoformat(timespec="seconds"),
+        "finished": now.isoformat(timespec="seconds"),
     }
+    if fitted is not None and job.budget is not None:
+        # The training had ended well; what it took is known.
+        seconds, steps = (dict(fitted["clock"][kind]) for kind in ("seconds", "steps"))
+        record |= {"phases": seconds, "training": training_rate(seconds, steps)}
+    return record
 
 
 def versions() -> dict[str, str]:

@@ -159,9 +159,10 @@ def _reference_of(generator: type) -> str:
             f"{generator.__name__} was defined interactively, where a worker process cannot import it: "
             f"put it into a .py file"
         ) from error
-    if generator.__module__ in ("__main__", "__mp_main__") or generator.__module__.startswith("_bench_file_"):
-        return f"{file.resolve()}:{generator.__qualname__}"
-    return f"{generator.__module__}:{generator.__qualname__}"
+    # A worker finds what is installed; a module beside the user's script it finds by its file alone.
+    if generator.__module__.partition(".")[0] in packages_distributions():
+        return f"{generator.__module__}:{generator.__qualname__}"
+    return f"{file.resolve()}:{generator.__qualname__}"
 
 
 def _import_module(name: str) -> ModuleType:
@@ -182,6 +183,6 @@ def _import_file(path: Path) -> ModuleType:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except (ImportError, SyntaxError, NameError, AttributeError) as error:
+    except Exception as error:
         raise RequestError(f"model file {str(path)!r} cannot be imported: {error}") from error
     return module

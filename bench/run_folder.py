@@ -12,8 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from bench.errors import RequestError
 from bench.plan import Job
+from bench.records import unstarted_record
 from bench.spec import RunSpec
 
 
@@ -41,9 +44,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield temporary
+        # Renamed aside first: killed at any moment, what stands at `path` is whole or missing.
+        former = temporary.with_name(f"{temporary.name}.former")
         if path.exists():
-            shutil.rmtree(path)
+            path.rename(former)
         temporary.rename(path)
+        shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -100,7 +106,7 @@ class RunFolder:
         self.request = path / "request.json"
         self.plan = path / "plan.json"
         self.dataset = path / "dataset.h5ad"
-        self.baselines = path / "augmentation_baselines.json"
+        self.baselines = path / "augmentation_baselines"
         self.figures = path / "figures"
 
     @classmethod
@@ -148,6 +154,25 @@ class RunFolder:
         """Return the stored request as a `RunSpec`."""
         return RunSpec.checked(**self.read_request()["spec"])
 
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out while this one works on the run.
+
+        Raises
+        ------
+        RequestError
+            If one is at work already.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RequestError(f"{str(self.path)!r}: another bench process is at work on this run") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
     def jobs(self) -> list[Job]:
         """Return the plan."""
         return [Job(**job) for job in read_json(self.plan)]
@@ -166,13 +191,16 @@ class RunFolder:
     def view(self) -> dict[str, Any]:
         """Return records, scores and context as plain data: what `reports` and the tracking read."""
         request = self.read_request()
-        folders = [self.job_folder(job) for job in self.jobs()]
-        records = [record for folder in folders if (record := folder.read_record()) is not None]
+        jobs = self.jobs()
+        folders = [self.job_folder(job) for job in jobs]
+        records = [self.job_folder(job).read_record() or unstarted_record(job) for job in jobs]
         return {
             "run": {"folder": str(self.path), **{name: request[name] for name in request if name != "spec"}}
             | {"profile": request["spec"]["profile"]},
             "records": records,
             "scores": {folder.path.name: folder.read_scores() for folder in folders},
-            "augmentation_baselines": read_json(self.baselines) if self.baselines.exists() else [],
+            "augmentation_baselines": [
+                score for file in sorted(self.baselines.glob("*.json")) for score in read_json(file)["scores"]
+            ],
             "metrics": request["metrics"],
         }

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import inspect
 import json
@@ -55,10 +54,14 @@ class ScoreTask:
 
 def source_hash(metric: Metric) -> str:
     """Hash of the file that computes a metric and of our metrics, whose parts it may share."""
+    return hash_files([Path(inspect.getfile(metric.compute))]) + metrics_hash()
+
+
+def metrics_hash() -> str:
+    """Hash of the package `metrics`."""
     import metrics
 
-    own = Path(inspect.getfile(metric.compute))
-    return hash_files(dict.fromkeys([own, *sorted(Path(metrics.__path__[0]).glob("*.py"))]))
+    return hash_files(sorted(Path(metrics.__path__[0]).glob("*.py")))
 
 
 class Scorer:
@@ -124,25 +127,18 @@ class Scorer:
         real = self.real(task.job.n_cells) if main else self.setting(experiment)
         return task.metric.compute(real, self.sample(task.job, task.sample_seed))
 
-    def baselines(self, jobs: list[Job]) -> list[dict[str, Any]]:
-        """Score no augmentation and the cheap augmenters once for each augmentation experiment."""
+    def baselines(self, experiment: Experiment) -> list[dict[str, Any]]:
+        """Score no augmentation and the cheap augmenters in one augmentation experiment."""
         from metrics.augmentation import augmentation_baselines
         from metrics.declaration import NotApplicable
 
-        found = []
-        for experiment in dict.fromkeys(
-            job.experiment for job in jobs if job.experiment.kind == "augmentation"
-        ):
+        facts = {name: getattr(experiment, name) for name in ("cell_type", "fraction", "subsample_seed")}
+        try:
+            scores = augmentation_baselines(self.setting(experiment), n_added=experiment.added_cells or 0)
+        except NotApplicable:
             # The same reason stands beside the models' own scores.
-            with contextlib.suppress(NotApplicable):
-                scores = augmentation_baselines(self.setting(experiment), n_added=experiment.added_cells or 0)
-                facts = {
-                    name: getattr(experiment, name) for name in ("cell_type", "fraction", "subsample_seed")
-                }
-                found += [
-                    facts | {"augmenter": name, "values": score.values} for name, score in scores.items()
-                ]
-        return found
+            return []
+        return [facts | {"augmenter": name, "values": score.values} for name, score in scores.items()]
 
 
 def missing_scores(run: RunFolder, metrics: list[Metric]) -> list[ScoreTask]:
@@ -212,7 +208,7 @@ def main(arguments: list[str]) -> int:
         _store(run, task, score)
         print(f"{position} {task.job.title} {task.metric.name} {score['seconds']:.2f} s", flush=True)  # noqa: T201
     if any(metric.experiment == "augmentation" for metric in metrics):
-        write_json(run.baselines, scorer.baselines(run.jobs()))
+        _store_baselines(run, scorer)
     return 0
 
 
@@ -233,6 +229,15 @@ def _announced(
         write_json(request_file, request | {"current": current})
         yield task, f"{number + 1}/{len(tasks)}"
     write_json(request_file, request | {"current": None})
+
+
+def _store_baselines(run: RunFolder, scorer: Scorer) -> None:
+    """Score the baselines of each experiment that has none yet; each is kept as soon as it is there."""
+    experiments = dict.fromkeys(job.experiment for job in run.jobs() if job.experiment.kind == "augmentation")
+    for experiment in experiments:
+        file = run.baselines / f"{experiment.slug}.json"
+        if not file.exists() or read_json(file)["key"] != metrics_hash():
+            write_json(file, {"key": metrics_hash(), "scores": scorer.baselines(experiment)})
 
 
 def _store(run: RunFolder, task: ScoreTask, score: dict[str, Any]) -> None:

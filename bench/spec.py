@@ -14,6 +14,7 @@ from bench.profiles import PROFILES, Profile, ProfileName
 from models.base import Budget
 
 EVERY_MODEL = "*"
+MOST_SEEDS = 1000
 
 
 class RunSpec(BaseModel):
@@ -186,5 +187,7 @@ def parse_seeds(option: str, text: str) -> list[int]:
         if match is None:
             raise RequestError(f"--{option} {text!r}: give whole numbers such as 0,1,2 or 0-4")
         first, last = int(match[1]), int(match[2] or match[1])
+        if last - first >= MOST_SEEDS:
+            raise RequestError(f"--{option} {text!r}: more than {MOST_SEEDS} seeds")
         seeds.extend(range(first, last + 1))
     return seeds

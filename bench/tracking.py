@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from reports import RunView
 from reports.curves import curves_file, read_curves, thin
-from reports.table import cost_values, outcome, results_frame, score_values, scores_of
+from reports.table import NOT_RUN, cost_values, outcome, results_frame, score_values, scores_of
 from reports.words import hardware_in_words
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ CURVE_POINTS = 500
 METRICS_A_CALL = 1000
 PAIRS_A_CALL = 100
 VALUE_LENGTH = 500
+TAG_LENGTH = 5000
 DIGEST_LENGTH = 36
 RUNS_A_PAGE = 1000
 RUN_STATUS = {"ok": "FINISHED", "skipped": "FINISHED", "killed": "KILLED"}
@@ -129,13 +130,14 @@ class _Upload:
     def __init__(self, client: MlflowClient, uri: str, view: RunView, folder: Path) -> None:
         self.client, self.uri, self.view, self.folder = client, uri, view, folder
         self.dataset = view["run"]["dataset"]
+        self.records = [record for record in view["records"] if record["status"] != NOT_RUN]
         self.experiment_id = self._experiment()
 
     def run(self) -> TrackingResult:
         parent = self._parent()
         known = {run.data.tags.get("bench.job_key"): run for run in self._children(parent)}
         counts = {"created": 0, "updated": 0, "unchanged": 0}
-        for record in self.view["records"]:
+        for record in self.records:
             counts[self._sync_job(record, parent, known.get(record["key"]))] += 1
         self._finish_parent(parent)
         return TrackingResult(self.uri, self.experiment_id, parent.info.run_id, **counts)
@@ -161,7 +163,7 @@ class _Upload:
         found = self.client.search_runs([self.experiment_id], f"tags.`bench.run` = '{identity}'")
         if found:
             return found[0]
-        started = min((record["started"] for record in self.view["records"]), default=None)
+        started = min((record["started"] for record in self.records), default=None)
         tags = {"bench.run": identity, "hardware": hardware_in_words(hardware)}
         run = self.client.create_run(
             self.experiment_id,
@@ -242,12 +244,13 @@ class _Upload:
         return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
 
     def _finish_parent(self, parent: Run) -> None:
-        records, run_id = self.view["records"], parent.info.run_id
-        table = results_frame(self.view).to_csv(index=False)
+        records, run_id = self.records, parent.info.run_id
+        frame = results_frame(self.view)
+        table, suspect = frame.to_csv(index=False), "; ".join(frame.attrs["suspect"])[:TAG_LENGTH]
         figures = sorted(path for path in (self.folder / "figures").glob("*") if path.is_file())
         state = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in figures]
         ends = [record["finished"] for record in records]
-        digest = _digest([table, state, ends])
+        digest = _digest([table, suspect, state, ends])
         if not records or parent.data.tags.get("bench.digest") == digest:
             return
         status, _ = outcome(records)
@@ -257,6 +260,10 @@ class _Upload:
             self.client.log_artifact(run_id, str(path), "figures")
         self.client.log_inputs(run_id, [self._dataset_input(records[0])])
         self._log(run_id, tags=_origin_tags(records[0]) | {"status": status})
+        if suspect:
+            self.client.set_tag(run_id, "suspect", suspect)
+        elif "suspect" in parent.data.tags:
+            self.client.delete_tag(run_id, "suspect")
         self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED", _milliseconds(max(ends)))
         self.client.set_tag(run_id, "bench.digest", digest)
 

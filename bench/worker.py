@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import traceback
 import warnings
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cells import write_cells
 from bench.clock import PhaseClock, repeat, summarise, training_rate
+from bench.errors import RequestError
 from bench.hyperparameters import hyperparameters
 from bench.monitor import WorkerMonitor
 from bench.plan import Experiment, Job
-from bench.records import new_record, status_of
+from bench.records import new_record, status_of, versions
 from bench.registry import resolve_model
-from bench.resources import ResourceSampler, die_with_parent
+from bench.resources import ResourceSampler, die_with_parent, own_peak_rss_bytes
 from bench.run_folder import JobFolder, read_json, whole_folder, write_json
 from bench.seeds import derive
 from models.base import Budget
@@ -60,10 +62,14 @@ def main(arguments: list[str]) -> int:
                 "seconds_to_failure": sum(s for name, s in clock.seconds.items() if "/" not in name),
             }
     monitor.close()
+    memory = resources.result()
+    if folder.fitted.exists():
+        # An interrupted worker may have done the training.
+        memory["peak_rss_bytes"] = max(memory["peak_rss_bytes"], read_json(folder.fitted)["peak_rss_bytes"])
     record |= {
         "phases": clock.seconds,
         "steps": clock.steps,
-        "memory": resources.result(),
+        "memory": memory,
         "warnings": list(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning)),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -78,10 +84,14 @@ def _run(
 
     with monitor.phase("load"):
         train = training_cells(job.experiment, anndata.read_h5ad(folder.path.parents[1] / "dataset.h5ad"))
-    generator_class = resolve_model(job.reference).generator
+    choice = resolve_model(job.reference)
+    if choice.source_hash != job.source_hash:
+        raise RequestError(f"the code of {job.model} has changed since the run was planned: start a new run")
+    generator_class = choice.generator
     if (reason := generator_class.skip(train)) is not None:
         raise Skipped(reason)
     generator = _trained(generator_class, job, train, folder, clock, monitor)
+    del train
     if job.budget is not None:
         record["training"] = training_rate(clock.seconds, clock.steps)
     generator.monitor = monitor
@@ -120,7 +130,7 @@ def _trained(
 ) -> Generator:
     """Return the trained generator: from the Job's own folder if an interrupted run had finished it."""
     if folder.fitted.exists():
-        clock.restore(read_json(folder.fitted))
+        clock.restore(read_json(folder.fitted)["clock"])
         return generator_class.load(folder.model, device=job.device)
     if (seconds := monitor.restored_clock()) is not None:
         clock.restore(seconds)
@@ -138,7 +148,9 @@ def _trained(
         )
     with monitor.phase("save"), whole_folder(folder.model) as target:
         generator.save(target)
-    write_json(folder.fitted, clock.export("prepare", "fit"))
+    fitted = {"clock": clock.export("prepare", "fit"), "peak_rss_bytes": own_peak_rss_bytes()}
+    write_json(folder.fitted, fitted)
+    shutil.rmtree(folder.checkpoint, ignore_errors=True)
     return generator
 
 
@@ -153,6 +165,7 @@ def _store_sample(
         )
     with monitor.phase("write"):
         facts = {"model": job.model, "space": generator.space, "job": job.key, "sample_seed": sample_seed}
+        facts["versions"] = versions()
         written = write_cells(folder.cells(sample_seed), [cells], facts=facts)
     sampling = written.pop("sampling") or {}
     return {

@@ -12,6 +12,7 @@ from datasets.counts import find_counts, whole_counts
 from datasets.declaration import Declaration, Progress
 from datasets.errors import DatasetError
 from datasets.labels import complete_column, given_labels
+from datasets.readers import NOTES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +35,12 @@ class Parameters:
     validation_share: float
     test_size: int | float
     stratify_by: str
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.validation_share < 1:
+            raise DatasetError(
+                f"a validation share of {self.validation_share} is not in [0, 1): give for example 0.1"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         """Return them by name."""
@@ -66,7 +73,7 @@ def assemble(
     DatasetError
         For every input that cannot be used.
     """
-    notes = list(declaration.notes)
+    notes = [*declaration.notes, *raw.uns.get(NOTES, ())]
     progress("checking and filtering", 0, 3)
     counts, obs, genes = _filtered(raw, notes)
     label_key = parameters.label_key or ("cell_type" if "cell_type" in obs.columns else None)

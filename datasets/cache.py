@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from uuid import uuid4
 
@@ -58,7 +59,7 @@ def atomic(target: Path) -> Iterator[Path]:
         If the disk is full. Nothing is left behind, whatever went wrong.
     """
     _make_folder(target.parent)
-    temporary = target.with_name(f".writing-{uuid4().hex}{target.suffix}")
+    temporary = target.with_name(f".{target.name}.writing-{uuid4().hex}{target.suffix}")
     try:
         with full_disk_told(target.parent):
             yield temporary
@@ -69,13 +70,18 @@ def atomic(target: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(target: Path) -> Iterator[None]:
-    """Let one process at a time work on `target`; the others wait. The lock file goes with the work."""
+    """Let one process at a time work on `target`; the others wait. The lock file goes with the work.
+
+    What a killed process left half written of `target`, or of its record, is removed.
+    """
     from filelock import FileLock
 
     _make_folder(target.parent)
     lock_file = target.with_name(f".{target.name}.lock")
     with FileLock(lock_file):
         try:
+            for leftover in target.parent.glob(f".{escape(target.name)}.*writing-*"):
+                leftover.unlink()
             yield
         finally:
             # filelock sees that the file it waited for is gone, and takes a fresh one.

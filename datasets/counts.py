@@ -49,15 +49,17 @@ def whole_counts(matrix: Any, *, where: str = "X") -> csr_matrix:
     Raises
     ------
     DatasetError
-        If a value is not a number, NaN, infinite, negative or not whole.
+        If the sparse structure is damaged, or a value is not a number, NaN, infinite, negative or not whole.
     """
     from scipy.sparse import csr_matrix
 
+    require_sound(matrix, where=where)
     if matrix.dtype.kind not in "buif":
         raise DatasetError(
             f"{where} holds values of type {matrix.dtype}, not numbers: give whole-number counts"
         )
-    counts = csr_matrix(matrix, copy=True)
+    # scipy takes neither half precision nor a foreign byte order.
+    counts = csr_matrix(matrix.astype(np.promote_types(matrix.dtype, np.float32), copy=False), copy=True)
     counts.sum_duplicates()
     for what, wrong in (
         ("NaN", np.isnan(counts.data)),
@@ -70,6 +72,21 @@ def whole_counts(matrix: Any, *, where: str = "X") -> csr_matrix:
     counts.data = counts.data.astype(np.float32)
     counts.eliminate_zeros()
     return counts
+
+
+def require_sound(matrix: Any, *, where: str) -> None:
+    """Raise a `DatasetError` if a compressed sparse matrix has indices that point nowhere.
+
+    scipy itself looks no closer when it makes one, and reads foreign memory later.
+    """
+    if not hasattr(matrix, "check_format"):
+        return
+    try:
+        matrix.check_format(full_check=True)
+    except ValueError as error:
+        raise DatasetError(
+            f"{where} is a damaged sparse matrix ({error}): write the file anew, or give another"
+        ) from error
 
 
 def _first_wrong(counts: csr_matrix, wrong: np.ndarray, what: str, where: str) -> str:

@@ -27,7 +27,8 @@ class SourceFile:
     Attributes
     ----------
     name
-        Its name in the cache folder.
+        Its name in the cache folder. Its ending says what is checked before the file is accepted: ``.tsv``
+        must be a table; ``.h5``, ``.h5ad``, ``.tar.gz`` or none must be what `datasets.readers` reads.
     address
         Where it comes from: ``http(s)://…``, ``package:scanpy/datasets/FILE`` for a file inside an
         installed package, or None where no direct address is known and the file must be handed over.
@@ -55,7 +56,8 @@ class Declaration:
     files
         What `read` needs, in the order in which it gets the paths.
     read
-        Paths → AnnData with whole-number counts in X or ``layers["counts"]``.
+        Paths → AnnData with whole-number counts in X or ``layers["counts"]``; what there is to tell
+        about the reading in ``uns["reading_notes"]``, a list of sentences.
     label_key
         The obs column with given cell types, None where there is none (clusters then stand in).
     label_source

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+_MISSING = ("", "nan")
+"""What a table that went through text has where there was no label."""
+
 
 def given_labels(obs: pd.DataFrame, label_key: str) -> np.ndarray:
     """Return a column of labels as strings.
@@ -26,7 +29,7 @@ def given_labels(obs: pd.DataFrame, label_key: str) -> np.ndarray:
     Raises
     ------
     DatasetError
-        If the column is missing, lacks labels (NaN), or has a single class.
+        If the column is missing, lacks labels (NaN, or no text), or has a single class.
     """
     column = complete_column(obs, label_key, option="--label-key")
     if len(np.unique(column)) < 2:
@@ -42,13 +45,14 @@ def complete_column(obs: pd.DataFrame, key: str, *, option: str) -> np.ndarray:
     if key not in obs.columns:
         available = ", ".join(str(column) for column in obs.columns) or "none"
         raise DatasetError(f"there is no column obs[{key!r}]: choose {option} from: {available}")
-    missing = int(obs[key].isna().sum())
+    column = obs[key].astype(str)
+    missing = int((obs[key].isna() | column.str.strip().str.lower().isin(_MISSING)).sum())
     if missing:
         raise DatasetError(
-            f"obs[{key!r}] is NaN for {missing} of {len(obs)} cells: label these cells or drop them, "
+            f"obs[{key!r}] is empty or NaN for {missing} of {len(obs)} cells: label or drop these cells, "
             f"or name another column with {option}"
         )
-    return obs[key].astype(str).to_numpy(dtype=str)
+    return column.to_numpy(dtype=str)
 
 
 def rare_type(adata: AnnData) -> str:

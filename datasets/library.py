@@ -15,7 +15,7 @@ from datasets.cache import cache_folder as default_folder
 from datasets.declaration import Declaration, Progress, SourceFile, find_declaration, registered
 from datasets.download import Unreachable, download
 from datasets.errors import DatasetError
-from datasets.readers import kind_of
+from datasets.readers import require_readable
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -33,6 +33,8 @@ class LocalFile:
         Where.
     sha256
         What it is.
+    record
+        The file beside it that holds its checksum; None for a file inside a package.
     origin
         The address it came from, or ``"handed over: NAME"``.
     note
@@ -40,6 +42,7 @@ class LocalFile:
     """
 
     path: Path
+    record: Path | None
     sha256: str
     origin: str
     note: str
@@ -110,15 +113,14 @@ def add(
     if not source.is_file():
         raise DatasetError(f"{source} is not a file: give the file to take over as {name}")
     wanted = _which_file(declaration, source)
-    if Path(wanted.name).suffix in ("", ".h5", ".h5ad", ".gz"):
-        kind_of(source)
+    require_readable(source, name=wanted.name)
     target = _stored_path(declaration, wanted, cache_folder or default_folder())
     with locked(target):
         with atomic(target) as temporary:
             require_space(temporary.parent, source.stat().st_size)
             shutil.copyfile(source, temporary)
         _record(target, sha256_of(target), f"handed over: {source.name}")
-    return _checked(declaration, wanted, target)
+        return _checked(declaration, wanted, target)
 
 
 def info(
@@ -200,7 +202,7 @@ def _inside_package(declaration: Declaration, address: str) -> LocalFile:
         raise DatasetError(
             f"{declaration.name}: the installed {package} does not hold {inner}: install it anew"
         )
-    return LocalFile(path, sha256_of(path), address, note="")
+    return LocalFile(path, None, sha256_of(path), address, note="")
 
 
 def _download(
@@ -216,17 +218,36 @@ def _download(
             f"{declaration.name}: {address} cannot be reached ({error}): get the file elsewhere{other} "
             f"and hand it over with: bench data add {declaration.name} FILE (cache folder: {folder})"
         ) from error
-    found, recorded = sha256_of(partial), _recorded(target)
-    wanted = file.sha256 or (recorded and recorded["sha256"])
-    if wanted and found != wanted:
+    try:
+        found = _accepted(declaration, file, address, partial, target)
+    except DatasetError:
         partial.unlink()
-        source = "pinned" if file.sha256 else f"recorded in {_record_path(target)} at the first download"
-        raise DatasetError(
-            f"{declaration.name}: the checksum of {address} is {found}, not the {wanted} {source}: "
-            f"try again, or hand over a file you trust with: bench data add {declaration.name} FILE"
-        )
+        raise
     _record(target, found, address)
     partial.replace(target)
+
+
+def _accepted(declaration: Declaration, file: SourceFile, address: str, partial: Path, target: Path) -> str:
+    """Return the checksum of a download that is what it should be."""
+    found, recorded = sha256_of(partial), _recorded(target)
+    # What was handed over says nothing about what lies at the address.
+    known = recorded["sha256"] if recorded and recorded["origin"] == address else None
+    wanted = file.sha256 or known
+    if wanted and found != wanted:
+        source = "pinned" if file.sha256 else "recorded at the first download"
+        remedy = "try again" if file.sha256 else f"delete {_record_path(target)} to take the new one"
+        raise DatasetError(
+            f"{declaration.name}: the checksum of {address} is {found}, not the {wanted} {source}: "
+            f"{remedy}, or hand over a file you trust with: bench data add {declaration.name} FILE"
+        )
+    try:
+        require_readable(partial, name=file.name)
+    except DatasetError as error:
+        raise DatasetError(
+            f"{declaration.name}: {address} sent something else than {file.name}, or half of it: try again, "
+            f"or get the file by other means and hand it over with: bench data add {declaration.name} FILE"
+        ) from error
+    return found
 
 
 def _checked(declaration: Declaration, file: SourceFile, target: Path) -> LocalFile:
@@ -234,11 +255,12 @@ def _checked(declaration: Declaration, file: SourceFile, target: Path) -> LocalF
     found = sha256_of(target)
     if (recorded := _recorded(target)) is None:
         # Somebody put the file where it belongs without `bench data add`.
+        require_readable(target, name=file.name)
         recorded = _record(target, found, f"handed over: {target.name}")
     if found != recorded["sha256"]:
         raise DatasetError(
             f"{declaration.name}: the checksum of {target} is {found}, not the {recorded['sha256']} "
-            f"recorded when it came: delete the file, and fetch or hand it over again"
+            f"recorded when it came: delete it and {_record_path(target)}, and fetch or hand it over again"
         )
     if file.sha256 is None:
         note = f"{target.name}: no checksum is pinned; the one recorded when it came is enforced: {found}"
@@ -246,7 +268,7 @@ def _checked(declaration: Declaration, file: SourceFile, target: Path) -> LocalF
         note = f"{target.name}: the checksum is the pinned one"
     else:
         note = f"{target.name}: {recorded['origin']}; its checksum is not that of the published file"
-    return LocalFile(target, found, recorded["origin"], note)
+    return LocalFile(target, _record_path(target), found, recorded["origin"], note)
 
 
 def _which_file(declaration: Declaration, source: Path) -> SourceFile:

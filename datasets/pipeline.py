@@ -14,6 +14,7 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,7 @@ from datasets.resolve import Resolved, resolve
 if TYPE_CHECKING:
     from anndata import AnnData
 
+_HASHED_APART = ("files", "read")
 _LIBRARIES = ("anndata", "igraph", "numpy", "scanpy", "scikit-learn", "scipy")
 
 
@@ -41,7 +43,7 @@ class Prepared:
     name
         What it is called in tables.
     key
-        Hash of its source, its parameters and the code that prepared it.
+        Hash of its source, declaration and parameters, and of the code and libraries that prepared it.
     path
         The .h5ad file.
     notes
@@ -145,7 +147,7 @@ def _fill(path: Path, resolved: Resolved, parameters: Parameters, progress: Prog
     adata.uns["bench"] |= {
         "source": resolved.origin,
         "checksum": resolved.checksum,
-        "versions": {name: version(name) for name in _LIBRARIES} | {"python": platform.python_version()},
+        "versions": _versions() | {"python": platform.python_version()},
     }
     adata.uns["bench"]["notes"] += resolved.notes
     progress("writing", 0, None)
@@ -158,16 +160,34 @@ def _fill(path: Path, resolved: Resolved, parameters: Parameters, progress: Prog
 
 def _key(resolved: Resolved, parameters: Parameters) -> str:
     digest = hashlib.sha256()
-    facts = [resolved.declaration.name, resolved.checksum, parameters.as_dict()]
-    digest.update(json.dumps(facts, sort_keys=True).encode())
+    # What `files` holds is in the checksum, and what `read` does in the code below.
+    declared = {
+        name: value for name, value in vars(resolved.declaration).items() if name not in _HASHED_APART
+    }
+    reader = _parts(resolved.declaration.read)
+    names = [getattr(part, "__qualname__", part) for part in reader]
+    facts = [declared, names, resolved.checksum, parameters.as_dict(), _versions()]
+    digest.update(json.dumps(facts, sort_keys=True, default=repr).encode())
     files = sorted(Path(__file__).parent.glob("*.py"))
     # A third party's way of reading its files is part of the code as well.
-    module = sys.modules.get(getattr(resolved.declaration.read, "__module__", ""))
-    if module is not None and module.__file__ is not None and not module.__name__.startswith("datasets."):
-        files.append(Path(module.__file__))
+    modules = [sys.modules.get(getattr(part, "__module__", "")) for part in reader if callable(part)]
+    theirs = [getattr(module, "__file__", None) for module in modules]
+    files += [Path(file) for file in theirs if file is not None]
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return a function, or the function of a `functools.partial` and all that is bound to it."""
+    if not isinstance(value, partial):
+        return [value]
+    bound = (value.func, *value.args, *value.keywords, *value.keywords.values())
+    return [part for item in bound for part in _parts(item)]
+
+
+def _versions() -> dict[str, str]:
+    return {name: version(name) for name in _LIBRARIES}
 
 
 def _stored_notes(path: Path) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from datasets import synthetic
 from datasets.cache import sha256_of
 from datasets.declaration import Declaration, Progress, find_declaration, registered_names
 from datasets.errors import DatasetError
-from datasets.library import fetch_files
+from datasets.library import LocalFile, fetch_files
 from datasets.readers import files_of, kind_of, read_cells
 
 if TYPE_CHECKING:
@@ -95,9 +95,21 @@ def _from_files(declaration: Declaration, folder: Path, progress: Progress) -> R
         declaration,
         "; ".join(file.origin for file in files),
         sha256_of(*(file.path for file in files)),
-        partial(declaration.read, [file.path for file in files]),
+        partial(_read_stored, declaration, files),
         tuple(file.note for file in files if file.note),
     )
+
+
+def _read_stored(declaration: Declaration, files: tuple[LocalFile, ...]) -> AnnData:
+    try:
+        return declaration.read([file.path for file in files])
+    except DatasetError as error:
+        stored = [str(path) for file in files if file.record for path in (file.path, file.record)]
+        if not stored:
+            raise
+        raise DatasetError(
+            f"{declaration.name}: {error}; to start clean, delete {' '.join(stored)}"
+        ) from error
 
 
 def _drawn(source: str, progress: Progress) -> Resolved:
@@ -124,6 +136,10 @@ def _from_memory(adata: AnnData) -> Resolved:
         raise DatasetError(
             f"a data set of type {type(adata).__name__} cannot be read: give a name, a path or AnnData"
         )
+    columns = adata.obs.columns
+    if not columns.is_unique:
+        repeated = ", ".join(sorted({str(name) for name in columns[columns.duplicated()]}))
+        raise DatasetError(f"obs has several columns called {repeated}: rename or drop all but one")
     adata = adata.to_memory() if adata.isbacked else adata
     declaration = Declaration(name="adata", description="AnnData from memory", reference="")
     return Resolved(declaration, "memory", _fingerprint(adata), lambda: adata)

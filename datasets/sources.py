@@ -73,6 +73,10 @@ def _read_pbmc68k(paths: Sequence[Path]) -> AnnData:
     adata = read_cells(matrices)
     labels = read_labels(annotation, cell_column="barcodes", label_column="celltype")
     adata.obs["cell_type"] = adata.obs_names.map(labels)
+    if unlabelled := int(adata.obs["cell_type"].isna().sum()):
+        raise DatasetError(
+            f"{annotation} names no type for {unlabelled} of {adata.n_obs} cells: hand over one that does"
+        )
     return adata
 
 

@@ -47,8 +47,8 @@ def split(
     share, validation_share
         Of all cells, and of the training cells.
     groups
-        n_cells labels (donors); groups drawn at random are held out whole, as long as each brings the
-        number of test cells nearer to `share`.
+        n_cells labels (donors), held out whole: groups drawn at random as long as they fit into `share`,
+        then the smallest other one if none fits, or if it brings the number of test cells nearer.
     seed
         Same seed, same split.
 
@@ -119,10 +119,24 @@ def require_training_cells(cell_types: Iterable[str], assigned: np.ndarray) -> N
         )
 
 
+def kept_cells(n_cells: int, fraction: float) -> int:
+    """Return how many of `n_cells` cells stay when a type is made rare: ⌊fraction · n_cells⌋, at least one.
+
+    Raises
+    ------
+    DatasetError
+        If the fraction is not above 0 and at most 1.
+    """
+    if not 0 < fraction <= 1:
+        raise DatasetError(f"fraction {fraction} is not above 0 and at most 1: give for example 0.1")
+    # 0.29 · 100 is 28.999999999999996 in binary.
+    return max(1, math.floor(fraction * n_cells + 1e-9))
+
+
 def keep_fraction(cell_types: Iterable[str], *, cell_type: str, fraction: float, seed: int) -> np.ndarray:
     """Return the training cells that stay when one type is made rare.
 
-    All cells of the other types stay, and int(fraction · n) of the n cells of `cell_type`, at least one.
+    All cells of the other types stay, and `kept_cells` of those of `cell_type`.
     For the same seed, the cells of a smaller fraction are among those of a larger one.
 
     Parameters
@@ -147,15 +161,12 @@ def keep_fraction(cell_types: Iterable[str], *, cell_type: str, fraction: float,
         If the type does not occur, or the fraction is out of range.
     """
     types = np.asarray(cell_types, dtype=str)
-    if not 0 < fraction <= 1:
-        raise DatasetError(f"fraction {fraction} is not above 0 and at most 1: give for example 0.1")
     members = np.flatnonzero(types == cell_type)
     if len(members) == 0:
         raise DatasetError(
             f"no training cell is of type {cell_type!r}: choose from {', '.join(np.unique(types))}"
         )
-    n_kept = max(1, math.floor(Fraction(str(fraction)) * len(members)))
-    kept = np.random.default_rng(seed).permutation(members)[:n_kept]
+    kept = np.random.default_rng(seed).permutation(members)[: kept_cells(len(members), fraction)]
     return np.sort(np.concatenate([np.flatnonzero(types != cell_type), kept]))
 
 
@@ -170,16 +181,22 @@ def _draw_of_each(
 
 
 def _draw_groups(groups: np.ndarray, share: Fraction, rng: np.random.Generator) -> np.ndarray:
-    names, sizes = np.unique(groups, return_counts=True)
+    names, counts = np.unique(groups, return_counts=True)
     if len(names) < 2:
         raise DatasetError(
             f"all cells are of one group ({names[0]}): name a column with more of them with --split-by"
         )
-    target = share * len(groups)
+    sizes: list[int] = counts.tolist()
+    missing = share * len(groups)
     held: list[int] = []
-    for index in rng.permutation(len(names)):
-        n_held = int(sizes[held].sum())
-        nearer = abs(n_held + int(sizes[index]) - target) < abs(n_held - target)
-        if len(held) < len(names) - 1 and (nearer or not held):
-            held.append(int(index))
+    others: list[int] = []
+    for index in rng.permutation(len(names)).tolist():
+        if sizes[index] <= missing and len(held) < len(names) - 1:
+            held.append(index)
+            missing -= sizes[index]
+        else:
+            others.append(index)
+    smallest = min(others, key=sizes.__getitem__)
+    if not held or (len(others) > 1 and abs(sizes[smallest] - missing) < missing):
+        held.append(smallest)
     return np.isin(groups, names[held])

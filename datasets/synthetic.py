@@ -43,9 +43,10 @@ class Recipe:
         if match is None:
             raise DatasetError(f"{text!r} is not like synthetic:20000x17970 or synthetic:2000x500x4")
         cells, genes, types = (int(number or DEFAULT_TYPES) for number in match.groups())
-        if types < 1 or cells < 25 * types or genes < 50:
+        enough = 25 * max(types, 2)
+        if types < 2 or cells < enough or genes < 50:
             raise DatasetError(
-                f"{text!r} is too small: give at least 1 type, 50 genes and 25 cells a type ({25 * types})"
+                f"{text!r} is too small: give at least 2 types, 50 genes and 25 cells a type ({enough})"
             )
         return cls(cells, genes, types)
 

@@ -80,7 +80,3 @@ class Metric:
     experiment: Literal["main", "augmentation"] = "main"
     needs_types: bool = False
     default: bool = True
-
-    def worse(self, value: float, other: float) -> bool:
-        """Tell whether `value` lies further from the ideal than `other`."""
-        return abs(value - self.ideal) > abs(other - self.ideal)

@@ -6,7 +6,8 @@ Everything here reads one plain dictionary, the *run view*, and changes nothing:
     ``folder``, ``dataset`` (``name``, ``source``, ``checksum``, ``notes``, …), ``train_shape`` (cells,
     genes), ``n_test``, ``n_cells`` (a side), ``profile``, ``protocol``, ``space`` (optional), ``hardware``.
 ``records``
-    One dictionary per Job, in the order of the plan: what it measured, or why it failed.
+    One dictionary per Job, in the order of the plan: what it measured, or why it failed; a planned Job that
+    has not run yet has the status ``not run``.
 ``scores``
     Job key → list of scores (``metric``, ``sample_seed``, ``protocol``, ``n_cells``, ``values``, ``details``,
     ``notes``, ``error``).

@@ -34,7 +34,7 @@ def augmentation_frame(view: RunView) -> pd.DataFrame:
     pandas.DataFrame
         ``cell_type``, ``fraction``, ``kept_cells``, ``augmenter`` (cheap ones first, then models); the values
         (``augmentation_f1``, ``average_precision``) averaged over subsampling seeds, from three on with their
-        t interval; ``status``, ``reason``, ``n_subsamples`` (seeds that the means rest on).
+        t interval; ``status``, ``reason``, ``n_subsamples`` (subsampling seeds that the means rest on).
     """
     grouped: dict[_Row, list[Mapping[str, Any]]] = {}
     for row, entry in _entries(view):
@@ -54,7 +54,7 @@ def augmentation_frame(view: RunView) -> pd.DataFrame:
             | {"kept_cells": kept.get((row.cell_type, row.fraction))}
             | summary_columns(values)
             | {"status": status, "reason": reason}
-            | {"n_subsamples": sum(entry["status"] == "ok" for entry in entries)}
+            | {"n_subsamples": sum(bool(entry["values"]) for entry in entries)}
         )
     # A stable sort: within a fraction the cheap augmenters stay before the models.
     rows.sort(key=lambda row: (row["cell_type"], -row["fraction"]))
@@ -67,7 +67,6 @@ def _entries(view: RunView) -> Iterator[tuple[_Row, Mapping[str, Any]]]:
         row = _Row(baseline["cell_type"], baseline["fraction"], baseline["augmenter"])
         yield row, {"status": "ok", "reason": "", "values": baseline["values"]}
     for record in records_of(view, "augmentation"):
-        job, finished = record["job"], record["status"] == "ok"
+        job, values = record["job"], score_values(scores_of(view, record))
         row = _Row(job["experiment"]["cell_type"], job["experiment"]["fraction"], job["model"])
-        values = score_values(scores_of(view, record)) if finished else {}
         yield row, {"status": record["status"], "reason": record["reason"], "values": values}

@@ -19,9 +19,10 @@ from rich.text import Text
 from reports import RunView
 from reports.augmentation import augmentation_frame
 from reports.published import NOTE, published_frame
-from reports.suspicion import suspects
 from reports.table import (
+    NOT_RUN,
     headline_fraction,
+    records_of,
     results_frame,
     rows_of,
     scored_metrics,
@@ -37,7 +38,6 @@ AUGMENTER_LABELS = {
     "smote": "SMOTE-like",
     "poisson_jitter": "Poisson jitter",
 }
-METRICS_A_TABLE = 6
 
 
 def print_report(view: RunView, *, console: Console | None = None) -> None:
@@ -61,7 +61,7 @@ def report(view: RunView) -> RenderableType:
     """
     notes = Footnotes()
     main = _main_table(view, notes)
-    blocks = [*_heading(view), main, *_key(view), *notes.lines(), *_data_notes(view), *_failures(view)]
+    blocks = [*_heading(view), main, *_key(view, main), *notes.lines(), *_data_notes(view), *_failures(view)]
     blocks += [*_augmentation(view), *_published(view)]
     return Group(*blocks)
 
@@ -98,7 +98,7 @@ class Column:
 
 @dataclass
 class FittedTable:
-    """The main table: in one piece where it fits the terminal, else cost and quality apart.
+    """The main table: in one piece where it fits the terminal, else cost and quality in parts that do.
 
     Attributes
     ----------
@@ -119,13 +119,22 @@ class FittedTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         whole = self._table([self.name, self.budget, *self.cost, *self.quality, self.status])
-        if console.measure(whole, options=options.update(width=10_000)).maximum <= options.max_width:
+
+        def fits(table: Table) -> bool:
+            return console.measure(table, options=options.update(width=10_000)).maximum <= options.max_width
+
+        if fits(whole):
             yield whole
             return
         yield self._table([self.name, self.budget, *self.cost, self.status])
-        for start in range(0, len(self.quality), METRICS_A_TABLE):
+        parts: list[list[Column]] = [[]]
+        for column in self.quality:
+            if parts[-1] and not fits(self._table([self.name, *parts[-1], column])):
+                parts.append([])
+            parts[-1].append(column)
+        for part in filter(None, parts):
             yield Text()
-            yield self._table([self.name, *self.quality[start : start + METRICS_A_TABLE]])
+            yield self._table([self.name, *part])
 
     def _table(self, columns: Sequence[Column]) -> Table:
         table = _bare_table()
@@ -160,8 +169,8 @@ def _heading(view: RunView) -> list[RenderableType]:
         blocks.append(Text(f"{run['profile']} budgets: not the paper's", style="yellow"))
     if str(dataset["name"]).startswith("synthetic"):
         blocks.append(_banner("synthetic data: for speed and scale, never for quality claims", "yellow"))
-    if broken := suspects(view):
-        text = "\n".join(["SUSPECT RUN: its controls contradict a metric", *broken])
+    if broken := results_frame(view).attrs["suspect"]:
+        text = "\n".join(["SUSPECT RUN: its controls do not bear out every metric", *broken])
         blocks.append(_banner(text, "red"))
     return [*blocks, Text()]
 
@@ -174,15 +183,31 @@ def _main_table(view: RunView, notes: Footnotes) -> FittedTable:
     frame = results_frame(view)
     rows = rows_of(frame)
     n_models = sum(row["role"] == "model" for row in rows)
-    remarks = _remarks(view)
+    remarks, n_seeds = _remarks(view), _n_seeds(frame)
+    names = [_with_n(_name(row, remarks, notes), row["n_seeds"], usual=n_seeds) for row in rows]
     return FittedTable(
-        name=Column("model", [_name(row, remarks, notes) for row in rows], left=True),
+        name=Column("model", names, left=True),
         budget=Column("budget", [_budget(row) for row in rows], left=True),
-        cost=_cost_columns(frame),
+        cost=_cost_columns(view, frame),
         quality=_metric_columns(view, rows, notes),
         status=Column("status", [_status(row["status"]) for row in rows], left=True),
         sections=[number == n_models for number in range(1, len(rows) + 1)],
     )
+
+
+def _n_seeds(frame: pd.DataFrame) -> int:
+    return 0 if frame.empty else int(frame["n_seeds"].max())
+
+
+def _n_subsamples(view: RunView) -> int:
+    experiments = [record["job"]["experiment"] for record in records_of(view, "augmentation")]
+    fraction = headline_fraction(view)
+    return len({e["subsample_seed"] for e in experiments if e["fraction"] == fraction})
+
+
+def _with_n(cell: Text, n: int, *, usual: int) -> Text:
+    """Say below a cell how many values it rests on, where that is not what the reader expects."""
+    return cell if n in (0, usual) else cell.append(f"\nn={n}", style="dim")
 
 
 def _name(row: Mapping[str, Any], remarks: Mapping[str, Sequence[str]], notes: Footnotes) -> Text:
@@ -214,52 +239,51 @@ def _budget(row: Mapping[str, Any]) -> Text:
 
 
 def _status(status: str) -> Text:
-    style = {"ok": "green", "skipped": "yellow"}.get(status, "bold red")
+    style = {"ok": "green", "skipped": "yellow", NOT_RUN: "yellow"}.get(status, "bold red")
     return Text(fill(status.replace("_", " "), width=10), style=style)
 
 
-def _cost_columns(frame: pd.DataFrame) -> list[Column]:
-    timed = frame["sample_cells"].max()
-    columns = [
-        ("training\nseconds", "training_seconds"),
-        ("steps\n/s", "steps_per_second"),
-        ("peak\nGiB", "peak_rss_gib"),
-        ("device\nGiB", "peak_device_gib"),
-    ]
-    plain = [Column(head, [Text(figure(v)) for v in frame[name]]) for head, name in columns if name in frame]
-    rows = rows_of(frame)
+def _cost_columns(view: RunView, frame: pd.DataFrame) -> list[Column]:
+    timed, rows, single = frame["sample_cells"].max(), rows_of(frame), values_by_model(view)
+    headers = {"training_seconds": "training\nseconds", "steps_per_second": "steps\n/s"}
     # Nothing was timed in a run of the ceiling alone, or where everything failed.
-    sampling = (
-        []
-        if math.isnan(timed)
-        else [
-            Column(f"seconds/\n{count(timed)}\ncells", [_sampling_seconds(row, timed) for row in rows]),
-            Column("of it\nnon-\nzero", [_percent(row["sample_density"]) for row in rows]),
+    if not math.isnan(timed):
+        headers |= {"sample_seconds": f"sampling\n{count(timed)}\ncells, s", "sample_density": "non-\nzero"}
+    headers |= {"peak_rss_gib": "peak\nGiB", "peak_device_gib": "device\nGiB"}
+    columns = []
+    for name in (name for name in headers if name in frame):
+        cells = [
+            _with_n(
+                _cost_cell(name, row, timed),
+                len(single[row["model"]].get(name, ())),
+                usual=row["n_seeds"],
+            )
+            for row in rows
         ]
-    )
-    return [*plain[:2], *sampling, *plain[2:]]
+        columns.append(Column(headers[name], cells))
+    return columns
 
 
-def _sampling_seconds(row: Mapping[str, Any], timed: float) -> Text:
-    other_size = f" ({count(row['sample_cells'])})" if row["sample_cells"] < timed else ""
-    return Text(figure(row["sample_seconds"]) + other_size)
-
-
-def _percent(share: float) -> Text:
-    if math.isnan(share):
-        return Text(DASH)
-    return Text(f"{100 * share:.{0 if share >= 0.1 else 1}f} %")
+def _cost_cell(name: str, row: Mapping[str, Any], timed: float) -> Text:
+    if name == "sample_density":
+        share = row[name]
+        return Text(DASH if math.isnan(share) else f"{100 * share:.{0 if share >= 0.1 else 1}f} %")
+    other_size = name == "sample_seconds" and row["sample_cells"] < timed
+    return Text(figure(row[name]) + (f" ({count(row['sample_cells'])})" if other_size else ""))
 
 
 def _metric_columns(view: RunView, rows: Sequence[Mapping[str, Any]], notes: Footnotes) -> list[Column]:
-    single = values_by_model(view)
+    single, n_subsamples = values_by_model(view), _n_subsamples(view)
     columns = []
     for metric in scored_metrics(view):
-        name = metric["name"]
+        name, main = metric["name"], metric["experiment"] == "main"
         label = METRIC_LABELS.get(name) or fill(name.replace("_", "_ "), width=10).replace("_ ", "_")
-        cells = [_metric_cell(name, row, single[row["model"]].get(name, [])) for row in rows]
-        for row, cell in zip(rows, cells, strict=True):
+        cells = []
+        for row in rows:
+            values = single[row["model"]].get(name, [])
+            cell = _metric_cell(name, row, values)
             cell.append(notes.mark(_errors(view, row["model"], name)), style="dim")
+            cells.append(_with_n(cell, len(values), usual=row["n_seeds"] if main else n_subsamples))
         columns.append(Column(f"{label}\n→ {metric['ideal']:g}", cells))
     return columns
 
@@ -287,18 +311,26 @@ def _errors(view: RunView, model: str, metric: str) -> list[str]:
     return list(dict.fromkeys(f"{metric}: {score['error']}" for score in scores if score["error"]))
 
 
-def _key(view: RunView) -> list[RenderableType]:
-    """Say what the figures of the main table are."""
-    frame = results_frame(view)
-    lines = []
-    counts = sorted(set(frame["n_seeds"]) - {0})
-    meanings = {1: "n = 1 seed", 2: "n = 2 seeds: both values of a metric, the mean of the rest"}
-    lines += [meanings.get(n, f"n = {n} seeds: mean and [95 % t interval]") for n in counts]
-    if 1 in counts and any(str(name).endswith("_sd") for name in frame):
+def _key(view: RunView, table: FittedTable) -> list[RenderableType]:
+    """Say what the figures of the main table are, and which seeds their n counts."""
+    n_seeds = _n_seeds(results_frame(view))
+    lines = [f"n = {_seeds(n_seeds)}"] if n_seeds else []
+    shown = [cell.plain for column in (table.name, *table.cost, *table.quality) for cell in column.cells]
+    if any("\nn=" in cell for cell in shown):
+        lines.append(
+            "n=… below a name or a figure: it rests on so many values; two of a metric are both shown"
+        )
+    if any("±" in cell for cell in shown):
         lines.append("±: standard deviation over folds, no interval")
     if (fraction := headline_fraction(view)) is not None:
-        lines.append(f"augm. F1: augmentation_f1 with {100 * fraction:g} % of the type kept")
-    return [Text("; ".join(lines), style="dim")] if lines else []
+        seeds = _seeds(_n_subsamples(view), "subsampling ")
+        lines.append(f"augm. F1 (augmentation_f1): over {seeds}, {100 * fraction:g} % of the type kept")
+    return [Text(line, style="dim") for line in lines]
+
+
+def _seeds(n: int, kind: str = "") -> str:
+    shown = {1: "", 2: ", both values of a metric, the mean of the rest"}
+    return f"{n} {kind}seed{'s' * (n > 1)}" + shown.get(n, ", mean and [95 % t interval]")
 
 
 def _data_notes(view: RunView) -> list[RenderableType]:
@@ -308,7 +340,7 @@ def _data_notes(view: RunView) -> list[RenderableType]:
 def _failures(view: RunView) -> list[RenderableType]:
     blocks: list[RenderableType] = []
     for record in view["records"]:
-        if record["status"] == "ok":
+        if record["status"] in ("ok", NOT_RUN):
             continue
         place = f" in {record['failed_phase']}" if record["failed_phase"] else ""
         after = record["seconds_to_failure"]
@@ -342,7 +374,7 @@ def _augmentation(view: RunView) -> list[RenderableType]:
             )
             place = ""
         table.add_section()
-    return [Text(), Text("Augmentation experiment", style="bold"), table]
+    return [Text(), Text("Augmentation experiment, n subsampling seeds", style="bold"), table]
 
 
 def _published(view: RunView) -> list[RenderableType]:

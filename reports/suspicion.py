@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from reports import RunView
-from reports.table import results_frame, scored_metrics
+if TYPE_CHECKING:
+    import pandas as pd
 
 CEILING = "real"
 
 
-def suspects(view: RunView) -> list[str]:
-    """Return one line for each declared order that does not hold.
+def suspects(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return one line for each declared order that does not hold, or that lacks its ceiling.
 
     Every floor that a metric declares must lie farther from the metric's ideal than the control ``real``;
-    a tie is broken order too. Controls that were not run or not scored are passed over.
+    a tie is broken order too. Floors that were not run or not scored are passed over.
 
     Parameters
     ----------
-    view
-        The run (see `reports`).
+    frame
+        The results (see `reports.table.results_frame`, which carries these lines in its ``attrs``).
+    metrics
+        Declarations of the metrics: ``name``, ``ideal``, ``floors``.
     """
-    frame = results_frame(view).set_index("model")
+    by_model = frame.set_index("model")
     broken = []
-    for metric in scored_metrics(view):
+    for metric in metrics:
         name, ideal = metric["name"], metric["ideal"]
-        values = frame[name].to_dict()
-        ceiling = values.get(CEILING, math.nan)
-        for floor in metric["floors"]:
-            value = values.get(floor, math.nan)
-            # A comparison with NaN is False: what is missing breaks no order.
-            if abs(value - ideal) <= abs(ceiling - ideal):
-                broken.append(
-                    f"{name} (ideal {ideal:g}): {floor} {value:.3g} is not worse than {CEILING} {ceiling:.3g}"
-                )
+        values = by_model[name].dropna().to_dict()
+        floors = {floor: values[floor] for floor in metric["floors"] if floor in values}
+        if floors and CEILING not in values:
+            broken.append(f"no ceiling: {CEILING} has no {name}")
+            continue
+        for floor, value in floors.items():
+            if abs(value - ideal) <= abs(values[CEILING] - ideal):
+                pair = f"{floor} {value:.3g} is not worse than {CEILING} {values[CEILING]:.3g}"
+                broken.append(f"{name} (ideal {ideal:g}): {pair}")
     return broken

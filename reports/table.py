@@ -12,7 +12,9 @@ import pandas as pd
 from scipy import stats
 
 from reports import RunView
+from reports.suspicion import suspects
 
+NOT_RUN = "not run"
 ROLES = ("model", "ceiling", "floor", "cheat")
 COST_COLUMNS = (
     "training_seconds",
@@ -82,6 +84,11 @@ def scores_of(view: RunView, record: Mapping[str, Any]) -> list[Mapping[str, Any
     return [score for score in scores if score["protocol"] == view["run"]["protocol"]]
 
 
+def has_results(view: RunView, record: Mapping[str, Any]) -> bool:
+    """Tell whether a Job ended well, or failed only after cells were stored that could be scored."""
+    return record["status"] == "ok" or bool(score_values(scores_of(view, record)))
+
+
 def records_of(view: RunView, kind: str) -> list[Mapping[str, Any]]:
     """Return the Records of the ``main`` or of the ``augmentation`` experiment."""
     return [record for record in view["records"] if record["job"]["experiment"]["kind"] == kind]
@@ -105,7 +112,7 @@ def headline_fraction(view: RunView) -> float | None:
 
 
 def values_by_model(view: RunView) -> dict[str, dict[str, list[float]]]:
-    """Return model → column → one value per finished Job.
+    """Return model → column → one value per Job that has results.
 
     There is one Job per training seed, and for the columns of the augmentation experiment one per
     subsampling seed at the headline fraction.
@@ -115,7 +122,7 @@ def values_by_model(view: RunView) -> dict[str, dict[str, list[float]]]:
     for record in view["records"]:
         columns = collected.setdefault(record["job"]["model"], {})
         experiment = record["job"]["experiment"]
-        if record["status"] != "ok" or experiment.get("fraction") not in (None, fraction):
+        if not has_results(view, record) or experiment.get("fraction") not in (None, fraction):
             continue
         # What a retraining of the augmentation experiment costs is no part of the model's row.
         costs = cost_values(record) if experiment["kind"] == "main" else {}
@@ -150,8 +157,10 @@ def results_frame(view: RunView) -> pd.DataFrame:
     pandas.DataFrame
         ``model``, ``role``, ``budget``; `COST_COLUMNS` and the metrics' values, averaged over seeds and
         sample seeds (``peak_device_gib`` only where a device was used); ``status``, ``reason``, ``n_seeds``
-        (training seeds that the means rest on). A column with three values or more has its 95 % t interval
-        in ``NAME_low`` and ``NAME_high``. What failed is a row with its status and reason.
+        (training seeds that have results). A column with three values or more has its 95 % t interval in
+        ``NAME_low`` and ``NAME_high``; one that rests on another number of values than ``n_seeds`` has that
+        in ``NAME_n`` (subsampling seeds, for the augmentation experiment). What failed is a row with its
+        status and reason. ``attrs["suspect"]`` lists what `reports.suspicion.suspects` found.
     """
     by_model: dict[str, list[Mapping[str, Any]]] = {}
     for record in records_of(view, "main"):
@@ -163,10 +172,13 @@ def results_frame(view: RunView) -> pd.DataFrame:
         rows.append(
             {"model": model, "role": job["role"], "budget": job["budget"]}
             | summary_columns(values[model])
-            | {"status": status, "reason": reason, "n_seeds": sum(r["status"] == "ok" for r in records)}
+            | {f"{name}_n": len(group) for name, group in values[model].items()}
+            | {"status": status, "reason": reason, "n_seeds": sum(has_results(view, r) for r in records)}
         )
     rows.sort(key=lambda row: ROLES.index(row["role"]))
-    return pd.DataFrame(rows).reindex(columns=_result_columns(view, values))
+    frame = pd.DataFrame(rows).reindex(columns=_result_columns(view, values, rows))
+    frame.attrs["suspect"] = suspects(frame, scored_metrics(view))
+    return frame
 
 
 def summary_columns(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
@@ -185,7 +197,9 @@ def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return cast("list[dict[str, Any]]", frame.to_dict("records"))
 
 
-def _result_columns(view: RunView, values: Mapping[str, Mapping[str, Sequence[float]]]) -> list[str]:
+def _result_columns(
+    view: RunView, values: Mapping[str, Mapping[str, Sequence[float]]], rows: Sequence[Mapping[str, Any]]
+) -> list[str]:
     found = {name: len(group) for columns in values.values() for name, group in columns.items()}
     longest = {name: max(len(columns.get(name, ())) for columns in values.values()) for name in found}
     headlines = [metric["name"] for metric in scored_metrics(view)]
@@ -193,7 +207,12 @@ def _result_columns(view: RunView, values: Mapping[str, Mapping[str, Sequence[fl
     secondary = [name for name in found if name not in COST_COLUMNS and name not in headlines]
     measured = [*costs, *headlines, *secondary]
     intervals = [f"{name}_{end}" for name in measured if longest.get(name, 0) >= 3 for end in ("low", "high")]
-    return ["model", "role", "budget", *measured, "status", "reason", "n_seeds", *intervals]
+    uneven = [
+        f"{name}_n"
+        for name in measured
+        if any(row.get(f"{name}_n", row["n_seeds"]) != row["n_seeds"] for row in rows)
+    ]
+    return ["model", "role", "budget", *measured, "status", "reason", "n_seeds", *intervals, *uneven]
 
 
 def _gib(n_bytes: float | None) -> float | None:

@@ -2,8 +2,10 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import anndata
@@ -116,8 +118,11 @@ def test_resuming_a_finished_run_repeats_nothing(smoke, cli):
 def test_scoring_again_needs_no_model(smoke, cli):
     run, _ = smoke
     before = bench.RunResult(run.path).table.set_index("model")["cd"]
+    files = sorted(run.path.glob("jobs/*/scores/*-cd.json"))
+    stored = [file.stat().st_mtime_ns for file in files]
     printed = cli("score", run.path, "--metrics", "cd")
     assert "activa" in printed
+    assert all(file.stat().st_mtime_ns > moment for file, moment in zip(files, stored, strict=True))
     after = bench.RunResult(run.path).table.set_index("model")["cd"]
     assert after.to_dict() == pytest.approx(before.to_dict())
     assert "rf_auc" in cli("report", run.path)
@@ -189,6 +194,40 @@ def test_a_killed_worker_has_its_row_and_the_others_finish(cli, home):
     assert statuses == {"dies": "killed", "mean": "ok", "real": "ok", "shuffle": "ok"}
 
 
+def test_an_interrupted_run_keeps_what_is_done_and_goes_on(cli, home, environment):
+    out = home / "interrupted"
+    options = ["--profile", "smoke", "--models", f"{THROWAWAY}:Mean,{THROWAWAY}:Hangs", "--metrics", "cd"]
+    command = [sys.executable, "-m", "bench", "run", *options, "--out", str(out)]
+    process = subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, text=True)
+    while not any('"hangs"' in path.read_text() for path in out.glob("*/jobs/*/job.json")):
+        assert process.poll() is None
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    printed = process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert "bench run --resume" in printed
+    (plan,) = out.glob("*/plan.json")
+    run = RunFolder.open(plan.parent)
+    statuses = [(record["job"]["model"], record["status"]) for record in run.view()["records"]]
+    assert statuses == [
+        ("mean", "ok"),
+        ("hangs", "not run"),
+        ("real", "not run"),
+        ("shuffle", "not run"),
+    ]
+    assert "not run" in cli("report", run.path, code=1)
+    finished = {record["key"]: record["finished"] for record in run.view()["records"] if record["finished"]}
+    # The hanging model gets a limit, as its user would now give it.
+    request = json.loads(run.request.read_text())
+    request["spec"]["timeout"] = 6.0
+    run.request.write_text(json.dumps(request))
+    cli("run", "--resume", run.path, code=1)
+    records = run.view()["records"]
+    statuses = {record["job"]["model"]: record["status"] for record in records}
+    assert statuses == {"mean": "ok", "hangs": "timeout", "real": "ok", "shuffle": "ok"}
+    assert {r["key"]: r["finished"] for r in records if r["key"] in finished} == finished
+
+
 def test_dry_run_shows_the_jobs_and_writes_nothing(cli, home, smoke):
     printed = cli("run", "--dry-run", "--out", home / "runs", "--profile", "smoke", "--models", "scgan")
     assert "scgan · seed 0" in printed
@@ -228,5 +267,5 @@ def test_a_third_party_package_is_listed_and_runs(tmp_path, cli, home):
     assert "tiny" in cli("list", "models", **found)
     cli("run", "--models", "tiny", "--profile", "smoke", "--metrics", "cd", "--out", home / "plugin", **found)
     (plan,) = (home / "plugin").glob("*/plan.json")
-    assert [job["model"] for job in json.loads(plan.read_text())] == ["tiny", "tiny", "real", "shuffle"]
+    assert [job["model"] for job in json.loads(plan.read_text())] == ["tiny", "real", "shuffle"]
     assert {record["status"] for record in RunFolder.open(plan.parent).view()["records"]} == {"ok"}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 
 from models.activa.networks import Decoder
 
@@ -60,9 +60,25 @@ def estimate_on_prior(decoder: Decoder, *, latent_dim: int, seed: int) -> float:
     return float((_running_variances(norms) / before.clamp_min(1e-12)).mean())
 
 
-def with_batch_statistics(decoder: Decoder) -> Decoder:
-    """Return a copy that normalises by the statistics of whatever batch it decodes."""
-    copied = copy.deepcopy(decoder).eval()
-    for norm in _norms(copied):
-        norm.running_mean = norm.running_var = None
-    return copied
+def decode_by_own_statistics(decoder: Decoder, latent: Tensor) -> Tensor:
+    """Decode a batch normalised by its own statistics, and leave the running ones alone.
+
+    Parameters
+    ----------
+    decoder
+        In either mode.
+    latent
+        n_cells × latent_dim, at least two cells.
+
+    Returns
+    -------
+    Tensor
+        n_cells × n_genes, ``cp20k``.
+    """
+    values = latent
+    for layer in decoder.hidden:
+        if isinstance(layer, nn.BatchNorm1d):
+            values = batch_norm(values, None, None, layer.weight, layer.bias, training=True, eps=layer.eps)
+        else:
+            values = layer(values)
+    return decoder.output(values)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 _DENSE_BYTES_ON_CPU = 2**28
 _DENSE_SHARE_OF_GPU = 0.25
+_ROWS_AT_ONCE = 1024
 
 
 class TrainingCells:
@@ -32,7 +33,11 @@ class TrainingCells:
         self._device = device
         self._dense: Tensor | None = None
         if 4 * matrix.shape[0] * matrix.shape[1] <= _dense_limit(device):
-            self._dense = self._rows(slice(None))
+            # Filled piece by piece: the host need not hold all cells dense when the GPU does.
+            self._dense = torch.empty(matrix.shape, dtype=torch.float32, device=device)
+            for start in range(0, len(self), _ROWS_AT_ONCE):
+                part = slice(start, start + _ROWS_AT_ONCE)
+                self._dense[part] = self._rows(part)
 
     def __len__(self) -> int:
         return self._matrix.shape[0]

@@ -15,7 +15,11 @@ class Conditioner(Protocol):
 
     A `torch.nn.Module` class that is built from the number of genes and of cell types, and whose
     `forward` is differentiable with respect to the cells. ACTIVA trains it with cross-entropy on the
-    training cells, then freezes it in eval mode.
+    training cells, then freezes it in eval mode. Parameters that need no gradient keep their values; if
+    none needs one, there is no pre-training.
+
+    What it draws from PyTorch's global generators (initial weights, dropout) follows from the training's
+    seed, step by step; its random numbers must come from nowhere else.
     """
 
     def __init__(self, n_genes: int, n_cell_types: int) -> None: ...

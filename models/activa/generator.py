@@ -26,13 +26,19 @@ class Activa(Generator):
     difference of the classifier's logits between a cell and its reconstruction. Cells of a type are
     had by drawing from the whole and keeping those that the classifier calls so.
 
-    What is timed: `fit` is the classifier's pre-training (phase ``classifier``, with the logits of all
-    training cells), a plain VAE (``warm_up``), the game (``adversarial``) and the re-estimation of
-    BatchNorm's statistics (``batchnorm``, for ``sampling_norm="prior"``). In the release the classifier
-    trains beside the warm-up; the two share nothing, so here it goes first, and its steps are not
-    counted as generator updates. `sample` is timed to the host's CSR matrix, and includes the
-    classifier's call of every cell and, on demand, every draw that was thrown away. There is nothing to
-    prepare.
+    Budgets: 500 epochs as in the authors' script (profile ``paper``), 40 (``quick``) and 2 (``smoke``).
+    The classifier's 4 and the warm-up's 9 epochs of 500 shrink and grow with the budget; each lasts at
+    least an epoch and at most a quarter of the budget. Of a budget below 4 steps that leaves no warm-up,
+    but still one step of the classifier.
+
+    What is timed: `prepare` imports PyTorch and has it do what it does on first use (seconds). `fit` is
+    phase ``compile`` (the same on the device, which matters for a GPU), the classifier's pre-training
+    (``classifier``, with the logits of all training cells), a plain VAE (``warm_up``), the game
+    (``adversarial``) and the re-estimation of BatchNorm's statistics (``batchnorm``, for
+    ``sampling_norm="prior"``). In the release the classifier trains beside the warm-up; the two share
+    nothing, so here it goes first, and its steps are not counted as generator updates. `sample` is timed
+    to the host's CSR matrix, and includes the classifier's call of every cell and, on demand, every draw
+    that was thrown away.
 
     Parameters
     ----------
@@ -40,7 +46,8 @@ class Activa(Generator):
         ``"paper"`` (default) or ``"release"``. The authors' code cuts the adversarial term off from the
         generator, doubles L_CT and leaves PyTorch's initialisation in the classifier. Its order is kept:
         gradients of both from the encoder's loss, the encoder's step, x_r and x_g encoded once more by
-        the new encoder (for its statistics and the logged terms alone), the generator's step.
+        the new encoder (for its statistics and the logged terms alone), the generator's step; so is
+        the classifier's learning rate, which falls one step later than the paper's.
     conditioner, latent_dim, hidden_sizes, batch_size, learning_rate, margin
         See `models.activa.settings.Settings`.
     weight_kl, weight_hinge, weight_adversarial, weight_reconstruction
@@ -138,6 +145,12 @@ class Activa(Generator):
             return "fewer than two cell types: the classifier has nothing to tell apart"
         return None
 
+    def prepare(self, train: AnnData) -> None:
+        """Import PyTorch, with all that it imports when it is first put to work."""
+        from models.activa import training
+
+        training.rehearse("cpu")
+
     def fit(
         self, train: AnnData, *, seed: int, device: str = "cpu", budget: Budget, monitor: Monitor
     ) -> None:
@@ -147,6 +160,8 @@ class Activa(Generator):
         self._device = _require_device(device)
         if reason := self.skip(train):
             raise Unsupported(f"activa: {reason}")
+        with monitor.phase("compile"):
+            training.rehearse(device)
         cell_types = train.obs["cell_type"].astype("category").cat.remove_unused_categories()
         self._networks = training.train(
             train.X,
@@ -169,7 +184,9 @@ class Activa(Generator):
         """Draw cells, of the types asked for if any are; see `Generator.sample`.
 
         ``obs["cell_type"]`` is the classifier's call. ``uns["activa"]`` says which model drew them,
-        ``uns["sampling"]`` in how many draws and, on demand, the acceptance rate of each type.
+        ``uns["sampling"]`` in how many ``draws``. On demand it also lists the ``cell_types`` asked for
+        and, in that order, how many of the draws were ``accepted`` as such (returned or not) and the
+        ``acceptance_rate``; samples are added up by their draws and accepted draws.
         """
         from models.activa import sampling
 
@@ -211,7 +228,10 @@ class Activa(Generator):
         }
         adata.uns["sampling"] = {
             "draws": drawn.draws,
-            "acceptance_rate": {names[code]: rate for code, rate in drawn.acceptance_rate.items()},
+            # Lists, not a mapping: HDF5 would take the slash in a type's name for a path.
+            "cell_types": [names[code] for code in drawn.accepted],
+            "acceptance_rate": list(drawn.acceptance_rate.values()),
+            "accepted": list(drawn.accepted.values()),
         }
         return adata
 

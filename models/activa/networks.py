@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from models.activa.conditioner import build_conditioner
+from models.activa.randomness import seeded
 from models.activa.settings import Settings
 
 
@@ -99,6 +100,5 @@ class Networks(nn.Module):
 
 def build_networks(settings: Settings, *, n_genes: int, n_cell_types: int, seed: int) -> Networks:
     """Initialise the networks on the CPU from `seed`, leaving PyTorch's global random state as it was."""
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with seeded(seed, device=torch.device("cpu")):
         return Networks(settings, n_genes=n_genes, n_cell_types=n_cell_types)

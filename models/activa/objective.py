@@ -66,7 +66,7 @@ class Passes(NamedTuple):
 
 
 def forward_passes(networks: Networks, batch: Batch, *, open_encoder: bool, halved: bool) -> Passes:
-    """Encode x, decode z and z_p, encode x_r and x_g.
+    """Decode z_p, encode x, decode z, encode x_r and x_g: the release's order, the paper names none.
 
     Parameters
     ----------
@@ -80,10 +80,10 @@ def forward_passes(networks: Networks, batch: Batch, *, open_encoder: bool, halv
         As in `conditioning_loss`.
     """
     encoder, decoder = networks.encoder, networks.decoder
-    mean, log_variance = encoder(batch.cells)
-    reconstructed = decoder(mean + (log_variance / 2).exp() * batch.noise)
     with torch.set_grad_enabled(open_encoder):
         generated = decoder(batch.prior)
+    mean, log_variance = encoder(batch.cells)
+    reconstructed = decoder(mean + (log_variance / 2).exp() * batch.noise)
     reconstructed_leaf = reconstructed.detach().requires_grad_()
     generated_leaf = generated.detach().requires_grad_(open_encoder)
     seen = reconstructed_leaf if open_encoder else reconstructed_leaf.detach()
@@ -152,7 +152,7 @@ def paper_gradients(networks: Networks, batch: Batch, weights: Weights, *, margi
 
 def release_gradients(
     networks: Networks, batch: Batch, weights: Weights, *, margin: float
-) -> tuple[Gradients, Passes, Tensor]:
+) -> tuple[Gradients, Passes]:
     """Gradients as the authors' released code computes them.
 
     One backward pass of L_Enc also gives the generator's gradient, that of α₂ (L_AE + L_CT). The generator
@@ -166,8 +166,8 @@ def release_gradients(
 
     Returns
     -------
-    Gradients, Passes, Tensor
-        The gradients, and what `encode_again` needs: the passes and the weights of the encoder's terms.
+    Gradients, Passes
+        The gradients, and the passes, which `encode_again` needs.
     """
     encoder, decoder = list(networks.encoder.parameters()), list(networks.decoder.parameters())
     passes = forward_passes(networks, batch, open_encoder=False, halved=False)
@@ -182,24 +182,19 @@ def release_gradients(
         ],
     )
     of_encoder, of_decoder = list(gradients[: len(encoder)]), list(gradients[len(encoder) :])
-    return Gradients(of_encoder, of_decoder, terms), passes, encoder_weights
+    return Gradients(of_encoder, of_decoder, terms), passes
 
 
 @torch.no_grad()
-def encode_again(
-    networks: Networks, passes: Passes, encoder_weights: Tensor, *, weight_adversarial: float
-) -> dict[str, Tensor]:
+def encode_again(networks: Networks, passes: Passes, *, weight_adversarial: float) -> dict[str, Tensor]:
     """Encode the same x_r and x_g after the encoder's step, as the release's generator step does.
 
     Nothing is differentiated: the release throws these gradients away. What stays are the generator's
-    KL terms, as it logs them, and two more updates of the encoder's running statistics.
+    KL terms, as it logs them, and two more updates of the encoder's running statistics. Its L_Gen has no
+    other terms: L_AE and L_CT reach the decoder through L_Enc.
     """
     kls = [kl_divergence(*networks.encoder(cells)) for cells in (passes.reconstructed, passes.generated)]
-    loss = (
-        weight_adversarial * (kls[0] + kls[1])
-        + encoder_weights[2] * passes.reconstruction
-        + encoder_weights[3] * passes.conditioning
-    )
+    loss = weight_adversarial * (kls[0] + kls[1])
     return {"generator_loss": loss, "generator_kl_reconstructed": kls[0], "generator_kl_generated": kls[1]}
 
 

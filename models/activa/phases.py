@@ -13,7 +13,7 @@ _MOST: Final = 1 / 4
 
 
 def early_phase_over(
-    share: float, *, steps: int, seconds: float, budget: Budget, steps_per_epoch: int
+    share: float, *, steps: int, seconds: float, budget: Budget, steps_per_epoch: int, least_steps: int
 ) -> bool:
     """Tell whether the classifier's training or the warm-up has had its part.
 
@@ -30,7 +30,11 @@ def early_phase_over(
         Of the whole `fit`.
     steps_per_epoch
         Batches in one pass over the training cells.
+    least_steps
+        Taken in any case, even if they are more than a quarter.
     """
+    if steps < least_steps:
+        return False
     total = budget.total_steps(steps_per_epoch)
     if total is None:
         used = seconds / budget.amount

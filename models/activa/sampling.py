@@ -15,7 +15,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from models.activa.batchnorm import with_batch_statistics
+from models.activa.batchnorm import decode_by_own_statistics
 from models.activa.networks import Networks
 from models.base import Monitor, SamplingExhausted
 
@@ -37,15 +37,20 @@ class Drawn:
         n_cells codes: the conditioner's call of each cell.
     draws
         Cells that were decoded to get these.
-    acceptance_rate
-        By type code, for the types that were asked for: the share of all draws that the conditioner
-        called so with enough confidence. Empty for a holistic draw.
+    accepted
+        By type code, for the types that were asked for: how many of all draws the conditioner called so
+        with enough confidence, returned or not. Empty for a holistic draw.
     """
 
     matrix: sp.csr_matrix
     types: np.ndarray
     draws: int
-    acceptance_rate: dict[int, float]
+    accepted: dict[int, int]
+
+    @property
+    def acceptance_rate(self) -> dict[int, float]:
+        """Share of the draws that was accepted, by type code."""
+        return {code: count / self.draws for code, count in self.accepted.items()}
 
 
 def sample_cells(networks: Networks, n_cells: int, *, seed: int) -> Drawn:
@@ -118,9 +123,9 @@ def sample_types(
             break
     if missing.any():
         raise SamplingExhausted(_exhausted(missing, wanted, hits, draws, names))
-    rates = {int(code): float(hits[code] / draws) for code in np.unique(wanted)}
+    accepted = {int(code): int(hits[code]) for code in np.unique(wanted)}
     order = _in_order(np.concatenate(kept), wanted)
-    return Drawn(sp.vstack(blocks, format="csr")[order], wanted.copy(), draws, rates)
+    return Drawn(sp.vstack(blocks, format="csr")[order], wanted.copy(), draws, accepted)
 
 
 def to_csr(cells: np.ndarray) -> sp.csr_matrix:
@@ -139,13 +144,15 @@ def _draws(
     """Yield n_cells in blocks: dense cells, the conditioner's calls and its confidence in them."""
     generator = torch.Generator(networks.device).manual_seed(seed)
     own_statistics = networks.settings.sampling_norm == "batch"
-    decoder = with_batch_statistics(networks.decoder) if own_statistics else networks.decoder
     for start in range(0, n_cells, DRAW_SIZE):
         size = min(DRAW_SIZE, n_cells - start)
         # A batch that is its own yardstick must not depend on how many cells happen to be left.
         n_latent = DRAW_SIZE if own_statistics else size
         shape = (n_latent, networks.settings.latent_dim)
-        cells = decoder(torch.randn(shape, generator=generator, device=networks.device))[:size]
+        latent = torch.randn(shape, generator=generator, device=networks.device)
+        decoder = networks.decoder
+        decoded = decode_by_own_statistics(decoder, latent) if own_statistics else decoder(latent)
+        cells = decoded[:size]
         confidence, calls = networks.conditioner(cells).softmax(dim=1).max(dim=1)
         yield cells.cpu().numpy(), calls.cpu().numpy(), confidence.cpu().numpy()
 

@@ -17,13 +17,15 @@ from models.activa.batchnorm import PRIOR_BATCH_SIZE, PRIOR_BATCHES, estimate_on
 from models.activa.cells import BatchOrder, TrainingCells, batches_per_epoch
 from models.activa.networks import Networks, build_networks
 from models.activa.phases import CLASSIFIER_SHARE, WARM_UP_SHARE, early_phase_over
+from models.activa.randomness import seeded
 from models.activa.settings import Settings
 from models.activa.storage import read_state, write_state
 from models.activa.weights import Weights
 from models.base import Budget, Diverged, Monitor, Progress, SilentMonitor
 
 LOG_EVERY: Final = 20
-"""Steps between two curve points; each costs a synchronisation of the device."""
+"""Steps between two curve points, each of which costs a synchronisation of the device; a checkpoint is
+offered as often, because an epoch of a large data set takes long."""
 DECAY_EVERY: Final = 1000
 DECAY: Final = 0.95
 
@@ -53,7 +55,7 @@ def train(
         Everything random follows from it; PyTorch's global random state is left alone.
     budget
         Generator updates, epochs or seconds: warm-up and game together. The conditioner's steps come
-        on top, except that a budget in seconds holds them too.
+        on top, at least one, except that a budget in seconds holds them too.
     settings
         Hyper-parameters; None for the published ones.
     device
@@ -84,6 +86,22 @@ def train(
     return training.run()
 
 
+def rehearse(device: str) -> None:
+    """Train a tiny model, so that what PyTorch sets up on first use is not counted as training.
+
+    The first optimiser alone makes it import some 800 modules; the first work on a GPU takes seconds too.
+    """
+    train(
+        sp.eye(4, 3, format="csr"),
+        np.arange(4) % 2,
+        n_cell_types=2,
+        seed=0,
+        budget=Budget(4, "steps"),
+        settings=Settings(latent_dim=1, hidden_sizes=(2,)),
+        device=device,
+    )
+
+
 class Training:
     """One training and all its state; use `train` unless you need single steps.
 
@@ -112,7 +130,7 @@ class Training:
         self.settings = settings
         self.monitor = monitor
         self._device = device
-        children = np.random.SeedSequence(seed).spawn(5)
+        children = np.random.SeedSequence(seed).spawn(6)
         seeds = [int(child.generate_state(1)[0]) for child in children]
         n_cells, n_genes = matrix.shape
         self.networks = build_networks(
@@ -126,7 +144,7 @@ class Training:
             "players": BatchOrder(n_cells, settings.batch_size, seed=seeds[2]),
         }
         self._noise = torch.Generator(device).manual_seed(seeds[3])
-        self._prior_seed = seeds[4]
+        self._prior_seed, self._conditioner_seed = seeds[4:]
         self._weights = Weights(settings, device=device)
         self._optimisers = _optimisers(self.networks, settings)
         self._budget = budget
@@ -140,10 +158,12 @@ class Training:
     def run(self) -> Networks:
         """Go through all phases and return the networks in eval mode."""
         with self.monitor.phase("classifier"):
-            self._repeat("classifier", self._classifier_step, over=self._early(CLASSIFIER_SHARE))
+            if "conditioner" in self._optimisers:
+                over = self._early(CLASSIFIER_SHARE, least_steps=1)
+                self._repeat("classifier", self._classifier_step, over=over)
             self._freeze_conditioner()
         with self.monitor.phase("warm_up"):
-            self._repeat("warm_up", self._warm_up_step, over=self._early(WARM_UP_SHARE))
+            self._repeat("warm_up", self._warm_up_step, over=self._early(WARM_UP_SHARE, least_steps=0))
         with self.monitor.phase("adversarial"):
             self._repeat("adversarial", self._adversarial_step, over=lambda _: self._progress.finished)
         self.networks.eval()
@@ -152,7 +172,7 @@ class Training:
         self._require_finite_weights()
         return self.networks
 
-    def _early(self, share: float) -> Callable[[str], bool]:
+    def _early(self, share: float, *, least_steps: int) -> Callable[[str], bool]:
         def over(phase: str) -> bool:
             return early_phase_over(
                 share,
@@ -160,6 +180,7 @@ class Training:
                 seconds=self._progress.seconds - self._began[phase],
                 budget=self._budget,
                 steps_per_epoch=self._steps_per_epoch,
+                least_steps=least_steps,
             )
 
         return over
@@ -177,7 +198,7 @@ class Training:
             self.monitor.advance(self._progress.fraction)
             if self.steps[phase] % LOG_EVERY == 1:
                 self._log(phase, terms)
-            if self.steps[phase] % self._steps_per_epoch == 0:
+            if 0 in (self.steps[phase] % LOG_EVERY, self.steps[phase] % self._steps_per_epoch):
                 self.monitor.checkpoint(self.save)
         if terms and self.steps[phase] % LOG_EVERY != 1:
             self._log(phase, terms)
@@ -191,16 +212,15 @@ class Training:
         self.monitor.log(step, **values)
 
     def _classifier_step(self) -> dict[str, Tensor]:
-        rows = self._orders["classifier"].next()
-        optimiser = self._optimisers["conditioner"]
-        for group in optimiser.param_groups:
-            group["lr"] = classifier_learning_rate(
-                self.settings.classifier_learning_rate, self.steps["classifier"]
-            )
-        loss = cross_entropy(
-            self.networks.conditioner(self._cells.batch(rows)), self._types[rows.to(self._device)]
-        )
-        self._update("conditioner", torch.autograd.grad(loss, list(self.networks.conditioner.parameters())))
+        rows, step = self._orders["classifier"].next(), self.steps["classifier"]
+        # The release lowers the rate after a step, and so one step later.
+        decayed = step if self.settings.objective == "paper" else max(0, step - 1)
+        group = self._optimisers["conditioner"].param_groups[0]
+        group["lr"] = classifier_learning_rate(self.settings.classifier_learning_rate, decayed)
+        with seeded(self._conditioner_seed + step, device=self._device):
+            logits = self.networks.conditioner(self._cells.batch(rows))
+        loss = cross_entropy(logits, self._types[rows.to(self._device)])
+        self._update("conditioner", torch.autograd.grad(loss, group["params"], allow_unused=True))
         return {"classifier_loss": loss.detach()}
 
     @torch.no_grad()
@@ -229,18 +249,16 @@ class Training:
             self._update("encoder", gradients.encoder)
             self._update("decoder", gradients.decoder)
             return gradients.terms
-        gradients, passes, weights = objective.release_gradients(
-            self.networks, batch, self._weights, margin=margin
-        )
+        gradients, passes = objective.release_gradients(self.networks, batch, self._weights, margin=margin)
         self._update("encoder", gradients.encoder)
         again = objective.encode_again(
-            self.networks, passes, weights, weight_adversarial=self.settings.weight_adversarial
+            self.networks, passes, weight_adversarial=self.settings.weight_adversarial
         )
         self._update("decoder", gradients.decoder)
         return gradients.terms | again
 
-    def _update(self, player: str, gradients: Sequence[Tensor]) -> None:
-        parameters = self.networks.get_submodule(player).parameters()
+    def _update(self, player: str, gradients: Sequence[Tensor | None]) -> None:
+        parameters = self._optimisers[player].param_groups[0]["params"]
         for parameter, gradient in zip(parameters, gradients, strict=True):
             parameter.grad = gradient
         self._optimisers[player].step()
@@ -316,18 +334,25 @@ def classifier_learning_rate(start: float, step: int) -> float:
 
 
 def _optimisers(networks: Networks, settings: Settings) -> dict[str, torch.optim.Optimizer]:
-    """Adam for each network; the conditioner's weight decay is Adam's L2 term, as in the release."""
-    # The fused kernel took a quarter of the time of PyTorch's default on the CPU.
-    return {
-        "encoder": torch.optim.Adam(networks.encoder.parameters(), lr=settings.learning_rate, fused=True),
-        "decoder": torch.optim.Adam(networks.decoder.parameters(), lr=settings.learning_rate, fused=True),
-        "conditioner": torch.optim.Adam(
-            networks.conditioner.parameters(),
-            lr=settings.classifier_learning_rate,
-            weight_decay=settings.classifier_weight_decay,
-            fused=True,
-        ),
+    """Adam for each network that has something to learn.
+
+    The conditioner's weight decay is Adam's L2 term, as in the release.
+    """
+    options: dict[str, dict[str, Any]] = {
+        "encoder": {"lr": settings.learning_rate},
+        "decoder": {"lr": settings.learning_rate},
+        "conditioner": {
+            "lr": settings.classifier_learning_rate,
+            "weight_decay": settings.classifier_weight_decay,
+        },
     }
+    optimisers: dict[str, torch.optim.Optimizer] = {}
+    for player, numbers in options.items():
+        module = networks.get_submodule(player)
+        # The fused kernel took a quarter of the time of PyTorch's default on the CPU.
+        if learning := [parameter for parameter in module.parameters() if parameter.requires_grad]:
+            optimisers[player] = torch.optim.Adam(learning, **numbers, fused=True)
+    return optimisers
 
 
 def _under(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:

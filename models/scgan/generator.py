@@ -76,7 +76,7 @@ class ScGAN(Generator):
     paper: ClassVar[str] = "doi:10.1038/s41467-019-14018-z"
     default_budgets: ClassVar[dict[str, str]] = {
         "smoke": "3steps",
-        "quick": "150steps",
+        "quick": "100steps",
         "paper": "1000000steps",
     }
 
@@ -170,8 +170,8 @@ class ScGAN(Generator):
         return AnnData(X=cells, obs=obs, var=pd.DataFrame(index=self._genes))
 
     def synchronise(self) -> None:
-        """Wait until TensorFlow's devices have finished."""
-        if self._sampler is not None:
+        """Wait until the GPU has finished, if it is the device."""
+        if self._device != "cpu":
             load_tensorflow().test.experimental.sync_devices()
 
     def save(self, folder: Path) -> None:
@@ -252,8 +252,7 @@ class ScGAN(Generator):
         if weight <= INITIAL_WEIGHT_LIMIT:
             return
         warnings.warn(
-            f"{self.name}: after so few steps BatchNorm's initial statistics still weigh {weight:.0%}; "
-            "they were re-estimated on prior draws",
+            f"{self.name}: BatchNorm's initial statistics weigh {weight:.0%}: re-estimated on prior draws",
             stacklevel=3,
         )
         with monitor.phase("batchnorm"):

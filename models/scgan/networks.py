@@ -19,8 +19,6 @@ import tensorflow as tf
 from models.scgan.settings import Settings
 
 BATCH_NORM_EPSILON = 1e-5
-TRUNCATED_NORMAL_STD = 0.87962566
-"""Standard deviation of a standard normal cut off at ±2."""
 
 Initialiser = Callable[[Sequence[int], Any], Any]
 
@@ -38,9 +36,12 @@ def xavier_uniform(shape: Sequence[int], seed: Any) -> Any:
 
 
 def variance_scaling(shape: Sequence[int], seed: Any) -> Any:
-    """Draw from a normal cut off at two deviations, of variance 2 / mean(fan in, fan out)."""
-    deviation = math.sqrt(2.0 / (sum(fans(shape)) / 2.0))
-    return tf.random.stateless_truncated_normal(shape, seed, stddev=deviation / TRUNCATED_NORMAL_STD)
+    """Draw from N(0, 1.3 · 2 / mean(fan in, fan out)), cut off at two deviations.
+
+    1.3 is TensorFlow 1's rounding of what the cut takes from the variance (1 / 0.8796² = 1.2924).
+    """
+    mean_fan = sum(fans(shape)) / 2.0
+    return tf.random.stateless_truncated_normal(shape, seed, stddev=math.sqrt(1.3 * 2.0 / mean_fan))
 
 
 def library_size_normalise(cells: Any, library_size: float) -> Any:

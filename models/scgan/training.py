@@ -183,22 +183,26 @@ class Trainer:
 def train(trainer: Trainer, progress: Progress, monitor: Monitor) -> None:
     """Play the game until the budget is used up.
 
-    Losses are read, checked, logged and a checkpoint offered at the first update and every `LOG_EVERY`.
+    Losses are read, checked, logged and a checkpoint offered at the first update, every `LOG_EVERY` and the
+    last.
 
     Raises
     ------
     Diverged
         If a loss, or in the end a weight of the generator, is NaN or infinite.
     """
-    while not progress.finished:
+    finished = progress.finished
+    while not finished:
         losses = trainer.step(progress.steps, trainer.settings.rate_at(progress.fraction))
         progress.steps += 1
-        if progress.steps == 1 or progress.steps % LOG_EVERY == 0 or progress.finished:
+        # Read once for both uses: a budget in seconds may end between two readings.
+        finished = progress.finished
+        monitor.advance(progress.fraction)
+        if progress.steps == 1 or progress.steps % LOG_EVERY == 0 or finished:
             values = {name: float(value) for name, value in losses.items()}
             _require_finite(values, f"at generator update {progress.steps}")
             monitor.log(progress.steps, **values)
             monitor.checkpoint(partial(save_checkpoint, trainer=trainer, progress=progress))
-        monitor.advance(progress.fraction)
     sums = {variable.name: float(tf.reduce_sum(variable)) for variable in trainer.generator.variables}
     _require_finite(sums, "at the end of training")
 

@@ -17,7 +17,8 @@ def piece(n_cells, *, seed, types=None):
 
 def test_pieces_come_back_as_one(tmp_path):
     pieces = [piece(5, seed=1, types=list("aabba")), piece(3, seed=2, types=list("bca"))]
-    pieces[1].uns["sampling"] = {"acceptance_rate": {"a": 0.25}}
+    pieces[0].uns["sampling"] = {"draws": 30, "cell_types": ["a", "b"], "accepted": [3, 2]}
+    pieces[1].uns["sampling"] = {"draws": 10, "cell_types": ["a", "c"], "accepted": [1, 1]}
     written = write_cells(tmp_path / "cells.h5ad", iter(pieces), facts={"space": "counts", "model": "tiny"})
     cells = anndata.read_h5ad(tmp_path / "cells.h5ad")
     expected = sparse.vstack([part.X for part in pieces]).toarray()
@@ -27,7 +28,7 @@ def test_pieces_come_back_as_one(tmp_path):
     assert cells.uns["bench"]["space"] == "counts"
     assert written["n_cells"] == 8
     assert written["density"] == pytest.approx((expected != 0).mean())
-    assert written["sampling"] == {"acceptance_rate": {"a": 0.25}}
+    assert written["sampling"] == {"draws": 40, "acceptance_rate": {"a": 0.1, "b": 0.05, "c": 0.025}}
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path):

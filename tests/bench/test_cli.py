@@ -1,10 +1,15 @@
 """The command line: quick to answer, one line for every wrong word, the exit codes it promises."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from bench.hardware import has_cuda
+
+GENERATORS = Path(__file__).parent / "generators" / "throwaway.py"
 HEAVY = (
     "torch",
     "tensorflow",
@@ -57,15 +62,22 @@ def test_help_imports_nothing_heavy():
         (["run", "--resume", "nowhere", "--seeds", "1"], "give no other option"),
         (["score"], "missing: --real --train --synthetic"),
         (["report", "nowhere"], "is not a run folder"),
+        pytest.param(
+            ["run", "--device", "cuda"],
+            "--device cuda: no NVIDIA GPU",
+            marks=pytest.mark.skipif(has_cuda(), reason="there is a GPU here"),
+        ),
+        (["run", "--out", __file__], "is a file: give a folder"),
+        (["run", "--seeds", "0-999999999"], "more than 1000 seeds"),
+        (["run", "--models", f"{GENERATORS}:NamedReal"], "'real' is the name of a control"),
+        (["run", "--models", f"{GENERATORS}:Broken"], "broken: no licence file"),
         (["list", "everything"], "choose from models, metrics, datasets"),
         (["data", "info", "brian_small"], "brian_small"),
         (["data", "add", "pbmc68k", "missing.tar.gz"], "missing.tar.gz"),
     ],
 )
 def test_a_wrong_word_gets_one_line_and_leaves_nothing(tmp_path, arguments, message):
-    ended = bench(
-        *arguments, cwd=tmp_path, env={**__import__("os").environ, "BENCH_CACHE": str(tmp_path / "cache")}
-    )
+    ended = bench(*arguments, cwd=tmp_path, env={**os.environ, "BENCH_CACHE": str(tmp_path / "cache")})
     assert ended.returncode == 2, ended.stderr
     assert message in ended.stderr
     assert len(ended.stderr.strip().splitlines()) == 1
@@ -88,7 +100,7 @@ def test_hardware_is_shown():
 
 @pytest.mark.parametrize("what", ["models", "metrics", "datasets"])
 def test_what_is_installed_is_listed(what):
-    ended = bench("list", what)
+    ended = bench("list", what, env={**os.environ, "COLUMNS": "160"})
     assert ended.returncode == 0
     expected = {"models": "cscgan", "metrics": "augmentation_f1", "datasets": "neurocovid"}[what]
     assert expected in ended.stdout

@@ -25,7 +25,12 @@ def make_run(folder, prepared, classes, **request):
     )
     train = prepared.obs["split"] == "train"
     facts = DatasetFacts(
-        "tiny", "key", prepared.obs.loc[train, "cell_type"].astype(str), int((~train).sum()), "alpha"
+        name="tiny",
+        key="key",
+        train_types=prepared.obs.loc[train, "cell_type"].astype(str),
+        n_test=int((~train).sum()),
+        n_pool=int(prepared.obs["control_pool"].sum()),
+        augmentation_type="alpha",
     )
     choices = [resolve_model(model) for model in spec.models]
     jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False)

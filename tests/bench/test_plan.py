@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,7 @@ FILE = Path(__file__).parent / "generators" / "throwaway.py"
 @pytest.fixture
 def facts():
     types = pd.Series(["common"] * 240 + ["rare"] * 60)
-    return DatasetFacts("tiny", "d41d8cd98f", types, n_test=75, augmentation_type="common")
+    return DatasetFacts("tiny", "d41d8cd98f", types, n_test=75, n_pool=90, augmentation_type="common")
 
 
 def plan(facts, *, with_augmentation=False, **request):
@@ -39,6 +40,26 @@ def test_cells_a_side_are_the_test_split_unless_told(facts):
     assert plan(facts, cells=40)[0].n_cells == 40
     with pytest.raises(RequestError, match="--cells 80: the test split of tiny has 75 cells"):
         plan(facts, cells=80)
+    few = dataclasses.replace(facts, n_pool=30)
+    assert plan(few)[0].n_cells == 30
+    with pytest.raises(RequestError, match="--cells 40: the pool of the controls of tiny has 30 cells"):
+        plan(few, cells=40)
+
+
+def test_the_plan_keeps_what_the_split_keeps(facts):
+    from datasets.splits import keep_fraction
+
+    # 192 × 5 % is 9.6: nine cells, too few for `quick`, which then takes 10 %.
+    few = dataclasses.replace(facts, train_types=pd.Series(["common"] * 192 + ["rare"] * 60))
+    (_, job) = plan(few, with_augmentation=True)
+    assert (job.experiment.fraction, job.experiment.kept_cells) == (0.1, 19)
+    kept = keep_fraction(few.train_types, cell_type="common", fraction=0.1, seed=0)
+    assert (few.train_types.iloc[kept] == "common").sum() == 19
+
+
+def test_a_type_too_small_for_the_experiment_has_none(facts):
+    few = dataclasses.replace(facts, train_types=pd.Series(["common"] * 90 + ["rare"] * 60))
+    assert len(plan(few, with_augmentation=True, profile="quick")) == 1
 
 
 def test_quick_keeps_the_smallest_fraction_that_leaves_ten_cells(facts):

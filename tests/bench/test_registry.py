@@ -22,6 +22,14 @@ def test_a_class_object_stands_for_the_place_it_was_defined():
     assert resolve_model(generator).reference == f"{FILE.resolve()}:Mean"
 
 
+def test_a_class_of_a_module_beside_a_script_is_found_by_its_file(tmp_path, monkeypatch):
+    (tmp_path / "beside_the_script.py").write_text(FILE.read_text())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import beside_the_script
+
+    assert resolve_model(beside_the_script.Mean).reference == f"{tmp_path / 'beside_the_script.py'}:Mean"
+
+
 def test_editing_a_model_changes_its_hash(tmp_path):
     copy = tmp_path / "mine.py"
     copy.write_text(FILE.read_text())

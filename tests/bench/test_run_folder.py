@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -33,3 +35,29 @@ def test_run_folders_never_share_a_name(tmp_path):
 def test_what_is_no_run_folder(tmp_path):
     with pytest.raises(RequestError, match="is not a run folder"):
         RunFolder.open(tmp_path)
+
+
+def test_one_process_at_a_time_works_on_a_run(tmp_path):
+    run = RunFolder.create(tmp_path, "tiny")
+    with (
+        run.locked(),
+        pytest.raises(RequestError, match="another bench process"),
+        RunFolder(run.path).locked(),
+    ):
+        pass
+    with run.locked():
+        pass
+
+
+def test_a_swap_cut_short_leaves_a_whole_folder(tmp_path, monkeypatch):
+    target = tmp_path / "checkpoint"
+    with whole_folder(target) as folder:
+        (folder / "state").write_text("first")
+
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt), whole_folder(target) as folder:
+        (folder / "state").write_text("second")
+    assert (target / "state").read_text() == "second"

@@ -11,7 +11,7 @@ from mlflow.entities import ViewType
 
 from bench.tracking import TrackingUnavailable, run_name, sync, ui_command
 from reports.table import results_frame
-from tests.reports.run_view import make_run_view, record_of, score_of, write_curves
+from tests.reports.run_view import make_run_view, record_of, score_of, unstart, write_curves
 
 RUN = "20260102-030405-zheng"
 
@@ -171,6 +171,36 @@ def test_what_changed_is_updated_and_the_rest_left_alone(tmp_path, uploaded):
     assert len(client.get_metric_history(run.info.run_id, "rf_auc")) == 1
     steps = [point.step for point in client.get_metric_history(run.info.run_id, "curves/adversarial/loss")]
     assert sorted(steps) == list(range(130))
+
+
+def test_suspicion_is_a_tag_of_the_parent_while_it_lasts(tmp_path, uploaded):
+    client, _, first, _ = uploaded
+    assert "suspect" not in client.get_run(first.run_id).data.tags
+    folder = tmp_path / "20260102-043000-zheng"
+    view = make_run_view(folder, seeds=1)
+    for metric, floor in (("mmd", 0.02), ("cd", 0.1)):
+        score_of(view, "shuffle", metric)["values"][metric] = floor
+    result = sync(view, folder=folder, tracking_uri=first.uri)
+    assert client.get_run(result.run_id).data.tags["suspect"] == (
+        "mmd (ideal 0): shuffle 0.02 is not worse than real 0.02; "
+        "cd (ideal 0): shuffle 0.1 is not worse than real 0.9"
+    )
+    view["metrics"] = [metric | {"floors": []} for metric in view["metrics"]]
+    sync(view, folder=folder, tracking_uri=first.uri)
+    assert "suspect" not in client.get_run(result.run_id).data.tags
+
+
+def test_what_has_not_run_is_left_out(tmp_path, uploaded):
+    client, _, first, _ = uploaded
+    folder = tmp_path / "20260102-044500-zheng"
+    view = make_run_view(folder, seeds=1)
+    view["records"] = [record_of(view, "activa"), record_of(view, "memorise")]
+    unstart(view, "memorise")
+    result = sync(view, folder=folder, tracking_uri=first.uri)
+    assert (result.created, result.updated, result.unchanged) == (1, 0, 0)
+    parent = client.get_run(result.run_id)
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["status"] == "ok"
 
 
 def test_an_upload_cut_short_is_completed_by_the_next(tmp_path, uploaded, monkeypatch):

@@ -3,6 +3,7 @@
 import gzip
 import io
 import tarfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -50,8 +51,9 @@ def write_10x_v2(path: Path, adata: AnnData) -> Path:
     return path
 
 
-def write_10x_v3(path: Path, adata: AnnData) -> Path:
+def write_10x_v3(path: Path, adata: AnnData, *, types: Sequence[str] = ()) -> Path:
     """Write the layout of Cell Ranger 3 and later."""
+    types = types or ["Gene Expression"] * adata.n_vars
     counts = sparse.csr_matrix(adata.X)
     with h5py.File(path, "w") as file:
         group = file.create_group("matrix")
@@ -65,19 +67,26 @@ def write_10x_v3(path: Path, adata: AnnData) -> Path:
         features = group.create_group("features")
         features["name"] = adata.var_names.to_numpy(dtype="S")
         features["id"] = np.array([f"ENS{n}" for n in range(adata.n_vars)], dtype="S")
-        features["feature_type"] = np.array(["Gene Expression"] * adata.n_vars, dtype="S")
+        features["feature_type"] = np.array(types, dtype="S")
         features["genome"] = np.array(["mm10"] * adata.n_vars, dtype="S")
     return path
 
 
-def write_mtx_folder(folder: Path, adata: AnnData, *, compressed: bool) -> Path:
-    """Write matrix, genes and barcodes as Cell Ranger 1 (plain) or 3 (compressed) does."""
+def write_mtx_folder(
+    folder: Path, adata: AnnData, *, compressed: bool, legacy: bool | None = None, types: Sequence[str] = ()
+) -> Path:
+    """Write matrix, genes and barcodes as Cell Ranger 1 (plain, legacy names) or 3 (compressed) does."""
+    legacy = not compressed if legacy is None else legacy
+    types = types or ["Gene Expression"] * adata.n_vars
     folder.mkdir(parents=True)
     buffer = io.BytesIO()
     scipy_io.mmwrite(buffer, sparse.coo_matrix(adata.X.T.astype(np.int32)))
-    genes = "".join(f"ENS{n}\t{name}\tGene Expression\n" for n, name in enumerate(adata.var_names))
+    rows = [f"ENS{n}\t{name}" for n, name in enumerate(adata.var_names)]
+    if not legacy:
+        rows = [f"{row}\t{kind}" for row, kind in zip(rows, types, strict=True)]
+    genes = "".join(f"{row}\n" for row in rows)
     barcodes = "".join(f"{name}\n" for name in adata.obs_names)
-    names = ("matrix.mtx", "features.tsv" if compressed else "genes.tsv", "barcodes.tsv")
+    names = ("matrix.mtx", "genes.tsv" if legacy else "features.tsv", "barcodes.tsv")
     for name, content in zip(names, (buffer.getvalue(), genes.encode(), barcodes.encode()), strict=True):
         if compressed:
             (folder / f"{name}.gz").write_bytes(gzip.compress(content))
@@ -86,13 +95,10 @@ def write_mtx_folder(folder: Path, adata: AnnData, *, compressed: bool) -> Path:
     return folder
 
 
-def write_archive(path: Path, adata: AnnData) -> Path:
-    """Pack an mtx folder like the download of 68K PBMC."""
-    folder = write_mtx_folder(
-        path.parent / "to_pack" / "filtered_matrices_mex" / "hg19", adata, compressed=False
-    )
+def write_archive(path: Path, folder: Path) -> Path:
+    """Pack an mtx folder, and the folder that it lies in, like the download of 68K PBMC."""
     with tarfile.open(path, "w:gz") as archive:
-        archive.add(folder.parents[1], arcname=".")
+        archive.add(folder.parent, arcname=f"./{folder.parent.name}")
     return path
 
 

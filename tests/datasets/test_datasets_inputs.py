@@ -1,4 +1,5 @@
 import errno
+import os
 import subprocess
 import sys
 
@@ -7,11 +8,20 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from dataset_files import files_below, make_cells, write_10x_v3, write_mtx_folder
+from dataset_files import (
+    files_below,
+    make_cells,
+    write_10x_v2,
+    write_10x_v3,
+    write_archive,
+    write_mtx_folder,
+)
 from scipy import sparse
 
 import datasets
 from datasets import DatasetError
+from datasets.cache import locked
+from datasets.readers import read_cells
 
 
 def with_value(value):
@@ -25,6 +35,18 @@ def with_value(value):
 def with_labels(labels):
     adata = make_cells()
     adata.obs["cell_type"] = labels
+    return adata
+
+
+def with_twin_columns():
+    adata = make_cells()
+    adata.obs.columns = ["donor", "donor"]
+    return adata
+
+
+def with_damaged_indices():
+    adata = make_cells()
+    adata.X.indices[-1] = 60
     return adata
 
 
@@ -44,6 +66,15 @@ BAD = {
     "missing column": (make_cells(), {"label_key": "louvain"}, "obs\\['louvain'\\].*from: cell_type, donor"),
     "one class": (with_labels(["a"] * 90), {}, r"one class only \(a\).*--label-key"),
     "NaN labels": (with_labels(["a", "b", None] * 30), {}, "NaN for 30 of 90 cells"),
+    "labels lost on the way through text": (
+        with_labels(["a", "b", "", " ", "nan", "NaN"] * 15),
+        {},
+        "empty or NaN for 60 of 90 cells",
+    ),
+    "twin columns": (with_twin_columns(), {}, "several columns called donor"),
+    "damaged indices": (with_damaged_indices(), {}, "X is a damaged sparse matrix"),
+    "negative validation share": (make_cells(), {"validation_share": -0.1}, r"-0\.1 is not in \[0, 1\)"),
+    "all for validation": (make_cells(), {"validation_share": 1.0}, r"1\.0 is not in \[0, 1\)"),
     "class lost": (
         with_labels(["rare" if n < 10 else "a" for n in range(90)]),
         {"split_by": "donor", "split_seed": 4},
@@ -84,12 +115,55 @@ def write_future_h5ad(path):
         file["X"].attrs["encoding-type"] = "unheard of"
 
 
-@pytest.mark.parametrize("write", [write_text, write_truncated, write_other_hdf5, write_future_h5ad, None])
+def write_damaged_indices(path):
+    make_cells().write_h5ad(path)
+    with h5py.File(path, "a") as file:
+        file["X/indices"][-1] = 60
+
+
+def write_10x_without_genes(path):
+    write_10x_v2(path, make_cells())
+    with h5py.File(path, "a") as file:
+        del file["mm10/genes"]
+
+
+def write_10x_without_feature_names(path):
+    write_10x_v3(path, make_cells())
+    with h5py.File(path, "a") as file:
+        del file["matrix/features/name"]
+
+
+def write_10x_with_damaged_indices(path):
+    write_10x_v3(path, make_cells(), types=["Gene Expression"] * 59 + ["Antibody Capture"])
+    with h5py.File(path, "a") as file:
+        file["matrix/indices"][-1] = 10**9
+
+
+def write_antibodies(path):
+    write_10x_v3(path, make_cells(), types=["Antibody Capture"] * 60)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_text,
+        write_truncated,
+        write_other_hdf5,
+        write_future_h5ad,
+        write_damaged_indices,
+        write_10x_without_genes,
+        write_10x_without_feature_names,
+        write_10x_with_damaged_indices,
+        write_antibodies,
+        None,
+    ],
+)
 def test_bad_files_are_told_in_one_line_and_leave_nothing(write, cache, tmp_path):
     path = tmp_path / "cells.h5ad"
     if write is not None:
         write(path)
-    with pytest.raises(DatasetError, match=r"cells\.h5ad") as caught:
+    words = "X is a damaged" if write is write_damaged_indices else r"cells\.h5ad"
+    with pytest.raises(DatasetError, match=words) as caught:
         datasets.prepare(path, cache_folder=cache)
     assert "\n" not in str(caught.value)
     assert files_below(cache) == []
@@ -138,6 +212,55 @@ def test_every_way_of_handing_over_the_same_cells_gives_the_same_counts(cache, t
     np.testing.assert_array_equal(raw.X.toarray(), make_cells().X.toarray())
 
 
+@pytest.mark.parametrize("pack", [None, write_archive], ids=["folder", "archive"])
+@pytest.mark.parametrize("legacy", [True, False])
+@pytest.mark.parametrize("compressed", [True, False])
+def test_mtx_files_are_read_under_both_names_packed_or_not(compressed, legacy, pack, tmp_path):
+    raw = make_cells()
+    path = write_mtx_folder(tmp_path / "filtered" / "hg19", raw, compressed=compressed, legacy=legacy)
+    if pack is not None:
+        path = pack(tmp_path / "cells.tar.gz", path)
+    read = read_cells(path)
+    np.testing.assert_array_equal(read.X.toarray(), raw.X.toarray())
+    assert list(read.var_names) == list(raw.var_names)
+    assert list(read.obs_names) == list(raw.obs_names)
+
+
+def test_reading_an_archive_writes_nothing_beside_it(tmp_path):
+    folder = write_mtx_folder(tmp_path / "cells", make_cells(), compressed=False)
+    archive = write_archive(tmp_path / "cells.tar.gz", folder)
+    os.utime(tmp_path, ns=(0, 0))
+    assert read_cells(archive).shape == (90, 60)
+    assert tmp_path.stat().st_mtime_ns == 0
+
+
+def test_an_mtx_folder_without_its_barcodes_is_told(tmp_path):
+    folder = write_mtx_folder(tmp_path / "cells", make_cells(), compressed=False)
+    (folder / "barcodes.tsv").unlink()
+    with pytest.raises(DatasetError, match=r"cells is truncated or foreign \(without barcodes\.tsv\)"):
+        read_cells(folder)
+
+
+def test_gene_names_that_look_like_gaps_are_kept(tmp_path):
+    raw = make_cells()
+    raw.var_names = ["NA", "nan", '5"', *raw.var_names[3:]]
+    read = read_cells(write_mtx_folder(tmp_path / "cells", raw, compressed=True))
+    assert list(read.var_names) == list(raw.var_names)
+
+
+def test_features_that_are_no_genes_are_left_out_and_counted(cache, tmp_path):
+    raw = make_cells()
+    types = ["Antibody Capture"] * 3 + ["Gene Expression"] * 55 + ["CRISPR Guide Capture"] * 2
+    told = "5 of 60 features are no genes (Antibody Capture, CRISPR Guide Capture) and are left out"
+    for source in (
+        write_10x_v3(tmp_path / "cells.h5", raw, types=types),
+        write_mtx_folder(tmp_path / "cells", raw, compressed=True, types=types),
+    ):
+        prepared = datasets.prepare(source, cache_folder=cache)
+        assert list(prepared.read().var_names) == list(raw.var_names[3:58])
+        assert told in prepared.notes
+
+
 def test_split_by_holds_out_whole_donors(cache):
     raw = make_cells()
     prepared = datasets.prepare(raw, cache_folder=cache, split_by="donor", validation_share=0.2)
@@ -146,49 +269,6 @@ def test_split_by_holds_out_whole_donors(cache):
     assert list(donors.value_counts()) == [10]
     assert f"test cells are all cells whose donor is {donors.iloc[0]}" in prepared.notes
     assert (split == "valid").sum() == 3 * int(0.2 * 80 / 3)
-
-
-def test_the_key_follows_source_parameters_and_code(cache, tmp_path, monkeypatch):
-    raw = make_cells()
-    other = make_cells(seed=1)
-    regrouped = with_labels(raw.obs["donor"].to_numpy())
-    keys = {
-        datasets.prepare(source, cache_folder=cache, **options).key
-        for source, options in (
-            (raw, {}),
-            (raw, {"split_seed": 1}),
-            (raw, {"split_by": "donor"}),
-            (raw, {"label_key": "donor"}),
-            (raw, {"validation_share": 0.1}),
-            (other, {}),
-            (regrouped, {}),
-        )
-    }
-    assert len(keys) == 7
-    assert datasets.prepare(make_cells(), cache_folder=cache).key in keys
-
-
-def test_the_key_follows_a_third_partys_reader(cache, tmp_path, monkeypatch):
-    make_cells().write_h5ad(tmp_path / "cells.h5ad")
-    code = """
-from datasets import Declaration, SourceFile
-from datasets.readers import read_cells
-
-def read(paths):
-    return read_cells(paths[0])
-
-MINE = Declaration(name="mine", description="", reference="", files=(SourceFile("cells.h5ad"),), read=read)
-"""
-    (tmp_path / "their_reader.py").write_text(code)
-    monkeypatch.syspath_prepend(tmp_path)
-    import their_reader
-
-    registry = {"mine": their_reader.MINE}
-    datasets.add("mine", tmp_path / "cells.h5ad", registry=registry, cache_folder=cache)
-    first = datasets.prepare("mine", registry=registry, cache_folder=cache)
-    assert datasets.prepare("mine", registry=registry, cache_folder=cache).key == first.key
-    (tmp_path / "their_reader.py").write_text(code.replace("paths[0])", "paths[0])[:60]"))
-    assert datasets.prepare("mine", registry=registry, cache_folder=cache).key != first.key
 
 
 @pytest.mark.parametrize(
@@ -223,6 +303,25 @@ def test_two_processes_fill_the_cache_once(cache, tmp_path):
     assert answers[0][:2] == answers[1][:2]
     assert sorted(answer[2] for answer in answers) == ["False", "True"]
     assert len(files_below(cache)) == 1
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(cache):
+    target, other = cache / "a.h5ad", cache / "b.h5ad"
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from datasets.cache import atomic\n"
+        "with atomic(Path(sys.argv[1])) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    for path in (target, cache / "a.h5ad.json", other):
+        subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert len(files_below(cache)) == 3
+    with locked(target):
+        pass
+    (left,) = files_below(cache)
+    assert left.startswith(".b.h5ad.writing-")
 
 
 def test_a_single_cluster_or_tiny_data_still_come_through(cache):

@@ -68,6 +68,27 @@ def test_a_wrong_value_is_named_with_its_place(value, words):
             whole_counts(form)
 
 
+@pytest.mark.parametrize("dtype", ["float16", ">f4", ">i8", "bool", "uint8", "longdouble"])
+def test_counts_of_any_number_type_are_taken(dtype):
+    matrix = np.array([[0, 1, 0], [1, 1, 0]]).astype(dtype)
+    counts = whole_counts(matrix)
+    np.testing.assert_array_equal(counts.toarray(), [[0, 1, 0], [1, 1, 0]])
+    assert counts.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("indices", "indptr"), [([0, 9], [0, 1, 2]), ([0, -1], [0, 1, 2]), ([0, 1], [0, 3, 2])]
+)
+@pytest.mark.parametrize("form", [sparse.csr_matrix, sparse.csc_matrix])
+def test_sparse_indices_that_point_nowhere_are_refused(form, indices, indptr):
+    damaged = form((2, 2))
+    damaged.data = np.ones(2)
+    damaged.indices, damaged.indptr = np.array(indices), np.array(indptr)
+    with pytest.raises(DatasetError, match="X is a damaged sparse matrix") as caught:
+        whole_counts(damaged)
+    assert "\n" not in str(caught.value)
+
+
 def test_values_that_are_no_numbers_are_refused():
     with pytest.raises(DatasetError, match="type object, not numbers"):
         whole_counts(np.array([["a", "b"]], dtype=object))

@@ -1,16 +1,25 @@
 import errno
 import hashlib
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
-from dataset_files import files_below, make_cells, write_10x_v2, write_archive
+from dataset_files import files_below, make_cells, write_10x_v2, write_archive, write_mtx_folder
 
 import datasets
 from datasets import DatasetError, Declaration, SourceFile
 from datasets.declaration import registered_names
 from datasets.sources import BRAIN_SMALL, NEUROCOVID, PBMC68K
+
+
+def write_pbmc68k(path, adata):
+    """Pack cells as the download of 68K PBMC does."""
+    folder = write_mtx_folder(path.parent / "filtered_matrices_mex" / "hg19", adata, compressed=False)
+    return write_archive(path, folder)
 
 
 @pytest.fixture
@@ -55,7 +64,7 @@ def test_pbmc68k_takes_its_types_from_the_table_by_barcode(server, cache, tmp_pa
     raw = make_cells()
     rows = [f"0\t0\t{name}\t{label}" for name, label in zip(raw.obs_names, raw.obs["cell_type"], strict=True)]
     server.contents["/a.tsv"] = "\n".join(["TSNE.1\tTSNE.2\tbarcodes\tcelltype", *reversed(rows)]).encode()
-    server.contents["/m.tar.gz"] = write_archive(tmp_path / "m.tar.gz", raw).read_bytes()
+    server.contents["/m.tar.gz"] = write_pbmc68k(tmp_path / "m.tar.gz", raw).read_bytes()
     files = tuple(
         replace(file, address=f"{server.address}/{name}", sha256=None)
         for file, name in zip(PBMC68K.files, ("m.tar.gz", "a.tsv"), strict=True)
@@ -66,6 +75,10 @@ def test_pbmc68k_takes_its_types_from_the_table_by_barcode(server, cache, tmp_pa
     adata = prepared.read()
     np.testing.assert_array_equal(adata.layers["counts"].toarray(), raw.X.toarray())
     assert list(adata.obs["cell_type"]) == list(raw.obs["cell_type"])
+    half = [files[0], replace(files[1], address=f"{server.address}/half.tsv", name="half.tsv")]
+    server.contents["/half.tsv"] = server.contents["/a.tsv"].rpartition(b"\n")[0]
+    with pytest.raises(DatasetError, match=r"half\.tsv names no type for 1 of 90 cells.*to start clean"):
+        datasets.prepare("pbmc68k", registry={"pbmc68k": replace(PBMC68K, files=half)}, cache_folder=cache)
     assert "pbmc68k has 3 types after preprocessing, where 11 are expected" in prepared.notes
     assert adata.uns["bench"]["rare_type_markers"] == ["CCL5", "NKG7", "GZMA", "CST7", "CTSW"]
     assert not any(name.startswith(".") for name in files_below(cache))
@@ -91,16 +104,87 @@ def test_an_interrupted_download_goes_on_in_the_next_call(brain, server, cache):
     assert file.path.read_bytes() == server.contents["/neuron20k.h5"]
 
 
-def test_two_versions_of_a_file_are_never_joined(brain, server, cache):
+def test_two_versions_of_a_file_are_never_joined(brain, server, cache, tmp_path):
     def interrupt(what, done, total):
         raise KeyboardInterrupt
 
     server.break_after, server.breaks = 5000, 1
     with pytest.raises(KeyboardInterrupt):
         datasets.fetch("brain_small", registry=brain, cache_folder=cache, progress=interrupt)
-    server.version, server.contents["/neuron20k.h5"] = '"2"', b"another file" * 1000
+    other = write_10x_v2(tmp_path / "other.h5", make_cells(seed=1)).read_bytes()
+    server.version, server.contents["/neuron20k.h5"] = '"2"', other
     (file,) = datasets.fetch("brain_small", registry=brain, cache_folder=cache)
-    assert file.path.read_bytes() == b"another file" * 1000
+    assert file.path.read_bytes() == other
+
+
+@pytest.mark.parametrize("name", ["1M_neurons_neuron20k.h5", "cells.tar.gz", "types.tsv"])
+def test_a_login_page_is_rejected_and_the_next_call_starts_clean(name, server, cache, tmp_path):
+    good = {
+        "1M_neurons_neuron20k.h5": write_10x_v2(tmp_path / "a.h5", make_cells()).read_bytes(),
+        "cells.tar.gz": write_pbmc68k(tmp_path / "a.tar.gz", make_cells()).read_bytes(),
+        "types.tsv": b"barcodes\tcelltype\nACGT-1\tB\n",
+    }[name]
+    registry = {
+        "mine": replace(BRAIN_SMALL, name="mine", files=(SourceFile(name, f"{server.address}/file"),))
+    }
+    server.contents["/file"] = b"<html>\n<body>Please log in</body>\n</html>\n"
+    words = f"mine: http://.*/file sent something else than {name}.*bench data add mine FILE"
+    with pytest.raises(DatasetError, match=words) as caught:
+        datasets.fetch("mine", registry=registry, cache_folder=cache)
+    assert "\n" not in str(caught.value)
+    assert files_below(cache) == []
+    server.contents["/file"] = good
+    (file,) = datasets.fetch("mine", registry=registry, cache_folder=cache)
+    assert file.path.read_bytes() == good
+
+
+@pytest.mark.parametrize("lost", [5, 1000])
+@pytest.mark.parametrize("name", ["cells.h5", "cells.tar.gz"])
+def test_a_body_of_unknown_length_that_breaks_off_is_rejected(name, lost, server, cache, tmp_path):
+    write = write_10x_v2 if name == "cells.h5" else write_pbmc68k
+    content = write(tmp_path / name, make_cells()).read_bytes()
+    server.contents["/file"], server.tells_length = content, False
+    server.break_after, server.breaks = len(content) - lost, 1
+    registry = {
+        "mine": replace(BRAIN_SMALL, name="mine", files=(SourceFile(name, f"{server.address}/file"),))
+    }
+    with pytest.raises(DatasetError, match="or half of it"):
+        datasets.fetch("mine", registry=registry, cache_folder=cache)
+    assert files_below(cache) == []
+    (file,) = datasets.fetch("mine", registry=registry, cache_folder=cache)
+    assert file.path.read_bytes() == content
+
+
+def test_what_was_handed_over_binds_no_download(brain, server, cache, tmp_path):
+    mine = write_10x_v2(tmp_path / "mine.h5", make_cells(seed=1))
+    datasets.add("brain_small", mine, registry=brain, cache_folder=cache).path.unlink()
+    (file,) = datasets.fetch("brain_small", registry=brain, cache_folder=cache)
+    assert file.path.read_bytes() == server.contents["/neuron20k.h5"]
+    assert file.origin == f"{server.address}/neuron20k.h5"
+
+
+def test_a_download_that_only_the_reader_refuses_can_be_cleaned_up_as_told(brain, server, cache, tmp_path):
+    good = server.contents["/neuron20k.h5"]
+    damaged = write_10x_v2(tmp_path / "damaged.h5", make_cells())
+    with h5py.File(damaged, "a") as file:
+        file["mm10/indices"][-1] = 10**9
+    server.contents["/neuron20k.h5"] = damaged.read_bytes()
+    with pytest.raises(DatasetError, match="to start clean, delete ") as caught:
+        datasets.prepare("brain_small", registry=brain, cache_folder=cache)
+    server.contents["/neuron20k.h5"] = good
+    for path in str(caught.value).rpartition("delete ")[2].split():
+        Path(path).unlink()
+    assert files_below(cache) == []
+    assert datasets.prepare("brain_small", registry=brain, cache_folder=cache).read().shape == (90, 60)
+
+
+def test_a_foreign_file_put_into_the_cache_by_hand_is_not_recorded(brain, cache):
+    path = cache / "sources" / "brain_small" / "1M_neurons_neuron20k.h5"
+    path.parent.mkdir(parents=True)
+    path.write_text("no cells here")
+    with pytest.raises(DatasetError, match="none of the formats"):
+        datasets.fetch("brain_small", registry=brain, cache_folder=cache)
+    assert files_below(cache) == [path.name]
 
 
 def test_a_pinned_checksum_that_does_not_match_leaves_nothing(brain, cache):
@@ -117,13 +201,18 @@ def test_a_recorded_checksum_is_enforced(brain, server, cache):
     (file,) = datasets.fetch("brain_small", registry=brain, cache_folder=cache)
     assert file.sha256 == hashlib.sha256(server.contents["/neuron20k.h5"]).hexdigest()
     file.path.write_bytes(b"changed on disk")
-    with pytest.raises(DatasetError, match="recorded when it came: delete the file"):
+    words = f"recorded when it came: delete it and {re.escape(str(file.record))}, and fetch"
+    with pytest.raises(DatasetError, match=words):
         datasets.fetch("brain_small", registry=brain, cache_folder=cache)
     file.path.unlink()
     server.contents["/neuron20k.h5"] += b"changed at the source"
-    with pytest.raises(DatasetError, match="at the first download"):
+    words = f"at the first download: delete {re.escape(str(file.record))} to take the new one"
+    with pytest.raises(DatasetError, match=words):
         datasets.fetch("brain_small", registry=brain, cache_folder=cache)
-    assert not file.path.exists()
+    assert files_below(cache) == [file.record.name]
+    file.record.unlink()
+    (again,) = datasets.fetch("brain_small", registry=brain, cache_folder=cache)
+    assert again.path.read_bytes() == server.contents["/neuron20k.h5"]
 
 
 def test_offline_the_error_names_address_cache_folder_and_command(brain, server, cache):
@@ -172,7 +261,7 @@ def test_a_file_handed_over_stands_in_for_the_download(server, cache, tmp_path):
 
 def test_a_handed_over_file_that_is_not_the_published_one_is_noted(cache, tmp_path):
     taken = datasets.add(
-        "pbmc68k", write_archive(tmp_path / "other_name.tar.gz", make_cells()), cache_folder=cache
+        "pbmc68k", write_pbmc68k(tmp_path / "other_name.tar.gz", make_cells()), cache_folder=cache
     )
     assert taken.path.name == PBMC68K.files[0].name
     assert "not that of the published file" in taken.note
@@ -181,11 +270,14 @@ def test_a_handed_over_file_that_is_not_the_published_one_is_noted(cache, tmp_pa
 def test_what_cannot_be_handed_over_is_told(cache, tmp_path):
     foreign = tmp_path / "foreign.h5"
     foreign.write_text("no cells here")
+    no_table = tmp_path / "68k_pbmc_barcodes_annotation.tsv"
+    no_table.write_text("<html>\nPlease log in\n</html>\n")
     unfit = tmp_path / "cells.csv"
     unfit.write_text("a,b")
     for name, path, words in (
         ("brain_small", foreign, "none of the formats"),
         ("brain_small", tmp_path / "missing.h5", "is not a file"),
+        ("pbmc68k", no_table, "not a tab-separated table with a header"),
         ("pbmc68k", unfit, "name it like one of fresh_68k"),
         ("pbmc68k_reduced", foreign, "takes no file"),
     ):

@@ -75,9 +75,26 @@ def test_a_group_that_would_overshoot_is_passed_over_and_one_group_always_trains
     groups = np.repeat(["big", "small"], [900, 100])
     for seed in range(6):
         assigned = splits.split(np.full(1000, "a"), share=Fraction(1, 10), groups=groups, seed=seed)
-        assert len(set(groups[assigned == "test"])) == 1
+        assert set(groups[assigned == "test"]) == {"small"}
     with pytest.raises(DatasetError, match=r"one group \(only\).*--split-by"):
         splits.split(np.full(5, "a"), share=Fraction(1, 10), groups=np.full(5, "only"))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share", "held"),
+    [
+        ([50, 50, 190, 710], "0.1", {100}),  # 190 alone is nearer to 100 than none, but both 50 fit
+        ([80, 130, 790], "0.1", {80}),  # 80 + 130 is farther off than 80
+        ([60, 70, 870], "0.1", {70, 130}),  # 60 is 40 off, with the other 30; 70 is 30 off already
+        ([300, 310, 390], "0.1", {300}),  # none fits: the smallest
+        ([500, 500], "0.8", {500}),  # one group always trains
+    ],
+)
+def test_groups_come_as_near_to_the_share_as_whole_groups_can(sizes, share, held):
+    groups = np.repeat([f"d{n}" for n in range(len(sizes))], sizes)
+    for seed in range(12):
+        assigned = splits.split(np.full(1000, "a"), share=Fraction(share), groups=groups, seed=seed)
+        assert int(np.sum(assigned == "test")) in held
 
 
 def test_a_split_without_a_cell_is_an_error():
@@ -99,6 +116,20 @@ def test_the_control_pool_is_a_random_half_of_the_training_cells():
     assert set(assigned[pool]) == {"train"}
     np.testing.assert_array_equal(pool, splits.control_pool(assigned, seed=0))
     assert np.any(pool != splits.control_pool(assigned, seed=1))
+
+
+def test_kept_cells_floors_but_for_what_binary_fractions_lose():
+    assert splits.kept_cells(192, 0.05) == 9  # 9.6: not 10, which the experiment asks for
+    assert splits.kept_cells(200, 0.05) == 10
+    assert int(100 * 0.29) == 28  # what this test guards against
+    assert splits.kept_cells(100, 0.29) == 29
+    assert splits.kept_cells(5, 0.01) == 1
+    labels = labels_of(rare=192, other=20)
+    kept = splits.keep_fraction(labels, cell_type="rare", fraction=0.05, seed=0)
+    assert np.sum(labels[kept] == "rare") == 9
+    for fraction in (0, -0.1, 1.1):
+        with pytest.raises(DatasetError, match="not above 0 and at most 1"):
+            splits.kept_cells(10, fraction)
 
 
 def test_keep_fraction_thins_one_type_and_nests():

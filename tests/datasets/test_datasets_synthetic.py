@@ -18,6 +18,8 @@ def test_the_name_is_read_and_its_mistakes_are_named():
             Recipe.parse(text)
     with pytest.raises(DatasetError, match=r"too small: .* 25 cells a type \(200\)"):
         Recipe.parse("synthetic:100x500")
+    with pytest.raises(DatasetError, match=r"at least 2 types, .* 25 cells a type \(50\)"):
+        Recipe.parse("synthetic:1000x500x1")
 
 
 def test_cells_look_like_droplet_data_at_the_scale_of_brain_small():

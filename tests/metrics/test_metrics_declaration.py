@@ -7,22 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from metrics.declaration import Metric, Score
+from metrics.declaration import Score
 from metrics.seeds import derived_seed
 
 PYPROJECT = Path(__file__).parents[2] / "pyproject.toml"
 ENTRY_POINTS = tomllib.loads(PYPROJECT.read_text())["project"]["entry-points"]["bench.metrics"]
-
-
-def metric(ideal):
-    return Metric("m", "", lambda real, sample: Score({"m": 0.0}), "lower", ideal, (0, 1), "", "")
-
-
-def test_worse_is_further_from_the_ideal_on_either_side():
-    assert metric(0.5).worse(0.3, 0.6)
-    assert metric(0.5).worse(0.9, 0.6)
-    assert not metric(0.5).worse(0.45, 0.6)
-    assert metric(1.0).worse(0.2, 0.7)
 
 
 def test_the_first_value_is_the_headline():

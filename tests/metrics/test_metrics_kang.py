@@ -9,7 +9,7 @@ import pytest
 from metrics.correlation_discrepancy import METRIC as CD
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.mmd import METRIC as MMD
-from metrics.rf_auc import rf_auc
+from metrics.rf_auc import METRIC_BY_TYPE, rf_auc, rf_auc_by_type
 
 FILE = Path(__file__).parents[3] / "shared" / "data" / "kang_ctrl_12261x1287.h5ad"
 pytestmark = pytest.mark.skipif(not FILE.exists(), reason="needs the cells of Kang 2018")
@@ -42,8 +42,10 @@ def samples():
     drawn = rng.choice(train.size, N_CELLS, replace=False)
     return {
         "evidence": real,
-        "real": SampleEvidence(real, counts[:N_CELLS], space="counts"),
-        "shuffle_within_type": SampleEvidence(real, shuffled[drawn], space="counts"),
+        "real": SampleEvidence(real, counts[:N_CELLS], space="counts", cell_types=types[train][:N_CELLS]),
+        "shuffle_within_type": SampleEvidence(
+            real, shuffled[drawn], space="counts", cell_types=types[train][drawn]
+        ),
     }
 
 
@@ -56,10 +58,18 @@ def test_the_forest_finds_shuffled_cells_and_not_real_ones(samples):
     assert 0.65 < areas["shuffle_within_type"] < 0.95
 
 
+def test_cells_shuffled_within_their_type_are_a_floor_by_type(samples):
+    real, shuffled = (
+        rf_auc_by_type(samples["evidence"], samples[name], n_trees=50, n_jobs=1).headline
+        for name in ("real", METRIC_BY_TYPE.floors[0])
+    )
+    assert abs(shuffled - 0.5) > abs(real - 0.5)
+
+
 @pytest.mark.parametrize("metric", [MMD, CD])
 def test_shuffled_cells_score_worse_than_real_ones(samples, metric):
     real, shuffled = (
         metric.compute(samples["evidence"], samples[name]).headline
         for name in ("real", "shuffle_within_type")
     )
-    assert metric.worse(shuffled, real)
+    assert metric.ideal == 0 and shuffled > real

@@ -11,8 +11,16 @@ import metrics.rf_auc
 from metrics.declaration import NotApplicable
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.forest import forest_input, random_forest
-from metrics.rf_auc import METRIC, assign_folds, rf_auc, rf_auc_by_type, row_digests
-from metrics.spaces import as_csr
+from metrics.rf_auc import (
+    METRIC,
+    METRIC_BY_TYPE,
+    assign_folds,
+    groups_of_identical,
+    projections,
+    rf_auc,
+    rf_auc_by_type,
+)
+from metrics.spaces import as_csr, to_log_cp20k
 
 
 def gamma_cells(seed, n_cells=60, n_genes=12, shift=0.0):
@@ -35,7 +43,7 @@ def plain_loop(cells, labels, *, n_trees, seed):
 def test_equals_a_plain_scikit_learn_loop():
     real, synthetic = gamma_cells(0), gamma_cells(1, shift=0.3)
     cells, labels = np.vstack([real, synthetic]), np.repeat([0, 1], 60)
-    order = np.argsort(row_digests(as_csr(cells)))
+    order = np.argsort(projections(as_csr(cells))[:, 0])
     expected = plain_loop(cells[order], labels[order], n_trees=20, seed=7)
     result = rf_auc(real, synthetic, n_trees=20, seed=7, n_jobs=2)
     np.testing.assert_allclose(result.fold_auc, expected, rtol=1e-12)
@@ -74,7 +82,7 @@ def test_the_order_of_cells_does_not_matter():
 def test_identical_cells_share_a_fold_also_across_sides():
     real, synthetic = gamma_cells(0), gamma_cells(1)
     synthetic[:30] = synthetic[30:]
-    synthetic[0] = real[0]
+    synthetic[0] = np.nextafter(real[0], np.float32(9))
     result = rf_auc(real, synthetic, n_trees=5, seed=0)
     folds = result.folds
     np.testing.assert_array_equal(folds[61:90], folds[91:120])
@@ -95,22 +103,54 @@ def test_duplicates_do_not_leak():
 
 def test_without_duplicates_folds_are_plain_stratified_ones():
     labels = np.repeat([0, 1], 25)
-    folds = assign_folds(labels, np.arange(50), n_folds=5, seed=3)
+    folds, notes = assign_folds(labels, np.arange(50), n_folds=5, seed=3)
+    assert notes == []
     plain = StratifiedKFold(5, shuffle=True, random_state=3).split(labels, labels)
     for fold, (_, held_out) in enumerate(plain):
         np.testing.assert_array_equal(np.flatnonzero(folds == fold), held_out)
 
 
-@pytest.mark.parametrize("n_distinct", [1, 4])
-def test_a_collapsed_generator_is_named(n_distinct):
-    collapsed = np.resize(gamma_cells(1, n_distinct), (60, 12))
-    with pytest.raises(NotApplicable, match=f"{n_distinct} distinct synthetic cells; 5 folds need 5"):
+@pytest.mark.parametrize("n_distinct", [2, 4])
+def test_few_distinct_cells_make_fewer_folds_and_a_note(n_distinct):
+    collapsed = np.resize(gamma_cells(1, n_distinct, shift=9), (60, 12))
+    result = rf_auc(gamma_cells(0), collapsed, n_trees=5, seed=0)
+    assert result.fold_auc.tolist() == [1.0] * n_distinct
+    assert np.unique(result.folds[60 : 60 + n_distinct]).size == n_distinct
+    assert result.notes == [f"only {n_distinct} distinct synthetic cells, so {n_distinct} folds instead of 5"]
+
+
+def test_few_distinct_real_cells_count_as_well():
+    result = rf_auc(np.resize(gamma_cells(1, 3), (60, 12)), gamma_cells(0), n_trees=5, seed=0)
+    assert result.fold_auc.size == 3
+    assert result.notes == ["only 3 distinct real cells, so 3 folds instead of 5"]
+
+
+def test_folds_become_fewer_until_each_holds_both_sides():
+    labels = np.repeat([0, 1], 50)
+    copied = np.repeat(np.arange(5), [23, 5, 13, 1, 8])
+    identical = np.concatenate([np.arange(50), copied])
+    folds, notes = assign_folds(labels, identical, n_folds=5, seed=0)
+    assert notes == ["only 5 distinct synthetic cells, so 4 folds instead of 5"]
+    assert np.unique(folds[:50]).tolist() == np.unique(folds[50:]).tolist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(folds[50:], folds[copied])
+
+
+def test_cells_that_fill_no_two_folds_are_named():
+    labels, identical = np.repeat([0, 1], 60), np.repeat([0, 1, 0, 2], 30)
+    with pytest.raises(NotApplicable, match="only 2 distinct real cells; they fill no two folds"):
+        assign_folds(labels, identical, n_folds=5, seed=0)
+
+
+def test_total_collapse_is_named():
+    collapsed = np.resize(gamma_cells(1, 1), (60, 12))
+    with pytest.raises(NotApplicable, match=r"^collapsed: all synthetic cells are identical$"):
         rf_auc(gamma_cells(0), collapsed, n_trees=5, seed=0)
 
 
 def test_five_distinct_cells_are_enough():
     few = np.resize(gamma_cells(1, 5, shift=9), (60, 12))
-    assert rf_auc(gamma_cells(0), few, n_trees=5, seed=0).mean == 1.0
+    result = rf_auc(gamma_cells(0), few, n_trees=5, seed=0)
+    assert (result.fold_auc.tolist(), result.notes) == ([1.0] * 5, [])
 
 
 def test_sides_must_be_equal():
@@ -118,11 +158,19 @@ def test_sides_must_be_equal():
         rf_auc(gamma_cells(0), gamma_cells(1, 59), n_trees=5, seed=0)
 
 
-def test_digests_tell_cells_apart_by_value_and_by_gene():
-    cells = np.array([[1, 0, 2], [1, 2, 0], [1, 0, 2], [1, 0, 2.0000002], [0, 0, 0]], dtype=np.float32)
-    digests = row_digests(as_csr(cells))
-    assert digests[0] == digests[2]
-    assert np.unique(digests).size == 4
+def test_cells_are_told_apart_by_value_and_by_gene():
+    cells = np.array([[1, 0, 2], [1, 2, 0], [1, 0, 2], [1, 0, 2.01], [0, 0, 0]], dtype=np.float32)
+    assert groups_of_identical(projections(as_csr(cells))).tolist() == [0, 1, 0, 2, 3]
+
+
+def test_copies_that_went_through_another_space_stay_identical():
+    counts = np.random.default_rng(0).poisson(0.5, size=(200, 300)).astype(np.float32)
+    cells = to_log_cp20k(counts, space="counts")
+    log_cp10k = np.log1p(counts / counts.sum(axis=1, keepdims=True) * np.float32(10_000))
+    copies = to_log_cp20k(np.expm1(log_cp10k), space="cp20k")
+    assert np.mean(np.any(cells.toarray() != copies.toarray(), axis=1)) > 0.5
+    groups = groups_of_identical(projections(as_csr(np.vstack([cells.toarray(), copies.toarray()]))))
+    assert groups.tolist() == [*range(200)] * 2
 
 
 def test_sparse_and_dense_input_give_the_same_areas(monkeypatch):
@@ -187,6 +235,39 @@ def test_by_type_needs_types_and_one_large_enough():
     sample.cell_types = None
     with pytest.raises(NotApplicable, match="carry no cell types"):
         rf_auc_by_type(real, sample)
+
+
+def test_the_floors_by_type_are_controls_that_carry_types():
+    assert METRIC_BY_TYPE.floors == ("shuffle_within_type", "poisson")
+
+
+def test_by_type_says_which_type_is_collapsed():
+    real, sample = evidence(
+        {"B": 20, "T": 20, "NK": 20},
+        ["B"] * 20 + ["T"] * 20 + ["NK"] * 20,
+        dict.fromkeys(["B", "T", "NK"], 4.0),
+    )
+    made = sample.matrix.toarray()
+    made[20:40] = np.resize(made[20:23], (20, 15))
+    made[40:] = made[40]
+    sample = SampleEvidence(real, made, space="counts", cell_types=sample.cell_types)
+    score = rf_auc_by_type(real, sample, n_trees=5)
+    assert list(score.details["by_type"]) == ["B", "T"]
+    assert score.notes == [
+        "left out NK: collapsed: all synthetic cells are identical",
+        "T: only 3 distinct synthetic cells, so 3 folds instead of 5",
+    ]
+
+
+def test_the_headline_metric_notes_a_collapse(monkeypatch):
+    real, sample = evidence({"T": 30}, ["T"] * 30, {"T": 40.0})
+    few = np.resize(sample.matrix.toarray()[:3], (30, 15))
+    monkeypatch.setattr(
+        metrics.rf_auc, "random_forest", lambda **given: random_forest(**{**given, "n_trees": 10})
+    )
+    score = METRIC.compute(real, SampleEvidence(real, few, space="counts"))
+    assert score.headline > 0.95
+    assert score.notes == ["only 3 distinct synthetic cells, so 3 folds instead of 5"]
 
 
 def test_the_metric_compares_log_cells_and_keeps_what_the_figure_needs(monkeypatch):

@@ -102,6 +102,38 @@ def score_of(view: dict, model: str, metric: str, seed: int = 0) -> dict:
     return next(score for score in scores if score["metric"] == metric)
 
 
+def fail_score(view: dict, model: str, metric: str, reason: str, seed: int = 0) -> None:
+    """Take a score's value away and give the reason."""
+    score_of(view, model, metric, seed).update(values={}, error=reason)
+
+
+def fail_after_storing(view: dict, model: str, seed: int = 0) -> None:
+    """End a Job at the limit while its sampling was timed, its cells being stored and scored already."""
+    reason = "the wall-clock limit ended it after 60 s"
+    record_of(view, model, seed).update(
+        status="timeout", reason=reason, failed_phase="sample_timing", seconds_to_failure=60.0, timing=None
+    )
+
+
+def unstart(view: dict, model: str, seed: int = 0, kind: str = "main") -> None:
+    """Make a Job one that the run has not come to."""
+    record = record_of(view, model, seed, kind)
+    record |= {"status": "not run", "started": None, "finished": None, "samples": {}, "phases": {}}
+    record |= {"reason": "", "failed_phase": None, "seconds_to_failure": None}
+    record |= {"training": None, "timing": None}
+    view["scores"][record["key"]] = []
+
+
+def repeat_augmentation(view: dict, model: str, scores: list[float]) -> None:
+    """Repeat a model's augmentation experiment with further subsampling seeds."""
+    first = record_of(view, model, kind="augmentation")
+    for seed, value in enumerate(scores, start=1):
+        job = first["job"] | {"experiment": first["job"]["experiment"] | {"subsample_seed": seed}}
+        key = f"{model}-subsample-{seed}"
+        view["records"].append(first | {"key": key, "job": job})
+        view["scores"][key] = [_score("augmentation_f1", {"augmentation_f1": value})]
+
+
 def write_curves(view: dict, key: str, *, points: int, phase: str = "fit/adversarial") -> None:
     """Write curves 1000 · 0.99^step (``loss``) and step mod 7 (``balance``) of a Job into the run folder."""
     path = Path(view["run"]["folder"]) / "jobs" / key / "curves.jsonl"

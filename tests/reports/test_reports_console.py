@@ -5,7 +5,15 @@ from rich.console import Console
 
 from reports.console import print_report
 from reports.words import figure
-from tests.reports.run_view import make_run_view, record_of, score_of
+from tests.reports.run_view import (
+    fail_after_storing,
+    fail_score,
+    make_run_view,
+    record_of,
+    repeat_augmentation,
+    score_of,
+    unstart,
+)
 
 
 def rendered(view, *, width=120):
@@ -36,7 +44,7 @@ def test_one_seed_at_120_columns_is_one_table():
         assert part in " · ".join(heading)
     assert "AMD EPYC 7B13 · 2 cores (4 threads) · 16 GiB · 2 × NVIDIA V100 with 32 GiB" in text
     assert "quick budgets: not the paper's" in text
-    assert "100 000" in text
+    assert re.search(r"sampling .*\n.* 100 000  non-.*\n.* cells, s  zero ", text)
     activa = re.split(r"\s{2,}", line_of(text, "activa").strip())
     assert activa == [
         "activa", "40 epochs", "30.0", "6.67", "1.25", "68 %", "1.50",
@@ -64,12 +72,76 @@ def test_the_papers_budgets_carry_no_warning():
 def test_three_seeds_show_intervals_and_two_show_both_values():
     text = rendered(make_run_view(), width=160)
     assert "[2.85, 3.35]" in text
-    assert "n = 3 seeds: mean and [95 % t interval]" in text
+    assert "n = 3 seeds, mean and [95 % t interval]" in text
     lines = text.splitlines()
     scgan = next(number for number, line in enumerate(lines) if line.startswith("scgan"))
     assert "0.990" in lines[scgan]
     assert "0.980" in lines[scgan + 1]
+    assert lines[scgan + 1].startswith("n=2")
     assert "±" not in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_figure_that_rests_on_another_n_says_so(width):
+    view = make_run_view()
+    fail_score(view, "activa", "mmd", "too few cells", 2)
+    for seed in (1, 2):
+        fail_score(view, "poisson", "rf_auc", "too few cells", seed)
+    text = rendered(view, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    quality = text[text.index("rf_auc") :].splitlines()
+    activa, poisson = (
+        next(n for n, line in enumerate(quality) if line.startswith(m)) for m in ("activa", "poisson")
+    )
+    assert quality[activa + 2].split() == ["n=2"]
+    assert "0.880 ±.004" in quality[poisson]
+    assert quality[poisson + 1].startswith(" ")
+    assert quality[poisson + 1].split()[0] == "n=1"
+    assert "n=… below a name or a figure: it rests on so many values" in text
+    assert "n=" not in rendered(make_run_view(seeds=1), width=width)
+
+
+def test_the_augmentation_score_counts_subsampling_seeds():
+    view = make_run_view(seeds=1)
+    repeat_augmentation(view, "activa", [0.76, 0.77, 0.78, 0.79])
+    text = rendered(view, width=140)
+    assert re.search(r"^activa .* 0\.770 +ok", text, re.MULTILINE)
+    assert "[0.750, 0.790]" in text
+    assert "n = 1 seed\n" in text
+    assert "over 5 subsampling seeds, mean and [95 % t interval], 10 % of the type kept" in text
+    assert "n=" not in text
+    view["scores"]["activa-subsample-4"], view["records"][-1]["status"] = [], "failed"
+    assert re.search(r"^ +\[0\.\d+, 0\.\d+\] *\n +n=4 *$", rendered(view, width=140), re.MULTILINE)
+
+
+def test_scores_of_a_job_that_failed_later_are_shown():
+    view = make_run_view(seeds=1)
+    fail_after_storing(view, "activa")
+    text = rendered(view, width=140)
+    assert re.search(r"^activa .* 0\.900 ±\.004 +0\.400 +3\.00 +0\.750 +timeout", text, re.MULTILINE)
+    assert "activa · seed 0: timeout in sample_timing after 60.0 s: the wall-clock limit" in text
+
+
+def test_what_has_not_run_is_a_row_and_no_failure():
+    view = make_run_view(seeds=1)
+    for record in view["records"]:
+        if record["status"] != "ok":
+            unstart(view, record["job"]["model"], kind=record["job"]["experiment"]["kind"])
+    text = rendered(view, width=140)
+    assert re.search(r"^cscgan +200 steps( +–)+ +not run", text, re.MULTILINE)
+    assert "Not finished" not in text
+
+
+def test_the_same_reason_in_many_rows_is_one_footnote_for_its_metric():
+    view = make_run_view(seeds=1)
+    models = ("real", "shuffle", "poisson", "memorise")
+    for model in models:
+        for metric in ("mmd", "cd"):
+            fail_score(view, model, metric, "controls keep their library sizes")
+    text = rendered(view, width=140)
+    assert text.count("controls keep their library sizes") == 2
+    for model in models:
+        assert re.search(rf"^{model} .*–² +–³", text, re.MULTILINE)
 
 
 def test_failures_are_listed_with_phase_time_and_reason():
@@ -119,6 +191,8 @@ def test_synthetic_and_suspect_runs_say_so():
     assert "synthetic data: for speed and scale, never for quality claims" in text
     assert "SUSPECT RUN" in text
     assert "mmd (ideal 0): shuffle 0.01 is not worse than real 0.02" in text
+    fail_score(view, "real", "mmd", "too few cells")
+    assert "no ceiling: real has no mmd" in rendered(view)
 
 
 def test_published_figures_come_with_their_caveat():

@@ -8,7 +8,9 @@ from tests.reports.run_view import make_run_view, record_of, score_of, write_cur
 
 
 def panel(figure, title):
-    return next(axes for axes in figure.axes if axes.get_title(loc="left").replace("\n", "/").startswith(title))
+    return next(
+        axes for axes in figure.axes if axes.get_title(loc="left").replace("\n", "/").startswith(title)
+    )
 
 
 def lines_named(axes, name):

@@ -6,13 +6,24 @@ from scipy import stats
 
 from reports.augmentation import augmentation_frame
 from reports.published import published_frame
-from reports.suspicion import suspects
 from reports.table import headline_fraction, results_frame, score_values, summarise
-from tests.reports.run_view import make_run_view, record_of, score_of
+from tests.reports.run_view import (
+    fail_after_storing,
+    fail_score,
+    make_run_view,
+    record_of,
+    repeat_augmentation,
+    score_of,
+    unstart,
+)
 
 
 def row(view, model):
     return results_frame(view).set_index("model").loc[model]
+
+
+def suspects(view):
+    return results_frame(view).attrs["suspect"]
 
 
 def test_rows_stand_in_order_models_ceiling_floors_cheat():
@@ -59,6 +70,15 @@ def test_two_values_have_a_mean_but_no_interval():
     assert math.isnan(summarise([1.0, 3.0]).high)
 
 
+def test_a_column_that_rests_on_fewer_values_than_the_row_says_on_how_many():
+    view = make_run_view()
+    assert row(view, "scgan")[["cd_n", "n_seeds"]].tolist() == [1, 2]
+    # The augmentation experiment counts subsampling seeds.
+    assert row(view, "activa")[["cd_n", "augmentation_f1_n", "n_seeds"]].tolist() == [3, 1, 3]
+    uneven = {name for name in results_frame(view) if name.endswith("_n")}
+    assert uneven == {"cd_n", "augmentation_f1_n", "average_precision_n"}
+
+
 def test_what_failed_is_a_row_with_status_and_reason():
     view = make_run_view()
     assert row(view, "scgan")[["status", "reason", "n_seeds"]].tolist() == [
@@ -73,6 +93,40 @@ def test_what_failed_is_a_row_with_status_and_reason():
         0,
     )
     assert np.isnan(cscgan[["training_seconds", "rf_auc", "cd"]].astype(float)).all()
+
+
+def test_a_job_that_failed_after_its_cells_were_stored_keeps_its_scores():
+    view = make_run_view()
+    fail_after_storing(view, "activa", 2)
+    activa = row(view, "activa")
+    assert activa[["rf_auc", "training_seconds"]].tolist() == pytest.approx([0.93, 33.0])
+    assert activa[["status", "n_seeds", "sample_seconds_n"]].tolist() == ["2 ok, 1 timeout", 3, 2]
+    record_of(view, "activa", kind="augmentation")["status"] = "timeout"
+    augmented = augmentation_frame(view).set_index("augmenter").loc["activa"]
+    assert augmented[["augmentation_f1", "status", "n_subsamples"]].tolist() == [0.75, "timeout", 1]
+
+
+def test_a_failed_job_without_scores_gives_no_figures():
+    view = make_run_view(seeds=1)
+    fail_after_storing(view, "activa")
+    view["scores"][record_of(view, "activa")["key"]] = []
+    assert np.isnan(row(view, "activa")[["training_seconds", "peak_rss_gib", "rf_auc"]].astype(float)).all()
+
+
+def test_planned_jobs_that_have_not_run_are_rows():
+    view = make_run_view(seeds=1)
+    unstart(view, "memorise")
+    unstart(view, "cscgan", kind="augmentation")
+    assert row(view, "memorise")[["status", "reason", "n_seeds"]].tolist() == ["not run", "", 0]
+    assert augmentation_frame(view).iloc[-1][["status", "n_subsamples"]].tolist() == ["not run", 0]
+
+
+def test_an_augmentation_score_that_failed_does_not_count():
+    view = make_run_view(seeds=1)
+    repeat_augmentation(view, "activa", [0.85])
+    view["scores"]["activa-subsample-1"][0].update(values={}, error="no")
+    augmented = augmentation_frame(view).set_index("augmenter").loc["activa"]
+    assert augmented[["augmentation_f1", "n_subsamples"]].tolist() == [0.75, 1]
 
 
 def test_sample_seeds_are_averaged_within_a_job():
@@ -161,10 +215,19 @@ def test_a_floor_nearer_to_the_ideal_than_real_is_suspect():
 def test_a_tie_is_suspect_and_what_is_missing_is_not():
     view = make_run_view(seeds=1)
     score_of(view, "shuffle", "mmd")["values"]["mmd"] = 0.02
-    score_of(view, "shuffle", "cd").update(values={}, error="no cluster has a gene")
+    fail_score(view, "shuffle", "cd", "no cluster has a gene")
     assert suspects(view) == ["mmd (ideal 0): shuffle 0.02 is not worse than real 0.02"]
-    view["records"] = [record for record in view["records"] if record["job"]["model"] != "real"]
+
+
+def test_floors_without_a_ceiling_are_suspect():
+    view = make_run_view(seeds=1)
+    fail_score(view, "real", "rf_auc", "too few cells")
+    assert suspects(view) == ["no ceiling: real has no rf_auc"]
+    for floor in ("shuffle", "poisson"):
+        fail_score(view, floor, "rf_auc", "too few cells")
     assert suspects(view) == []
+    view["records"] = [record for record in view["records"] if record["job"]["model"] != "real"]
+    assert suspects(view) == ["no ceiling: real has no mmd", "no ceiling: real has no cd"]
 
 
 def test_published_figures_stand_beside_the_measured_ones():

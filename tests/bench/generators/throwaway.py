@@ -115,3 +115,14 @@ class DiesOnce(Mean):
                 time.sleep(0.05)
                 monitor.advance((step + 1) / 6)
                 monitor.checkpoint(lambda folder, step=step: (folder / "step").write_text(str(step + 1)))
+
+
+class NamedReal(Mean):
+    name = "real"
+
+
+class Broken(Mean):
+    name = "broken"
+
+    def __init__(self):
+        raise OSError("no licence file")

@@ -15,6 +15,8 @@ import torch
 from models.activa.networks import Networks, build_networks
 from models.activa.objective import Batch
 from models.activa.settings import Settings
+from models.activa.training import Training
+from models.base import Budget
 
 N_GENES, N_TYPES = 50, 3
 
@@ -57,6 +59,28 @@ def small_batch(networks: Networks, *, n_cells: int = 12, dtype: torch.dtype = t
     return Batch(cells, logits, noise, prior)
 
 
+class HandAdam:
+    """Adam (Kingma & Ba 2015) with L2 decay, written out; steps the tensors it is given, in place."""
+
+    def __init__(self, parameters, *, rate: float, decay: float = 0.0) -> None:
+        self.parameters = list(parameters)
+        self.rate, self.decay, self.steps = rate, decay, 0
+        self.means = [torch.zeros_like(parameter) for parameter in self.parameters]
+        self.squares = [torch.zeros_like(parameter) for parameter in self.parameters]
+
+    @torch.no_grad()
+    def step(self, gradients) -> None:
+        self.steps += 1
+        for parameter, gradient, mean, square in zip(
+            self.parameters, gradients, self.means, self.squares, strict=True
+        ):
+            decayed = gradient + self.decay * parameter
+            mean.mul_(0.9).add_(0.1 * decayed)
+            square.mul_(0.999).add_(0.001 * decayed**2)
+            scale = (square / (1 - 0.999**self.steps)).sqrt() + 1e-8
+            parameter -= self.rate * mean / (1 - 0.9**self.steps) / scale
+
+
 class Interrupted(Exception):
     """Stands for a killed training."""
 
@@ -96,3 +120,18 @@ class KeepingMonitor:
             self._folder.mkdir()
             save(self._folder)
             raise Interrupted
+
+
+def begun(monitor=None, *, budget: str = "100epochs", **changes: object) -> Training:
+    """A training at its very start."""
+    matrix, types = small_cells()
+    return Training(
+        matrix,
+        types,
+        n_cell_types=N_TYPES,
+        seed=0,
+        budget=Budget.parse(budget),
+        settings=small_settings(**changes),
+        device=torch.device("cpu"),
+        monitor=monitor or KeepingMonitor(),
+    )

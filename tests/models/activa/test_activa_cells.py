@@ -1,4 +1,6 @@
+import numpy as np
 import pytest
+import scipy.sparse as sp
 import torch
 from activa_cases import DEVICES, small_cells
 
@@ -48,7 +50,19 @@ def test_dense_and_sparse_cells_give_the_same_batches(device, monkeypatch):
         assert kept.batch(rows).device.type == device
 
 
-def steps_until_over(share, budget, *, steps_per_epoch=10, seconds_per_step=0.0):
+def test_dense_cells_are_made_in_pieces(monkeypatch):
+    made, whole = [], sp.csr_matrix.toarray
+    monkeypatch.setattr(
+        sp.csr_matrix, "toarray", lambda matrix: made.append(matrix.shape[0]) or whole(matrix)
+    )
+    monkeypatch.setattr(cells_module, "_ROWS_AT_ONCE", 16)
+    matrix, _ = small_cells(40)
+    kept = TrainingCells(matrix, device=torch.device("cpu"))
+    assert made == [16, 16, 8]
+    np.testing.assert_array_equal(kept.batch(torch.arange(40)), whole(matrix))
+
+
+def steps_until_over(share, budget, *, steps_per_epoch=10, seconds_per_step=0.0, least_steps=0):
     steps = 0
     while not early_phase_over(
         share,
@@ -56,6 +70,7 @@ def steps_until_over(share, budget, *, steps_per_epoch=10, seconds_per_step=0.0)
         seconds=steps * seconds_per_step,
         budget=Budget.parse(budget),
         steps_per_epoch=steps_per_epoch,
+        least_steps=least_steps,
     ):
         steps += 1
     return steps
@@ -77,6 +92,11 @@ def steps_until_over(share, budget, *, steps_per_epoch=10, seconds_per_step=0.0)
 def test_early_phases_keep_their_shares_of_a_budget_in_steps(budget, classifier, warm_up):
     assert steps_until_over(CLASSIFIER_SHARE, budget) == classifier
     assert steps_until_over(WARM_UP_SHARE, budget) == warm_up
+
+
+def test_a_phase_takes_its_least_steps_of_the_smallest_budget():
+    assert steps_until_over(CLASSIFIER_SHARE, "1steps", least_steps=1) == 1
+    assert steps_until_over(CLASSIFIER_SHARE, "500epochs", least_steps=1) == 40
 
 
 @pytest.mark.parametrize(

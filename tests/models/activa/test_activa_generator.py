@@ -52,7 +52,7 @@ def test_cells_keep_the_contract(adata, device):
     assert list(cells.obs["cell_type"].cat.categories) == ["CD14+ Monocyte", "CD4+/CD25 T Reg", "B"]
     assert cells.uns["activa"]["seed"] == 5 and cells.uns["activa"]["training_seed"] == 0
     assert cells.uns["activa"]["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
-    assert cells.uns["sampling"] == {"draws": 30, "acceptance_rate": {}}
+    assert cells.uns["sampling"] == {"draws": 30, "cell_types": [], "acceptance_rate": [], "accepted": []}
     assert (adata.X != before.X).nnz == 0
     pd.testing.assert_frame_equal(adata.obs, before.obs)
 
@@ -63,10 +63,26 @@ def test_types_on_demand_come_with_their_acceptance_rate(adata):
     model.monitor = KeepingMonitor()
     cells = model.sample(20, cell_types=wanted, seed=2)
     assert cells.obs["cell_type"].tolist() == wanted
-    rates = cells.uns["sampling"]["acceptance_rate"]
-    assert list(rates) == [wanted[0]] and 20 / cells.uns["sampling"]["draws"] <= rates[wanted[0]] <= 1
+    told = cells.uns["sampling"]
+    assert told["cell_types"] == wanted[:1] and 20 <= told["accepted"][0] <= told["draws"]
+    assert told["acceptance_rate"] == [told["accepted"][0] / told["draws"]]
     assert model.monitor.fractions[-1] == 1.0
-    json.dumps(cells.uns["sampling"])
+    json.dumps(told)
+
+
+def test_written_cells_keep_what_was_told_of_types_with_a_slash(adata, tmp_path):
+    model = fitted(adata, budget="60epochs")
+    with torch.no_grad():
+        model._networks.conditioner[-1].bias += torch.tensor([-1e9, 1e9, -1e9])
+    cells = model.sample(4, cell_types=["CD4+/CD25 T Reg"] * 4, seed=2)
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    told = anndata.read_h5ad(tmp_path / "cells.h5ad").uns["sampling"]
+    assert list(told["cell_types"]) == ["CD4+/CD25 T Reg"]
+    assert list(told["acceptance_rate"]) == [1.0]
+    assert list(told["accepted"]) == [told["draws"]]
+    model.sample(4, seed=2).write_h5ad(tmp_path / "mixture.h5ad")
+    told = anndata.read_h5ad(tmp_path / "mixture.h5ad").uns["sampling"]
+    assert told["draws"] == 4 and len(told["cell_types"]) == 0
 
 
 def test_same_seed_same_cells(adata):
@@ -204,6 +220,37 @@ def test_listing_the_model_imports_no_framework():
         """
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_prepare_leaves_nothing_of_torch_to_be_imported_by_training():
+    done = run_python(
+        """
+        import sys
+        import anndata, numpy as np, pandas as pd, scipy.sparse as sp
+        from models.activa import Activa
+        from models.base import Budget, SilentMonitor
+
+        assert "torch" not in sys.modules
+        matrix = sp.random(40, 30, density=0.3, format="csr", dtype="float32", random_state=0) * 1000
+        types = pd.Series(list("ab") * 20, index=map(str, range(40)))
+        adata = anndata.AnnData(matrix, obs=types.to_frame("cell_type"))
+        model = Activa(latent_dim=4, hidden_sizes=(16, 8), batch_size=16)
+        model.prepare(adata)
+        before = set(sys.modules)
+        assert {"torch", "torch._dynamo", "models.activa.training"} <= before
+        model.fit(adata, seed=0, device="cpu", budget=Budget.parse("12steps"), monitor=SilentMonitor())
+        late = {name for name in set(sys.modules) - before if name.startswith(("torch", "models", "sympy"))}
+        assert not late, late
+        """
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_first_use_of_the_device_is_a_phase_of_its_own(adata):
+    monitor = KeepingMonitor()
+    fitted(adata, monitor=monitor)
+    assert monitor.phases == ["compile", "classifier", "warm_up", "adversarial", "batchnorm"]
+    assert "compile" not in monitor.steps
 
 
 def test_the_core_needs_only_torch_numpy_and_scipy():

@@ -60,7 +60,7 @@ def test_holistic_draws_are_decoded_prior_with_the_conditioners_calls():
     np.testing.assert_allclose(drawn.matrix.toarray(), cells, rtol=1e-5)
     np.testing.assert_array_equal(drawn.types, calls)
     assert drawn.matrix.format == "csr" and drawn.matrix.dtype == np.float32
-    assert (drawn.draws, drawn.acceptance_rate) == (150, {})
+    assert (drawn.draws, drawn.accepted, drawn.acceptance_rate) == (150, {}, {})
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -80,6 +80,7 @@ def test_types_on_demand_come_in_the_order_asked_for_with_their_rates():
     for code in range(3):
         expected = cells[calls == code][: (wanted == code).sum()]
         np.testing.assert_allclose(drawn.matrix.toarray()[wanted == code], expected, rtol=1e-5)
+        assert drawn.accepted[code] == (calls == code).sum()
         assert drawn.acceptance_rate[code] == pytest.approx((calls == code).mean())
     assert drawn.draws % 64 == 0
 
@@ -140,6 +141,14 @@ def test_batch_statistics_do_not_depend_on_how_many_cells_are_asked_for():
     networks = trained_like(sampling_norm="batch")
     many, one = (sample_cells(networks, n_cells, seed=3).matrix.toarray() for n_cells in (40, 1))
     np.testing.assert_allclose(one, many[:1], rtol=1e-6)
+
+
+def test_batch_statistics_need_no_copy_of_the_decoder(monkeypatch):
+    networks = trained_like(sampling_norm="batch")
+    monkeypatch.setattr(
+        type(networks.decoder), "__deepcopy__", lambda *_: pytest.fail("copied"), raising=False
+    )
+    sample_cells(networks, 150, seed=0)
 
 
 def test_blocks_are_bounded(monkeypatch):

@@ -1,12 +1,23 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
-from activa_cases import DEVICES, N_GENES, Interrupted, KeepingMonitor, small_cells, small_settings
+from activa_cases import (
+    DEVICES,
+    N_GENES,
+    HandAdam,
+    Interrupted,
+    KeepingMonitor,
+    begun,
+    small_cells,
+    small_settings,
+)
 
 from models.activa import training as training_module
 from models.activa.batchnorm import estimate_on_prior
 from models.activa.sampling import sample_cells
-from models.activa.training import Training, classifier_learning_rate, train
+from models.activa.training import classifier_learning_rate, train
 from models.base import Budget, Diverged
 
 
@@ -24,25 +35,16 @@ def run(*, budget="6epochs", monitor=None, seed=0, device="cpu", **changes):
     )
 
 
-def begun(monitor=None, **changes):
-    """A training of 100 epochs at its very start."""
-    matrix, types = small_cells()
-    return Training(
-        matrix,
-        types,
-        n_cell_types=3,
-        seed=0,
-        budget=Budget.parse("100epochs"),
-        settings=small_settings(**changes),
-        device=torch.device("cpu"),
-        monitor=monitor or KeepingMonitor(),
-    )
-
-
 def assert_same_weights(ours, theirs):
     theirs = theirs.state_dict()
     for name, tensor in ours.state_dict().items():
         assert torch.equal(tensor, theirs[name]), name
+
+
+def assert_close_weights(ours, theirs, **tolerance):
+    theirs = theirs.state_dict()
+    for name, tensor in ours.state_dict().items():
+        torch.testing.assert_close(tensor, theirs[name], **tolerance)
 
 
 @pytest.mark.parametrize("device", DEVICES)
@@ -126,37 +128,50 @@ def test_a_resumed_training_gives_the_numbers_of_an_unbroken_one(tmp_path, budge
     assert resumed.fractions == unbroken.fractions[done:]
 
 
+@pytest.mark.parametrize(("stop_at", "done"), [(1, 3), (3, 7), (7, 14), (9, 17)])
+@pytest.mark.parametrize("changes", [{}, {"soft_adapt": True}, {"objective": "release"}])
+def test_a_training_can_be_resumed_in_the_middle_of_an_epoch(tmp_path, monkeypatch, stop_at, done, changes):
+    """Offers come at every third and at every fourth step, an epoch, of each phase."""
+    monkeypatch.setattr(training_module, "LOG_EVERY", 3)
+    unbroken = KeepingMonitor()
+    expected = run(monitor=unbroken, **changes)
+    with pytest.raises(Interrupted):
+        run(monitor=KeepingMonitor(folder=tmp_path / "state", stop_at=stop_at), **changes)
+    resumed = KeepingMonitor(resume_from=tmp_path / "state")
+    assert_same_weights(run(monitor=resumed, **changes), expected)
+    assert resumed.fractions == unbroken.fractions[done:]
+
+
+def test_the_smallest_budget_trains_the_classifier():
+    monitor = KeepingMonitor()
+    run(budget="1steps", monitor=monitor)
+    assert monitor.steps == {"classifier": 1, "adversarial": 1}
+
+
 def test_a_checkpoint_holds_the_step_before_the_first_one(tmp_path):
     training = begun()
     training.save(tmp_path)
     assert_same_weights(begun(KeepingMonitor(resume_from=tmp_path)).networks, training.networks)
 
 
-def test_classifier_learns_as_adam_with_decay_of_rate_and_weights(monkeypatch):
+@pytest.mark.parametrize(("objective", "late"), [("paper", 0), ("release", 1)])
+def test_classifier_learns_as_adam_with_decay_of_rate_and_weights(monkeypatch, objective, late):
+    """The release's rate falls one step later."""
     monkeypatch.setattr(training_module, "DECAY_EVERY", 3)
-    training = begun(batch_size=60, classifier_learning_rate=0.01)
+    training = begun(
+        batch_size=60, classifier_learning_rate=0.01, classifier_weight_decay=0.05, objective=objective
+    )
     matrix, types = small_cells()
-    cells, labels = torch.from_numpy(matrix.toarray()), torch.from_numpy(types)
-    weights = {name: tensor.clone() for name, tensor in training.networks.conditioner.named_parameters()}
-    moments = {name: (torch.zeros_like(tensor), torch.zeros_like(tensor)) for name, tensor in weights.items()}
-    for step in range(7):
+    conditioner = copy.deepcopy(training.networks.conditioner)
+    adam = HandAdam(conditioner.parameters(), rate=0.01, decay=0.05)
+    for step in range(8):
         training._classifier_step()
         training.steps["classifier"] += 1
-        leaves = {name: tensor.clone().requires_grad_() for name, tensor in weights.items()}
-        logits = torch.func.functional_call(training.networks.conditioner, leaves, (cells,))
-        loss = -logits.log_softmax(dim=1)[torch.arange(60), labels].mean()
-        rate = 0.01 * 0.95 ** (step // 3)
-        for (name, weight), gradient in zip(
-            weights.items(), torch.autograd.grad(loss, list(leaves.values())), strict=True
-        ):
-            gradient = gradient + 0.005 * weight
-            mean, square = moments[name]
-            mean.mul_(0.9).add_(0.1 * gradient)
-            square.mul_(0.999).add_(0.001 * gradient**2)
-            corrected = mean / (1 - 0.9 ** (step + 1)), square / (1 - 0.999 ** (step + 1))
-            weights[name] = weight - rate * corrected[0] / (corrected[1].sqrt() + 1e-8)
-    for name, parameter in training.networks.conditioner.named_parameters():
-        torch.testing.assert_close(parameter.detach(), weights[name], rtol=1e-3, atol=1e-4)
+        logits = conditioner(torch.from_numpy(matrix.toarray()))
+        loss = -logits.log_softmax(dim=1)[torch.arange(60), torch.from_numpy(types)].mean()
+        adam.rate = 0.01 * 0.95 ** (max(0, step - late) // 3)
+        adam.step(torch.autograd.grad(loss, adam.parameters))
+    assert_close_weights(training.networks.conditioner, conditioner, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("step", "factor"), [(0, 1), (999, 1), (1000, 0.95), (3500, 0.95**3)])

@@ -1,0 +1,116 @@
+"""New cells from a model that a run has trained: ``bench sample``."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from bench.cells import write_cells
+from bench.errors import RequestError
+from bench.progress import Progress
+from bench.records import versions
+from bench.registry import resolve_model
+from bench.run_folder import RunFolder
+from bench.seeds import derive
+from models.base import GeneratorError
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+
+def sample_from_run(
+    run: RunFolder,
+    *,
+    model: str,
+    n_cells: int,
+    cell_type: str | None,
+    seed: int,
+    out: Path,
+    device: str,
+    console: Console,
+) -> dict[str, Any]:
+    """Draw cells from a stored model and write them, piece by piece.
+
+    Parameters
+    ----------
+    run
+        A run in which `model` was trained; of several seeds the first is taken.
+    model, n_cells, cell_type, seed
+        Whose cells, how many, of which type (None: the model's own mixture), with which sample seed.
+    out
+        The ``.h5ad`` to write; it appears when it is whole.
+    device
+        ``"cpu"`` or ``"cuda"``.
+    console
+        Where progress is shown.
+
+    Returns
+    -------
+    dict
+        As `bench.cells.write_cells` returns it.
+
+    Raises
+    ------
+    RequestError
+        If the model is not there, cannot give such cells, or the file cannot be written.
+    """
+    trained = {
+        job.model: job
+        for job in reversed(run.jobs())
+        if job.experiment.kind == "main" and run.job_folder(job).model.is_dir()
+    }
+    if model not in trained:
+        raise RequestError(f"--model {model!r}: this run holds {', '.join(sorted(trained)) or 'no model'}")
+    if not out.parent.is_dir() or out.is_dir():
+        raise RequestError(f"--out {str(out)!r}: give a file in a folder that exists")
+    job = trained[model]
+    try:
+        with native_noise_silenced():
+            generator = resolve_model(job.reference).generator.load(run.job_folder(job).model, device=device)
+            pieces = generator.sample_chunks(
+                n_cells,
+                cell_types=None if cell_type is None else [cell_type] * n_cells,
+                seed=derive(seed, "bench sample"),
+            )
+            facts = {"model": model, "space": generator.space, "job": job.key, "sample_seed": seed}
+            return write_cells(
+                out, _watched(pieces, n_cells, console), facts=facts | {"versions": versions()}
+            )
+    except GeneratorError as error:
+        raise RequestError(f"{model}: {error}") from error
+
+
+@contextmanager
+def native_noise_silenced() -> Iterator[None]:
+    """Keep what native libraries write to the error stream out of the user's sight.
+
+    TensorFlow greets on stderr whatever its log level is. Python's own messages come after this block.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as elsewhere:
+        os.dup2(elsewhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _watched(pieces: Iterator[AnnData], n_cells: int, console: Console) -> Iterator[AnnData]:
+    """Pass pieces on and show how far they are."""
+    with Progress(console).transfers() as report:
+        done = 0
+        report("sampling", done, n_cells)
+        for piece in pieces:
+            done += piece.n_obs
+            report("sampling", done, n_cells)
+            yield piece
