@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -143,14 +144,14 @@ def list_plugins(what: str) -> int:
     groups = {"models": MODELS, "metrics": METRICS, "datasets": DATASETS}
     if what not in groups:
         raise RequestError(f"list {what!r}: choose from {', '.join(groups)}")
-    table = Table(title=what)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
     columns = {
-        "models": ("role", "framework", "conditional", "space", "licence", "paper"),
-        "metrics": ("better", "ideal", "cost", "reference", "description"),
+        "models": ("role", "framework", "conditional", "space", "paper"),
+        "metrics": ("better", "ideal", "cost", "description"),
         "datasets": ("description", "reference"),
     }[what]
     for column in ("name", *columns):
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "role", "framework", "space"))
     for name in plugins(groups[what]):
         try:
             plugin = load(groups[what], name)
@@ -257,12 +258,10 @@ def _datasets(action: Any) -> Any:
 
 
 def _cell(value: Any) -> str:
+    """Write a value as a table's cell: nested ones a line for each part."""
     if isinstance(value, dict):
-        return "\n".join(f"{name} {part}" for name, part in value.items())
+        return "\n".join(f"{name}: {_cell(part)}" for name, part in value.items())
     if isinstance(value, list | tuple):
-        return "\n".join(str(part) for part in value) or "none"
-    return (
-        {True: "yes", False: "no", None: "–"}.get(value, str(value))
-        if isinstance(value, bool | None)
-        else str(value)
-    )
+        return "\n".join(map(_cell, value)) or "none"
+    words = {True: "yes", False: "no", None: "–", "": "–"}
+    return words[value] if isinstance(value, bool | str | None) and value in words else str(value)

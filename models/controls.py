@@ -53,7 +53,7 @@ class Control(Generator):
     """
 
     licence = "BSD-3-Clause"
-    paper = "none: a control of this benchmark"
+    paper = ""
     conditional = True
     pool_only: ClassVar[bool] = False
     """Whether only cells of ``obs["control_pool"]`` are remembered."""

@@ -14,6 +14,7 @@ import pytest
 
 import bench
 from bench.run_folder import RunFolder
+from tests.datasets.dataset_files import make_cells, write_10x_v2, write_10x_v3, write_mtx_folder
 
 THROWAWAY = Path(__file__).parent / "bench" / "generators" / "throwaway.py"
 
@@ -254,6 +255,42 @@ def test_from_python(home, smoke, monkeypatch):
     assert list(table.index) == ["mean", "real", "shuffle"]
     assert (table["status"] == "ok").all()
     assert table.loc["real", "cd"] < table.loc["mean", "cd"]
+
+
+def test_brain_small_offline_and_handed_over(home, environment, cli):
+    # A proxy that nobody serves stands for a machine without a network.
+    offline = {"BENCH_CACHE": str(home / "other"), "https_proxy": "http://127.0.0.1:9"}
+    options = ["run", "--models", f"{THROWAWAY}:Mean", "--profile", "smoke", "--metrics", "cd"]
+    command = [sys.executable, "-m", "bench", *options, "--dataset", "brain_small"]
+    ended = subprocess.run(
+        command, cwd=home, env=environment | offline, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 2
+    assert len(ended.stderr.strip().splitlines()) == 1
+    for words in ("1M_neurons_neuron20k.h5", str(home / "other"), "bench data add brain_small FILE"):
+        assert words in ended.stderr
+    file = write_10x_v2(home / "1M_neurons_neuron20k.h5", make_cells(n_cells=240))
+    cli("data", "add", "brain_small", file, **offline)
+    printed = cli(*options, "--dataset", "brain_small", "--out", home / "brain", **offline)
+    assert "brain_small" in printed
+    # The shape is not the published one, and the table says so.
+    assert "17970" in printed.replace(" ", "").replace(",", "")
+
+
+@pytest.mark.parametrize("source", ["h5ad", "10x .h5", "mtx folder", "synthetic"])
+def test_other_sources_of_cells(source, cli, home):
+    cells = make_cells(n_cells=150)
+    if source == "h5ad":
+        dataset = home / "own.h5ad"
+        cells.write_h5ad(dataset)
+    elif source == "10x .h5":
+        dataset = write_10x_v3(home / "own.h5", cells)
+    elif source == "mtx folder":
+        dataset = write_mtx_folder(home / "own mtx", cells, compressed=True)
+    else:
+        dataset = "synthetic:200x80x3"
+    printed = cli("run", "--dry-run", "--dataset", dataset, "--models", f"{THROWAWAY}:Mean")
+    assert "mean · seed 0" in printed
 
 
 def test_a_third_party_package_is_listed_and_runs(tmp_path, cli, home):
