@@ -130,7 +130,7 @@ def reopen(path: Path) -> RunFolder:
     Raises
     ------
     RequestError
-        If it was begun on another machine, or a model's code has changed since.
+        If it was begun on another machine, or a model's code or configuration has changed since.
     """
     run = RunFolder.open(path)
     machine = run.read_request()["hardware"]
@@ -141,10 +141,11 @@ def reopen(path: Path) -> RunFolder:
             f"--resume {path}: begun on another machine ({machine['fingerprint']}, this one is "
             f"{now['fingerprint']}); timings would not compare: start a new run here"
         )
-    current = {job.reference: resolve_model(job.reference).source_hash for job in run.jobs()}
     for job in run.jobs():
-        if current[job.reference] != job.source_hash:
-            raise RequestError(f"--resume {path}: the code of {job.model} has changed since: start a new run")
+        choice = resolve_model(job.reference)
+        generator = made(choice, hyperparameters(choice.generator, job.hyperparameters))
+        if (choice.source_hash, generator.content()) != (job.source_hash, job.content):
+            raise RequestError(f"--resume {path}: {job.model} has changed since: start a new run")
     return run
 
 
@@ -173,8 +174,8 @@ def carry_out(run: RunFolder, progress: Progress) -> int:
     return exit_code(run) if scored else SOME_FAILED
 
 
-def present(run: RunFolder, progress: Progress) -> dict[str, Any]:
-    """Draw a run's figures, write its table and bring MLflow up to date; return the run's view."""
+def present(run: RunFolder, progress: Progress) -> None:
+    """Draw a run's figures, write its table and bring MLflow up to date."""
     from reports.figures import save_figures
     from reports.table import results_frame
 
@@ -182,7 +183,6 @@ def present(run: RunFolder, progress: Progress) -> dict[str, Any]:
     results_frame(view).to_csv(run.path / "table.csv", index=False)
     save_figures(view, run.figures)
     track(run, view, progress)
-    return view
 
 
 def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> bool:

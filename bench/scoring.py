@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -87,7 +87,7 @@ class Scorer:
 
         return RealEvidence.from_adata(self.adata, n_cells=n_cells, seed=self.seed, protocol=PROTOCOL)
 
-    @cache  # noqa: B019
+    @lru_cache(maxsize=1)  # noqa: B019 - one experiment's cells are enough
     def setting(self, experiment: Experiment) -> AugmentationSetting:
         """The augmentation experiment's cells: what is left of the training cells, and the test cells."""
         from metrics.augmentation import AugmentationSetting
