@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -34,6 +35,9 @@ def random_forest(
     """
     from sklearn.ensemble import RandomForestClassifier
 
+    # scikit-learn's threads race for the list of warning filters; left empty, each tree would warn.
+    if not warnings.filters:
+        warnings.simplefilter("default")
     return RandomForestClassifier(
         n_estimators=n_trees,
         criterion="gini",

@@ -285,3 +285,14 @@ def test_the_metric_compares_log_cells_and_keeps_what_the_figure_needs(monkeypat
     folds, labels, votes = (np.array(score.details[key]) for key in ("folds", "labels", "scores"))
     areas = [roc_auc_score(labels[folds == fold], votes[folds == fold]) for fold in range(5)]
     assert score.headline == pytest.approx(np.mean(areas))
+
+
+def test_a_lost_list_of_warning_filters_is_made_good():
+    import warnings
+
+    from metrics.forest import random_forest
+
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        random_forest(n_trees=1, seed=0, n_jobs=1)
+        assert warnings.filters
