@@ -55,7 +55,7 @@ def write_cells(path: Path, pieces: Iterable[AnnData], *, facts: dict[str, Any])
                     dataset[n_values:] = values
                 pointers.append(matrix.indptr[1:].astype(np.int64) + n_values)
                 n_cells, n_values = n_cells + piece.n_obs, n_values + matrix.nnz
-                told += [piece.uns["sampling"]] if "sampling" in piece.uns else []
+                told += [piece.uns["sampling"]] if "accepted" in piece.uns.get("sampling", {}) else []
                 if "cell_type" in piece.obs:
                     labels.append(np.asarray(piece.obs["cell_type"], dtype=str))
             if first is None:

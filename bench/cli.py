@@ -76,8 +76,8 @@ def run(
         "device": device,
         "hardware": hardware,
         "out": out,
-        "models": _names(models),
-        "metrics": _names(metrics),
+        "models": _names("models", models),
+        "metrics": _names("metrics", metrics),
         "seeds": None if seeds is None else spec.parse_seeds("seeds", seeds),
         "sample_seeds": None if sample_seeds is None else spec.parse_seeds("sample-seeds", sample_seeds),
         "budget": None if budget is None else spec.parse_budgets(budget),
@@ -103,7 +103,9 @@ def score(
     space: Annotated[
         str, typer.Option(help="Space of the synthetic cells: counts, cp20k, log_cp20k.")
     ] = "counts",
-    label_key: Annotated[str, typer.Option(help="Column of obs that holds the cell types.")] = "cell_type",
+    label_key: Annotated[
+        str | None, typer.Option(help="Column of obs that holds the cell types (default: cell_type).")
+    ] = None,
     cells: Annotated[int | None, typer.Option(min=10, help="Cells a side.")] = None,
 ) -> int:
     """Score the stored cells of RUN again, or cells that were made elsewhere."""
@@ -113,12 +115,18 @@ def score(
     if run is not None:
         if any(files.values()) or cells is not None:
             raise RequestError("give either RUN or --real, --train and --synthetic (with --cells), not both")
-        return commands.score_run(run, _names(metrics) or ())
+        return commands.score_run(run, _names("metrics", metrics) or ())
     if not (real and train and synthetic):
         missing = " ".join(name for name, value in files.items() if value is None)
         raise RequestError(f"give a RUN, or --real, --train and --synthetic (missing: {missing})")
     return commands.score_files(
-        real, train, synthetic, space=space, label_key=label_key, cells=cells, metrics=_names(metrics) or ()
+        real,
+        train,
+        synthetic,
+        space=space,
+        label_key=label_key,
+        cells=cells,
+        metrics=_names("metrics", metrics) or (),
     )
 
 
@@ -221,8 +229,11 @@ def _fail(message: str) -> int:
     return WRONG_REQUEST
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(filter(None, (part.strip() for part in text.split(","))))
+def _names(option: str, text: str | None) -> tuple[str, ...] | None:
+    names = None if text is None else tuple(filter(None, (part.strip() for part in text.split(","))))
+    if names == ():
+        raise RequestError(f"--{option} {text!r} names nothing: leave the option out for the default")
+    return names
 
 
 def _check_shadowing() -> None:

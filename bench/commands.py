@@ -68,7 +68,7 @@ def score_files(
     synthetic: Path,
     *,
     space: str,
-    label_key: str,
+    label_key: str | None,
     cells: int | None,
     metrics: tuple[str, ...],
 ) -> int:
@@ -93,7 +93,7 @@ def score_files(
             ideal = f"{metric.ideal:g}" if number == 0 else ""
             table.add_row(name, "–" if value is None else f"{value:.4f}", ideal, note)
     console.print(table)
-    return DONE
+    return SOME_FAILED if any(score["failed"] for score in scores) else DONE
 
 
 def report(path: Path) -> int:

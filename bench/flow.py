@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -100,11 +101,19 @@ def start(plan: Draft) -> RunFolder:
     RequestError
         If the folder cannot be written.
     """
+    run = None
     try:
         run = RunFolder.create(plan.spec.out, plan.facts.name.replace(":", "-"))
         run.link_dataset(plan.prepared.path)
+        _write_request(run, plan)
     except OSError as error:
+        if run is not None:
+            shutil.rmtree(run.path, ignore_errors=True)
         raise RequestError(f"--out {str(plan.spec.out)!r}: {error.strerror}") from error
+    return run
+
+
+def _write_request(run: RunFolder, plan: Draft) -> None:
     run.write_request(
         plan.spec,
         plan.jobs,
@@ -121,7 +130,6 @@ def start(plan: Draft) -> RunFolder:
         git_commit=git_commit(),
         metrics=[declaration_of(metric) for metric in plan.metrics],
     )
-    return run
 
 
 def reopen(path: Path) -> RunFolder:
@@ -130,7 +138,7 @@ def reopen(path: Path) -> RunFolder:
     Raises
     ------
     RequestError
-        If it was begun on another machine, or a model's code or configuration has changed since.
+        If it was begun on another machine or with other libraries, or a model has changed since.
     """
     run = RunFolder.open(path)
     machine = run.read_request()["hardware"]
@@ -141,6 +149,13 @@ def reopen(path: Path) -> RunFolder:
             f"--resume {path}: begun on another machine ({machine['fingerprint']}, this one is "
             f"{now['fingerprint']}); timings would not compare: start a new run here"
         )
+    then, today = run.read_request()["versions"], versions()
+    for name in sorted(then.keys() | today.keys()):
+        if then.get(name) != today.get(name):
+            raise RequestError(
+                f"--resume {path}: begun with {name} {then.get(name)}, here it is {today.get(name)}: "
+                "start a new run"
+            )
     for job in run.jobs():
         choice = resolve_model(job.reference)
         generator = made(choice, hyperparameters(choice.generator, job.hyperparameters))
@@ -198,9 +213,14 @@ def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> bool:
 
 
 def exit_code(run: RunFolder) -> int:
-    """Return 0 if every Job is done or skipped, 1 if some failed."""
-    records = [run.job_folder(job).read_record() for job in run.jobs()]
-    return DONE if all(record and record["status"] in (OK, SKIPPED) for record in records) else SOME_FAILED
+    """Return 0 if every Job is done or skipped and no score failed, 1 otherwise."""
+    for folder in map(run.job_folder, run.jobs()):
+        record = folder.read_record()
+        if record is None or record["status"] not in (OK, SKIPPED):
+            return SOME_FAILED
+        if any(score["failed"] for score in folder.read_scores()):
+            return SOME_FAILED
+    return DONE
 
 
 def resolve_device(wanted: str) -> str:

@@ -24,7 +24,7 @@ def score_outside_cells(
     synthetic: Path,
     *,
     space: str,
-    label_key: str,
+    label_key: str | None,
     cells: int | None,
     metrics: list[Metric],
 ) -> list[dict[str, Any]]:
@@ -39,7 +39,8 @@ def score_outside_cells(
     space
         What the synthetic X holds: ``"counts"``, ``"cp20k"`` or ``"log_cp20k"``. It is never guessed.
     label_key
-        Column of ``obs`` with cell types; needed by the metrics that look at types.
+        Column of ``obs`` with cell types, for the metrics that look at types; None takes ``cell_type`` where
+        there is one.
     cells
         Cells a side; None means as many as the smaller side has, at most 2 000.
     metrics
@@ -55,6 +56,10 @@ def score_outside_cells(
     if space not in get_args(Space):
         raise RequestError(f"--space {space!r}: choose from {', '.join(get_args(Space))}")
     test_cells, train_cells, fake = (_read(path) for path in (real, train, synthetic))
+    if label_key is not None and label_key not in train_cells.obs:
+        raise RequestError(
+            f"--label-key {label_key!r}: {train.name} has {', '.join(train_cells.obs) or 'no columns'}"
+        )
     genes = train_cells.var_names
     available = min(test_cells.n_obs, fake.n_obs)
     if cells is not None and cells > available:
@@ -73,6 +78,8 @@ def score_outside_cells(
         seed=derive(0, "metrics"),
     )
     fake = _with_genes(fake, genes, synthetic)
+    if space == "counts":
+        _counts(fake, synthetic, remedy="; for other values give --space cp20k or --space log_cp20k")
     sample = SampleEvidence(evidence, fake.X, space=cast(Space, space), cell_types=_types(fake, label_key))
     return [
         score_of(metric, lambda metric=metric: metric.compute(evidence, sample)) | {"n_cells": n_cells}
@@ -105,17 +112,18 @@ def _with_genes(adata: AnnData, genes: Any, path: Path) -> AnnData:
     return adata[:, genes]
 
 
-def _counts(adata: AnnData, path: Path) -> Any:
+def _counts(adata: AnnData, path: Path, *, remedy: str = "") -> Any:
     from scipy import sparse
 
     matrix = sparse.csr_matrix(adata.layers.get("counts", adata.X))
     values = matrix.data
     if not (np.isfinite(values).all() and (values >= 0).all() and (values == np.round(values)).all()):
         raise RequestError(
-            f"{str(path)!r} holds no counts: X (or layers['counts']) must be whole numbers from 0 on"
+            f"{str(path)!r} holds no counts: X (or layers['counts']) must be whole numbers from 0 on{remedy}"
         )
     return matrix
 
 
-def _types(adata: AnnData, label_key: str) -> Any:
-    return adata.obs[label_key].to_numpy(dtype=str) if label_key in adata.obs else None
+def _types(adata: AnnData, label_key: str | None) -> Any:
+    column = label_key or "cell_type"
+    return adata.obs[column].to_numpy(dtype=str) if column in adata.obs else None

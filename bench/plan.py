@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.errors import RequestError
+from bench.errors import RequestError, named
 from bench.hyperparameters import hyperparameters
 from bench.processes import usable_cores
 from bench.registry import ModelChoice, plugins, resolve_metric, resolve_model
@@ -238,7 +238,7 @@ def made(choice: ModelChoice, settings: dict[str, Any]) -> Generator:
     try:
         return choice.generator(**settings)
     except Exception as error:
-        raise RequestError(f"{choice.name}: {error}") from error
+        raise RequestError(named(choice.name, error)) from error
 
 
 def budget_of(spec: RunSpec, choice: ModelChoice) -> str | None:

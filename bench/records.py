@@ -27,12 +27,12 @@ def describe_for(device: str, threads: int) -> dict[str, Any]:
     return hardware.describe(worker_environment(device, threads))
 
 
-def new_record(job: Job) -> dict[str, Any]:
-    """Return a Record of a Job that is about to start."""
+def unstarted_record(job: Job) -> dict[str, Any]:
+    """Return the Record of a Job that has not run: an interrupted run has rows for all it planned."""
     return {
         "schema": SCHEMA,
         "key": job.key,
-        "status": "failed",
+        "status": NOT_RUN,
         "reason": "",
         "failed_phase": None,
         "seconds_to_failure": None,
@@ -44,17 +44,20 @@ def new_record(job: Job) -> dict[str, Any]:
         "memory": {"peak_rss_bytes": None, "peak_device_bytes": None, "by_phase": {}},
         "samples": {},
         "warnings": [],
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "started": None,
         "finished": None,
+    }
+
+
+def new_record(job: Job) -> dict[str, Any]:
+    """Return the Record of a Job that is about to start; it has failed until it has not."""
+    return unstarted_record(job) | {
+        "status": "failed",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {"fingerprint": describe_for(job.device, job.threads)["fingerprint"], **hardware.load()},
         "versions": versions(),
         "git_commit": git_commit(),
     }
-
-
-def unstarted_record(job: Job) -> dict[str, Any]:
-    """Return the Record of a Job that has not run: an interrupted run has rows for all it planned."""
-    return new_record(job) | {"status": NOT_RUN, "started": None}
 
 
 def status_of(error: Exception) -> dict[str, str]:

@@ -58,7 +58,7 @@ def load(group: str, name: str) -> Any:
         raise RequestError(f"unknown {kind} {name!r}: choose from {', '.join(known)}")
     try:
         return known[name].load()
-    except (ImportError, AttributeError, SyntaxError) as error:
+    except Exception as error:
         raise RequestError(f"{name} ({known[name].value}) cannot be imported: {error}") from error
 
 
@@ -166,9 +166,11 @@ def _reference_of(generator: type) -> str:
 
 
 def _import_module(name: str) -> ModuleType:
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise RequestError(f"model file {name!r} must end in .py (or give package.module:Class)")
     try:
         return importlib.import_module(name)
-    except ImportError as error:
+    except Exception as error:
         raise RequestError(f"module {name!r} cannot be imported: {error}") from error
 
 

@@ -6,11 +6,11 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
@@ -23,13 +23,14 @@ from bench.spec import RunSpec
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that the file is either the old one or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    # Not tempfile's: its files are readable by their owner alone, and runs are shared with colleagues.
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
+        with temporary.open("x", encoding="utf-8") as file:
             json.dump(content, file, indent=1, default=_plain)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> Any:
@@ -41,7 +42,8 @@ def read_json(path: Path) -> Any:
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes `path` when the block ends well, and vanishes otherwise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    temporary.mkdir()
     try:
         yield temporary
         # Renamed aside first: killed at any moment, what stands at `path` is whole or missing.
@@ -131,8 +133,9 @@ class RunFolder:
             If the folder is none.
         """
         run = cls(path.resolve())
-        if not run.plan.exists():
-            raise RequestError(f"{str(path)!r} is not a run folder: it has no plan.json")
+        for file in (run.plan, run.request):
+            if not file.exists():
+                raise RequestError(f"{str(path)!r} is not a run folder: it has no {file.name}")
         return run
 
     def write_request(self, spec: RunSpec, jobs: list[Job], **context: Any) -> None:

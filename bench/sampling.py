@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from bench.cells import write_cells
-from bench.errors import RequestError
+from bench.errors import RequestError, named
 from bench.progress import Progress
 from bench.records import versions
 from bench.registry import resolve_model
@@ -84,7 +84,9 @@ def sample_from_run(
                 out, _watched(pieces, n_cells, console), facts=facts | {"versions": versions()}
             )
     except GeneratorError as error:
-        raise RequestError(f"{model}: {error}") from error
+        raise RequestError(named(model, error)) from error
+    except OSError as error:
+        raise RequestError(f"--out {str(out)!r}: {error.strerror or error}") from error
 
 
 @contextmanager

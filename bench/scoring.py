@@ -156,11 +156,14 @@ def missing_scores(run: RunFolder, metrics: list[Metric]) -> list[ScoreTask]:
 
 
 def score_of(metric: Metric, compute: Any) -> dict[str, Any]:
-    """Run one metric's computation; a failure belongs to that metric alone and becomes its `error`."""
+    """Run one metric's computation; a failure belongs to that metric alone.
+
+    ``error`` says why there is no value; ``failed`` tells a fault from a metric that does not apply.
+    """
     from metrics.declaration import NotApplicable
 
     started = time.perf_counter()
-    values, details, notes, error = {}, {}, [], None
+    values, details, notes, error, failed = {}, {}, [], None, False
     try:
         score: Score = compute()
         values, details, notes = score.values, score.details, score.notes
@@ -168,6 +171,7 @@ def score_of(metric: Metric, compute: Any) -> dict[str, Any]:
         error = str(reason)
     except Exception as failure:  # noqa: BLE001 - one metric's failure must not lose the others
         traceback.print_exc()
+        failed = True
         error = f"{type(failure).__name__}: {(str(failure).splitlines() or [''])[0]}"
     return {
         "metric": metric.name,
@@ -176,6 +180,7 @@ def score_of(metric: Metric, compute: Any) -> dict[str, Any]:
         "details": details,
         "notes": notes,
         "error": error,
+        "failed": failed,
         "seconds": time.perf_counter() - started,
     }
 
@@ -190,6 +195,7 @@ def failed_score(run: RunFolder, current: dict[str, Any], cause: str) -> None:
         "details": {},
         "notes": [],
         "error": cause,
+        "failed": True,
         "seconds": None,
     }
     _store(run, task, {"metric": task.metric.name, **empty})

@@ -69,6 +69,11 @@ class RunSpec(BaseModel):
     timeout: float | None = Field(default=None, gt=0)
     out: Path = Path("runs")
 
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _one_budget_for_all(cls, value: Any) -> Any:
+        return parse_budgets(value) if isinstance(value, str) else value
+
     @field_validator("budget")
     @classmethod
     def _budgets_parse(cls, value: dict[str, str]) -> dict[str, str]:
@@ -109,6 +114,10 @@ class RunSpec(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             option = "set" if first["loc"][0] == "settings" else str(first["loc"][0]).replace("_", "-")
+            if first["type"] == "extra_forbidden":
+                raise RequestError(
+                    f"unknown option {option!r}: choose from {', '.join(cls.model_fields)}"
+                ) from error
             message = first["msg"].removeprefix("Value error, ")
             raise RequestError(f"--{option} {first['input']!r}: {message}") from error
 
@@ -130,11 +139,22 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def parse_budgets(text: str) -> dict[str, str]:
-    """Read ``40epochs`` (every model) or ``activa=40epochs,scgan=2000steps``."""
-    budgets = {}
+    """Read ``40epochs`` (every model) or ``activa=40epochs,scgan=2000steps``.
+
+    Raises
+    ------
+    RequestError
+        If it names a model twice, or nothing.
+    """
+    budgets: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         model, _, amount = part.rpartition("=")
-        budgets[model.strip() or EVERY_MODEL] = amount.strip()
+        name = model.strip() or EVERY_MODEL
+        if name in budgets:
+            raise RequestError(f"--budget {text!r} names {name!r} twice")
+        budgets[name] = amount.strip()
+    if not budgets:
+        raise RequestError(f"--budget {text!r} names nothing: give 40epochs, 2000steps or 15min")
     return budgets
 
 

@@ -269,7 +269,8 @@ class Generator(ABC):
         -------
         AnnData
             n_cells × n_genes, X CSR float32 in `space`, var_names of the training data; obs["cell_type"]
-            where the model knows it.
+            where the model knows it. A model that rejects draws tells them in ``uns["sampling"]``: ``draws``,
+            and ``accepted`` for each of its ``cell_types``.
 
         Raises
         ------

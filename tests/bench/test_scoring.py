@@ -166,6 +166,21 @@ def test_unfit_files_are_named(files):
         outside(files)
 
 
+def test_logged_cells_are_not_taken_for_counts(files):
+    cells = anndata.read_h5ad(files / "synthetic.h5ad")
+    cells.X = cells.X.log1p()
+    cells.write_h5ad(files / "synthetic.h5ad")
+    with pytest.raises(RequestError, match=r"holds no counts.*--space log_cp20k"):
+        outside(files)
+    (score,) = outside(files, space="log_cp20k")
+    assert score["error"] is None
+
+
+def test_a_label_column_that_is_missing_is_named(files):
+    with pytest.raises(RequestError, match=r"--label-key 'kind': train\.h5ad has cell_type"):
+        outside(files, label_key="kind")
+
+
 def test_real_cells_must_be_counts(files):
     cells = anndata.read_h5ad(files / "train.h5ad")
     cells.X = cells.X * 0.5

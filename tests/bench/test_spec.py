@@ -64,7 +64,9 @@ def test_seeds_and_durations():
         (lambda: RunSpec.checked(seeds=(1, 1)), "--seeds .*names something twice"),
         (lambda: RunSpec.checked(seeds=(-1,)), "--seeds .*from 0 on"),
         (lambda: RunSpec.checked(cells=3), "--cells 3: "),
-        (lambda: RunSpec.checked(colour="red"), "--colour 'red'"),
+        (lambda: RunSpec.checked(colour="red"), "unknown option 'colour': choose from models, dataset"),
+        (lambda: parse_budgets("activa=10s,activa=20s"), "names 'activa' twice"),
+        (lambda: parse_budgets(" , "), "names nothing"),
     ],
 )
 def test_wrong_requests_name_option_value_and_remedy(call, message):
@@ -75,11 +77,13 @@ def test_wrong_requests_name_option_value_and_remedy(call, message):
 
 def test_a_config_file_holds_a_whole_request(tmp_path):
     file = tmp_path / "run.toml"
-    file.write_text('models = ["activa"]\nseeds = [0, 1]\n[settings.activa]\nobjective = "release"\n')
+    text = 'models = ["activa"]\nseeds = [0, 1]\nbudget = "15min"\n[settings.activa]\nobjective = "release"\n'
+    file.write_text(text)
     spec = RunSpec.checked(**read_config(file))
     assert spec.models == ("activa",)
     assert spec.seeds == (0, 1)
     assert spec.settings == {"activa": {"objective": "release"}}
+    assert spec.budget == {"*": "15min"}
 
 
 def test_a_config_file_that_is_none(tmp_path):
