@@ -199,7 +199,7 @@ class RunFolder:
         records = [self.job_folder(job).read_record() or unstarted_record(job) for job in jobs]
         return {
             "run": {"folder": str(self.path), **{name: request[name] for name in request if name != "spec"}}
-            | {"profile": request["spec"]["profile"]},
+            | {"profile": request["spec"]["profile"], "own_budgets": bool(request["spec"]["budget"])},
             "records": records,
             "scores": {folder.path.name: folder.read_scores() for folder in folders},
             "augmentation_baselines": [

@@ -165,14 +165,22 @@ def _heading(view: RunView) -> list[RenderableType]:
         Text(" · ".join(facts)),
         Text(hardware_in_words(run["hardware"]), style="dim"),
     ]
-    if run["profile"] != "paper":
-        blocks.append(Text(f"{run['profile']} budgets: not the paper's", style="yellow"))
+    if budgets := _budgets_in_words(view):
+        published = run["profile"] == "paper" and not run.get("own_budgets", False)
+        blocks.append(Text(budgets if published else f"{budgets} · not the paper's", style="yellow"))
     if str(dataset["name"]).startswith("synthetic"):
         blocks.append(_banner("synthetic data: for speed and scale, never for quality claims", "yellow"))
     if broken := results_frame(view).attrs["suspect"]:
         text = "\n".join(["SUSPECT RUN: its controls do not bear out every metric", *broken])
         blocks.append(_banner(text, "red"))
     return [*blocks, Text()]
+
+
+def _budgets_in_words(view: RunView) -> str:
+    """Name the budget that each trained generator got: nobody shall mistake a quick run for the paper's."""
+    budgets = {record["job"]["model"]: record["job"]["budget"] for record in view["records"]}
+    named = ", ".join(f"{model} {budget}" for model, budget in budgets.items() if budget is not None)
+    return f"budgets: {named}" if named else ""
 
 
 def _banner(text: str, colour: str) -> Panel:

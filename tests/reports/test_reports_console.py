@@ -43,7 +43,7 @@ def test_one_seed_at_120_columns_is_one_table():
     ):
         assert part in " · ".join(heading)
     assert "AMD EPYC 7B13 · 2 cores (4 threads) · 16 GiB · 2 × NVIDIA V100 with 32 GiB" in text
-    assert "quick budgets: not the paper's" in text
+    assert "budgets: activa 40 epochs, scgan 200 steps, cscgan 200 steps · not the paper's" in text
     assert re.search(r"sampling .*\n.* 100 000  non-.*\n.* cells, s  zero ", text)
     activa = re.split(r"\s{2,}", line_of(text, "activa").strip())
     assert activa == [
@@ -67,6 +67,8 @@ def test_the_papers_budgets_carry_no_warning():
     view = make_run_view(seeds=1)
     view["run"]["profile"] = "paper"
     assert "not the paper's" not in rendered(view)
+    view["run"]["own_budgets"] = True
+    assert "not the paper's" in rendered(view)
 
 
 def test_three_seeds_show_intervals_and_two_show_both_values():
