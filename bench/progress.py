@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
 
@@ -99,7 +99,7 @@ class Progress:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn() if total else TextColumn("{task.percentage:>3.0f} %"),
+            TaskProgressColumn(),
             TimeElapsedColumn(),
         )
         with Bars(*columns, console=self.console, transient=True) as bars:
