@@ -17,7 +17,6 @@ class Stage:
     def __init__(self, console: Console, bars: Bars | None, name: str, total: int | None) -> None:
         self._console = console
         self._bars = bars
-        self._last_line = ""
         if bars is not None:
             self._whole = bars.add_task(name, total=total)
             self._part = bars.add_task("", total=1.0, visible=False)
