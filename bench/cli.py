@@ -27,6 +27,10 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_d
 Metrics = Annotated[
     str | None, typer.Option(help="Metric names, separated by commas (default: the default set).")
 ]
+Protocol = Annotated[
+    str | None,
+    typer.Option(help="strict, activa2022, groundgan2024, by commas; +observed at the end of one."),
+]
 
 
 @app.command()
@@ -53,6 +57,7 @@ def run(
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file that holds the request.")] = None,
     metrics: Metrics = None,
+    protocol: Protocol = None,
     cells: Annotated[int | None, typer.Option(help="Cells a side for scoring.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     hardware: Annotated[str | None, typer.Option(help="What this machine must be: a name or a TOML.")] = None,
@@ -78,6 +83,7 @@ def run(
         "out": out,
         "models": _names("models", models),
         "metrics": _names("metrics", metrics),
+        "protocol": _names("protocol", protocol),
         "seeds": None if seeds is None else spec.parse_seeds("seeds", seeds),
         "sample_seeds": None if sample_seeds is None else spec.parse_seeds("sample-seeds", sample_seeds),
         "budget": None if budget is None else spec.parse_budgets(budget),
@@ -97,6 +103,7 @@ def run(
 def score(
     run: Annotated[Path | None, typer.Argument(metavar="[RUN]", show_default=False)] = None,
     metrics: Metrics = None,
+    protocol: Protocol = None,
     real: Annotated[Path | None, typer.Option(help="Held-out real cells (.h5ad, counts).")] = None,
     train: Annotated[Path | None, typer.Option(help="Training cells (.h5ad, counts).")] = None,
     synthetic: Annotated[Path | None, typer.Option(help="Cells made elsewhere (.h5ad).")] = None,
@@ -115,7 +122,7 @@ def score(
     if run is not None:
         if any(files.values()) or cells is not None:
             raise RequestError("give either RUN or --real, --train and --synthetic (with --cells), not both")
-        return commands.score_run(run, _names("metrics", metrics) or ())
+        return commands.score_run(run, _names("metrics", metrics) or (), _names("protocol", protocol) or ())
     if not (real and train and synthetic):
         missing = " ".join(name for name, value in files.items() if value is None)
         raise RequestError(f"give a RUN, or --real, --train and --synthetic (missing: {missing})")
@@ -127,6 +134,7 @@ def score(
         label_key=label_key,
         cells=cells,
         metrics=_names("metrics", metrics) or (),
+        protocols=_names("protocol", protocol) or (),
     )
 
 
@@ -136,6 +144,22 @@ def report(run: Run) -> int:
     from bench import commands
 
     return commands.report(run)
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(metavar="RUN_A", help="A run folder.", show_default=False)],
+    run_b: Annotated[
+        Path | None, typer.Argument(metavar="[RUN_B]", help="Another run on the same cells.")
+    ] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Of two runs: which models; of one: the two to compare.")
+    ] = None,
+) -> int:
+    """Tell which of two generators is better, or that the seeds do not resolve it."""
+    from bench import commands
+
+    return commands.compare(run_a, run_b, models=_names("models", models))
 
 
 @app.command()
@@ -153,6 +177,71 @@ def sample(
 
     return commands.sample(
         run, model=model, n_cells=cells, cell_type=cell_type, seed=seed, out=out, device=device
+    )
+
+
+@app.command()
+def speed(
+    model: Annotated[
+        str, typer.Option(help="activa, or names, file.py:Class or module:Class to compare with it.")
+    ] = "activa",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    measures: Annotated[
+        str | None,
+        typer.Option(help="Of activa alone: step, epoch, sampling, streaming, on_demand (default: all)."),
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A reduced shape, in about a minute.")] = False,
+    cells: Annotated[int | None, typer.Option(help="Training cells.")] = None,
+    genes: Annotated[int | None, typer.Option(help="Genes.")] = None,
+    types: Annotated[int | None, typer.Option(help="Cell types.")] = None,
+    sample_cells: Annotated[int | None, typer.Option(help="Cells drawn.")] = None,
+    on_demand_cells: Annotated[int | None, typer.Option(help="Cells of the 1 % type.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Rounds of each measure (default: 9).")] = None,
+    limit: Annotated[
+        float | None, typer.Option(help="Seconds after which no round begins (default: 60).")
+    ] = None,
+    json: Annotated[Path | None, typer.Option(help="Write everything measured there, too.")] = None,
+) -> int:
+    """Time ACTIVA beside its release and this machine's floor, or other generators beside ACTIVA."""
+    from bench import commands
+
+    return commands.speed(
+        model=model,
+        device=device,
+        measures=measures,
+        quick=quick,
+        cells=cells,
+        genes=genes,
+        types=types,
+        sample_cells=sample_cells,
+        on_demand_cells=on_demand_cells,
+        repeats=repeats,
+        limit=limit,
+        json=json,
+    )
+
+
+@app.command("test-metrics")
+def test_metrics(
+    dataset: Annotated[
+        str | None, typer.Option(help="Name or file, as for run (default: pbmc68k_reduced).")
+    ] = None,
+    label_key: Annotated[str | None, typer.Option(help="Column of obs that holds the cell types.")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Metric names, by commas (default: all).")] = None,
+    cells: Annotated[int | None, typer.Option(help="Cells a side (default: 500, or as there are).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a page with a card for each metric there.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write everything measured there, too.")] = None,
+) -> int:
+    """Make real cells worse, step by step, and see which metrics notice."""
+    from bench import commands
+
+    return commands.test_metrics(
+        dataset=dataset,
+        label_key=label_key,
+        metrics=_names("metrics", metrics) or (),
+        cells=cells,
+        out=out,
+        json=json,
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection, Iterable
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -16,8 +18,13 @@ from bench.executor import forget_scores, run_scoring
 from bench.plan import choose_metrics
 from bench.progress import Progress
 from bench.registry import DATASETS, METRICS, MODELS, load, plugins
-from bench.run_folder import RunFolder
+from bench.run_folder import RunFolder, read_json, write_json
+from bench.scoring import score_tasks
 from bench.spec import RunSpec
+from metrics.protocols import protocol_named
+
+if TYPE_CHECKING:
+    from reports.comparison import Side
 
 GIB = 1024**3
 
@@ -40,12 +47,13 @@ def resume(path: Path) -> int:
     return _carry_out(flow.reopen(path), Progress(Console()))
 
 
-def score_run(path: Path, metrics: tuple[str, ...]) -> int:
-    """Compute metrics of a run's stored cells anew."""
+def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) -> int:
+    """Compute metrics of a run's stored cells anew; under other protocols than it had, too."""
     progress = Progress(Console())
     folder = RunFolder.open(path)
     request = folder.read_request()
-    chosen = choose_metrics(metrics, request["spec"]["profile"])
+    wanted = [_known_protocol(name) for name in protocols] or request["protocols"]
+    chosen = choose_metrics(metrics, request["spec"]["profile"], wanted)
     kinds = {job.experiment.kind for job in folder.jobs()}
     for metric in chosen:
         if metrics and metric.experiment not in kinds:
@@ -54,11 +62,16 @@ def score_run(path: Path, metrics: tuple[str, ...]) -> int:
     declared |= {metric.name: flow.declaration_of(metric) for metric in chosen}
     names = [metric.name for metric in chosen]
     with folder.locked():
-        folder.update_request(metrics=list(declared.values()))
-        forget_scores(folder, names)
-        scored = run_scoring(folder, names, progress=progress)
+        every = list(dict.fromkeys([*request["protocols"], *wanted]))
+        facts = flow.protocol_facts(folder.read_spec(), every, request["n_cells"])
+        folder.update_request(metrics=list(declared.values()), **facts)
+        forget_scores(folder, names, wanted)
+        scored = run_scoring(folder, names, wanted, progress=progress)
         flow.present(folder, progress)
     _show(folder, progress.console)
+    _show_costs(
+        progress.console, [read_json(task.file(folder)) for task in score_tasks(folder, chosen, wanted)]
+    )
     return flow.exit_code(folder) if scored else SOME_FAILED
 
 
@@ -71,29 +84,64 @@ def score_files(
     label_key: str | None,
     cells: int | None,
     metrics: tuple[str, ...],
+    protocols: tuple[str, ...],
 ) -> int:
     """Score cells made elsewhere against real cells."""
     from bench.outside import score_outside_cells
 
     console = Console()
-    chosen = [metric for metric in choose_metrics(metrics, "quick") if metric.experiment == "main"]
+    wanted = [_known_protocol(name) for name in protocols] or ["strict"]
+    chosen = [metric for metric in choose_metrics(metrics, "quick", wanted) if metric.experiment == "main"]
     if not chosen:
         raise RequestError(f"--metrics {','.join(metrics)}: it scores a retraining, not a file of cells")
     scores = score_outside_cells(
-        real, train, synthetic, space=space, label_key=label_key, cells=cells, metrics=chosen
+        real,
+        train,
+        synthetic,
+        space=space,
+        label_key=label_key,
+        cells=cells,
+        metrics=chosen,
+        protocols=wanted,
     )
-    table = Table(
-        title=f"{synthetic.name} against {real.name} · {scores[0]['n_cells']} cells a side · strict"
-    )
+    ideals = {metric.name: metric.ideal for metric in chosen}
+    for name, under in groupby(scores, key=lambda score: score["protocol"]):
+        _show_outside(console, f"{synthetic.name} against {real.name}", name, list(under), ideals)
+    _show_costs(console, scores)
+    return SOME_FAILED if any(score["failed"] for score in scores) else DONE
+
+
+def _show_outside(
+    console: Console, what: str, protocol: str, scores: list[dict[str, Any]], ideals: dict[str, float]
+) -> None:
+    table = Table(title=f"{what} · {scores[0]['n_cells']} cells a side · {protocol}")
     for column in ("metric", "value", "ideal", "note"):
         table.add_column(column)
-    for metric, score in zip(chosen, scores, strict=True):
-        for number, (name, value) in enumerate(score["values"].items() or [(metric.name, None)]):
+    for score in scores:
+        for number, (name, value) in enumerate(score["values"].items() or [(score["metric"], None)]):
             note = score["error"] or "; ".join(score["notes"]) if number == 0 else ""
-            ideal = f"{metric.ideal:g}" if number == 0 else ""
+            ideal = f"{ideals[score['metric']]:g}" if number == 0 else ""
             table.add_row(name, "–" if value is None else f"{value:.4f}", ideal, note)
     console.print(table)
-    return SOME_FAILED if any(score["failed"] for score in scores) else DONE
+
+
+def _show_costs(console: Console, scores: Iterable[dict[str, Any]]) -> None:
+    """Print what each metric took; the first to need something shared bears its cost."""
+    seconds: dict[str, float] = {}
+    for score in scores:
+        seconds[score["metric"]] = seconds.get(score["metric"], 0.0) + (score["seconds"] or 0.0)
+    table = Table("metric", title=f"cost: {sum(seconds.values()):.1f} s", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("seconds", justify="right")
+    for name in sorted(seconds, key=seconds.__getitem__, reverse=True):
+        table.add_row(name, f"{seconds[name]:.1f}")
+    console.print(table)
+
+
+def _known_protocol(name: str) -> str:
+    try:
+        return protocol_named(name).name
+    except ValueError as error:
+        raise RequestError(f"--{error}") from error
 
 
 def report(path: Path) -> int:
@@ -104,6 +152,48 @@ def report(path: Path) -> int:
     save_figures(folder.view(), folder.figures)
     _show(folder, Console())
     return flow.exit_code(folder)
+
+
+def compare(path_a: Path, path_b: Path | None, *, models: tuple[str, ...] | None) -> int:
+    """Print effect, interval and verdict: the same models in two runs, or two models of one run."""
+    from reports.comparison import comparison_frame
+    from reports.comparison_table import print_comparison
+
+    try:
+        frame = comparison_frame(_pairs(path_a, path_b, models))
+    except ValueError as error:
+        raise RequestError(f"compare {path_a}: {error}") from error
+    if frame.empty:
+        raise RequestError(f"compare {path_a}: no metric was scored for both on a common seed")
+    print_comparison(frame, console=Console())
+    return DONE
+
+
+def _pairs(path_a: Path, path_b: Path | None, models: tuple[str, ...] | None) -> list[tuple[Side, Side]]:
+    from reports.comparison import Side
+
+    view_a = RunFolder.open(path_a).view()
+    known = {record["job"]["model"]: record["job"]["role"] for record in view_a["records"]}
+    if path_b is None:
+        if models is None or len(models) != 2:
+            raise RequestError(f"compare {path_a}: give a second RUN, or the two models with --models a,b")
+        _require_known(models, known, path_a)
+        return [(Side(view_a, models[0], models[0]), Side(view_a, models[1], models[1]))]
+    view_b = RunFolder.open(path_b).view()
+    also = {record["job"]["model"] for record in view_b["records"]}
+    _require_known(models or (), known, path_a)
+    _require_known(models or (), also, path_b)
+    common = models or [
+        name for name, role in known.items() if name in also and role in ("model", "baseline")
+    ]
+    labels = [f" · {path.name}" for path in (path_a, path_b)]
+    return [(Side(view_a, name, name + labels[0]), Side(view_b, name, name + labels[1])) for name in common]
+
+
+def _require_known(models: tuple[str, ...], known: Collection[str], path: Path) -> None:
+    for name in models:
+        if name not in known:
+            raise RequestError(f"--models {name}: {path} has {', '.join(known)}")
 
 
 def sample(
@@ -131,6 +221,41 @@ def sample(
         soft_wrap=True,
     )
     return DONE
+
+
+def speed(**options: Any) -> int:
+    """Time generators on this machine; the options are those of `bench.speed.command.request`."""
+    from bench.speed.command import carry_out, request
+
+    found = carry_out(request(**options), Console())
+    return SOME_FAILED if any("failed" in row for row in found["rows"]) else DONE
+
+
+def test_metrics(
+    *,
+    dataset: str | None,
+    label_key: str | None,
+    metrics: tuple[str, ...],
+    cells: int | None,
+    out: Path | None,
+    json: Path | None,
+) -> int:
+    """Make real cells worse and see which metrics notice; write the page of metrics if asked for."""
+    from bench.selftest import page, run_self_test, testable_metrics
+    from reports.selftest_tables import print_self_test
+
+    progress = Progress(Console())
+    chosen = testable_metrics(metrics)
+    options = {"dataset": dataset, "label_key": label_key}
+    spec = RunSpec.checked(**{name: value for name, value in options.items() if value is not None})
+    adata = flow.prepare_dataset(spec, None, progress).read()
+    results = run_self_test(adata, chosen, cells=cells, progress=progress)
+    print_self_test(results, console=progress.console)
+    if out is not None:
+        out.write_text(page(results), encoding="utf-8")
+    if json is not None:
+        write_json(json, results)
+    return DONE if results["passed"] else SOME_FAILED
 
 
 def sync(path: Path) -> int:

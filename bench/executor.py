@@ -10,8 +10,9 @@ from bench.plan import Job
 from bench.processes import Outcome, run_worker, worker_environment
 from bench.progress import Progress, Stage
 from bench.records import OK, SKIPPED, record_of_death
+from bench.registry import resolve_metric
 from bench.run_folder import JobFolder, RunFolder, read_json, write_json
-from bench.scoring import failed_score
+from bench.scoring import failed_score, score_tasks
 
 
 def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
@@ -28,7 +29,7 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
             stage.done(job.title, _words(record))
 
 
-def run_scoring(run: RunFolder, metrics: list[str], *, progress: Progress) -> bool:
+def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, progress: Progress) -> bool:
     """Score the stored cells in a process of its own; one that dies costs only the score it was computing.
 
     Returns
@@ -39,7 +40,7 @@ def run_scoring(run: RunFolder, metrics: list[str], *, progress: Progress) -> bo
     request = run.path / "scoring.json"
     with progress.stage("scoring", total=None) as stage:
         while True:
-            write_json(request, {"metrics": metrics, "current": None})
+            write_json(request, {"metrics": metrics, "protocols": protocols, "current": None})
             outcome = run_worker(
                 ["bench.scoring", str(run.path)],
                 log=run.path / "scoring.log",
@@ -56,12 +57,10 @@ def run_scoring(run: RunFolder, metrics: list[str], *, progress: Progress) -> bo
     return outcome.returncode == 0
 
 
-def forget_scores(run: RunFolder, metrics: list[str]) -> None:
+def forget_scores(run: RunFolder, metrics: list[str], protocols: list[str]) -> None:
     """Remove stored scores of some metrics, so that the next scoring computes them anew."""
-    for job in run.jobs():
-        for sample_seed in job.sample_seeds:
-            for metric in metrics:
-                run.job_folder(job).score_file(sample_seed, metric).unlink(missing_ok=True)
+    for task in score_tasks(run, [resolve_metric(name) for name in metrics], protocols):
+        task.file(run).unlink(missing_ok=True)
 
 
 def _run_job(run: RunFolder, job: Job, timeout: float | None, stage: Stage) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,8 @@ from bench.progress import Progress
 from bench.records import OK, SKIPPED, describe_for, git_commit, versions
 from bench.registry import ModelChoice, resolve_model
 from bench.run_folder import RunFolder
-from bench.scoring import PROTOCOL, SPACE
 from bench.spec import RunSpec
+from metrics.protocols import protocol_named
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -81,7 +82,7 @@ def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) ->
         raise RequestError(f"--out {str(spec.out)!r} is a file: give a folder")
     choices = choose_models(spec)
     check_models(spec, choices)
-    metrics = choose_metrics(spec.metrics, spec.profile)
+    metrics = choose_metrics(spec.metrics, spec.profile, spec.protocol)
     prepared = prepare_dataset(spec, adata, progress)
     facts, train_shape, provenance = read_facts(prepared)
     with_augmentation = any(metric.experiment == "augmentation" for metric in metrics)
@@ -114,6 +115,7 @@ def start(plan: Draft) -> RunFolder:
 
 
 def _write_request(run: RunFolder, plan: Draft) -> None:
+    n_cells = plan.facts.cells_a_side(plan.spec.cells, plan.spec.protocol)
     run.write_request(
         plan.spec,
         plan.jobs,
@@ -121,15 +123,44 @@ def _write_request(run: RunFolder, plan: Draft) -> None:
         dataset_key=plan.facts.key,
         train_shape=plan.train_shape,
         n_test=plan.facts.n_test,
-        n_cells=plan.facts.cells_a_side(plan.spec.cells),
-        protocol=PROTOCOL,
-        space=SPACE,
+        n_cells=n_cells,
+        **protocol_facts(plan.spec, plan.spec.protocol, n_cells),
         hardware=plan.machine,
         versions=versions(),
         bench_version=version("scgenbench"),
         git_commit=git_commit(),
         metrics=[declaration_of(metric) for metric in plan.metrics],
     )
+
+
+def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int) -> dict[str, Any]:
+    """Return what the stored context says of the protocols under which a run is scored.
+
+    Parameters
+    ----------
+    spec, n_cells
+        The run's request, and the cells that each of its generators makes.
+    protocols
+        Names.
+
+    Returns
+    -------
+    dict
+        ``protocols``; ``protocol``, the first of them, and its ``space``; ``protocol_facts``, which holds the
+        choices of each and its ``n_cells`` a side.
+    """
+    chosen = {name: protocol_named(name) for name in protocols}
+    facts = {
+        name: asdict(protocol) | {"n_cells": n_cells if spec.cells else protocol.cells_a_side(n_cells)}
+        for name, protocol in chosen.items()
+    }
+    first = chosen[protocols[0]]
+    return {
+        "protocols": list(protocols),
+        "protocol": first.name,
+        "space": first.space,
+        "protocol_facts": facts,
+    }
 
 
 def reopen(path: Path) -> RunFolder:
@@ -183,8 +214,9 @@ def carry_out(run: RunFolder, progress: Progress) -> int:
         except KeyboardInterrupt:
             track(run, run.view(), progress)
             raise
-        metrics = [metric["name"] for metric in run.read_request()["metrics"]]
-        scored = run_scoring(run, metrics, progress=progress)
+        request = run.read_request()
+        metrics = [metric["name"] for metric in request["metrics"]]
+        scored = run_scoring(run, metrics, request["protocols"], progress=progress)
         present(run, progress)
     return exit_code(run) if scored else SOME_FAILED
 

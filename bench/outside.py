@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 
 from bench.errors import RequestError
+from bench.plan import exists_in
+from bench.scorer import METRICS_SEED, evidence_folder
 from bench.scoring import score_of
-from bench.seeds import derive
+from metrics.protocols import protocol_named
 from models.base import Space
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from metrics.declaration import Metric
+    from metrics.evidence import RealEvidence, SampleEvidence
 
 
 def score_outside_cells(
@@ -27,6 +31,7 @@ def score_outside_cells(
     label_key: str | None,
     cells: int | None,
     metrics: list[Metric],
+    protocols: Sequence[str] = ("strict",),
 ) -> list[dict[str, Any]]:
     """Score one file of synthetic cells against real ones.
 
@@ -42,9 +47,16 @@ def score_outside_cells(
         Column of ``obs`` with cell types, for the metrics that look at types; None takes ``cell_type`` where
         there is one.
     cells
-        Cells a side; None means as many as the smaller side has, at most 2 000.
+        Cells a side; None means as many as the protocol wants and the smaller side has.
     metrics
-        What to compute.
+        What to compute, under each protocol in which it exists.
+    protocols
+        Names of protocols. Cells that are counts have no ``+observed`` of their own.
+
+    Returns
+    -------
+    list of dict
+        Scores as in score files, protocol by protocol.
 
     Raises
     ------
@@ -66,25 +78,38 @@ def score_outside_cells(
         raise RequestError(
             f"--cells {cells}: the smaller of {real.name} and {synthetic.name} has {available}"
         )
-    n_cells = cells or min(available, 2000)
-    evidence = RealEvidence(
-        _counts(train_cells, train),
-        _counts(_with_genes(test_cells, genes, real), real),
-        train_types=_types(train_cells, label_key),
-        test_types=_types(test_cells, label_key),
-        control_pool=None,
-        gene_names=genes.to_numpy(dtype=str),
-        n_cells=n_cells,
-        seed=derive(0, "metrics"),
-    )
     fake = _with_genes(fake, genes, synthetic)
     if space == "counts":
         _counts(fake, synthetic, remedy="; for other values give --space cp20k or --space log_cp20k")
-    sample = SampleEvidence(evidence, fake.X, space=cast(Space, space), cell_types=_types(fake, label_key))
-    return [
-        score_of(metric, lambda metric=metric: metric.compute(evidence, sample)) | {"n_cells": n_cells}
-        for metric in metrics
-    ]
+    counts = _counts(train_cells, train), _counts(_with_genes(test_cells, genes, real), real)
+    facts: dict[str, Any] = {
+        "train_types": _types(train_cells, label_key),
+        "test_types": _types(test_cells, label_key),
+        "control_pool": None,
+        "gene_names": genes.to_numpy(dtype=str),
+        "seed": METRICS_SEED,
+        "cache_folder": evidence_folder(),
+    }
+    scores = []
+    for protocol in map(protocol_named, protocols):
+        if protocol.observed and space == "counts":
+            raise RequestError(
+                f"--protocol {protocol.name}: {synthetic.name} holds counts; give {protocol.base}"
+            )
+        n_cells = cells or protocol.cells_a_side(available)
+        evidence = RealEvidence(*counts, n_cells=n_cells, protocol=protocol.name, **facts)
+        sample = SampleEvidence(
+            evidence, fake.X, space=cast(Space, space), cell_types=_types(fake, label_key)
+        )
+        for metric in metrics:
+            if exists_in(metric, protocol.name):
+                scores.append(_score(metric, evidence, sample))
+    return scores
+
+
+def _score(metric: Metric, real: RealEvidence, sample: SampleEvidence) -> dict[str, Any]:
+    n_cells = real.n_cells
+    return score_of(metric, real.protocol.name, n_cells, lambda: (metric.compute(real, sample), n_cells))
 
 
 def _read(path: Path) -> AnnData:

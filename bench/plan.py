@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,7 @@ from bench.hyperparameters import hyperparameters
 from bench.processes import usable_cores
 from bench.registry import ModelChoice, plugins, resolve_metric, resolve_model
 from bench.spec import EVERY_MODEL, RunSpec
+from metrics.protocols import OBSERVED, protocol_named
 from models.base import Budget
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from metrics.declaration import Metric
     from models.base import Generator
 
-MAXIMUM_CELLS = 2000
 AUGMENTATION_CELLS = 1500
 AUGMENTATION_MINIMUM_KEPT = 10
 
@@ -92,6 +93,18 @@ class Job(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
+    def is_trained(self) -> bool:
+        """Whether its `fit` takes time worth telling: it has a budget, or is a baseline."""
+        return self.budget is not None or self.role == "baseline"
+
+    def scored_under(self, protocol: str) -> str:
+        """Return the protocol whose scores stand for those under `protocol`.
+
+        Counts are what a sequencer would see already: ``+observed`` changes nothing about them.
+        """
+        return protocol.removesuffix(OBSERVED) if self.space == "counts" else protocol
+
+    @property
     def title(self) -> str:
         """A few words for people: model, experiment, seed."""
         if self.experiment.kind == "main":
@@ -123,8 +136,15 @@ class DatasetFacts:
     n_pool: int
     augmentation_type: str
 
-    def cells_a_side(self, wanted: int | None) -> int:
-        """Return how many test and how many synthetic cells are compared.
+    def cells_a_side(self, wanted: int | None, protocols: Sequence[str]) -> int:
+        """Return how many cells a generator makes: as many as the protocol that compares most needs.
+
+        Parameters
+        ----------
+        wanted
+            Cells a side that the request asks for; None for what each protocol says.
+        protocols
+            Names of the request's protocols.
 
         Raises
         ------
@@ -134,32 +154,54 @@ class DatasetFacts:
         for size, what in ((self.n_test, "test split"), (self.n_pool, "pool of the controls")):
             if wanted is not None and wanted > size:
                 raise RequestError(f"--cells {wanted}: the {what} of {self.name} has {size} cells")
-        return wanted or min(self.n_test, self.n_pool, MAXIMUM_CELLS)
+        available = min(self.n_test, self.n_pool)
+        return wanted or max(protocol_named(name).cells_a_side(available) for name in protocols)
 
 
 def choose_models(spec: RunSpec) -> list[ModelChoice]:
-    """Return the generators of a request: those named (or the profile's), then the controls."""
+    """Return the generators of a request: those named (or the profile's), then baselines and controls."""
     named = [resolve_model(choice) for choice in (spec.models or spec.scale.models)]
     taken = {choice.name for choice in named}
     if len(taken) != len(named):
         raise RequestError(f"--models {','.join(spec.models)}: two of them have the same name")
+    beside = (*spec.scale.baselines, *spec.scale.controls)
     for choice in named:
-        if choice.name in spec.scale.controls and choice.reference != choice.name:
+        if choice.name in beside and choice.reference != choice.name:
             raise RequestError(
-                f"--models {choice.reference}: {choice.name!r} is the name of a control; rename it"
+                f"--models {choice.reference}: {choice.name!r} is the name of a baseline or control: "
+                "rename it"
             )
-    controls = [resolve_model(name) for name in spec.scale.controls if name not in taken]
+    controls = [resolve_model(name) for name in beside if name not in taken]
     _check_names("set", spec.settings, taken | {control.name for control in controls})
     _check_names("budget", {name: 0 for name in spec.budget if name != EVERY_MODEL}, taken)
     return [*named, *controls]
 
 
-def choose_metrics(spec_metrics: tuple[str, ...], profile: str) -> list[Metric]:
-    """Return the metrics of a request: those named, or the default set (``paper``: all)."""
-    if spec_metrics:
-        return [resolve_metric(name) for name in spec_metrics]
-    metrics = [resolve_metric(name) for name in plugins("bench.metrics")]
-    return [metric for metric in metrics if metric.default or profile == "paper"]
+def choose_metrics(spec_metrics: tuple[str, ...], profile: str, protocols: Sequence[str]) -> list[Metric]:
+    """Return the metrics of a request: those named, or the default set (``paper``: all) of its protocols.
+
+    Raises
+    ------
+    RequestError
+        If a named metric is unknown, or exists under none of the protocols.
+    """
+    metrics = [resolve_metric(name) for name in spec_metrics or plugins("bench.metrics")]
+    possible = [metric for metric in metrics if any(exists_in(metric, name) for name in protocols)]
+    if not spec_metrics:
+        return [metric for metric in possible if metric.default or profile == "paper"]
+    for metric in metrics:
+        if metric not in possible:
+            raise RequestError(
+                f"--metrics {metric.name}: not under protocol {','.join(protocols)}; "
+                f"it exists under {', '.join(metric.protocols)}"
+            )
+    return metrics
+
+
+def exists_in(metric: Metric, protocol: str) -> bool:
+    """Tell whether a metric is defined under a protocol; a retraining is never scored as ``+observed``."""
+    wanted = protocol_named(protocol)
+    return wanted.base in metric.protocols and not (wanted.observed and metric.experiment == "augmentation")
 
 
 def make_plan(
@@ -190,7 +232,7 @@ def make_plan(
         experiments = [Experiment()]
         settings = hyperparameters(choice.generator, spec.settings.get(choice.name))
         generator = made(choice, settings)
-        if with_augmentation and generator.role == "model" and generator.conditional:
+        if with_augmentation and generator.role in ("model", "baseline") and generator.conditional:
             experiments += augmentation_experiments(spec, facts)
         for experiment in experiments:
             # The experiment has seeds of its own for the cells it keeps; one training each is enough.
@@ -291,9 +333,9 @@ def _shared_facts(
         "budget": budget_of(spec, choice),
         "device": device,
         "threads": usable_cores(),
-        "n_cells": facts.cells_a_side(spec.cells) if main else experiment.added_cells or 0,
-        # `real` cannot give more cells than there are; a retraining has been timed already.
-        "timing_cells": scale.timing_cells if main and generator.role != "ceiling" else 0,
+        "n_cells": facts.cells_a_side(spec.cells, spec.protocol) if main else experiment.added_cells or 0,
+        # `real` and `null` cannot give more cells than there are; a retraining has been timed already.
+        "timing_cells": scale.timing_cells if main and generator.role not in ("ceiling", "null") else 0,
         # Nobody compares the speed of controls.
         "timing_repeats": scale.timing_repeats if generator.role == "model" else 1,
         "timing_limit_seconds": scale.timing_limit_seconds,

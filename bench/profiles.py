@@ -14,8 +14,8 @@ class Profile:
     ----------
     name
         Also the key into `Generator.default_budgets`.
-    models, controls
-        Generators that run when the request names none; controls run in any case.
+    models, baselines, controls
+        Generators that run when the request names none; baselines and controls run in any case.
     timing_cells, timing_repeats, timing_limit_seconds
         Sampling is timed over so many cells, so many times, or until the limit is used up (at least once).
     augmentation_fractions
@@ -28,7 +28,8 @@ class Profile:
 
     name: ProfileName
     models: tuple[str, ...] = ("activa", "scgan", "cscgan")
-    controls: tuple[str, ...] = ("real", "shuffle", "shuffle_within_type", "poisson", "memorise")
+    baselines: tuple[str, ...] = ("poisson_factors", "nb_copula", "knn_poisson")
+    controls: tuple[str, ...] = ("real", "shuffle", "shuffle_within_type", "poisson", "memorise", "null")
     timing_cells: int = 100_000
     timing_repeats: int = 3
     timing_limit_seconds: float = 30.0
@@ -38,7 +39,9 @@ class Profile:
 
 
 PROFILES: dict[str, Profile] = {
-    "smoke": Profile(name="smoke", controls=("real", "shuffle"), timing_cells=2_000, timing_repeats=1),
+    "smoke": Profile(
+        name="smoke", baselines=(), controls=("real", "shuffle"), timing_cells=2_000, timing_repeats=1
+    ),
     "quick": Profile(name="quick"),
     "paper": Profile(
         name="paper",

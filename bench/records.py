@@ -106,7 +106,7 @@ def record_of_death(
         "started": (now - timedelta(seconds=outcome.seconds)).isoformat(timespec="seconds"),
         "finished": now.isoformat(timespec="seconds"),
     }
-    if fitted is not None and job.budget is not None:
+    if fitted is not None and job.is_trained:
         # The training had ended well; what it took is known.
         seconds, steps = (dict(fitted["clock"][kind]) for kind in ("seconds", "steps"))
         record |= {"phases": seconds, "training": training_rate(seconds, steps)}

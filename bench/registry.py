@@ -96,7 +96,7 @@ class ModelChoice:
         """Hash of the Python files of its package (or file) and of ``models/base.py``."""
         own = Path(inspect.getfile(self.generator))
         # A module inside a package of its own (models.activa) stands for that package;
-        # one that shares `models` with unlike neighbours (models/controls.py) stands for itself.
+        # one that shares `models` with unlike neighbours (models/external.py) stands for itself.
         package = sys.modules[self.generator.__module__].__package__
         files = [own] if package in (None, "", "models") else sorted(own.parent.glob("**/*.py"))
         return hash_files([*files, Path(inspect.getfile(importlib.import_module("models.base")))])

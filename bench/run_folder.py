@@ -56,6 +56,16 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def _scores_under(protocols: list[str], job: Job, scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a Job's scores under each protocol, also where those of another one stand for it."""
+    return [
+        score | {"protocol": name}
+        for name in protocols
+        for score in scores
+        if score["protocol"] == job.scored_under(name)
+    ]
+
+
 def _plain(value: Any) -> Any:
     """Turn NumPy scalars and paths into what JSON knows."""
     if isinstance(value, Path):
@@ -91,9 +101,9 @@ class JobFolder:
         """Return where the cells drawn with a sample seed are stored."""
         return self.path / f"cells-{sample_seed}.h5ad"
 
-    def score_file(self, sample_seed: int, metric: str) -> Path:
-        """Return where a metric's score of a sample is stored."""
-        return self.scores / f"{sample_seed}-{metric}.json"
+    def score_file(self, sample_seed: int, metric: str, protocol: str) -> Path:
+        """Return where a metric's score of a sample under a protocol is stored."""
+        return self.scores / f"{sample_seed}-{protocol}-{metric}.json"
 
     def read_scores(self) -> list[dict[str, Any]]:
         """Return every stored score."""
@@ -195,13 +205,15 @@ class RunFolder:
         """Return records, scores and context as plain data: what `reports` and the tracking read."""
         request = self.read_request()
         jobs = self.jobs()
-        folders = [self.job_folder(job) for job in jobs]
         records = [self.job_folder(job).read_record() or unstarted_record(job) for job in jobs]
         return {
             "run": {"folder": str(self.path), **{name: request[name] for name in request if name != "spec"}}
             | {"profile": request["spec"]["profile"], "own_budgets": bool(request["spec"]["budget"])},
             "records": records,
-            "scores": {folder.path.name: folder.read_scores() for folder in folders},
+            "scores": {
+                job.key: _scores_under(request["protocols"], job, self.job_folder(job).read_scores())
+                for job in jobs
+            },
             "augmentation_baselines": [
                 score for file in sorted(self.baselines.glob("*.json")) for score in read_json(file)["scores"]
             ],

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from bench.errors import RequestError
 from bench.profiles import PROFILES, Profile, ProfileName
+from metrics.protocols import protocol_named
 from models.base import Budget
 
 EVERY_MODEL = "*"
@@ -38,8 +39,11 @@ class RunSpec(BaseModel):
         Hyper-parameters by model name.
     metrics
         Metric names; empty means the default set.
+    protocol
+        Under which protocols cells are scored; ``+observed`` at the end of one also turns normalised
+        expression into counts. The first is the one that other views of the run show.
     cells
-        Cells a side for scoring; None means the size of the test split, at most 2 000.
+        Cells a side for scoring; None means what each protocol says, at most the size of the test split.
     device
         ``auto`` takes CUDA where there is one.
     hardware
@@ -63,6 +67,7 @@ class RunSpec(BaseModel):
     sample_seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     settings: dict[str, dict[str, Any]] = {}
     metrics: tuple[str, ...] = ()
+    protocol: tuple[str, ...] = Field(default=("strict",), min_length=1)
     cells: int | None = Field(default=None, ge=10)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     hardware: str | None = None
@@ -81,7 +86,14 @@ class RunSpec(BaseModel):
             Budget.parse(text)
         return value
 
-    @field_validator("seeds", "sample_seeds", "models", "metrics")
+    @field_validator("protocol")
+    @classmethod
+    def _protocols_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            protocol_named(name)
+        return value
+
+    @field_validator("seeds", "sample_seeds", "models", "metrics", "protocol")
     @classmethod
     def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
         if len(set(value)) != len(value):

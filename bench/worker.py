@@ -24,7 +24,7 @@ from bench.registry import resolve_model
 from bench.resources import ResourceSampler, die_with_parent, own_peak_rss_bytes
 from bench.run_folder import JobFolder, read_json, whole_folder, write_json
 from bench.seeds import derive
-from models.base import Budget
+from models.base import Budget, TooFewCells
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
         try:
             _run(job, folder, clock, monitor, record)
             record["status"] = "ok"
-        except Skipped as reason:
+        except (Skipped, TooFewCells) as reason:
             record |= {"status": "skipped", "reason": str(reason)}
         except Exception as error:  # noqa: BLE001 - the process boundary: any failure becomes a row of the table
             traceback.print_exc()
@@ -92,7 +92,7 @@ def _run(
         raise Skipped(reason)
     generator = _trained(generator_class, job, train, folder, clock, monitor)
     del train
-    if job.budget is not None:
+    if job.is_trained:
         record["training"] = training_rate(clock.seconds, clock.steps)
     generator.monitor = monitor
     clock.synchronise = generator.synchronise

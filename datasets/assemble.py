@@ -94,11 +94,12 @@ def assemble(
     progress("splitting", 2, 3)
     columns = {"cell_type": types, "cluster": clusters}
     assigned = _split(columns, groups, parameters, notes)
+    pool = splits.control_pool(assigned, seed=parameters.split_seed)
+    controls = {"control_pool": pool, "null_half": splits.null_half(pool, seed=parameters.split_seed)}
     notes += _size_notes(types, assigned) + _differences(declaration, columns, assigned, counts.shape)
     return _under_contract(
         counts,
-        columns
-        | {"split": assigned, "control_pool": splits.control_pool(assigned, seed=parameters.split_seed)},
+        columns | {"split": assigned} | controls,
         (obs.index, genes),
         {
             "name": declaration.name,

@@ -2,7 +2,8 @@
 
 The contract that everything downstream sees: X CSR float32 ``cp20k`` (library size 20 000, not logged);
 ``layers["counts"]`` CSR float32 whole numbers; obs ``cell_type``, ``cluster``, ``split`` (categorical;
-``train``, ``valid``, ``test``) and ``control_pool`` (bool, within the training cells); unique var_names;
+``train``, ``valid``, ``test``), ``control_pool`` (bool, within the training cells) and ``null_half`` (1 and 2
+for two halves of the pool, 0 elsewhere); unique var_names;
 uns["bench"] with name, source, checksum, parameters, versions, labels, notes, rare_type_markers.
 """
 

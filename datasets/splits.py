@@ -1,4 +1,4 @@
-"""Which cells are for training, validation and test; the control pool; cells kept of a rare type."""
+"""Which cells are for training, validation and test; the controls' cells; cells kept of a rare type."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from datasets.errors import DatasetError
 
-_TEST, _VALIDATION, _POOL = range(3)
+_TEST, _VALIDATION, _POOL, _HALVES = range(4)
 """A random stream for each purpose, so that asking for a validation split changes no test cell."""
 
 LARGEST_SHARE = Fraction(1, 5)
@@ -105,6 +105,28 @@ def control_pool(assigned: np.ndarray, *, seed: int = 0) -> np.ndarray:
     pool = np.zeros(len(assigned), dtype=bool)
     pool[np.random.default_rng([seed, _POOL]).permutation(training)[: len(training) // 2]] = True
     return pool
+
+
+def null_half(pool: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Divide the control pool into two random halves that the control ``null`` compares with each other.
+
+    Parameters
+    ----------
+    pool
+        n_cells booleans, from `control_pool`.
+    seed
+        The split's seed.
+
+    Returns
+    -------
+    np.ndarray
+        n_cells small integers: 1 and 2 for int(n / 2) each of the pool's n cells, 0 for all other cells.
+    """
+    cells = np.random.default_rng([seed, _HALVES]).permutation(np.flatnonzero(pool))
+    size = len(cells) // 2
+    half = np.zeros(len(pool), dtype=np.int8)
+    half[cells[:size]], half[cells[size : 2 * size]] = 1, 2
+    return half
 
 
 def require_training_cells(cell_types: Iterable[str], assigned: np.ndarray) -> None:

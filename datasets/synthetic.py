@@ -13,6 +13,7 @@ from datasets.errors import DatasetError
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from scipy import sparse
 
 PREFIX = "synthetic:"
 DEFAULT_TYPES = 8
@@ -52,6 +53,22 @@ class Recipe:
 
 
 def draw(recipe: Recipe, *, seed: int = 0, progress: Progress) -> AnnData:
+    """Draw cells as `draw_counts` does, named, with their types in ``obs["cell_type"]``."""
+    import pandas as pd
+    from anndata import AnnData
+
+    counts, types = draw_counts(recipe, seed=seed, progress=progress)
+    return AnnData(
+        counts,
+        obs=pd.DataFrame(
+            {"cell_type": [f"type {number + 1}" for number in types]},
+            index=[f"cell{number}" for number in range(recipe.n_cells)],
+        ),
+        var=pd.DataFrame(index=[f"gene{number}" for number in range(recipe.n_genes)]),
+    )
+
+
+def draw_counts(recipe: Recipe, *, seed: int = 0, progress: Progress) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Draw cells, sparse all the way: memory grows with the non-zero counts only.
 
     Library sizes are log-normal around a median of 2500 counts at 17 970 genes (that of droplet data of the
@@ -70,11 +87,9 @@ def draw(recipe: Recipe, *, seed: int = 0, progress: Progress) -> AnnData:
 
     Returns
     -------
-    AnnData
-        X CSR float32 whole numbers; obs["cell_type"].
+    csr_matrix, ndarray
+        n_cells × n_genes float32 whole numbers, and n_cells codes of types.
     """
-    import pandas as pd
-    from anndata import AnnData
     from scipy import sparse
 
     rng = np.random.default_rng(seed)
@@ -90,14 +105,7 @@ def draw(recipe: Recipe, *, seed: int = 0, progress: Progress) -> AnnData:
         rates *= rng.standard_gamma(_SHAPE, size=rates.shape, dtype=np.float32) / np.float32(_SHAPE)
         pieces.append(sparse.csr_matrix(rng.poisson(rates).astype(np.float32)))
         progress("drawing synthetic cells", min(cells.stop, recipe.n_cells), recipe.n_cells)
-    return AnnData(
-        sparse.vstack(pieces, format="csr"),
-        obs=pd.DataFrame(
-            {"cell_type": [f"type {number + 1}" for number in types]},
-            index=[f"cell{number}" for number in range(recipe.n_cells)],
-        ),
-        var=pd.DataFrame(index=[f"gene{number}" for number in range(recipe.n_genes)]),
-    )
+    return sparse.vstack(pieces, format="csr"), types
 
 
 def _median_library(n_genes: int) -> float:

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metrics.declaration import Metric, Score
+from metrics.resampling import bootstrap_interval
+from metrics.seeds import derived_seed
+from metrics.training_evidence import CD_GENES_PER_TYPE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,10 +60,38 @@ def correlation_discrepancy(real: NDArray[np.float64], synthetic: NDArray[np.flo
     return float(np.abs(synthetic - real).sum(axis=0).max())
 
 
+def discrepancy_interval(
+    cells: NDArray[np.float64], synthetic: NDArray[np.float64], *, seed: int
+) -> tuple[float, float]:
+    """Bootstrap a 95 % interval of the discrepancy over the real cells; their order does not matter.
+
+    It is about the expected discrepancy of other samples of as many real cells from the same synthetic
+    ones, so their noise is part of it: never about 0. A maximum resamples poorly where it is mostly noise;
+    in simulations between 90 and 100 % of the intervals held what they should.
+
+    Parameters
+    ----------
+    cells
+        Real cells, n_cells × n_genes.
+    synthetic
+        n_genes × n_genes correlations of the synthetic cells.
+    seed
+        Everything random follows from it.
+    """
+    ordered = cells[np.lexsort(cells.T)]
+
+    def of_rows(rows: NDArray[np.int64]) -> float:
+        return correlation_discrepancy(correlation_matrix(ordered[rows])[0], synthetic)
+
+    low, high = bootstrap_interval(of_rows, cells.shape[0], seed=seed)
+    return max(0.0, low), high
+
+
 def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
     genes = real.cd_genes
-    real_correlations, real_constant = correlation_matrix(real.log_test[:, genes].toarray())
-    correlations, constant = correlation_matrix(sample.log_matrix[:, genes].toarray())
+    test = real.test_cells[:, genes].toarray().astype(np.float64)
+    real_correlations, real_constant = correlation_matrix(test)
+    correlations, constant = correlation_matrix(sample.cells[:, genes].toarray())
     n_constant = int(np.sum(real_constant | constant))
     notes = [f"{n_constant} of {genes.size} genes are constant on one side"] if n_constant else []
     return Score(
@@ -70,10 +101,12 @@ def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
         },
         details={
             "genes": [str(name) for name in real.gene_names[genes]],
+            "types": [name for name in real.markers for _ in range(CD_GENES_PER_TYPE)],
             "real": real_correlations.round(6).tolist(),
             "synthetic": correlations.round(6).tolist(),
         },
         notes=[*sample.notes, *notes],
+        interval=discrepancy_interval(test, correlations, seed=derived_seed(real.seed, "cd interval")),
     )
 
 

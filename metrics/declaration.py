@@ -6,6 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from metrics.protocols import PROTOCOLS
+
+Group = Literal["headline", "memorisation", "coverage", "marginals", "dependence", "biology", "use"]
+
 
 class NotApplicable(Exception):
     """A metric cannot be computed on these cells; the message is the one-line reason the table shows."""
@@ -23,11 +27,17 @@ class Score:
         Whatever figures need, JSON-able: fold scores, correlation matrices, values per cell type.
     notes
         One-line remarks a reader of the number must know.
+    interval
+        95 % interval of the headline over the test cells (bootstrap; the synthetic cells stay as they are).
+    p_value
+        Of the hypothesis that synthetic and test cells come from one distribution.
     """
 
     values: dict[str, float]
     details: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
 
     @property
     def headline(self) -> float:
@@ -66,6 +76,16 @@ class Metric:
         Whether it cannot be computed without cell types.
     default
         Whether it is computed when no metrics are named.
+    group
+        With which others it stands in tables and on cards.
+    exempt
+        Names of controls that it does not score, because its answer is known from how they draw.
+    protocols
+        Those in which it exists; each stands for itself and for its ``+observed``.
+    alarm
+        Value, on the far side of `ideal`, from which on a model is reported as copying its training cells.
+    catches
+        Controls that must reach `alarm`; a run in which one does not is suspect.
     """
 
     name: str
@@ -80,3 +100,8 @@ class Metric:
     experiment: Literal["main", "augmentation"] = "main"
     needs_types: bool = False
     default: bool = True
+    group: Group = "headline"
+    exempt: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = tuple(PROTOCOLS)
+    alarm: float | None = None
+    catches: tuple[str, ...] = ()

@@ -7,53 +7,31 @@ values are logged: synthetic cells come with the space they are declared to be i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Self
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from metrics.declaration import NotApplicable
-from metrics.marker_genes import rank_sum_scores, top_genes
+from metrics.evidence_cache import EvidenceCache, fingerprint
 from metrics.mmd import neighbour_bandwidth
+from metrics.neighbours import Neighbours, nearest, radii
 from metrics.seeds import derived_seed
-from metrics.spaces import LIBRARY_SIZE, as_csr, library_sizes, to_linear, to_log_cp20k
+from metrics.spaces import bring_to, observed_counts
+from metrics.synthetic_cells import SyntheticCells, checked_labels
+from metrics.training_evidence import TrainingEvidence
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from numpy.typing import NDArray
-    from sklearn.decomposition import PCA
 
     from metrics.spaces import CellMatrix, Csr, Space
 
-Protocol = Literal["strict"]
 
-DEFAULT_CELLS = 2000
-COMPONENTS = 50
-CD_GENES_PER_TYPE = 5
-
-
-def invalid_values(cells: Csr) -> str | None:
-    """Say how many values no expression can have, or return None."""
-    not_finite = int(np.sum(~np.isfinite(cells.data)))
-    negative = int(np.sum(cells.data < 0))
-    if not_finite or negative:
-        return f"{not_finite} NaN or infinite and {negative} negative values"
-    return None
-
-
-def _labels(
-    types: Sequence[str] | NDArray[np.str_] | None, n_cells: int, what: str
-) -> NDArray[np.str_] | None:
-    if types is None:
-        return None
-    labels = np.asarray(types, dtype=str)
-    if labels.shape != (n_cells,):
-        raise ValueError(f"{labels.size} cell types for {n_cells} {what} cells; give one for each")
-    return labels
-
-
-class RealEvidence:
-    """Real cells of one data set and split, as every metric sees them.
+class RealEvidence(TrainingEvidence):
+    """Real cells of one data set and split, as every metric sees them under one protocol.
 
     Parameters
     ----------
@@ -67,11 +45,17 @@ class RealEvidence:
     gene_names
         Of the columns.
     n_cells
-        How many test cells are used, the same for every model and control; None for all, at most 2000.
+        How many test cells are used, the same for every model and control; None for as many as the
+        protocol wants and the test split has.
     seed
         Branch of the seed tree that belongs to the metrics.
     protocol
-        ``"strict"``: all genes, ``log_cp20k``, synthetic cells rescaled.
+        Name of a protocol (see `metrics.protocols`).
+    held_out
+        Counts of the test split where other cells stand for it: what a PCA is fitted on, if the protocol fits
+        it on test cells, too. None where test_counts are those of the test split.
+    cache_folder
+        Where what is expensive is kept for later; the folder must change with the code of `metrics`.
 
     Raises
     ------
@@ -90,33 +74,38 @@ class RealEvidence:
         gene_names: Sequence[str] | NDArray[np.str_],
         n_cells: int | None = None,
         seed: int,
-        protocol: Protocol = "strict",
+        protocol: str = "strict",
+        held_out: CellMatrix | None = None,
+        cache_folder: Path | None = None,
     ) -> None:
-        if protocol != "strict":
-            raise ValueError(f"protocol {protocol!r} is unknown; use strict")
-        self.protocol = protocol
-        self.seed = seed
-        self.gene_names = np.asarray(gene_names, dtype=str)
-        self._train_counts = self._checked(train_counts, "training")
-        self._test_counts = self._checked(test_counts, "test")
-        n_train, n_test = self._train_counts.shape[0], self._test_counts.shape[0]
-        self.train_types = _labels(train_types, n_train, "training")
-        self.control_pool = (
-            np.zeros(n_train, bool) if control_pool is None else np.asarray(control_pool, bool)
+        super().__init__(
+            train_counts,
+            types=train_types,
+            control_pool=control_pool,
+            gene_names=gene_names,
+            seed=seed,
+            protocol=protocol,
+            cache_folder=cache_folder,
         )
-        if self.control_pool.shape != (n_train,):
-            raise ValueError(
-                f"control_pool marks {self.control_pool.size} cells, not the {n_train} for training"
-            )
-        self.n_cells = min(n_test, DEFAULT_CELLS) if n_cells is None else n_cells
+        self._all_test = self._checked(test_counts, "test")
+        self._held_out = self._all_test if held_out is None else self._checked(held_out, "held-out")
+        n_test = self._all_test.shape[0]
+        self.n_cells = self.protocol.cells_a_side(n_test) if n_cells is None else n_cells
         if not 1 <= self.n_cells <= n_test:
             raise ValueError(f"n_cells is {self.n_cells}; the test split allows 1 to {n_test}")
-        types = _labels(test_types, n_test, "test")
+        types = checked_labels(test_types, n_test, "test")
         self.test_types = None if types is None else types[self.test_rows]
 
     @classmethod
     def from_adata(
-        cls, adata: AnnData, *, n_cells: int | None = None, seed: int, protocol: Protocol = "strict"
+        cls,
+        adata: AnnData,
+        *,
+        test: NDArray[np.bool_] | None = None,
+        n_cells: int | None = None,
+        seed: int,
+        protocol: str = "strict",
+        cache_folder: Path | None = None,
     ) -> Self:
         """Read ``layers["counts"]``, ``obs["split"]``, ``obs["cell_type"]`` and ``obs["control_pool"]``.
 
@@ -124,77 +113,58 @@ class RealEvidence:
         ----------
         adata
             A prepared data set; cells of the validation split are not looked at.
-        n_cells, seed, protocol
+        test
+            For each cell, whether it stands as a test cell; None for those of the test split.
+        n_cells, seed, protocol, cache_folder
             As for the class.
         """
-        train, test = (np.flatnonzero(adata.obs["split"] == part) for part in ("train", "test"))
+        train_rows, held_out_rows = (np.flatnonzero(adata.obs["split"] == part) for part in ("train", "test"))
+        test_rows = held_out_rows if test is None else np.flatnonzero(test)
         counts, types = adata.layers["counts"], adata.obs["cell_type"].to_numpy(dtype=str)
         return cls(
-            counts[train],
-            counts[test],
-            train_types=types[train],
-            test_types=types[test],
-            control_pool=adata.obs["control_pool"].to_numpy(dtype=bool)[train],
+            counts[train_rows],
+            counts[test_rows],
+            train_types=types[train_rows],
+            test_types=types[test_rows],
+            control_pool=adata.obs["control_pool"].to_numpy(dtype=bool)[train_rows],
             gene_names=adata.var_names.to_numpy(dtype=str),
             n_cells=n_cells,
             seed=seed,
             protocol=protocol,
+            held_out=None if test is None else counts[held_out_rows],
+            cache_folder=cache_folder,
         )
-
-    def _checked(self, counts: CellMatrix, what: str) -> Csr:
-        if counts.shape[1] != self.gene_names.size:
-            raise ValueError(f"{what} cells have {counts.shape[1]} genes, gene_names {self.gene_names.size}")
-        csr = as_csr(counts)
-        if problem := invalid_values(csr):
-            raise ValueError(f"{what} cells hold {problem}; give counts")
-        return csr
 
     @cached_property
     def test_rows(self) -> NDArray[np.int64]:
         """Rows of the test split that are used, ascending; drawn without replacement."""
         rng = np.random.default_rng(derived_seed(self.seed, "test cells"))
-        return np.sort(rng.choice(self._test_counts.shape[0], self.n_cells, replace=False))
+        return np.sort(rng.choice(self._all_test.shape[0], self.n_cells, replace=False))
+
+    def _more_pca_cells(self) -> tuple[Csr, ...]:
+        return (self._held_out,) if self.protocol.pca_cells == "train_and_test" else ()
 
     @cached_property
-    def log_train(self) -> Csr:
-        """All training cells × genes, ``log_cp20k``."""
-        return to_log_cp20k(self._train_counts, space="counts")
+    def _test_cache(self) -> EvidenceCache:
+        """Keeps what follows from the test cells, too."""
+        if self._cache_folder is None:
+            return EvidenceCache(None, "")
+        return EvidenceCache(self._train_cache.folder, fingerprint(self._all_test, self.test_rows))
 
     @cached_property
-    def log_test(self) -> Csr:
-        """The n_cells test cells × genes, ``log_cp20k``."""
-        return to_log_cp20k(self._test_counts[self.test_rows], space="counts")
+    def test_counts(self) -> Csr:
+        """The n_cells test cells × the protocol's genes, whole numbers."""
+        return self.of_genes(self._all_test[self.test_rows])
 
     @cached_property
-    def pca(self) -> PCA:
-        """50 components (fewer for tiny data) fitted on the training cells that are in no control.
-
-        Solver arpack: exact on sparse cells, where the randomised one keeps too little variance.
-
-        Raises
-        ------
-        NotApplicable
-            If there are too few such cells or genes for one component.
-        """
-        from sklearn.decomposition import PCA
-
-        cells = self.log_train[np.flatnonzero(~self.control_pool)]
-        n_components = min(COMPONENTS, min(cells.shape) - 1)
-        if n_components < 1:
-            raise NotApplicable(f"{cells.shape[0]} cells × {cells.shape[1]} genes are too few for a PCA")
-        seed = derived_seed(self.seed, "pca")
-        return PCA(n_components, svd_solver="arpack", random_state=seed).fit(cells)
-
-    @property
-    def pca_notes(self) -> list[str]:
-        """What a reader of a number on principal components must know."""
-        found = int(self.pca.n_components_)
-        return [] if found == COMPONENTS else [f"{found} principal components instead of {COMPONENTS}"]
+    def test_cells(self) -> Csr:
+        """The n_cells test cells × the protocol's genes, in its space."""
+        return self._normalised(self._all_test[self.test_rows])
 
     @cached_property
     def pca_scores(self) -> NDArray[np.float64]:
         """The n_cells test cells × components."""
-        return np.asarray(self.pca.transform(self.log_test), dtype=np.float64)
+        return np.asarray(self.pca.transform(self.test_cells), dtype=np.float64)
 
     @cached_property
     def bandwidth(self) -> float:
@@ -208,122 +178,42 @@ class RealEvidence:
         return neighbour_bandwidth(self.pca_scores)
 
     @cached_property
-    def cd_genes(self) -> NDArray[np.int64]:
-        """Positions of the top five over-expressed genes of each type, from the training cells.
+    def test_to_train(self) -> Neighbours:
+        """The nearest training cell of each test cell, on the principal components."""
+        arrays = self._test_cache.arrays(
+            "test_to_train", lambda: vars(nearest(self.pca_scores, self.train_pca_scores))
+        )
+        return Neighbours(**arrays)
+
+    def test_radii(self, k: int) -> NDArray[np.float64]:
+        """Distance from each test cell to its k-th nearest other test cell, on the principal components.
 
         Raises
         ------
         NotApplicable
-            With fewer than two types, or fewer than five genes a type.
+            With no more than k test cells.
         """
-        if self.train_types is None or np.unique(self.train_types).size < 2:
-            raise NotApplicable("marker genes need at least two cell types among the training cells")
-        names, scores = rank_sum_scores(self.log_train, self.train_types)
-        needed = CD_GENES_PER_TYPE * names.size
-        if scores.shape[1] < needed:
-            raise NotApplicable(f"{scores.shape[1]} genes; five for each of {names.size} types are {needed}")
-        return top_genes(scores, n_per_type=CD_GENES_PER_TYPE)
-
-
-class SyntheticCells:
-    """Cells that a generator made, with the space they are declared to be in.
-
-    Impossible values are reported when a metric first needs the cells, so that they fail metrics
-    and not the run.
-
-    Parameters
-    ----------
-    matrix
-        Cells × genes.
-    space
-        ``"counts"``, ``"cp20k"`` or ``"log_cp20k"``.
-    cell_types
-        Label of each cell, or None.
-
-    Raises
-    ------
-    ValueError
-        If labels and cells differ in number.
-    """
-
-    def __init__(
-        self,
-        matrix: CellMatrix,
-        *,
-        space: Space,
-        cell_types: Sequence[str] | NDArray[np.str_] | None = None,
-    ) -> None:
-        self.space = space
-        self.matrix = as_csr(matrix)
-        self.cell_types = _labels(cell_types, self.matrix.shape[0], "synthetic")
-
-    def _linear(self) -> Csr:
-        if problem := invalid_values(self.matrix):
-            raise NotApplicable(f"the synthetic cells hold {problem}")
-        linear = to_linear(self.matrix, space=self.space)
-        if overflown := int(np.sum(~np.isfinite(library_sizes(linear)))):
-            raise NotApplicable(f"{overflown} synthetic cells hold values too large for {self.space}")
-        return linear
+        return radii(self.pca_scores, k)
 
     @cached_property
-    def library_sizes(self) -> NDArray[np.float64]:
-        """Sum of each cell without logarithm.
-
-        Raises
-        ------
-        NotApplicable
-            If a value is negative, NaN or infinite, or so large that the sum is.
-        """
-        return library_sizes(self._linear())
-
-    @property
-    def library_size_error(self) -> float | None:
-        """Median of abs(library size / 20 000 − 1); None for counts, which promise no library size."""
-        if self.space == "counts":
-            return None
-        return float(np.median(np.abs(self.library_sizes / LIBRARY_SIZE - 1)))
-
-    @property
-    def n_empty_cells(self) -> int:
-        """How many cells are all zero."""
-        return int(np.sum(np.diff(self.matrix.indptr) == 0))
-
-    @cached_property
-    def log_matrix(self) -> Csr:
-        """Cells × genes, ``log_cp20k``, rescaled to 20 000; all-zero cells stay zero.
-
-        Raises
-        ------
-        NotApplicable
-            As for `library_sizes`.
-        """
-        return to_log_cp20k(self._linear(), space="cp20k")
-
-    @property
-    def notes(self) -> list[str]:
-        """What a reader of any number about these cells must know."""
-        notes = []
-        if self.n_empty_cells:
-            notes.append(f"{self.n_empty_cells} of {self.matrix.shape[0]} synthetic cells are all zero")
-        if self.space == "counts":
-            fractional = int(np.sum(self.matrix.data != np.round(self.matrix.data)))
-            if fractional:
-                share = fractional / self.matrix.data.size
-                notes.append(
-                    f"{share:.1%} of the non-zero values are not whole numbers, though counts are declared"
-                )
-        return notes
+    def test_calls(self) -> NDArray[np.str_]:
+        """The type that `type_classifier` sees in each test cell."""
+        return self.type_classifier.call(self.pca_scores)
 
 
 class SampleEvidence(SyntheticCells):
     """Synthetic cells beside the real ones they are compared with: as many as there are test cells.
+
+    Under a protocol called ``+observed``, cells of normalised expression are turned into the counts that a
+    sequencer would see of them: each at the library size of a training cell (of its type, where the
+    generator names a type of the training cells). `matrix` and `space` are then those of the counts.
 
     Parameters
     ----------
     real
         What they are compared with.
     matrix
-        At least ``real.n_cells`` cells × genes; of more, ``real.n_cells`` are drawn, because files made
+        At least ``real.n_cells`` cells × all genes; of more, ``real.n_cells`` are drawn, because files made
         elsewhere are often sorted by type.
     space, cell_types
         As for `SyntheticCells`.
@@ -345,8 +235,8 @@ class SampleEvidence(SyntheticCells):
         super().__init__(matrix, space=space, cell_types=cell_types)
         self.real = real
         n_given, n_genes = self.matrix.shape
-        if n_genes != real.gene_names.size:
-            raise ValueError(f"synthetic cells have {n_genes} genes, real ones {real.gene_names.size}")
+        if n_genes != real.all_gene_names.size:
+            raise ValueError(f"synthetic cells have {n_genes} genes, real ones {real.all_gene_names.size}")
         if n_given < real.n_cells:
             raise ValueError(
                 f"{n_given} synthetic cells; comparing with {real.n_cells} test cells needs as many"
@@ -356,8 +246,54 @@ class SampleEvidence(SyntheticCells):
             rows = np.sort(rng.choice(n_given, real.n_cells, replace=False))
             self.matrix = self.matrix[rows]
             self.cell_types = None if self.cell_types is None else self.cell_types[rows]
+        self.is_observed = real.protocol.observed and space != "counts"
+        if self.is_observed:
+            # Impossible values stay as they are and fail each metric.
+            with suppress(NotApplicable):
+                self.matrix, self.space = self._observed(), "counts"
+
+    def _observed(self) -> Csr:
+        linear = self._linear()
+        rng = np.random.default_rng(derived_seed(self.real.seed, "library sizes of observed cells"))
+        known, types = self.real.train_library_sizes, self.real.train_types
+        sizes = rng.choice(known, linear.shape[0])
+        if self.cell_types is not None and types is not None:
+            for name in np.intersect1d(self.cell_types, types):
+                members = self.cell_types == name
+                sizes[members] = rng.choice(known[types == name], int(members.sum()))
+        return observed_counts(linear, sizes, seed=derived_seed(self.real.seed, "observed counts"))
+
+    @cached_property
+    def cells(self) -> Csr:
+        """The synthetic cells × the protocol's genes, in its space; all-zero cells stay zero.
+
+        Raises
+        ------
+        NotApplicable
+            As for `library_sizes`.
+        """
+        protocol = self.real.protocol
+        space: Space = "counts" if self.space == "counts" else "cp20k"
+        cells = bring_to(self._linear(), space=space, target=protocol.space, rescale=protocol.rescale)
+        return self.real.of_genes(cells)
 
     @cached_property
     def pca_scores(self) -> NDArray[np.float64]:
         """The synthetic cells × components of the real cells' PCA."""
-        return np.asarray(self.real.pca.transform(self.log_matrix), dtype=np.float64)
+        return np.asarray(self.real.pca.transform(self.cells), dtype=np.float64)
+
+    @cached_property
+    def to_train(self) -> Neighbours:
+        """The nearest training cell of each synthetic cell, on the principal components."""
+        return nearest(self.pca_scores, self.real.train_pca_scores)
+
+    @cached_property
+    def calls(self) -> NDArray[np.str_]:
+        """The type that the real cells' `RealEvidence.type_classifier` sees in each synthetic cell."""
+        return self.real.type_classifier.call(self.pca_scores)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader of any number about these cells must know."""
+        told = ["observed: Poisson counts at library sizes of training cells"] if self.is_observed else []
+        return [*told, *super().notes]

@@ -37,4 +37,5 @@ METRIC = Metric(
     bounds=(0.0, float("inf")),
     reference="doi:10.1038/s41467-019-14018-z",
     cost="one sum of each cell",
+    group="marginals",
 )

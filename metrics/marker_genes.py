@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,26 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from metrics.spaces import CellMatrix
+    from metrics.spaces import CellMatrix, Csr
+
+
+@dataclass(frozen=True, eq=False)
+class Markers:
+    """All genes of one cell type, the most over-expressed first.
+
+    Parameters
+    ----------
+    genes
+        Positions of the n_genes genes, by falling score; equal scores in gene order.
+    scores
+        Rank-sum statistic of each, in the same order (see `rank_sum_scores`).
+    log_fold_changes
+        Of each, in the same order (see `log_fold_changes`).
+    """
+
+    genes: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    log_fold_changes: NDArray[np.float64]
 
 
 def rank_sum_scores(
@@ -101,3 +121,60 @@ def top_genes(scores: NDArray[np.float64], *, n_per_type: int) -> NDArray[np.int
         taken[best] = True
         chosen.extend(best.tolist())
     return np.array(chosen, dtype=np.int64)
+
+
+def log_fold_changes(cells: Csr, types: NDArray[np.str_], names: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Base-2 logarithm of the ratio of mean expression in a type to that in all other cells, for each gene.
+
+    One is added to either mean, as Seurat does: genes that a side does not express get no infinite value.
+
+    Parameters
+    ----------
+    cells
+        n_cells × n_genes, ``cp20k``.
+    types
+        Label of each cell.
+    names
+        K types to compare with the rest.
+
+    Returns
+    -------
+    ndarray
+        K × n_genes; 0 for a type that has no cells or holds all of them.
+    """
+    members = np.stack([types == name for name in names]).astype(np.float64)
+    sizes = members.sum(axis=1, keepdims=True)
+    inside = np.asarray(cells.T.dot(members.T)).T
+    outside = np.asarray(cells.sum(axis=0, dtype=np.float64)) - inside
+    n_others = types.size - sizes
+    changes = np.log2(inside / np.maximum(sizes, 1) + 1) - np.log2(
+        np.maximum(outside, 0) / np.maximum(n_others, 1) + 1
+    )
+    return np.where((sizes > 0) & (n_others > 0), changes, 0.0)
+
+
+def variable_genes(cells: Csr, *, n_genes: int = 1000) -> NDArray[np.int64]:
+    """Choose the genes of highest normalised dispersion (Satija et al. 2015, doi:10.1038/nbt.3192).
+
+    Parameters
+    ----------
+    cells
+        n_cells × genes, ``log_cp20k``.
+    n_genes
+        How many; all genes where there are no more.
+
+    Returns
+    -------
+    ndarray
+        Their positions, ascending.
+    """
+    if cells.shape[1] <= n_genes:
+        return np.arange(cells.shape[1])
+    import scanpy
+    from anndata import AnnData
+    from scipy.sparse import csr_matrix
+
+    found = scanpy.pp.highly_variable_genes(
+        AnnData(csr_matrix(cells)), n_top_genes=n_genes, flavor="seurat", inplace=False
+    )
+    return np.flatnonzero(found["highly_variable"].to_numpy())

@@ -1,59 +1,82 @@
 """Can a random forest tell synthetic cells from real ones? Area under the ROC curve, ideal 0.5.
 
 Heydari et al. 2022 (doi:10.1093/bioinformatics/btac095), section 5.2, figures 2 and 5; after
-Marouf et al. 2020 (doi:10.1038/s41467-019-14018-z).
+Marouf et al. 2020 (doi:10.1038/s41467-019-14018-z). Under the protocol ``groundgan2024``, on 50 principal
+components with one split of 70 to 30 (Zinati et al. 2024, doi:10.1038/s41467-024-48516-6). What that paper
+leaves open: the components are those of real and synthetic training cells together, cells are not scaled
+gene by gene, the split is stratified, and the forest is the same.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from metrics.by_type import Rows, measure_by_type
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.folds import assign_folds, hold_out
 from metrics.forest import forest_input, positive_share, random_forest
+from metrics.principal_components import fitted_pca, restored_pca
+from metrics.roc import area_interval, chance_p_value, fold_areas
 from metrics.seeds import derived_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from sklearn.ensemble import RandomForestClassifier
 
     from metrics.evidence import RealEvidence, SampleEvidence
     from metrics.spaces import CellMatrix, Csr
 
-MINIMUM_CELLS_OF_TYPE = 10
+FOLDS = 5
+COMPONENTS = 50
 PROJECTIONS = 8
-# Float32 rounding on the way through another space moves a cell by 1e-5; one more count moves it by far more.
+# Float32 rounding on the way through another space moves a logged cell, whose length is about 100, by 1e-5;
+# one more count moves it by far more. Rounding grows with the length of cells that are not logged.
 SAME_CELL_DISTANCE = 1e-3
+LOGGED_LENGTH = 100.0
 
 
 @dataclass(frozen=True)
 class RfAuc:
-    """Outcome of the cross-validated forest.
+    """Outcome of the forests.
 
     Parameters
     ----------
     mean, sd
-        Of the folds' areas; sd with n - 1 in the denominator.
+        Of the folds' areas; sd with n - 1 in the denominator, None for a single split.
     fold_auc
         Area of each fold.
+    interval
+        95 % interval of the mean over the real cells, see `metrics.roc.area_interval`.
+    p_value
+        Of a mean so large by chance, see `metrics.roc.chance_p_value`.
     scores
-        Out-of-fold share of votes for "synthetic": real cells first, then synthetic ones, in the given order.
+        Share of votes for "synthetic" when the cell was held out: real cells first, then synthetic ones, in
+        the given order; NaN for cells that never were.
     labels
         0 real, 1 synthetic; same order.
     folds
-        In which fold the cell was held out; same order.
+        In which fold the cell was held out, -1 if in none; same order.
     notes
-        Whether identical cells left fewer folds than asked for.
+        Whether identical cells left fewer folds, or few cells fewer components, than asked for.
     """
 
     mean: float
-    sd: float
+    sd: float | None
     fold_auc: NDArray[np.float64]
+    interval: tuple[float, float]
+    p_value: float
     scores: NDArray[np.float64]
     labels: NDArray[np.int64]
     folds: NDArray[np.int64]
     notes: list[str]
+
+    @property
+    def values(self) -> dict[str, float]:
+        """``rf_auc`` and, where there are folds, ``rf_auc_sd``."""
+        return {"rf_auc": self.mean} | ({} if self.sd is None else {"rf_auc_sd": self.sd})
 
 
 def projections(cells: Csr) -> NDArray[np.float64]:
@@ -89,67 +112,11 @@ def groups_of_identical(points: NDArray[np.float64]) -> NDArray[np.int64]:
 
     along = np.argsort(points, axis=0)
     first, second = along[:-1].ravel(), along[1:].ravel()
-    same = np.linalg.norm(points[first] - points[second], axis=1) < SAME_CELL_DISTANCE
+    rounding = SAME_CELL_DISTANCE * np.maximum(1.0, np.linalg.norm(points[first], axis=1) / LOGGED_LENGTH)
+    same = np.linalg.norm(points[first] - points[second], axis=1) < rounding
     pairs = (first[same], second[same])
     links = coo_array((np.ones(pairs[0].size), pairs), shape=(len(points), len(points)))
     return np.asarray(connected_components(links, directed=False)[1], dtype=np.int64)
-
-
-def assign_folds(
-    labels: NDArray[np.int64], identical: NDArray[np.int64], *, n_folds: int, seed: int
-) -> tuple[NDArray[np.int64], list[str]]:
-    """Deal cells into stratified folds so that identical cells share one.
-
-    Without duplicates this is plain stratified k-fold, as the paper has it. Where a side has so few
-    distinct cells that a fold would hold none of it, there are fewer folds.
-
-    Parameters
-    ----------
-    labels
-        0 real, 1 synthetic, for each cell.
-    identical
-        Group number of each cell: the same for identical cells only.
-    n_folds, seed
-        Largest number of folds, and where the shuffling starts.
-
-    Returns
-    -------
-    tuple
-        The fold of each cell, from 0, and a note if there are fewer folds than asked for.
-
-    Raises
-    ------
-    NotApplicable
-        If all cells of a side are identical: no fold can then both train and test on that side. Or if
-        not even two folds can be dealt.
-    """
-    distinct = [np.unique(identical[labels == label]).size for label in (0, 1)]
-    fewest, side = min(zip(distinct, ("real", "synthetic"), strict=True))
-    if fewest < 2:
-        raise NotApplicable(f"collapsed: all {side} cells are identical")
-    for n_dealt in range(min(n_folds, fewest), 1, -1):
-        folds = _dealt(labels, identical, n_folds=n_dealt, seed=seed)
-        if all(np.unique(folds[labels == label]).size == n_dealt for label in (0, 1)):
-            note = f"only {fewest} distinct {side} cells, so {n_dealt} folds instead of {n_folds}"
-            return folds, [note] if n_dealt < n_folds else []
-    raise NotApplicable(f"only {fewest} distinct {side} cells; they fill no two folds")
-
-
-def _dealt(
-    labels: NDArray[np.int64], identical: NDArray[np.int64], *, n_folds: int, seed: int
-) -> NDArray[np.int64]:
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
-
-    if np.unique(identical).size == identical.size:
-        splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(labels, labels)
-    else:
-        splits = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(
-            labels, labels, identical
-        )
-    folds = np.empty(labels.size, dtype=np.int64)
-    for fold, (_, held_out) in enumerate(splits):
-        folds[held_out] = fold
-    return folds
 
 
 def rf_auc(
@@ -157,13 +124,14 @@ def rf_auc(
     synthetic: CellMatrix,
     *,
     n_trees: int = 1000,
-    n_folds: int = 5,
+    split: Literal["five_folds", "70/30"] = "five_folds",
+    features: Literal["genes", "pca"] = "genes",
     seed: int,
     n_jobs: int = -1,
 ) -> RfAuc:
-    """Tell real from synthetic cells with a random forest, cross-validated.
+    """Tell real from synthetic cells with a random forest that has not seen them.
 
-    Identical cells never lie on both sides of a fold: a forest would recognise the copy. Few distinct
+    Identical cells never lie on both sides of a split: a forest would recognise the copy. Few distinct
     cells therefore make fewer folds. The order of cells does not matter: they are put into an order
     of their contents first.
 
@@ -171,8 +139,12 @@ def rf_auc(
     ----------
     real, synthetic
         Cells × genes in the same space; as many of either, because the area grows with their number.
-    n_trees, n_folds
-        1000 and 5 by definition; fewer folds where `assign_folds` finds too few distinct cells.
+    n_trees
+        1000 by definition.
+    split
+        Five folds, each held out once, or 30 % of the cells held out once.
+    features
+        What the forest sees: genes, or 50 principal components fitted on its training cells.
     seed
         Everything random follows from it.
     n_jobs
@@ -186,45 +158,87 @@ def rf_auc(
         If all cells of a side are identical, or so alike that they fill no two folds.
     """
     from scipy.sparse import vstack
-    from sklearn.metrics import roc_auc_score
 
     from metrics.spaces import as_csr
 
     if real.shape != synthetic.shape:
         raise ValueError(f"real cells are {real.shape}, synthetic {synthetic.shape}; give as many of either")
     labels = np.repeat(np.array([0, 1]), real.shape[0])
-    stacked = as_csr(vstack([as_csr(real), as_csr(synthetic)], format="csr"))
-    points = projections(stacked)
+    cells = as_csr(vstack([as_csr(real), as_csr(synthetic)], format="csr"))
+    seeds = np.random.SeedSequence(seed).generate_state(2 + FOLDS).tolist()
+    order, folds, notes = _split(cells, labels, split=split, seed=seeds[0])
+    scores = np.full(labels.size, np.nan)
+    for fold in range(int(folds.max()) + 1):
+        held_out, kept = order[folds[order] == fold], order[folds[order] != fold]
+        forest = random_forest(n_trees=n_trees, seed=seeds[1 + fold], n_jobs=n_jobs)
+        scores[held_out], remarks = _votes(
+            forest, cells[kept], labels[kept], cells[held_out], features=features, seed=seeds[1 + fold]
+        )
+        notes += [remark for remark in remarks if remark not in notes]
+    scored = folds >= 0
+    outcome = scores[scored], labels[scored], folds[scored]
+    areas = fold_areas(*outcome)
+    sd = float(areas.std(ddof=1)) if areas.size > 1 else None
+    interval = area_interval(*outcome, seed=seeds[1 + FOLDS])
+    p_value = chance_p_value(*outcome)
+    return RfAuc(float(areas.mean()), sd, areas, interval, p_value, scores, labels, folds, notes)
+
+
+def _split(
+    cells: Csr, labels: NDArray[np.int64], *, split: Literal["five_folds", "70/30"], seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+    """Return rows in an order of their contents, the fold of each cell in the given order, and notes."""
+    points = projections(cells)
     order = np.lexsort((labels, points[:, 0]))
     identical = groups_of_identical(points[order])
-    seeds = np.random.SeedSequence(seed).generate_state(1 + n_folds)
-
     folds = np.empty(labels.size, dtype=np.int64)
-    folds[order], notes = assign_folds(labels[order], identical, n_folds=n_folds, seed=int(seeds[0]))
-    n_dealt = int(folds.max()) + 1
-    cells = forest_input(stacked)
-    scores = np.empty(labels.size)
-    areas = np.empty(n_dealt)
-    for fold in range(n_dealt):
-        held_out, kept = order[folds[order] == fold], order[folds[order] != fold]
-        forest = random_forest(n_trees=n_trees, seed=int(seeds[1 + fold]), n_jobs=n_jobs)
-        forest.fit(cells[kept], labels[kept])
-        scores[held_out] = positive_share(forest, cells[held_out])
-        areas[fold] = roc_auc_score(labels[held_out], scores[held_out])
-    return RfAuc(float(areas.mean()), float(areas.std(ddof=1)), areas, scores, labels, folds, notes)
+    if split == "70/30":
+        folds[order], notes = hold_out(labels[order], identical, seed=seed)
+    else:
+        folds[order], notes = assign_folds(labels[order], identical, n_folds=FOLDS, seed=seed)
+    return order, folds, notes
+
+
+def _votes(
+    forest: RandomForestClassifier,
+    train: Csr,
+    train_labels: NDArray[np.int64],
+    held_out: Csr,
+    *,
+    features: Literal["genes", "pca"],
+    seed: int,
+) -> tuple[NDArray[np.float64], list[str]]:
+    """Train the forest and return its share of votes for each cell that is held out, and notes."""
+    if features == "genes":
+        forest.fit(forest_input(train), train_labels)
+        return positive_share(forest, forest_input(held_out)), []
+    pca = restored_pca(fitted_pca(train, most_components=COMPONENTS, seed=seed))
+    forest.fit(pca.transform(train), train_labels)
+    found = int(pca.n_components_)
+    notes = [] if found == COMPONENTS else [f"{found} principal components instead of {COMPONENTS}"]
+    return positive_share(forest, pca.transform(held_out)), notes
 
 
 def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
-    result = rf_auc(real.log_test, sample.log_matrix, seed=derived_seed(real.seed, "rf_auc"))
+    result = rf_auc(
+        real.test_cells,
+        sample.cells,
+        split=real.protocol.rf_auc_split,
+        features=real.protocol.rf_auc_input,
+        seed=derived_seed(real.seed, "rf_auc"),
+    )
+    scored = result.folds >= 0
     return Score(
-        values={"rf_auc": result.mean, "rf_auc_sd": result.sd},
+        values=result.values,
         details={
             "fold_auc": result.fold_auc.tolist(),
-            "scores": result.scores.tolist(),
-            "labels": result.labels.tolist(),
-            "folds": result.folds.tolist(),
+            "scores": result.scores[scored].tolist(),
+            "labels": result.labels[scored].tolist(),
+            "folds": result.folds[scored].tolist(),
         },
         notes=[*sample.notes, *result.notes],
+        interval=result.interval,
+        p_value=result.p_value,
     )
 
 
@@ -233,43 +247,36 @@ def rf_auc_by_type(
 ) -> Score:
     """Compute rf_auc within each cell type and its mean over types, each type counting alike.
 
-    Types with fewer than 10 test or 10 synthetic cells are left out and named. Where one side has
-    more cells of a type, as many as the other has are drawn from it.
+    Where one side has more cells of a type, as many as the other has are drawn from it.
 
     Raises
     ------
     NotApplicable
-        If either side has no types, or no type is large enough.
+        If there are no types, or none with at least 10 cells on either side.
     """
-    if real.test_types is None or sample.cell_types is None:
-        raise NotApplicable("the test cells or the synthetic cells carry no cell types")
-    details: dict[str, dict[str, float]] = {}
-    notes: list[str] = []
-    for cell_type in sorted(set(real.test_types.tolist())):
-        try:
-            real_cells, synthetic_cells = _cells_of_type(real, sample, cell_type)
-            seed = derived_seed(real.seed, f"rf_auc_by_type/{cell_type}")
-            result = rf_auc(real_cells, synthetic_cells, n_trees=n_trees, seed=seed, n_jobs=n_jobs)
-        except NotApplicable as reason:
-            notes.append(f"left out {cell_type}: {reason}")
-        else:
-            n_cells = real_cells.shape[0]
-            details[cell_type] = {"rf_auc": result.mean, "rf_auc_sd": result.sd, "n_cells": n_cells}
-            notes += [f"{cell_type}: {note}" for note in result.notes]
-    if not details:
+    remarks: list[str] = []
+
+    def measure(test: Rows, synthetic: Rows) -> dict[str, float]:
+        cell_type = str(real.test_calls[test[0]])
+        rng = np.random.default_rng(derived_seed(real.seed, f"cells of {cell_type}"))
+        n_cells = min(test.size, synthetic.size)
+        result = rf_auc(
+            real.test_cells[rng.choice(test, n_cells, replace=False)],
+            sample.cells[rng.choice(synthetic, n_cells, replace=False)],
+            n_trees=n_trees,
+            split=real.protocol.rf_auc_split,
+            features=real.protocol.rf_auc_input,
+            seed=derived_seed(real.seed, f"rf_auc_by_type/{cell_type}"),
+            n_jobs=n_jobs,
+        )
+        remarks.extend(f"{cell_type}: {note}" for note in result.notes)
+        return result.values
+
+    found, notes = measure_by_type(real, sample, measure)
+    if not found:
         raise NotApplicable(f"no type could be scored: {'; '.join(notes)}")
-    mean = float(np.mean([value["rf_auc"] for value in details.values()]))
-    return Score({"rf_auc_by_type": mean}, {"by_type": details}, [*sample.notes, *notes])
-
-
-def _cells_of_type(real: RealEvidence, sample: SampleEvidence, cell_type: str) -> tuple[Csr, Csr]:
-    rows = [np.flatnonzero(types == cell_type) for types in (real.test_types, sample.cell_types)]
-    n_cells = min(side.size for side in rows)
-    if n_cells < MINIMUM_CELLS_OF_TYPE:
-        raise NotApplicable(f"{rows[0].size} test and {rows[1].size} synthetic cells")
-    rng = np.random.default_rng(derived_seed(real.seed, f"cells of {cell_type}"))
-    chosen = [rng.choice(side, n_cells, replace=False) for side in rows]
-    return real.log_test[chosen[0]], sample.log_matrix[chosen[1]]
+    mean = float(np.mean([numbers["rf_auc"] for numbers in found.values()]))
+    return Score({"rf_auc_by_type": mean}, {"by_type": found}, [*sample.notes, *notes, *remarks])
 
 
 METRIC = Metric(
@@ -293,7 +300,7 @@ METRIC_BY_TYPE = Metric(
     bounds=(0.0, 1.0),
     reference="doi:10.1093/bioinformatics/btac095",
     cost="five forests of 1000 trees for each type",
-    # Not shuffle: its cells have no types.
+    # Not shuffle: all its cells may be called one type.
     floors=("shuffle_within_type", "poisson"),
     needs_types=True,
     default=False,

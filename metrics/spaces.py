@@ -1,6 +1,7 @@
 """The spaces in which cells are compared, and the ways between them.
 
 ``counts`` are whole numbers, ``cp20k`` has library size 20 000, ``log_cp20k`` is log1p of that.
+`observed_counts` makes counts of normalised expression, for protocols that are called ``+observed``.
 Nothing here guesses: the space of a matrix is always an argument.
 """
 
@@ -75,6 +76,36 @@ def normalise(linear: CellMatrix) -> Csr:
     return csr
 
 
+def bring_to(
+    matrix: CellMatrix, *, space: Space, target: Literal["cp20k", "log_cp20k"], rescale: bool = True
+) -> Csr:
+    """Bring cells of any space to a normalised one.
+
+    Parameters
+    ----------
+    matrix
+        Cells × genes, no value below 0.
+    space
+        What the values are.
+    target
+        What they shall be.
+    rescale
+        Whether ``cp20k`` and ``log_cp20k`` cells are scaled to library size 20 000, too, as counts are in
+        any case.
+
+    Returns
+    -------
+    csr_array
+        Cells × genes, float32.
+    """
+    csr = to_linear(matrix, space=space)
+    if rescale or space == "counts":
+        csr = normalise(csr)
+    if target == "log_cp20k":
+        csr.data = np.log1p(csr.data, dtype=np.float64).astype(np.float32)
+    return csr
+
+
 def to_log_cp20k(matrix: CellMatrix, *, space: Space) -> Csr:
     """Bring cells of any space to ``log_cp20k``, rescaled to library size 20 000.
 
@@ -84,12 +115,32 @@ def to_log_cp20k(matrix: CellMatrix, *, space: Space) -> Csr:
         Cells × genes, no value below 0.
     space
         What the values are; ``log_cp20k`` cells are brought back, rescaled and logged again.
+    """
+    return bring_to(matrix, space=space, target="log_cp20k")
+
+
+def observed_counts(linear: CellMatrix, sizes: NDArray[np.float64], *, seed: int) -> Csr:
+    """Draw the counts that a sequencer would see of normalised expression.
+
+    Each cell is scaled to its library size, and each value is drawn from a Poisson distribution with that
+    mean. All-zero cells stay zero.
+
+    Parameters
+    ----------
+    linear
+        Cells × genes, ``cp20k``, no value below 0.
+    sizes
+        Library size of each cell.
+    seed
+        Everything random follows from it.
 
     Returns
     -------
     csr_array
-        Cells × genes, float32.
+        Cells × genes, whole numbers.
     """
-    csr = normalise(to_linear(matrix, space=space))
-    csr.data = np.log1p(csr.data, dtype=np.float64).astype(np.float32)
+    csr = normalise(linear)
+    means = csr.data.astype(np.float64) * np.repeat(sizes / LIBRARY_SIZE, np.diff(csr.indptr))
+    csr.data = np.random.default_rng(seed).poisson(means).astype(np.float32)
+    csr.eliminate_zeros()
     return csr

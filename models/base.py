@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Space = Literal["counts", "cp20k", "log_cp20k"]
-Role = Literal["model", "ceiling", "floor", "cheat"]
+Role = Literal["model", "baseline", "ceiling", "floor", "cheat", "null"]
 
 
 class GeneratorError(Exception):
@@ -29,6 +29,10 @@ class GeneratorError(Exception):
 
 class Unsupported(GeneratorError):
     """The request lies outside what this generator can do (a type asked of an unconditional model)."""
+
+
+class TooFewCells(Unsupported):
+    """A control that draws no cell twice has fewer than were asked for: it is skipped, and has not failed."""
 
 
 class Diverged(GeneratorError):
@@ -186,7 +190,8 @@ class Generator(ABC):
     name
         The name used on the command line, in tables and in MLflow.
     role
-        ``"model"``, or for controls ``"ceiling"``, ``"floor"``, ``"cheat"``.
+        ``"model"``; ``"baseline"`` for an honest cheap one; for controls ``"ceiling"``, ``"floor"``,
+        ``"cheat"``, ``"null"``.
     framework
         ``"pytorch"``, ``"tensorflow"``, ``"numpy"``…
     conditional
@@ -234,7 +239,8 @@ class Generator(ABC):
         ----------
         train
             n_cells × n_genes; X CSR float32 ``cp20k``, ``layers["counts"]`` whole numbers,
-            ``obs["cell_type"]`` categorical, ``obs["control_pool"]`` bool. Not to be modified.
+            ``obs["cell_type"]`` categorical, ``obs["control_pool"]`` bool, ``obs["null_half"]`` 0, 1 or 2.
+            Not to be modified.
         seed
             Everything random follows from it.
         device

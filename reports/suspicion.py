@@ -1,40 +1,80 @@
-"""Does the run contradict itself? A broken metric shows in the order of its controls."""
+"""Does the run contradict itself, and does a model copy? A broken metric shows in its controls."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from reports.scale import CEILING
+
 if TYPE_CHECKING:
     import pandas as pd
 
-CEILING = "real"
+TRAINED_ROLES = ("model", "baseline")
 
 
 def suspects(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return one line for each declared order that does not hold, or that lacks its ceiling.
 
     Every floor that a metric declares must lie farther from the metric's ideal than the control ``real``;
-    a tie is broken order too. Floors that were not run or not scored are passed over.
+    a tie is broken order too. Every control that it declares to catch must reach its alarm. Controls that
+    were not run or not scored are passed over.
 
     Parameters
     ----------
     frame
         The results (see `reports.table.results_frame`, which carries these lines in its ``attrs``).
     metrics
-        Declarations of the metrics: ``name``, ``ideal``, ``floors``.
+        Declarations of the metrics: ``name``, ``ideal``, ``floors``, ``alarm``, ``catches``.
     """
-    by_model = frame.set_index("model")
     broken = []
     for metric in metrics:
-        name, ideal = metric["name"], metric["ideal"]
-        values = by_model[name].dropna().to_dict()
-        floors = {floor: values[floor] for floor in metric["floors"] if floor in values}
-        if floors and CEILING not in values:
-            broken.append(f"no ceiling: {CEILING} has no {name}")
-            continue
-        for floor, value in floors.items():
-            if abs(value - ideal) <= abs(values[CEILING] - ideal):
-                pair = f"{floor} {value:.3g} is not worse than {CEILING} {values[CEILING]:.3g}"
-                broken.append(f"{name} (ideal {ideal:g}): {pair}")
+        values = _values(frame, metric)
+        broken += _broken_order(values, metric)
+        for control in metric["catches"]:
+            if control in values and not _alarmed(values[control], metric):
+                what = f"{control} {values[control]:.3g} did not reach the alarm {metric['alarm']:g}"
+                broken.append(f"{metric['name']} (ideal {metric['ideal']:g}): {what}")
     return broken
+
+
+def copying(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return one line for each model or baseline whose cells set off a metric's alarm of copying.
+
+    Parameters
+    ----------
+    frame, metrics
+        As for `suspects`; `frame` with the column ``role``.
+    """
+    trained = frame[frame["role"].isin(TRAINED_ROLES)]
+    return [
+        f"{model}: {metric['name']} {value:.3g} (ideal {metric['ideal']:g}, alarm {metric['alarm']:g})"
+        for metric in metrics
+        for model, value in _values(trained, metric).items()
+        if _alarmed(value, metric)
+    ]
+
+
+def _values(frame: pd.DataFrame, metric: Mapping[str, Any]) -> dict[str, float]:
+    values: dict[str, float] = frame.set_index("model")[metric["name"]].dropna().to_dict()
+    return values
+
+
+def _broken_order(values: Mapping[str, float], metric: Mapping[str, Any]) -> list[str]:
+    name, ideal = metric["name"], metric["ideal"]
+    floors = {floor: values[floor] for floor in metric["floors"] if floor in values}
+    if floors and CEILING not in values:
+        return [f"no ceiling: {CEILING} has no {name}"]
+    return [
+        f"{name} (ideal {ideal:g}): {floor} {value:.3g} is not worse than {CEILING} {values[CEILING]:.3g}"
+        for floor, value in floors.items()
+        if abs(value - ideal) <= abs(values[CEILING] - ideal)
+    ]
+
+
+def _alarmed(value: float, metric: Mapping[str, Any]) -> bool:
+    """Tell whether a value has gone from the ideal as far as the alarm, on the alarm's side."""
+    alarm, ideal = metric["alarm"], metric["ideal"]
+    if alarm is None:
+        return False
+    return value <= alarm if alarm < ideal else value >= alarm

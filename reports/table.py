@@ -12,10 +12,11 @@ import pandas as pd
 from scipy import stats
 
 from reports import RunView
-from reports.suspicion import suspects
+from reports.scale import positions
+from reports.suspicion import copying, suspects
 
 NOT_RUN = "not run"
-ROLES = ("model", "ceiling", "floor", "cheat")
+ROLES = ("model", "baseline", "ceiling", "null", "floor", "cheat")
 COST_COLUMNS = (
     "training_seconds",
     "steps_per_second",
@@ -82,6 +83,11 @@ def scores_of(view: RunView, record: Mapping[str, Any]) -> list[Mapping[str, Any
     """Return a Job's scores under the run's protocol; those of other protocols never share its columns."""
     scores = view["scores"].get(record["key"], [])
     return [score for score in scores if score["protocol"] == view["run"]["protocol"]]
+
+
+def under_protocol(view: RunView, protocol: str) -> RunView:
+    """Return the same run as seen under one of its protocols: every table and figure is of one."""
+    return {**view, "run": {**view["run"], "protocol": protocol}}
 
 
 def has_results(view: RunView, record: Mapping[str, Any]) -> bool:
@@ -159,8 +165,10 @@ def results_frame(view: RunView) -> pd.DataFrame:
         sample seeds (``peak_device_gib`` only where a device was used); ``status``, ``reason``, ``n_seeds``
         (training seeds that have results). A column with three values or more has its 95 % t interval in
         ``NAME_low`` and ``NAME_high``; one that rests on another number of values than ``n_seeds`` has that
-        in ``NAME_n`` (subsampling seeds, for the augmentation experiment). What failed is a row with its
-        status and reason. ``attrs["suspect"]`` lists what `reports.suspicion.suspects` found.
+        in ``NAME_n`` (subsampling seeds, for the augmentation experiment). A metric that declares floors has
+        its place between the best of them (0) and the ceiling (1) in ``NAME_position`` (see
+        `reports.scale`). What failed is a row with its status and reason. ``attrs["suspect"]`` and
+        ``attrs["copying"]`` list what `reports.suspicion` found.
     """
     by_model: dict[str, list[Mapping[str, Any]]] = {}
     for record in records_of(view, "main"):
@@ -177,8 +185,23 @@ def results_frame(view: RunView) -> pd.DataFrame:
         )
     rows.sort(key=lambda row: ROLES.index(row["role"]))
     frame = pd.DataFrame(rows).reindex(columns=_result_columns(view, values, rows))
-    frame.attrs["suspect"] = suspects(frame, scored_metrics(view))
+    metrics = scored_metrics(view)
+    places = {f"{metric['name']}_position": positions(frame, metric) for metric in metrics}
+    frame = frame.assign(**{name: place for name, place in places.items() if place is not None})
+    frame.attrs |= {"suspect": suspects(frame, metrics), "copying": copying(frame, metrics)}
     return frame
+
+
+def whole_frame(view: RunView) -> pd.DataFrame:
+    """Return the results under every protocol of the run, those of each in rows of their own.
+
+    The columns are those of `results_frame`, after ``protocol``.
+    """
+    frames = {name: results_frame(under_protocol(view, name)) for name in view["run"]["protocols"]}
+    for name, frame in frames.items():
+        frame.insert(0, "protocol", name)
+        frame.attrs.clear()
+    return pd.concat(frames.values(), ignore_index=True)
 
 
 def summary_columns(values: Mapping[str, Sequence[float]]) -> dict[str, float]:

@@ -30,6 +30,7 @@ def make_prepared(*, n_cells: int = 150, n_genes: int = 60, seed: int = 0) -> an
         },
         index=[f"cell{number}" for number in range(n_cells)],
     )
+    obs["null_half"] = np.where(obs["control_pool"], 1 + np.cumsum(obs["control_pool"]) % 2, 0)
     var = pd.DataFrame(index=[f"gene{number}" for number in range(n_genes)])
     normalised = 20_000 * counts / counts.sum(axis=1, keepdims=True)
     adata = anndata.AnnData(sparse.csr_matrix(normalised.astype(np.float32)), obs=obs, var=var)

@@ -15,10 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from bench.hardware.declarations import Declaration, check, declared, known_names
-from bench.hardware.gpus import describe_gpus, gpu_utilisation, has_cuda
+from bench.hardware.gpus import describe_gpus, gpu_utilisation, has_cuda, machine_memory
 
 __all__ = ["Declaration", "check", "declared", "describe", "fingerprint", "has_cuda", "known_names", "load"]
 
@@ -74,7 +72,7 @@ def describe(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         "logical_cores": len(cores),
         "cpu_quota": _cpu_quota(),
         "governor": _governor(cores[0]),
-        "memory_bytes": psutil.virtual_memory().total,
+        "memory_bytes": machine_memory(),
         "gpus": gpus,
         "driver": driver,
         "operating_system": platform.platform(),
@@ -120,6 +118,8 @@ def load() -> dict[str, Any]:
         seconds in which some process waited for a core (None where the kernel does not tell);
         ``available_memory_bytes``; ``gpu_utilisation_percent`` of each visible GPU.
     """
+    import psutil
+
     return {
         "load_average": [round(value, 2) for value in psutil.getloadavg()],
         "cpu_pressure_percent": _cpu_pressure(),
@@ -152,12 +152,19 @@ def _cpu_brand() -> str:
 def _usable_cores() -> list[int]:
     if sys.platform == "linux":
         return sorted(os.sched_getaffinity(0))
-    return list(range(psutil.cpu_count() or 1))
+    return list(range(os.cpu_count() or 1))
 
 
 def _physical_cores(cores: list[int]) -> int:
     siblings = {_read(f"/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list") for core in cores}
-    return len(siblings) if "" not in siblings else psutil.cpu_count(logical=False) or len(cores)
+    if "" not in siblings:
+        return len(siblings)
+    # `bench.speed` describes machines that lack it.
+    with contextlib.suppress(ModuleNotFoundError):
+        import psutil
+
+        return psutil.cpu_count(logical=False) or len(cores)
+    return len(cores)
 
 
 def _cpu_quota() -> float | None:

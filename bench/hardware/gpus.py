@@ -8,14 +8,15 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
 
-import psutil
-
 
 @contextmanager
 def nvml_session() -> Iterator[ModuleType | None]:
-    """Open NVML and yield its module, or None on a machine without an NVIDIA driver."""
-    import pynvml
-
+    """Open NVML and yield its module, or None on a machine without an NVIDIA driver (or without pynvml)."""
+    try:
+        import pynvml
+    except ModuleNotFoundError:
+        yield None
+        return
     try:
         pynvml.nvmlInit()
         found = True
@@ -79,7 +80,12 @@ def _memory(nvml: ModuleType, device: Any) -> int:
         return int(nvml.nvmlDeviceGetMemoryInfo(device).total)
     except nvml.NVMLError:
         # A GPU without memory of its own works in the machine's.
-        return psutil.virtual_memory().total
+        return machine_memory()
+
+
+def machine_memory() -> int:
+    """Return the machine's memory in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def gpu_utilisation() -> list[int]:

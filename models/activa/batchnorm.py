@@ -60,8 +60,8 @@ def estimate_on_prior(decoder: Decoder, *, latent_dim: int, seed: int) -> float:
     return float((_running_variances(norms) / before.clamp_min(1e-12)).mean())
 
 
-def decode_by_own_statistics(decoder: Decoder, latent: Tensor) -> Tensor:
-    """Decode a batch normalised by its own statistics, and leave the running ones alone.
+def hidden_by_own_statistics(decoder: Decoder, latent: Tensor) -> Tensor:
+    """Take a batch through the hidden layers, normalised by its own statistics; leave the running ones alone.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ def decode_by_own_statistics(decoder: Decoder, latent: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        n_cells × n_genes, ``cp20k``.
+        Inputs of the decoder's last Linear, n_cells × its width.
     """
     values = latent
     for layer in decoder.hidden:
@@ -81,4 +81,4 @@ def decode_by_own_statistics(decoder: Decoder, latent: Tensor) -> Tensor:
             values = batch_norm(values, None, None, layer.weight, layer.bias, training=True, eps=layer.eps)
         else:
             values = layer(values)
-    return decoder.output(values)
+    return values

@@ -1,62 +1,124 @@
-"""Training cells on the device, and the order in which they come."""
+"""Training cells as dense batches on the device, and the order in which they come."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-_DENSE_BYTES_ON_CPU = 2**28
-_DENSE_SHARE_OF_GPU = 0.25
-_ROWS_AT_ONCE = 1024
+from models.activa.streaming import RowReader, in_memory
+
+_DENSE_BYTES_ON_CPU: Final = 2**28
+_SHARE_OF_GPU: Final = 0.25
+"""Of its free memory: what the cells may take there."""
+_ROWS_AT_ONCE: Final = 1024
+_BATCHES_AHEAD: Final = 3
 
 
 class TrainingCells:
-    """Rows of a sparse matrix as dense batches on the device.
+    """Rows of a matrix as dense batches on the device.
 
-    A small matrix lies there dense; a large one stays CSR in host memory and the rows of a batch are
-    made dense when they are needed.
+    The cells lie where they fit: dense on the device, as CSR on the device, as CSR in host memory, or on
+    disk, whence they are read ahead. In any case a batch is made dense on the device.
 
     Parameters
     ----------
     matrix
-        n_cells × n_genes.
+        n_cells × n_genes: CSR, or what `models.activa.streaming.RowReader` reads from.
     device
         Where batches are wanted.
     """
 
-    def __init__(self, matrix: sp.csr_matrix, *, device: torch.device) -> None:
-        self._matrix = matrix
+    def __init__(self, matrix: Any, *, device: torch.device) -> None:
+        self.n_cells, self.n_genes = matrix.shape
         self._device = device
         self._dense: Tensor | None = None
-        if 4 * matrix.shape[0] * matrix.shape[1] <= _dense_limit(device):
+        self._csr: tuple[Tensor, Tensor, Tensor] | None = None
+        self._matrix = matrix
+        self._reader = None if in_memory(matrix) else RowReader(matrix)
+        if 4 * self.n_cells * self.n_genes <= _room(device):
             # Filled piece by piece: the host need not hold all cells dense when the GPU does.
             self._dense = torch.empty(matrix.shape, dtype=torch.float32, device=device)
-            for start in range(0, len(self), _ROWS_AT_ONCE):
-                part = slice(start, start + _ROWS_AT_ONCE)
-                self._dense[part] = self._rows(part)
+            for rows in torch.arange(self.n_cells).split(_ROWS_AT_ONCE):
+                self._dense[rows[0] : rows[-1] + 1] = self._from_host(rows, ())
+        elif self._reader is None and device.type == "cuda" and _csr_bytes(matrix) <= _room(device):
+            self._csr = _csr_tensors(matrix, device)
 
     def __len__(self) -> int:
-        return self._matrix.shape[0]
+        return self.n_cells
 
-    def batch(self, rows: Tensor) -> Tensor:
-        """Return the cells of `rows` (indices on the CPU), float32."""
+    def batch(self, rows: Tensor, *, ahead: Iterable[Tensor] = ()) -> Tensor:
+        """Return cells, float32.
+
+        Parameters
+        ----------
+        rows
+            Their numbers, on the CPU, each once.
+        ahead
+            The rows of the next batches, as far as they are known.
+        """
         if self._dense is not None:
             return self._dense[rows.to(self._device)]
-        return self._rows(rows.numpy())
+        if self._csr is not None:
+            return _densify(*_gathered(*self._csr, rows.to(self._device)), self.n_genes)
+        return self._from_host(rows, ahead)
 
-    def _rows(self, rows: np.ndarray | slice) -> Tensor:
-        dense = self._matrix[rows].toarray().astype(np.float32, copy=False)
-        return torch.from_numpy(dense).to(self._device)
+    def close(self) -> None:
+        """Read nothing ahead any more."""
+        if self._reader is not None:
+            self._reader.close()
+
+    def _from_host(self, rows: Tensor, ahead: Iterable[Tensor]) -> Tensor:
+        if self._reader is None:
+            cells = self._matrix[rows.numpy()]
+        else:
+            cells = self._reader.read(rows.numpy(), ahead=[batch.numpy() for batch in ahead])
+        return _densify(*_csr_tensors(cells, self._device), self.n_genes)
 
 
-def _dense_limit(device: torch.device) -> float:
+def _room(device: torch.device) -> float:
+    """Bytes that the cells may take on the device."""
     if device.type == "cuda":
-        return _DENSE_SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]
+        return _SHARE_OF_GPU * torch.cuda.mem_get_info(device)[0]
     return _DENSE_BYTES_ON_CPU
+
+
+def _csr_bytes(matrix: sp.csr_matrix) -> int:
+    return 8 * (matrix.nnz + matrix.shape[0] + 1)
+
+
+def _csr_tensors(matrix: sp.csr_matrix, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return row pointers (int64), columns (int32) and values (float32)."""
+    return (
+        torch.from_numpy(matrix.indptr.astype(np.int64)).to(device),
+        torch.from_numpy(matrix.indices.astype(np.int32, copy=False)).to(device),
+        torch.from_numpy(matrix.data.astype(np.float32, copy=False)).to(device),
+    )
+
+
+def _gathered(
+    pointers: Tensor, columns: Tensor, values: Tensor, rows: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return some rows of a CSR matrix, as its three tensors."""
+    starts, ends = pointers[rows], pointers[rows + 1]
+    chosen = torch.cat([starts.new_zeros(1), (ends - starts).cumsum(dim=0)])
+    places = torch.arange(int(chosen[-1]), device=rows.device)
+    places += torch.repeat_interleave(starts - chosen[:-1], ends - starts, output_size=len(places))
+    return chosen, columns[places], values[places]
+
+
+def _densify(pointers: Tensor, columns: Tensor, values: Tensor, n_genes: int) -> Tensor:
+    """Make a CSR matrix of few rows dense where it lies."""
+    n_cells = len(pointers) - 1
+    dense = torch.zeros((n_cells, n_genes), device=values.device)
+    row_starts = torch.arange(n_cells, device=values.device) * n_genes
+    places = torch.repeat_interleave(row_starts, pointers.diff(), output_size=len(columns))
+    dense.view(-1).index_add_(0, places + columns, values)
+    return dense
 
 
 def batches_per_epoch(n_cells: int, batch_size: int) -> int:
@@ -94,10 +156,18 @@ class BatchOrder:
         """Return the rows of the next batch."""
         if self._position == self.batches_per_epoch:
             self._start_epoch()
-        start = self._position * self._batch_size
         self._position += 1
-        last = self._position == self.batches_per_epoch
+        return self._rows(self._position - 1)
+
+    def _rows(self, position: int) -> Tensor:
+        start = position * self._batch_size
+        last = position == self.batches_per_epoch - 1
         return self._order[start:] if last else self._order[start : start + self._batch_size]
+
+    def upcoming(self) -> list[Tensor]:
+        """Return the rows of the next few batches that this epoch still holds; `next` goes on as ever."""
+        stop = min(self._position + _BATCHES_AHEAD, self.batches_per_epoch)
+        return [self._rows(position) for position in range(self._position, stop)]
 
     def _start_epoch(self) -> None:
         self._epoch_state = self._generator.get_state()

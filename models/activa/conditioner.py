@@ -18,6 +18,9 @@ class Conditioner(Protocol):
     training cells, then freezes it in eval mode. Parameters that need no gradient keep their values; if
     none needs one, there is no pre-training.
 
+    On a GPU the training step is recorded only with `ACTINN`, of whose `forward` it is known that it reads no
+    value from the device; with any other conditioner the step is launched kernel by kernel.
+
     What it draws from PyTorch's global generators (initial weights, dropout) follows from the training's
     seed, step by step; its random numbers must come from nowhere else.
     """

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from models.activa.settings import Objective, SamplingNorm, Settings
+from models.activa.settings import Objective, Precision, SamplingNorm, Settings
 from models.base import Budget, Generator, GeneratorError, Monitor, Space, Unsupported
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
     from models.activa.networks import Networks
-    from models.activa.sampling import Drawn
+    from models.activa.sampling import Drawn, Sampler
 
 
 class Activa(Generator):
@@ -35,10 +35,11 @@ class Activa(Generator):
     phase ``compile`` (the same on the device, which matters for a GPU), the classifier's pre-training
     (``classifier``, with the logits of all training cells), a plain VAE (``warm_up``), the game
     (``adversarial``) and the re-estimation of BatchNorm's statistics (``batchnorm``, for
-    ``sampling_norm="prior"``). In the release the classifier trains beside the warm-up; the two share
-    nothing, so here it goes first, and its steps are not counted as generator updates. `sample` is timed
-    to the host's CSR matrix, and includes the classifier's call of every cell and, on demand, every draw
-    that was thrown away.
+    ``sampling_norm="prior"``). On a GPU the steps of the warm-up and of the game are each recorded once as
+    a CUDA graph: phase ``compile`` within theirs. In the release the classifier trains beside the warm-up;
+    the two share nothing, so here it goes first, and its steps are not counted as generator updates.
+    `sample` is timed to the host's CSR matrix, and includes the classifier's call of every cell and, on
+    demand, every draw that was thrown away.
 
     Parameters
     ----------
@@ -53,7 +54,7 @@ class Activa(Generator):
     weight_kl, weight_hinge, weight_adversarial, weight_reconstruction
         Of the terms of both losses. The file names of the published samples say ``10RecLoss``:
         `weight_reconstruction` of the published models may not have been 0.05.
-    soft_adapt, classifier_learning_rate, classifier_weight_decay
+    soft_adapt, classifier_learning_rate, classifier_weight_decay, precision
         See `models.activa.settings.Settings`.
     sampling_norm, confidence_threshold, max_draws_per_cell
         How cells are drawn, see `models.activa.sampling`.
@@ -107,6 +108,7 @@ class Activa(Generator):
         soft_adapt: bool = Settings.soft_adapt,
         classifier_learning_rate: float = Settings.classifier_learning_rate,
         classifier_weight_decay: float = Settings.classifier_weight_decay,
+        precision: Precision = Settings.precision,
         sampling_norm: SamplingNorm = Settings.sampling_norm,
         confidence_threshold: float = Settings.confidence_threshold,
         max_draws_per_cell: int = Settings.max_draws_per_cell,
@@ -126,11 +128,13 @@ class Activa(Generator):
             soft_adapt=soft_adapt,
             classifier_learning_rate=classifier_learning_rate,
             classifier_weight_decay=classifier_weight_decay,
+            precision=precision,
             sampling_norm=sampling_norm,
             confidence_threshold=confidence_threshold,
             max_draws_per_cell=max_draws_per_cell,
         )
         self._networks: Networks | None = None
+        self._sampler: Sampler | None = None
         self._device = "cpu"
         self._facts: dict[str, Any] = {}
 
@@ -193,8 +197,10 @@ class Activa(Generator):
         if n_cells < 1:
             raise ValueError(f"activa: n_cells={n_cells} must be at least 1")
         networks = self._trained()
+        if self._sampler is None or self._sampler.networks is not networks:
+            self._sampler = sampling.Sampler(networks)
         if cell_types is None:
-            return self._annotate(sampling.sample_cells(networks, n_cells, seed=seed), seed=seed)
+            return self._annotate(self._sampler.cells(n_cells, seed=seed), seed=seed)
         if len(cell_types) != n_cells:
             raise ValueError(
                 f"activa: {len(cell_types)} cell types for n_cells={n_cells}; give one for each cell"
@@ -204,7 +210,7 @@ class Activa(Generator):
         if unknown := sorted(set(cell_types) - set(codes)):
             raise Unsupported(f"activa: never saw cell type {unknown[0]!r}; it knows {', '.join(names)}")
         wanted = np.array([codes[name] for name in cell_types])
-        drawn = sampling.sample_types(networks, wanted, names=names, seed=seed, monitor=self.monitor)
+        drawn = self._sampler.types(wanted, names=names, seed=seed, monitor=self.monitor)
         return self._annotate(drawn, seed=seed)
 
     def _annotate(self, drawn: Drawn, *, seed: int) -> AnnData:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
+from torch.linalg import vector_norm
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -18,9 +19,9 @@ def hinge(kl: Tensor, *, margin: float) -> Tensor:
     return (margin - kl).relu()
 
 
-def reconstruction_loss(cells: Tensor, reconstructed: Tensor) -> Tensor:
-    """L_AE: squared error summed over genes, averaged over cells."""
-    return (cells - reconstructed).square().sum(dim=1).mean()
+def reconstruction_loss(difference: Tensor) -> Tensor:
+    """L_AE: squared error summed over genes, averaged over cells, given the errors (n_cells × n_genes)."""
+    return vector_norm(difference, dim=1).square().mean()
 
 
 def conditioning_loss(logits: Tensor, reconstructed_logits: Tensor, *, halved: bool = True) -> Tensor:

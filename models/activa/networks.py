@@ -36,7 +36,11 @@ class Encoder(nn.Module):
 
     def forward(self, cells: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance (n_cells × latent_dim each) of ``cp20k`` cells (n_cells × n_genes)."""
-        mean, log_variance = self.layers(cells).chunk(2, dim=1)
+        return self.after_first(self.layers[0](cells))
+
+    def after_first(self, outputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` does, given the first Linear's outputs (n_cells × its width)."""
+        mean, log_variance = self.layers[1:](outputs).chunk(2, dim=1)
         return mean, log_variance
 
 

@@ -7,20 +7,18 @@ drawn batch, as the authors' tutorial does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import scipy.sparse as sp
-import torch
 
-from models.activa.batchnorm import decode_by_own_statistics
+from models.activa.decoding import BlockDecoder, Choice
 from models.activa.networks import Networks
+from models.activa.sparsify import CsrBuilder
 from models.base import Monitor, SamplingExhausted
 
-DRAW_SIZE: Final = 1024
-"""Cells decoded at once: bounds the dense intermediate whatever is asked for."""
 LEAST_BOUND: Final = 20_000
 """Draws that are always allowed on demand, however few cells are asked for."""
 
@@ -53,23 +51,93 @@ class Drawn:
         return {code: count / self.draws for code, count in self.accepted.items()}
 
 
-def sample_cells(networks: Networks, n_cells: int, *, seed: int) -> Drawn:
-    """Draw cells holistically: z ~ N(0, I), decoded.
+class Sampler:
+    """Draws cells from trained networks, as often as wanted.
+
+    What a draw needs beside the networks is kept for the next: the wide layers' weights as they are
+    multiplied, and room for the blocks in work.
 
     Parameters
     ----------
     networks
-        Trained, in eval mode.
-    n_cells
-        How many, at least 1.
-    seed
-        Of the draws.
+        Trained, in eval mode. Their weights must not change as long as this is in use.
     """
-    blocks, types = [], []
-    for cells, calls, _ in _draws(networks, n_cells, seed=seed):
-        blocks.append(to_csr(cells))
-        types.append(calls)
-    return Drawn(sp.vstack(blocks, format="csr"), np.concatenate(types), n_cells, {})
+
+    def __init__(self, networks: Networks) -> None:
+        self.networks = networks
+        self._decoder = BlockDecoder(networks)
+
+    def cells(self, n_cells: int, *, seed: int) -> Drawn:
+        """Draw cells holistically: z ~ N(0, I), decoded.
+
+        Parameters
+        ----------
+        n_cells
+            How many, at least 1.
+        seed
+            Of the draws.
+        """
+        builder, types = CsrBuilder(n_cells, self.networks.n_genes), []
+        for block in self._decoder.blocks(n_cells, seed=seed, choice=_all):
+            builder.append(block.sparse)
+            types.append(block.calls)
+        return Drawn(builder.matrix(), np.concatenate(types), n_cells, {})
+
+    def types(
+        self, wanted: np.ndarray, *, names: Sequence[str], seed: int, monitor: Monitor | None = None
+    ) -> Drawn:
+        """Draw holistically and keep the cells of the types asked for, until all are there.
+
+        A cell is of the type that the conditioner calls it with a softmax confidence of at least
+        ``confidence_threshold``. At most ``max_draws_per_cell`` draws are made for each cell asked for, and
+        20 000 in any case. Cells that are turned away are never made sparse.
+
+        Parameters
+        ----------
+        wanted
+            One type code for each cell, in the order in which the cells are returned.
+        names
+            Of the types, by code.
+        seed
+            Of the draws.
+        monitor
+            Told the share of the cells found so far.
+
+        Raises
+        ------
+        SamplingExhausted
+            If the bound is reached first; names the type that is missing, its rate and the draws.
+        """
+        settings, n_types = self.networks.settings, len(names)
+        bound = max(LEAST_BOUND, settings.max_draws_per_cell * len(wanted))
+        missing = np.bincount(wanted, minlength=n_types)
+        choice = _still_missing(missing, settings.confidence_threshold)
+        hits = np.zeros(n_types, dtype=np.int64)
+        parts, kept, draws = [], [], 0
+        for block in self._decoder.blocks(bound, seed=seed, choice=choice):
+            draws += len(block.calls)
+            hits += np.bincount(
+                block.calls[block.confidence >= settings.confidence_threshold], minlength=n_types
+            )
+            calls = block.calls[block.rows]
+            first = _first_of_each(calls, missing)
+            missing -= np.bincount(calls[first], minlength=n_types)
+            parts.append(block.sparse.to_csr(self.networks.n_genes)[first])
+            kept.append(calls[first])
+            if monitor is not None:
+                monitor.advance(1 - missing.sum() / len(wanted), steps=0)
+            if not missing.any():
+                break
+        if missing.any():
+            raise SamplingExhausted(_exhausted(missing, wanted, hits, draws, names))
+        accepted = {int(code): int(hits[code]) for code in np.unique(wanted)}
+        order = _in_order(np.concatenate(kept), wanted)
+        return Drawn(sp.vstack(parts, format="csr")[order], wanted.copy(), draws, accepted)
+
+
+def sample_cells(networks: Networks, n_cells: int, *, seed: int) -> Drawn:
+    """Draw cells once; see `Sampler.cells`."""
+    return Sampler(networks).cells(n_cells, seed=seed)
 
 
 def sample_types(
@@ -80,81 +148,20 @@ def sample_types(
     seed: int,
     monitor: Monitor | None = None,
 ) -> Drawn:
-    """Draw holistically and keep the cells of the types asked for, until all are there.
+    """Draw cells of given types once; see `Sampler.types`."""
+    return Sampler(networks).types(wanted, names=names, seed=seed, monitor=monitor)
 
-    A cell is of the type that the conditioner calls it with a softmax confidence of at least
-    ``confidence_threshold``. At most ``max_draws_per_cell`` draws are made for each cell asked for, and
-    20 000 in any case.
 
-    Parameters
-    ----------
-    networks
-        Trained, in eval mode.
-    wanted
-        One type code for each cell, in the order in which the cells are returned.
-    names
-        Of the types, by code.
-    seed
-        Of the draws.
-    monitor
-        Told the share of the cells found so far.
+def _all(calls: np.ndarray, confidence: np.ndarray) -> np.ndarray:
+    return np.arange(len(calls))
 
-    Raises
-    ------
-    SamplingExhausted
-        If the bound is reached first; names the type that is missing, its rate and the draws.
+
+def _still_missing(missing: np.ndarray, threshold: float) -> Choice:
+    """Choose the cells that are of a type still missing, with enough confidence.
+
+    `missing` falls while blocks ahead are in work, so a few more than needed may be chosen, but never fewer.
     """
-    settings = networks.settings
-    bound = max(LEAST_BOUND, settings.max_draws_per_cell * len(wanted))
-    missing = np.bincount(wanted, minlength=len(names))
-    hits = np.zeros(len(names), dtype=np.int64)
-    blocks, kept, draws = [], [], 0
-    for cells, calls, confidence in _draws(networks, bound, seed=seed):
-        draws += len(cells)
-        confident = confidence >= settings.confidence_threshold
-        hits += np.bincount(calls[confident], minlength=len(names))
-        rows = _first_of_each(np.where(confident, calls, -1), missing)
-        missing -= np.bincount(calls[rows], minlength=len(names))
-        blocks.append(to_csr(cells[rows]))
-        kept.append(calls[rows])
-        if monitor is not None:
-            monitor.advance(1 - missing.sum() / len(wanted), steps=0)
-        if not missing.any():
-            break
-    if missing.any():
-        raise SamplingExhausted(_exhausted(missing, wanted, hits, draws, names))
-    accepted = {int(code): int(hits[code]) for code in np.unique(wanted)}
-    order = _in_order(np.concatenate(kept), wanted)
-    return Drawn(sp.vstack(blocks, format="csr")[order], wanted.copy(), draws, accepted)
-
-
-def to_csr(cells: np.ndarray) -> sp.csr_matrix:
-    """Make a dense float32 array sparse (a third of the time of SciPy's constructor)."""
-    nonzero = cells != 0
-    places = np.flatnonzero(nonzero)
-    starts = np.concatenate([[0], np.cumsum(nonzero.sum(axis=1))]).astype(np.int32)
-    columns = (places % cells.shape[1]).astype(np.int32)
-    return sp.csr_matrix((cells.ravel()[places], columns, starts), shape=cells.shape)
-
-
-@torch.inference_mode()
-def _draws(
-    networks: Networks, n_cells: int, *, seed: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield n_cells in blocks: dense cells, the conditioner's calls and its confidence in them."""
-    generator = torch.Generator(networks.device).manual_seed(seed)
-    own_statistics = networks.settings.sampling_norm == "batch"
-    for start in range(0, n_cells, DRAW_SIZE):
-        size = min(DRAW_SIZE, n_cells - start)
-        # A batch that is its own yardstick must not depend on how many cells happen to be left.
-        n_latent = DRAW_SIZE if own_statistics else size
-        shape = (n_latent, networks.settings.latent_dim)
-        latent = torch.randn(shape, generator=generator, device=networks.device)
-        decoder = networks.decoder
-        decoded = decode_by_own_statistics(decoder, latent) if own_statistics else decoder(latent)
-        cells = decoded[:size]
-        confidence, calls = networks.conditioner(cells).softmax(dim=1).max(dim=1)
-        yield cells.cpu().numpy(), calls.cpu().numpy(), confidence.cpu().numpy()
+    return lambda calls, confidence: np.flatnonzero((missing[calls] > 0) & (confidence >= threshold))
 
 
 def _first_of_each(calls: np.ndarray, missing: np.ndarray) -> np.ndarray:

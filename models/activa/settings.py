@@ -7,6 +7,7 @@ from typing import Literal
 
 Objective = Literal["paper", "release"]
 SamplingNorm = Literal["prior", "eval", "batch"]
+Precision = Literal["bf16", "fp32"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,9 @@ class Settings:
         Whether the weights follow the losses' rates of change (SoftAdapt).
     classifier_learning_rate, classifier_weight_decay
         Of Adam in the conditioner's pre-training.
+    precision
+        Of the wide layers' products: ``"bf16"`` or ``"fp32"``. Weights, Adam and all that lies between those
+        layers are fp32 in either.
     sampling_norm
         Whose BatchNorm statistics samples are drawn with (see `models.activa.sampling`).
     confidence_threshold
@@ -69,6 +73,7 @@ class Settings:
     soft_adapt: bool = False
     classifier_learning_rate: float = 1e-4
     classifier_weight_decay: float = 0.005
+    precision: Precision = "bf16"
     sampling_norm: SamplingNorm = "prior"
     confidence_threshold: float = 0.0
     max_draws_per_cell: int = 200
@@ -78,6 +83,7 @@ class Settings:
         for name, allowed in (
             ("objective", ("paper", "release")),
             ("sampling_norm", ("prior", "eval", "batch")),
+            ("precision", ("bf16", "fp32")),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"activa: {name}={getattr(self, name)!r} is not one of {', '.join(allowed)}")

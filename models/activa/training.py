@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,11 +16,16 @@ from torch.nn.functional import cross_entropy
 from models.activa import objective
 from models.activa.batchnorm import PRIOR_BATCH_SIZE, PRIOR_BATCHES, estimate_on_prior
 from models.activa.cells import BatchOrder, TrainingCells, batches_per_epoch
+from models.activa.conditioner import ACTINN
 from models.activa.networks import Networks, build_networks
+from models.activa.optimisers import build_optimisers
 from models.activa.phases import CLASSIFIER_SHARE, WARM_UP_SHARE, early_phase_over
+from models.activa.players import Players
 from models.activa.randomness import seeded
+from models.activa.recording import RecordedStep, Step
 from models.activa.settings import Settings
 from models.activa.storage import read_state, write_state
+from models.activa.streaming import in_memory
 from models.activa.weights import Weights
 from models.base import Budget, Diverged, Monitor, Progress, SilentMonitor
 
@@ -46,7 +52,8 @@ def train(
     Parameters
     ----------
     matrix
-        n_cells × n_genes, ``cp20k``; at least two cells.
+        n_cells × n_genes, ``cp20k``; at least two cells. One that stays on disk (see
+        `models.activa.streaming.RowReader`) is read batch by batch.
     types
         n_cells codes in 0 … n_cell_types − 1.
     n_cell_types
@@ -61,7 +68,8 @@ def train(
     device
         ``"cpu"`` or ``"cuda"``.
     monitor
-        Phases ``classifier``, ``warm_up``, ``adversarial``, ``batchnorm``; curves; checkpoints.
+        Phases ``classifier``, ``warm_up``, ``adversarial``, ``batchnorm``, and on a GPU ``compile`` within
+        the second and the third; curves; checkpoints.
 
     Returns
     -------
@@ -74,7 +82,7 @@ def train(
         If a loss or a weight is NaN or infinite.
     """
     training = Training(
-        sp.csr_matrix(matrix, dtype=np.float32),
+        sp.csr_matrix(matrix, dtype=np.float32) if in_memory(matrix) else matrix,
         types,
         n_cell_types=n_cell_types,
         seed=seed,
@@ -83,7 +91,8 @@ def train(
         device=torch.device(device),
         monitor=monitor or SilentMonitor(),
     )
-    return training.run()
+    with closing(training):
+        return training.run()
 
 
 def rehearse(device: str) -> None:
@@ -97,7 +106,7 @@ def rehearse(device: str) -> None:
         n_cell_types=2,
         seed=0,
         budget=Budget(4, "steps"),
-        settings=Settings(latent_dim=1, hidden_sizes=(2,)),
+        settings=Settings(latent_dim=1, hidden_sizes=(2,), precision="fp32"),
         device=device,
     )
 
@@ -105,7 +114,10 @@ def rehearse(device: str) -> None:
 class Training:
     """One training and all its state; use `train` unless you need single steps.
 
-    Parameters as in `train`.
+    Parameters as in `train`. For single steps of the game alone::
+
+        training.freeze_conditioner()
+        terms = training.step("adversarial")
 
     Attributes
     ----------
@@ -146,7 +158,15 @@ class Training:
         self._noise = torch.Generator(device).manual_seed(seeds[3])
         self._prior_seed, self._conditioner_seed = seeds[4:]
         self._weights = Weights(settings, device=device)
-        self._optimisers = _optimisers(self.networks, settings)
+        self._optimisers = build_optimisers(self.networks, settings)
+        # A cell left over alone joins the last batch.
+        self._players = Players(self.networks, n_cells=min(n_cells, settings.batch_size + 1))
+        self._updates = self._recorded(
+            {
+                "warm_up": self._warm_up,
+                "adversarial": self._play if settings.objective == "paper" else self._play_as_released,
+            }
+        )
         self._budget = budget
         self._steps_per_epoch = batches_per_epoch(n_cells, settings.batch_size)
         self.steps = {"classifier": 0, "warm_up": 0, "adversarial": 0}
@@ -160,12 +180,12 @@ class Training:
         with self.monitor.phase("classifier"):
             if "conditioner" in self._optimisers:
                 over = self._early(CLASSIFIER_SHARE, least_steps=1)
-                self._repeat("classifier", self._classifier_step, over=over)
-            self._freeze_conditioner()
+                self._repeat("classifier", over=over)
+            self.freeze_conditioner()
         with self.monitor.phase("warm_up"):
-            self._repeat("warm_up", self._warm_up_step, over=self._early(WARM_UP_SHARE, least_steps=0))
+            self._repeat("warm_up", over=self._early(WARM_UP_SHARE, least_steps=0))
         with self.monitor.phase("adversarial"):
-            self._repeat("adversarial", self._adversarial_step, over=lambda _: self._progress.finished)
+            self._repeat("adversarial", over=lambda _: self._progress.finished)
         self.networks.eval()
         if self.settings.sampling_norm == "prior":
             self._settle_batchnorm()
@@ -185,14 +205,11 @@ class Training:
 
         return over
 
-    def _repeat(
-        self, phase: str, step: Callable[[], dict[str, Tensor]], *, over: Callable[[str], bool]
-    ) -> None:
+    def _repeat(self, phase: str, *, over: Callable[[str], bool]) -> None:
         self._began.setdefault(phase, self._progress.seconds)
         terms: dict[str, Tensor] = {}
         while not over(phase):
-            terms = step()
-            self.steps[phase] += 1
+            terms = self.step(phase)
             if phase != "classifier":
                 self._progress.steps += 1
             self.monitor.advance(self._progress.fraction)
@@ -211,48 +228,83 @@ class Training:
                 raise Diverged(f"activa: {name} is {value} at step {step} ({phase}); lower the learning rate")
         self.monitor.log(step, **values)
 
+    def step(self, phase: str) -> dict[str, Tensor]:
+        """Do one step of a phase, and count it.
+
+        Parameters
+        ----------
+        phase
+            ``"classifier"``, or after `freeze_conditioner` ``"warm_up"`` or ``"adversarial"``.
+
+        Returns
+        -------
+        dict
+            The terms of the losses, scalars on the device, valid until the next step.
+        """
+        terms = self._classifier_step() if phase == "classifier" else self._updates[phase](self._batch())
+        self.steps[phase] += 1
+        return terms
+
     def _classifier_step(self) -> dict[str, Tensor]:
         rows, step = self._orders["classifier"].next(), self.steps["classifier"]
+        cells = self._cells.batch(rows, ahead=self._orders["classifier"].upcoming())
         # The release lowers the rate after a step, and so one step later.
         decayed = step if self.settings.objective == "paper" else max(0, step - 1)
         group = self._optimisers["conditioner"].param_groups[0]
         group["lr"] = classifier_learning_rate(self.settings.classifier_learning_rate, decayed)
         with seeded(self._conditioner_seed + step, device=self._device):
-            logits = self.networks.conditioner(self._cells.batch(rows))
+            logits = self.networks.conditioner(cells)
         loss = cross_entropy(logits, self._types[rows.to(self._device)])
         self._update("conditioner", torch.autograd.grad(loss, group["params"], allow_unused=True))
         return {"classifier_loss": loss.detach()}
 
     @torch.no_grad()
-    def _freeze_conditioner(self) -> None:
+    def freeze_conditioner(self) -> None:
         """Fix the conditioner, and with it C(x) of all training cells."""
         conditioner = self.networks.conditioner.eval().requires_grad_(False)
         rows = torch.arange(len(self._cells)).split(self.settings.batch_size)
-        self._logits = torch.cat([conditioner(self._cells.batch(part)) for part in rows])
+        self._logits = torch.cat(
+            [
+                conditioner(self._cells.batch(part, ahead=rows[number : number + 1]))
+                for number, part in enumerate(rows, start=1)
+            ]
+        )
 
     def _batch(self) -> objective.Batch:
         rows = self._orders["players"].next()
         shape = (2, len(rows), self.settings.latent_dim)
         noise, prior = torch.randn(shape, generator=self._noise, device=self._device)
-        return objective.Batch(self._cells.batch(rows), self._logits[rows.to(self._device)], noise, prior)
+        cells = self._cells.batch(rows, ahead=self._orders["players"].upcoming())
+        return objective.Batch(cells, self._logits[rows.to(self._device)], noise, prior)
 
-    def _warm_up_step(self) -> dict[str, Tensor]:
-        gradients = objective.warm_up_gradients(self.networks, self._batch())
+    def _recorded(self, steps: dict[str, Step]) -> dict[str, Step]:
+        """Have the steps recorded on a GPU, except with a conditioner of which nobody knows what it does."""
+        if self._device.type != "cuda" or not isinstance(self.networks.conditioner, ACTINN):
+            return steps
+        size = self.settings.batch_size
+        return {
+            phase: RecordedStep(step, batch_size=size, monitor=self.monitor) for phase, step in steps.items()
+        }
+
+    def _warm_up(self, batch: objective.Batch) -> dict[str, Tensor]:
+        gradients = objective.warm_up_gradients(self._players, batch)
         self._update("encoder", gradients.encoder)
         self._update("decoder", gradients.decoder)
         return gradients.terms
 
-    def _adversarial_step(self) -> dict[str, Tensor]:
-        batch, margin = self._batch(), self.settings.margin
-        if self.settings.objective == "paper":
-            gradients = objective.paper_gradients(self.networks, batch, self._weights, margin=margin)
-            self._update("encoder", gradients.encoder)
-            self._update("decoder", gradients.decoder)
-            return gradients.terms
-        gradients, passes = objective.release_gradients(self.networks, batch, self._weights, margin=margin)
+    def _play(self, batch: objective.Batch) -> dict[str, Tensor]:
+        margin = self.settings.margin
+        gradients = objective.paper_gradients(self._players, batch, self._weights, margin=margin)
+        self._update("encoder", gradients.encoder)
+        self._update("decoder", gradients.decoder)
+        return gradients.terms
+
+    def _play_as_released(self, batch: objective.Batch) -> dict[str, Tensor]:
+        margin = self.settings.margin
+        gradients, passes = objective.release_gradients(self._players, batch, self._weights, margin=margin)
         self._update("encoder", gradients.encoder)
         again = objective.encode_again(
-            self.networks, passes, weight_adversarial=self.settings.weight_adversarial
+            self._players, passes, weight_adversarial=self.settings.weight_adversarial
         )
         self._update("decoder", gradients.decoder)
         return gradients.terms | again
@@ -263,6 +315,8 @@ class Training:
             parameter.grad = gradient
         self._optimisers[player].step()
         self._optimisers[player].zero_grad()
+        if player in self._players.wide:
+            self._players.wide[player].refresh()
 
     def _settle_batchnorm(self) -> None:
         with self.monitor.phase("batchnorm"):
@@ -280,6 +334,10 @@ class Training:
             if not torch.isfinite(tensor).all():
                 raise Diverged(f"activa: {name} holds NaN or infinite values; lower the learning rate")
 
+    def close(self) -> None:
+        """End the thread that reads cells ahead, if there is one."""
+        self._cells.close()
+
     def save(self, folder: Path) -> None:
         """Write all that an interrupted training needs to go on as if nothing had happened."""
         tensors = {f"networks.{name}": tensor for name, tensor in self.networks.state_dict().items()}
@@ -290,8 +348,7 @@ class Training:
         tensors |= {f"order.{name}": state["generator"] for name, state in orders.items()}
         tensors["noise"] = self._noise.get_state()
         for player, adapt in self._weights.soft_adapt.items():
-            if adapt.previous is not None:
-                tensors[f"soft_adapt.{player}"] = adapt.previous
+            tensors[f"soft_adapt.{player}"] = adapt.previous
         facts = {
             "steps": self.steps,
             "began": self._began,
@@ -304,6 +361,8 @@ class Training:
         """Go on from what `save` wrote."""
         tensors, facts = read_state(folder)
         self.networks.load_state_dict(_under(tensors, "networks."))
+        for layer in self._players.wide.values():
+            layer.refresh()
         for player, optimiser in self._optimisers.items():
             moments: dict[int, dict[str, Tensor]] = {}
             for name, tensor in _under(tensors, f"adam.{player}.").items():
@@ -315,9 +374,7 @@ class Training:
             order.restore(generator=tensors[f"order.{name}"], position=facts["positions"][name])
         self._noise.set_state(tensors["noise"])
         for player, adapt in self._weights.soft_adapt.items():
-            adapt.previous = _under(tensors, "soft_adapt.").get(player)
-            if adapt.previous is not None:
-                adapt.previous = adapt.previous.to(self._device)
+            adapt.previous.copy_(tensors[f"soft_adapt.{player}"])
         self.steps = facts["steps"]
         self._began = facts["began"]
         self._progress = Progress(
@@ -331,28 +388,6 @@ class Training:
 def classifier_learning_rate(start: float, step: int) -> float:
     """Learning rate of the conditioner's `step`-th step, counted from 0: × 0.95 every 1000."""
     return start * DECAY ** (step // DECAY_EVERY)
-
-
-def _optimisers(networks: Networks, settings: Settings) -> dict[str, torch.optim.Optimizer]:
-    """Adam for each network that has something to learn.
-
-    The conditioner's weight decay is Adam's L2 term, as in the release.
-    """
-    options: dict[str, dict[str, Any]] = {
-        "encoder": {"lr": settings.learning_rate},
-        "decoder": {"lr": settings.learning_rate},
-        "conditioner": {
-            "lr": settings.classifier_learning_rate,
-            "weight_decay": settings.classifier_weight_decay,
-        },
-    }
-    optimisers: dict[str, torch.optim.Optimizer] = {}
-    for player, numbers in options.items():
-        module = networks.get_submodule(player)
-        # The fused kernel took a quarter of the time of PyTorch's default on the CPU.
-        if learning := [parameter for parameter in module.parameters() if parameter.requires_grad]:
-            optimisers[player] = torch.optim.Adam(learning, **numbers, fused=True)
-    return optimisers
 
 
 def _under(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:

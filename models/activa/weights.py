@@ -17,25 +17,30 @@ class SoftAdapt:
 
     Parameters
     ----------
+    n_terms
+        K.
     beta
         β; above 0 favours the terms that do worst.
+    device
+        Where the losses are computed.
 
     Attributes
     ----------
     previous
-        The terms of the step before, or None before the first.
+        The K terms of the step before, NaN before the first. Always the same memory, so that a recorded
+        step finds them.
     """
 
-    def __init__(self, *, beta: float = 0.1) -> None:
+    def __init__(self, n_terms: int, *, beta: float = 0.1, device: torch.device | None = None) -> None:
         self.beta = beta
-        self.previous: Tensor | None = None
+        self.previous = torch.full((n_terms,), torch.nan, dtype=torch.float64, device=device)
 
     def factors(self, terms: Tensor) -> Tensor:
         """Return a factor for each of the K terms, given their values in this step."""
-        changes = torch.zeros_like(terms) if self.previous is None else terms - self.previous
-        self.previous = terms
+        changes = torch.where(self.previous.isnan(), 0.0, terms - self.previous)
+        self.previous.copy_(terms)
         scaled = changes / changes.abs().sum().clamp_min(1e-12)
-        return len(terms) * torch.softmax(self.beta * scaled, dim=0)
+        return len(terms) * torch.softmax(self.beta * scaled, dim=0).to(terms.dtype)
 
 
 class Weights:
@@ -63,7 +68,11 @@ class Weights:
             "encoder": torch.tensor([settings.weight_kl, settings.weight_hinge, *shared], device=device),
             "generator": torch.tensor([settings.weight_adversarial, *shared], device=device),
         }
-        self.soft_adapt = {player: SoftAdapt() for player in self._constants} if settings.soft_adapt else {}
+        self.soft_adapt = {
+            player: SoftAdapt(len(constants), device=device)
+            for player, constants in self._constants.items()
+            if settings.soft_adapt
+        }
 
     def of(self, player: str, terms: Tensor) -> Tensor:
         """Return the weights of a player's terms, given their values in this step."""

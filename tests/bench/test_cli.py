@@ -69,7 +69,7 @@ def test_help_imports_nothing_heavy():
         ),
         (["run", "--out", __file__], "is a file: give a folder"),
         (["run", "--seeds", "0-999999999"], "more than 1000 seeds"),
-        (["run", "--models", f"{GENERATORS}:NamedReal"], "'real' is the name of a control"),
+        (["run", "--models", f"{GENERATORS}:NamedReal"], "'real' is the name of a baseline or control"),
         (["run", "--models", f"{GENERATORS}:Broken"], "broken: no licence file"),
         (["run", "--models="], "names nothing"),
         (["run", "--models", "./cells.csv:Model"], "must end in .py"),

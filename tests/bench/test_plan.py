@@ -24,9 +24,10 @@ def plan(facts, *, with_augmentation=False, **request):
     return make_plan(spec, facts, choices, device="cpu", with_augmentation=with_augmentation)
 
 
-def test_controls_run_beside_what_was_asked_for():
+def test_baselines_and_controls_run_beside_what_was_asked_for():
     names = [choice.name for choice in choose_models(RunSpec.checked(models=(f"{FILE}:Mean",)))]
-    assert names == ["mean", "real", "shuffle", "shuffle_within_type", "poisson", "memorise"]
+    assert names[:4] == ["mean", "poisson_factors", "nb_copula", "knn_poisson"]
+    assert names[4:] == ["real", "shuffle", "shuffle_within_type", "poisson", "memorise", "null"]
 
 
 def test_one_job_for_each_seed(facts):

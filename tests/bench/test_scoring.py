@@ -12,8 +12,16 @@ from bench.outside import score_outside_cells
 from bench.progress import Progress
 from bench.registry import resolve_metric
 from bench.run_folder import write_json
+from bench.scorer import METRICS_SEED
 from metrics.declaration import Metric, NotApplicable, Score
 from tests.bench.test_executor import carry_out, make_run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_of_its_own(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -36,19 +44,23 @@ def metric(name, compute):
     )
 
 
+def missing(run, *names, protocols=("strict",)):
+    return scoring.missing_scores(run, [resolve_metric(name) for name in names], protocols)
+
+
 def test_scores_are_stored_once_and_kept(run):
     progress = Progress(Console(quiet=True))
-    run_scoring(run, ["cd", "mmd"], progress=progress)
+    run_scoring(run, ["cd", "mmd"], ["strict"], progress=progress)
     (job,) = run.jobs()
     files = sorted(run.job_folder(job).scores.iterdir())
-    assert [file.name for file in files] == ["0-cd.json", "0-mmd.json"]
-    assert scoring.missing_scores(run, [resolve_metric("cd"), resolve_metric("mmd")]) == []
+    assert [file.name for file in files] == ["0-strict-cd.json", "0-strict-mmd.json"]
+    assert missing(run, "cd", "mmd") == []
     before = [file.stat().st_mtime_ns for file in files]
-    run_scoring(run, ["cd", "mmd"], progress=progress)
+    run_scoring(run, ["cd", "mmd"], ["strict"], progress=progress)
     assert [file.stat().st_mtime_ns for file in files] == before
-    forget_scores(run, ["mmd"])
-    assert [task.metric.name for task in scoring.missing_scores(run, [resolve_metric("mmd")])] == ["mmd"]
-    run_scoring(run, ["mmd"], progress=progress)
+    forget_scores(run, ["mmd"], ["strict"])
+    assert [task.metric.name for task in missing(run, "mmd")] == ["mmd"]
+    run_scoring(run, ["mmd"], ["strict"], progress=progress)
     assert files[0].stat().st_mtime_ns == before[0]
     assert files[1].stat().st_mtime_ns > before[1]
 
@@ -58,7 +70,7 @@ def test_a_stored_score_is_the_metric_of_the_stored_cells(run, prepared):
 
     (job,) = run.jobs()
     cells = anndata.read_h5ad(run.job_folder(job).cells(0))
-    real = RealEvidence.from_adata(prepared, n_cells=30, seed=scoring.Scorer(run).seed)
+    real = RealEvidence.from_adata(prepared, n_cells=30, seed=METRICS_SEED)
     expected = resolve_metric("mmd").compute(real, SampleEvidence(real, cells.X, space="counts"))
     stored = {score["metric"]: score for score in run.job_folder(job).read_scores()}["mmd"]
     assert stored["values"] == pytest.approx(expected.values)
@@ -73,34 +85,39 @@ def test_a_failing_metric_costs_only_itself():
         raise NotApplicable("needs two cell types")
 
     assert (
-        scoring.score_of(metric("a", broken), lambda: broken(0, 0))["error"]
+        scoring.score_of(metric("a", broken), "strict", 5, lambda: broken(0, 0))["error"]
         == "ZeroDivisionError: no cells left"
     )
     assert (
-        scoring.score_of(metric("b", inapplicable), lambda: inapplicable(0, 0))["error"]
+        scoring.score_of(metric("b", inapplicable), "strict", 5, lambda: inapplicable(0, 0))["error"]
         == "needs two cell types"
     )
-    good = scoring.score_of(metric("c", None), lambda: Score({"c": 0.5}))
-    assert (good["values"], good["error"]) == ({"c": 0.5}, None)
+    good = scoring.score_of(metric("c", None), "strict", 5, lambda: (Score({"c": 0.5}), 4))
+    assert (good["values"], good["error"], good["n_cells"]) == ({"c": 0.5}, None, 4)
+    nameless = scoring.score_of(metric("d", None), "strict", 5, lambda: (Score({"d": float("nan")}), 5))
+    assert (nameless["values"], nameless["failed"]) == ({}, True)
+    assert nameless["error"] == "ArithmeticError: d came out as nan"
 
 
 def test_the_score_that_killed_the_scorer_is_marked(run):
     (job,) = run.jobs()
     scoring.failed_score(
-        run, {"job": job.key, "sample_seed": 0, "metric": "rf_auc"}, "scoring ran out of memory"
+        run,
+        {"job": job.key, "sample_seed": 0, "metric": "rf_auc", "protocol": "strict"},
+        "scoring ran out of memory",
     )
     stored = {score["metric"]: score for score in run.job_folder(job).read_scores()}["rf_auc"]
     assert stored["error"] == "scoring ran out of memory"
     # It counts as done, so that the next scorer goes on with the others.
-    assert scoring.missing_scores(run, [resolve_metric("rf_auc")]) == []
+    assert missing(run, "rf_auc") == []
 
 
 def test_a_changed_metric_is_scored_again(run):
     (job,) = run.jobs()
-    file = run.job_folder(job).score_file(0, "cd")
+    file = run.job_folder(job).score_file(0, "cd", "strict")
     stored = scoring.read_json(file)
     write_json(file, stored | {"key": "of an older version"})
-    assert [task.metric.name for task in scoring.missing_scores(run, [resolve_metric("cd")])] == ["cd"]
+    assert [task.metric.name for task in missing(run, "cd")] == ["cd"]
     write_json(file, stored)
 
 
@@ -141,10 +158,17 @@ def test_cells_made_elsewhere_are_scored(files):
     assert 0 < score["values"]["cd"] < 15
 
 
+def test_cells_made_elsewhere_are_scored_under_several_protocols(files):
+    scores = outside(files, protocols=["activa2022", "groundgan2024", "strict+observed"], space="cp20k")
+    assert [score["protocol"] for score in scores] == ["activa2022", "groundgan2024", "strict+observed"]
+    assert len({score["values"]["cd"] for score in scores}) == 3
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"space": "log"}, "--space 'log': choose from counts, cp20k, log_cp20k"),
+        ({"protocols": ["strict+observed"]}, "strict\\+observed: synthetic.h5ad holds counts; give strict"),
         ({"cells": 31}, "--cells 31: the smaller of real.h5ad and synthetic.h5ad has 30"),
     ],
 )

@@ -50,6 +50,8 @@ def test_the_contract_is_kept(prepared, adata):
     assert adata.obs["control_pool"].dtype == bool
     assert set(adata.obs["split"][adata.obs["control_pool"]]) == {"train"}
     assert adata.obs["control_pool"].sum() == (adata.obs["split"] == "train").sum() // 2
+    assert set(adata.obs["null_half"][adata.obs["control_pool"]]) >= {1, 2}
+    assert set(adata.obs["null_half"][~adata.obs["control_pool"]]) == {0}
     facts = adata.uns["bench"]
     assert facts["name"] == "pbmc68k_reduced"
     assert facts["labels"] == "given"

@@ -118,6 +118,17 @@ def test_the_control_pool_is_a_random_half_of_the_training_cells():
     assert np.any(pool != splits.control_pool(assigned, seed=1))
 
 
+def test_the_null_halves_divide_the_pool():
+    pool = np.arange(200) % 3 == 0
+    half = splits.null_half(pool, seed=0)
+    assert [int(np.sum(half == value)) for value in (0, 1, 2)] == [134, 33, 33]
+    assert pool[half > 0].all()
+    # One of the 67 cells is left over.
+    assert np.sum(pool & (half == 0)) == 1
+    np.testing.assert_array_equal(half, splits.null_half(pool, seed=0))
+    assert np.any(half != splits.null_half(pool, seed=1))
+
+
 def test_kept_cells_floors_but_for_what_binary_fractions_lose():
     assert splits.kept_cells(192, 0.05) == 9  # 9.6: not 10, which the experiment asks for
     assert splits.kept_cells(200, 0.05) == 10

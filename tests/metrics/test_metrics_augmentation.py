@@ -76,6 +76,21 @@ def test_f1_is_that_of_precision_and_recall():
     assert score.headline == pytest.approx(2 * precision * recall / (precision + recall))
 
 
+def test_the_interval_is_that_of_resampled_held_out_cells():
+    task = setting(kept=40)
+    score = augmentation_f1(task, None, n_trees=25)
+    forest = RandomForestClassifier(
+        25, class_weight="balanced", random_state=derived_seed(0, "augmentation forest")
+    ).fit(task.log_train.toarray(), task.is_type)
+    called, truth = forest.predict_proba(task.log_test.toarray())[:, 1] > 0.5, task.is_type_in_test
+    rng = np.random.default_rng(1)
+    resamples = [np.r_[rng.integers(30, size=30), 30 + rng.integers(100, size=100)] for _ in range(500)]
+    values = np.array([f1_score(truth[rows], called[rows]) for rows in resamples])
+    expected = np.quantile(values, [0.025, 0.975]) + score.headline - values.mean()
+    np.testing.assert_allclose(score.interval, np.clip(expected, 0, 1), atol=0.04)
+    assert score.interval[0] < score.headline < score.interval[1]
+
+
 def test_duplicates_are_kept_cells():
     task = setting()
     kept = {row.tobytes() for row in task.log_train.toarray()[:4]}

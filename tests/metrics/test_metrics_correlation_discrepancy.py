@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from metrics.correlation_discrepancy import METRIC, correlation_discrepancy, correlation_matrix
+from metrics.correlation_discrepancy import (
+    METRIC,
+    correlation_discrepancy,
+    correlation_matrix,
+    discrepancy_interval,
+)
 from metrics.declaration import NotApplicable
 from metrics.evidence import RealEvidence, SampleEvidence
 
@@ -60,11 +67,14 @@ def test_the_metric_compares_marker_genes_of_test_and_synthetic_cells():
     score = METRIC.compute(real, SampleEvidence(real, made, space="counts"))
     log = np.log1p(made / made.sum(axis=1, keepdims=True) * 20_000)
     difference = np.corrcoef(log[:, real.cd_genes].T) - np.corrcoef(
-        real.log_test.toarray()[:, real.cd_genes].T
+        real.test_cells.toarray()[:, real.cd_genes].T
     )
     assert score.headline == pytest.approx(np.linalg.norm(difference, 1), abs=1e-4)
+    low, high = score.interval
+    assert 0 <= low < score.headline < high
     assert score.values["cd_constant_genes"] == 0
     assert score.details["genes"] == [GENES[i] for i in real.cd_genes]
+    assert score.details["types"] == ["A"] * 5 + ["B"] * 5
     np.testing.assert_allclose(
         np.subtract(score.details["synthetic"], score.details["real"]), difference, atol=1e-4
     )
@@ -73,7 +83,7 @@ def test_the_metric_compares_marker_genes_of_test_and_synthetic_cells():
 def test_an_all_zero_generator_is_scored_and_its_constant_genes_are_counted():
     real = two_type_evidence()
     score = METRIC.compute(real, SampleEvidence(real, np.zeros((120, 14)), space="cp20k"))
-    correlations = np.corrcoef(real.log_test.toarray()[:, real.cd_genes].T)
+    correlations = np.corrcoef(real.test_cells.toarray()[:, real.cd_genes].T)
     assert score.headline == pytest.approx(np.linalg.norm(correlations - np.eye(10), 1), abs=1e-4)
     assert score.values["cd_constant_genes"] == 10
     assert score.notes == [
@@ -100,3 +110,41 @@ def test_too_few_genes_are_named():
     )
     with pytest.raises(NotApplicable, match="14 genes; five for each of 4 types are 20"):
         real.cd_genes  # noqa: B018
+
+
+def test_intervals_hold_the_expected_discrepancy():
+    mixing = np.linalg.cholesky(np.full((6, 6), 0.5) + 0.5 * np.eye(6)).T
+    synthetic = np.eye(6)
+
+    def cells(seed):
+        return np.random.default_rng(seed).normal(size=(100, 6)) @ mixing
+
+    def discrepancy(seed):
+        return correlation_discrepancy(np.corrcoef(cells(seed).T), synthetic)
+
+    expectation = np.mean([discrepancy(seed) for seed in range(2000)])
+    held = 0
+    for seed in range(60):
+        low, high = discrepancy_interval(cells(5000 + seed), synthetic, seed=seed)
+        held += low <= expectation <= high
+    # 0.9 of the time it does; of 60, 46 or fewer would be less than once in 1000.
+    assert held >= 47
+
+
+def test_the_interval_knows_no_order_of_cells():
+    rng = np.random.default_rng(0)
+    cells = rng.normal(size=(50, 4))
+    first = discrepancy_interval(cells, np.eye(4), seed=1)
+    assert discrepancy_interval(rng.permutation(cells), np.eye(4), seed=1) == pytest.approx(first)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_it_is_symmetric_and_bounded_by_the_genes_and_the_same_for_permuted_genes(seed):
+    rng = np.random.default_rng(seed)
+    real, made = (correlation_matrix(rng.gamma(1.0, size=(12, 5)))[0] for _ in range(2))
+    found = correlation_discrepancy(real, made)
+    assert 0 < found <= 2 * 4
+    assert found == pytest.approx(correlation_discrepancy(made, real))
+    order = rng.permutation(5)
+    assert correlation_discrepancy(real[order][:, order], made[order][:, order]) == pytest.approx(found)

@@ -6,7 +6,8 @@ from scipy.sparse import csr_matrix
 from sklearn.decomposition import PCA
 
 from metrics.declaration import NotApplicable
-from metrics.evidence import RealEvidence, SampleEvidence, SyntheticCells
+from metrics.evidence import RealEvidence, SampleEvidence
+from metrics.synthetic_cells import SyntheticCells
 
 N_GENES = 60
 
@@ -35,12 +36,12 @@ def adata():
     return anndata.AnnData(counts, obs=obs, var=var, layers={"counts": counts})
 
 
-def test_log_matrices_hold_the_training_and_the_test_cells(adata):
+def test_cells_hold_the_training_and_the_test_cells(adata):
     real = RealEvidence.from_adata(adata, seed=0)
     counts = adata.layers["counts"].toarray()
     split, types = adata.obs["split"].to_numpy(), adata.obs["cell_type"].to_numpy()
-    np.testing.assert_allclose(real.log_train.toarray(), log_cp20k(counts[split == "train"]), rtol=1e-5)
-    np.testing.assert_allclose(real.log_test.toarray(), log_cp20k(counts[split == "test"]), rtol=1e-5)
+    np.testing.assert_allclose(real.train_cells.toarray(), log_cp20k(counts[split == "train"]), rtol=1e-5)
+    np.testing.assert_allclose(real.test_cells.toarray(), log_cp20k(counts[split == "test"]), rtol=1e-5)
     assert real.n_cells == 100
     assert real.train_types.tolist() == types[split == "train"].tolist()
     assert real.test_types.tolist() == types[split == "test"].tolist()
@@ -53,7 +54,7 @@ def test_fewer_cells_are_a_seeded_draw_without_replacement(adata):
     np.testing.assert_array_equal(real.test_rows, again.test_rows)
     assert not np.array_equal(real.test_rows, other.test_rows)
     whole = RealEvidence.from_adata(adata, seed=0)
-    np.testing.assert_array_equal(real.log_test.toarray(), whole.log_test.toarray()[real.test_rows])
+    np.testing.assert_array_equal(real.test_cells.toarray(), whole.test_cells.toarray()[real.test_rows])
     np.testing.assert_array_equal(real.test_types, whole.test_types[real.test_rows])
 
 
@@ -62,18 +63,17 @@ def test_at_most_2000_test_cells_are_used_by_default():
     real = RealEvidence(
         counts, counts, train_types=None, test_types=None, control_pool=None, gene_names=[*"abc"], seed=0
     )
-    assert real.n_cells == real.log_test.shape[0] == 2000
+    assert real.n_cells == real.test_cells.shape[0] == 2000
 
 
 def test_the_pca_is_fitted_on_training_cells_that_are_in_no_control(adata):
     real = RealEvidence.from_adata(adata, seed=0)
-    outside = real.log_train.toarray().astype(np.float64)[~real.control_pool]
+    outside = real.train_cells.toarray().astype(np.float64)[~real.control_pool]
     assert outside.shape[0] == 140
     expected = PCA(50, svd_solver="full").fit(outside)
     np.testing.assert_allclose(real.pca.explained_variance_, expected.explained_variance_, rtol=1e-4)
-    np.testing.assert_allclose(
-        np.abs(real.pca_scores[:, :5]), np.abs(expected.transform(real.log_test.toarray())[:, :5]), atol=1e-2
-    )
+    scores = expected.transform(real.test_cells.toarray())
+    np.testing.assert_allclose(np.abs(real.pca_scores[:, :5]), np.abs(scores[:, :5]), atol=1e-2)
     assert real.pca_notes == []
 
 
@@ -108,7 +108,7 @@ def test_what_the_real_side_refuses(adata):
         ({"gene_names": [*"ab"]}, "training cells have 3 genes, gene_names 2"),
         ({"test_types": ["T"]}, "1 cell types for 30 test cells"),
         ({"control_pool": np.ones(4, bool)}, "control_pool marks 4 cells, not the 30"),
-        ({"protocol": "lenient"}, "protocol 'lenient' is unknown; use strict"),
+        ({"protocol": "lenient"}, "protocol 'lenient' is unknown: choose from strict, activa2022"),
     ):
         with pytest.raises(ValueError, match=message):
             RealEvidence(counts, counts, **{**given, **change})
@@ -122,7 +122,7 @@ def test_synthetic_cells_of_every_space_land_on_the_same_values(adata):
     cp20k = counts / counts.sum(axis=1, keepdims=True) * 20_000
     for space, matrix in (("counts", counts), ("cp20k", cp20k), ("log_cp20k", np.log1p(cp20k))):
         sample = SampleEvidence(real, matrix, space=space)
-        np.testing.assert_allclose(sample.log_matrix.toarray(), np.log1p(cp20k), rtol=1e-4)
+        np.testing.assert_allclose(sample.cells.toarray(), np.log1p(cp20k), rtol=1e-4)
     expected = (np.log1p(cp20k) - real.pca.mean_) @ real.pca.components_.T
     np.testing.assert_allclose(sample.pca_scores, expected, atol=1e-2)
 
@@ -132,7 +132,7 @@ def test_test_cells_made_again_have_the_test_cells_scores(adata):
     sample = SampleEvidence(
         real, adata.layers["counts"][np.flatnonzero(adata.obs["split"] == "test")], space="counts"
     )
-    np.testing.assert_array_equal(sample.log_matrix.toarray(), real.log_test.toarray())
+    np.testing.assert_array_equal(sample.cells.toarray(), real.test_cells.toarray())
     np.testing.assert_array_equal(sample.pca_scores, real.pca_scores)
 
 
@@ -159,13 +159,13 @@ def test_what_the_synthetic_side_refuses(adata):
 def test_impossible_values_are_counted_when_a_metric_needs_the_cells():
     cells = SyntheticCells(np.array([[1, np.nan, -1], [np.inf, 2, 3]]), space="cp20k")
     with pytest.raises(NotApplicable, match="hold 2 NaN or infinite and 1 negative values"):
-        cells.log_matrix  # noqa: B018
+        cells.cells  # noqa: B018
 
 
 def test_logged_values_that_overflow_are_named():
     cells = SyntheticCells(np.array([[1.0, 2.0], [20_000.0, 0.0]]), space="log_cp20k")
     with pytest.raises(NotApplicable, match="1 synthetic cells hold values too large for log_cp20k"):
-        cells.log_matrix  # noqa: B018
+        cells.cells  # noqa: B018
 
 
 def test_library_size_error_is_the_median_deviation():
@@ -180,7 +180,7 @@ def test_library_size_error_is_the_median_deviation():
 def test_empty_cells_stay_zero_and_are_counted():
     cells = SyntheticCells(np.array([[0.0, 0], [1, 1], [0, 0]]), space="counts")
     assert cells.n_empty_cells == 2
-    assert cells.log_matrix.toarray()[0].tolist() == [0, 0]
+    assert cells.cells.toarray()[0].tolist() == [0, 0]
     assert cells.notes == ["2 of 3 synthetic cells are all zero"]
 
 

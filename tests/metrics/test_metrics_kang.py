@@ -51,7 +51,7 @@ def samples():
 
 def test_the_forest_finds_shuffled_cells_and_not_real_ones(samples):
     areas = {
-        name: rf_auc(samples["evidence"].log_test, samples[name].log_matrix, n_trees=200, seed=0).mean
+        name: rf_auc(samples["evidence"].test_cells, samples[name].cells, n_trees=200, seed=0).mean
         for name in ("real", "shuffle_within_type")
     }
     assert areas["real"] == pytest.approx(0.51, abs=0.06)

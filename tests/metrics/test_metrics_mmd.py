@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import numpy as np
@@ -5,11 +6,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
+from scipy.stats import binom, kstest
 
 import metrics.mmd
 from metrics.declaration import NotApplicable
 from metrics.evidence import RealEvidence, SampleEvidence
-from metrics.mmd import METRIC, kernel, mmd, neighbour_bandwidth
+from metrics.mmd import (
+    METRIC,
+    biased_interval,
+    bootstrap_bandwidth,
+    discrepancy,
+    kernel,
+    mmd,
+    neighbour_bandwidth,
+    pooled_kernel,
+    same_distribution_p_value,
+)
+from metrics.resampling import bootstrap_interval
 
 
 def gaussian(seed, n_cells=40, n_components=5, shift=0.0):
@@ -68,7 +81,7 @@ def test_identity_is_zero_and_opposite_worlds_reach_the_bound():
     assert mmd(cells, cells, bandwidth=1.0).biased == 0
     far = mmd(np.zeros((10, 2)), np.full((10, 2), 1e6), bandwidth=1.0)
     assert far.biased == pytest.approx(6.0)
-    assert METRIC.bounds[1] == pytest.approx(math.sqrt(6.0))
+    assert mmd(np.zeros((10, 2)), np.full((10, 2), 1e6), bandwidth=1.0, weight=3.0).biased == METRIC.bounds[1]
 
 
 @settings(max_examples=20, deadline=None)
@@ -108,6 +121,143 @@ def test_too_few_cells():
         mmd(gaussian(0, 1), gaussian(0), bandwidth=1.0)
 
 
+def exact_p_value(real, synthetic, bandwidth):
+    """Of all ways to call half of the cells real."""
+    cells, n = np.vstack([real, synthetic]), len(real)
+    squares = []
+    for rows in itertools.combinations(range(len(cells)), n):
+        others = np.setdiff1d(np.arange(len(cells)), rows)
+        squares.append(naive(cells[list(rows)], cells[others], bandwidth)[0])
+    return np.mean(np.array(squares) >= squares[0] - 1e-12)
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.8])
+def test_the_p_value_is_that_of_all_permutations(shift):
+    real, synthetic = gaussian(0, 4, 2), gaussian(1, 4, 2, shift=shift)
+    pooled = pooled_kernel(real, synthetic, bandwidth=1.0)
+    found = same_distribution_p_value(pooled, n_real=4, seed=0, permutations=20_000)
+    assert found == pytest.approx(exact_p_value(real, synthetic, 1.0), abs=0.015)
+
+
+def test_p_values_of_one_distribution_are_uniform_and_of_two_are_small():
+    p_values = []
+    for seed in range(300):
+        real, synthetic = gaussian(2 * seed), gaussian(2 * seed + 1)
+        pooled = pooled_kernel(real, synthetic, bandwidth=neighbour_bandwidth(real))
+        p_values.append(same_distribution_p_value(pooled, n_real=40, seed=seed, permutations=199))
+    low, high = binom.ppf([0.001, 0.999], 300, 0.05) / 300
+    assert low <= np.mean(np.array(p_values) <= 0.05) <= high
+    assert kstest(p_values, "uniform").pvalue > 0.001
+    pooled = pooled_kernel(gaussian(0), gaussian(1, shift=0.8), bandwidth=2.0)
+    assert same_distribution_p_value(pooled, n_real=40, seed=0) == pytest.approx(1 / 1000)
+
+
+def test_the_same_cells_twice_are_no_evidence():
+    pooled = pooled_kernel(gaussian(0), gaussian(0), bandwidth=1.0)
+    assert same_distribution_p_value(pooled, n_real=40, seed=0, permutations=99) == 1.0
+    assert discrepancy(pooled, n_real=40).biased == 0
+
+
+def test_the_interval_is_that_of_resampled_real_cells():
+    real, synthetic = gaussian(0, 50), gaussian(1, 30, shift=0.6)
+    pooled = pooled_kernel(real, synthetic, bandwidth=2.0)
+    low, high = biased_interval(pooled, n_real=50, seed=0)
+    by_rows = bootstrap_interval(
+        lambda rows: mmd(real[rows], synthetic, bandwidth=2.0).biased, 50, seed=1, replicates=3000
+    )
+    assert (low, high) == pytest.approx(by_rows, rel=0.06)
+    assert low < discrepancy(pooled, n_real=50).biased < high
+
+
+@pytest.mark.parametrize(("shift", "most"), [(0.0, 1.0), (0.5, 0.98)])
+def test_intervals_hold_the_expected_discrepancy_from_these_synthetic_cells(shift, most):
+    synthetic = gaussian(10_000, shift=shift)
+    expectation = np.mean([mmd(gaussian(s), synthetic, bandwidth=1.5).biased for s in range(1000)])
+    held = 0
+    for seed in range(200):
+        pooled = pooled_kernel(gaussian(20_000 + seed), synthetic, bandwidth=1.5)
+        low, high = biased_interval(pooled, n_real=40, seed=seed)
+        held += low <= expectation <= high
+    # Of 200 intervals that hold it with probability 0.95, 180 do, 999 times in 1000.
+    assert 0.9 <= held / 200 <= most
+
+
+def test_a_bandwidth_from_bootstraps_is_their_mean_and_near_that_of_distinct_cells():
+    cells = gaussian(0, 200, 10)
+    rng = np.random.default_rng(4)
+    expected = []
+    for _ in range(200):
+        drawn = cells[rng.integers(200, size=200)]
+        expected.append(np.median(np.sort(cdist(drawn, drawn), axis=1)[:, 1:26]))
+    found = bootstrap_bandwidth(cells, seed=0)
+    assert found == pytest.approx(np.mean(expected), rel=0.01)
+    assert found == pytest.approx(neighbour_bandwidth(cells), rel=0.05)
+
+
+def typed_evidence(protocol="strict", order=None, made_order=None):
+    rng = np.random.default_rng(0)
+    types = np.repeat(["A", "B"], 40)
+    rates = np.full((80, 60), 2.0)
+    rates[:40, :8], rates[40:, 8:16] = 20.0, 20.0
+    train, test, made = (
+        rng.poisson(rates),
+        rng.poisson(rates),
+        rng.poisson(rates * 1.0 + (np.arange(60) > 55)),
+    )
+    order, made_order = (np.arange(80) if o is None else o for o in (order, made_order))
+    real = RealEvidence(
+        train,
+        test[order],
+        train_types=types,
+        test_types=types[order],
+        control_pool=None,
+        gene_names=[f"g{i}" for i in range(60)],
+        seed=0,
+        protocol=protocol,
+    )
+    return real, SampleEvidence(real, made[made_order], space="counts")
+
+
+@pytest.mark.parametrize("protocol", ["strict", "groundgan2024"])
+def test_the_order_of_cells_changes_no_number(protocol):
+    rng = np.random.default_rng(1)
+    first = METRIC.compute(*typed_evidence(protocol))
+    second = METRIC.compute(*typed_evidence(protocol, rng.permutation(80), rng.permutation(80)))
+    assert second.values == pytest.approx(first.values, rel=1e-6)
+    assert second.interval == pytest.approx(first.interval, rel=1e-6)
+    assert second.p_value == first.p_value
+    low, high = first.interval
+    assert low < first.headline < high
+
+
+def test_each_type_is_compared_with_itself():
+    real, sample = typed_evidence()
+    score = METRIC.compute(real, sample)
+    assert list(score.details["by_type"]) == ["A", "B"]
+    for name, found in score.details["by_type"].items():
+        pairs = (real.pca_scores[real.test_calls == name], sample.pca_scores[sample.calls == name])
+        assert found["mmd2_unbiased"] == pytest.approx(mmd(*pairs, bandwidth=real.bandwidth).unbiased)
+    values = [found["mmd2_unbiased"] for found in score.details["by_type"].values()]
+    assert score.values["mmd2_unbiased_by_type"] == pytest.approx(np.mean(values))
+
+
+def test_components_that_know_the_test_cells_allow_no_p_value():
+    assert METRIC.compute(*typed_evidence("activa2022")).p_value is None
+    assert 0 < METRIC.compute(*typed_evidence("strict")).p_value <= 1
+
+
+def test_groundgans_protocol_prints_the_square_on_genes_with_weight_3():
+    real, sample = typed_evidence("groundgan2024")
+    score = METRIC.compute(real, sample)
+    test, made = (cells.toarray().astype(np.float64) for cells in (real.test_cells, sample.cells))
+    bandwidth = score.values["mmd_bandwidth"]
+    assert score.headline == score.values["mmd2"]
+    assert score.headline == pytest.approx(3 * mmd(test, made, bandwidth=bandwidth).biased)
+    assert bandwidth == pytest.approx(neighbour_bandwidth(test), rel=0.25)
+    # Not the answer that a saturated kernel gives to every generator: 9 on the diagonal, 0 elsewhere.
+    assert abs(score.headline - 2 * 9 / 80) > 0.02
+
+
 def test_the_metric_prints_the_root_first():
     rng = np.random.default_rng(0)
     counts = rng.poisson(3.0, size=(80, 12))
@@ -125,5 +275,6 @@ def test_the_metric_prints_the_root_first():
     assert list(score.values) == ["mmd", "mmd2", "mmd2_unbiased", "mmd_bandwidth"]
     expected = mmd(real.pca_scores, sample.pca_scores, bandwidth=real.bandwidth)
     assert score.headline == pytest.approx(math.sqrt(expected.biased))
-    assert score.values["mmd2_unbiased"] == expected.unbiased
-    assert score.notes == ["11 principal components instead of 50"]
+    assert score.values["mmd2_unbiased"] == pytest.approx(expected.unbiased)
+    assert score.notes[0] == "11 principal components instead of 50"
+    assert score.notes[1].startswith("not by type: ")

@@ -12,15 +12,15 @@ from metrics.declaration import NotApplicable
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.forest import forest_input, random_forest
 from metrics.rf_auc import (
+    FOLDS,
     METRIC,
     METRIC_BY_TYPE,
-    assign_folds,
     groups_of_identical,
     projections,
     rf_auc,
     rf_auc_by_type,
 )
-from metrics.spaces import as_csr, to_log_cp20k
+from metrics.spaces import as_csr, bring_to
 
 
 def gamma_cells(seed, n_cells=60, n_genes=12, shift=0.0):
@@ -101,15 +101,6 @@ def test_duplicates_do_not_leak():
     assert rf_auc(real, synthetic, n_trees=50, seed=0).mean < 0.75
 
 
-def test_without_duplicates_folds_are_plain_stratified_ones():
-    labels = np.repeat([0, 1], 25)
-    folds, notes = assign_folds(labels, np.arange(50), n_folds=5, seed=3)
-    assert notes == []
-    plain = StratifiedKFold(5, shuffle=True, random_state=3).split(labels, labels)
-    for fold, (_, held_out) in enumerate(plain):
-        np.testing.assert_array_equal(np.flatnonzero(folds == fold), held_out)
-
-
 @pytest.mark.parametrize("n_distinct", [2, 4])
 def test_few_distinct_cells_make_fewer_folds_and_a_note(n_distinct):
     collapsed = np.resize(gamma_cells(1, n_distinct, shift=9), (60, 12))
@@ -123,22 +114,6 @@ def test_few_distinct_real_cells_count_as_well():
     result = rf_auc(np.resize(gamma_cells(1, 3), (60, 12)), gamma_cells(0), n_trees=5, seed=0)
     assert result.fold_auc.size == 3
     assert result.notes == ["only 3 distinct real cells, so 3 folds instead of 5"]
-
-
-def test_folds_become_fewer_until_each_holds_both_sides():
-    labels = np.repeat([0, 1], 50)
-    copied = np.repeat(np.arange(5), [23, 5, 13, 1, 8])
-    identical = np.concatenate([np.arange(50), copied])
-    folds, notes = assign_folds(labels, identical, n_folds=5, seed=0)
-    assert notes == ["only 5 distinct synthetic cells, so 4 folds instead of 5"]
-    assert np.unique(folds[:50]).tolist() == np.unique(folds[50:]).tolist() == [0, 1, 2, 3]
-    np.testing.assert_array_equal(folds[50:], folds[copied])
-
-
-def test_cells_that_fill_no_two_folds_are_named():
-    labels, identical = np.repeat([0, 1], 60), np.repeat([0, 1, 0, 2], 30)
-    with pytest.raises(NotApplicable, match="only 2 distinct real cells; they fill no two folds"):
-        assign_folds(labels, identical, n_folds=5, seed=0)
 
 
 def test_total_collapse_is_named():
@@ -163,14 +138,18 @@ def test_cells_are_told_apart_by_value_and_by_gene():
     assert groups_of_identical(projections(as_csr(cells))).tolist() == [0, 1, 0, 2, 3]
 
 
-def test_copies_that_went_through_another_space_stay_identical():
+@pytest.mark.parametrize("space", ["log_cp20k", "cp20k"])
+def test_copies_that_went_through_another_space_stay_identical(space):
     counts = np.random.default_rng(0).poisson(0.5, size=(200, 300)).astype(np.float32)
-    cells = to_log_cp20k(counts, space="counts")
+    # One gene that takes half of each cell, and a neighbour of each cell that has one count more.
+    counts[:, 0] = 150
+    counts = np.vstack([counts, counts + np.eye(300, dtype=np.float32)[np.resize(np.arange(1, 300), 200)]])
+    cells = bring_to(counts, space="counts", target=space)
     log_cp10k = np.log1p(counts / counts.sum(axis=1, keepdims=True) * np.float32(10_000))
-    copies = to_log_cp20k(np.expm1(log_cp10k), space="cp20k")
+    copies = bring_to(np.expm1(log_cp10k), space="cp20k", target=space)
     assert np.mean(np.any(cells.toarray() != copies.toarray(), axis=1)) > 0.5
     groups = groups_of_identical(projections(as_csr(np.vstack([cells.toarray(), copies.toarray()]))))
-    assert groups.tolist() == [*range(200)] * 2
+    assert groups.tolist() == [*range(400)] * 2
 
 
 def test_sparse_and_dense_input_give_the_same_areas(monkeypatch):
@@ -189,7 +168,8 @@ def test_the_forest_is_the_papers():
     assert (forest.criterion, forest.max_features, forest.min_samples_split) == ("gini", "sqrt", 2)
     assert (forest.max_depth, forest.min_samples_leaf, forest.class_weight) == (None, 1, None)
     defaults = {name: p.default for name, p in inspect.signature(rf_auc).parameters.items()}
-    assert (defaults["n_trees"], defaults["n_folds"]) == (1000, 5)
+    assert (defaults["n_trees"], defaults["split"], defaults["features"]) == (1000, "five_folds", "genes")
+    assert FOLDS == 5
     assert inspect.signature(rf_auc_by_type).parameters["n_trees"].default == 1000
 
 
@@ -208,7 +188,13 @@ def evidence(n_of_types, synthetic_types, rates):
         seed=0,
     )
     made = rng.poisson([np.r_[[rates[t]] * 7, [4.0] * 8] for t in synthetic_types])
-    return real, SampleEvidence(real, made, space="counts", cell_types=synthetic_types)
+    return real, called(SampleEvidence(real, made, space="counts"), synthetic_types)
+
+
+def called(sample, synthetic_types):
+    """Have the classifier call all cells as they were made; the counts alone would not tell."""
+    sample.real.test_calls, sample.calls = sample.real.test_types, np.array(synthetic_types)
+    return sample
 
 
 def test_by_type_scores_each_type_and_names_what_it_left_out():
@@ -220,7 +206,7 @@ def test_by_type_scores_each_type_and_names_what_it_left_out():
     assert list(by_type) == ["B", "NK"]
     assert by_type["NK"]["rf_auc"] > 0.97
     assert abs(by_type["B"]["rf_auc"] - 0.5) < 0.2
-    assert (by_type["B"]["n_cells"], by_type["NK"]["n_cells"]) == (40, 30)
+    assert (by_type["B"]["test_cells"], by_type["B"]["synthetic_cells"]) == (40, 55)
     assert score.headline == pytest.approx((by_type["B"]["rf_auc"] + by_type["NK"]["rf_auc"]) / 2)
     assert score.notes == [
         "left out DC: 21 test and 6 synthetic cells",
@@ -232,8 +218,8 @@ def test_by_type_needs_types_and_one_large_enough():
     real, sample = evidence({"T": 9}, ["T"] * 9, {"T": 4.0})
     with pytest.raises(NotApplicable, match="left out T: 9 test"):
         rf_auc_by_type(real, sample)
-    sample.cell_types = None
-    with pytest.raises(NotApplicable, match="carry no cell types"):
+    del sample.calls, real.test_calls
+    with pytest.raises(NotApplicable, match=r"not by type: .*types"):
         rf_auc_by_type(real, sample)
 
 
@@ -250,7 +236,7 @@ def test_by_type_says_which_type_is_collapsed():
     made = sample.matrix.toarray()
     made[20:40] = np.resize(made[20:23], (20, 15))
     made[40:] = made[40]
-    sample = SampleEvidence(real, made, space="counts", cell_types=sample.cell_types)
+    sample = called(SampleEvidence(real, made, space="counts"), sample.calls)
     score = rf_auc_by_type(real, sample, n_trees=5)
     assert list(score.details["by_type"]) == ["B", "T"]
     assert score.notes == [
@@ -285,6 +271,9 @@ def test_the_metric_compares_log_cells_and_keeps_what_the_figure_needs(monkeypat
     folds, labels, votes = (np.array(score.details[key]) for key in ("folds", "labels", "scores"))
     areas = [roc_auc_score(labels[folds == fold], votes[folds == fold]) for fold in range(5)]
     assert score.headline == pytest.approx(np.mean(areas))
+    low, high = score.interval
+    assert low < score.headline < high
+    assert 0 < score.p_value < 0.01
 
 
 def test_a_lost_list_of_warning_filters_is_made_good():
@@ -296,3 +285,63 @@ def test_a_lost_list_of_warning_filters_is_made_good():
         warnings.resetwarnings()
         random_forest(n_trees=1, seed=0, n_jobs=1)
         assert warnings.filters
+
+
+def test_components_are_fitted_on_the_training_part_and_one_split_is_scored():
+    rng = np.random.default_rng(0)
+    real, synthetic = (
+        rng.poisson(2.0, size=(100, 80)),
+        rng.poisson([*[3.0] * 20, *[2.0] * 60], size=(100, 80)),
+    )
+    result = rf_auc(real, synthetic, n_trees=30, split="70/30", features="pca", seed=3, n_jobs=1)
+    cells, labels = np.vstack([real, synthetic]).astype(np.float64), np.repeat([0, 1], 100)
+    held_out, kept = np.flatnonzero(result.folds == 0), np.flatnonzero(result.folds == -1)
+    assert (held_out.size, kept.size) == (60, 140)
+    mean = cells[kept].mean(axis=0)
+    axes = np.linalg.svd(cells[kept] - mean, full_matrices=False)[2][:50].T
+    forest = RandomForestClassifier(300, random_state=0)
+    forest.fit((cells[kept] - mean) @ axes, labels[kept])
+    votes = forest.predict_proba((cells[held_out] - mean) @ axes)[:, 1]
+    assert result.mean == pytest.approx(roc_auc_score(labels[held_out], result.scores[held_out]))
+    assert result.mean == pytest.approx(roc_auc_score(labels[held_out], votes), abs=0.1)
+    assert 0.7 < result.mean < 1
+    assert np.isnan(result.scores[kept]).all()
+    assert (result.sd, result.values, result.notes) == (None, {"rf_auc": result.mean}, [])
+
+
+def test_few_cells_leave_fewer_components_and_a_note():
+    result = rf_auc(gamma_cells(0), gamma_cells(1), n_trees=5, split="70/30", features="pca", seed=0)
+    assert result.notes == ["11 principal components instead of 50"]
+
+
+def test_the_metric_follows_the_protocol(monkeypatch):
+    asked = {}
+
+    def spied(*cells, **options):
+        asked.update(options)
+        return rf_auc(*cells, n_trees=5, **options)
+
+    monkeypatch.setattr(metrics.rf_auc, "rf_auc", spied)
+    counts = np.random.default_rng(0).poisson(3.0, size=(80, 15))
+    given = {
+        "train_types": None,
+        "test_types": None,
+        "control_pool": None,
+        "gene_names": range(15),
+        "seed": 0,
+    }
+    real = RealEvidence(counts, counts[:40], **given, protocol="groundgan2024")
+    score = METRIC.compute(real, SampleEvidence(real, counts[40:], space="counts"))
+    assert (asked["split"], asked["features"]) == ("70/30", "pca")
+    assert list(score.values) == ["rf_auc"]
+    assert set(score.details["folds"]) == {0} and len(score.details["scores"]) == 24
+
+
+def test_chance_alone_seldom_looks_like_a_difference():
+    p_values = [
+        rf_auc(gamma_cells(2 * s), gamma_cells(2 * s + 1), n_trees=8, seed=s, n_jobs=1).p_value
+        for s in range(60)
+    ]
+    # At most 5 %: of 60 such draws, 8 or more are below 0.05 once in a hundred times.
+    assert np.sum(np.array(p_values) < 0.05) <= 7
+    assert rf_auc(gamma_cells(0), gamma_cells(1, shift=0.5), n_trees=8, seed=0, n_jobs=1).p_value < 0.01

@@ -5,12 +5,12 @@ from anndata import AnnData
 from scipy import stats
 from scipy.sparse import csr_matrix
 
-from models.base import Budget, GeneratorError, SilentMonitor, Unsupported
-from models.controls import Memorise, Poisson, Real, Shuffle, ShuffleWithinType
+from models.base import Budget, GeneratorError, SilentMonitor, TooFewCells, Unsupported
+from models.controls import Memorise, Null, Poisson, Real, Shuffle, ShuffleWithinType
 
 N_CELLS, N_GENES = 300, 40
-CONTROLS = [Real, Memorise, Shuffle, ShuffleWithinType, Poisson]
-CONDITIONAL = [Real, Memorise, ShuffleWithinType, Poisson]
+CONTROLS = [Real, Null, Memorise, Shuffle, ShuffleWithinType, Poisson]
+CONDITIONAL = [Real, Null, Memorise, ShuffleWithinType, Poisson]
 
 
 def training_cells() -> AnnData:
@@ -29,6 +29,7 @@ def training_cells() -> AnnData:
     counts[:, 39] = 0
     obs = pd.DataFrame({"cell_type": pd.Categorical(types)}, index=[f"cell{i}" for i in range(N_CELLS)])
     obs["control_pool"] = rng.random(N_CELLS) < 0.5
+    obs["null_half"] = np.where(obs["control_pool"], 1 + np.arange(N_CELLS) % 2, 0)
     var = pd.DataFrame(index=[f"gene{i}" for i in range(N_GENES)])
     adata = AnnData(csr_matrix(counts / counts.sum(1, keepdims=True) * 20_000), obs=obs, var=var)
     adata.layers["counts"] = csr_matrix(counts)
@@ -78,8 +79,8 @@ def test_same_seeds_same_cells_and_other_seeds_other_cells(control_class, train)
 def test_a_loaded_control_draws_the_same_cells(control_class, train, tmp_path):
     control = fitted(control_class, train, seed=2)
     control.save(tmp_path)
-    expected = control.sample(80, seed=9)
-    loaded = control_class.load(tmp_path).sample(80, seed=9)
+    expected = control.sample(60, seed=9)
+    loaded = control_class.load(tmp_path).sample(60, seed=9)
     assert np.array_equal(dense(loaded), dense(expected))
     assert loaded.obs.equals(expected.obs)
     assert loaded.var_names.equals(expected.var_names)
@@ -89,9 +90,9 @@ def test_a_loaded_control_draws_the_same_cells(control_class, train, tmp_path):
 def test_the_training_cells_are_not_modified(control_class):
     train = training_cells()
     control = fitted(control_class, train)
-    sample = control.sample(100, seed=0)
+    sample = control.sample(60, seed=0)
     sample.X.data[:] = -1
-    control.sample(100, seed=1)
+    control.sample(60, seed=1)
     untouched = training_cells()
     assert np.array_equal(train.layers["counts"].toarray(), untouched.layers["counts"].toarray())
     assert train.obs.equals(untouched.obs)
@@ -111,10 +112,19 @@ def test_real_refuses_more_cells_than_the_pool_holds(train):
     pool = train[train.obs["control_pool"].to_numpy()]
     n_pool, n_nk = pool.n_obs, int((pool.obs["cell_type"] == "NK").sum())
     control = fitted(Real, train)
-    with pytest.raises(Unsupported, match=rf"{n_pool + 1} cells asked.*holds {n_pool} "):
+    with pytest.raises(TooFewCells, match=rf"{n_pool + 1} cells asked, there are {n_pool} "):
         control.sample(n_pool + 1, seed=0)
-    with pytest.raises(Unsupported, match=rf"{n_nk + 1} cells of type 'NK' asked.*holds {n_nk} "):
+    with pytest.raises(TooFewCells, match=rf"{n_nk + 1} cells of type 'NK' asked, there are {n_nk} "):
         control.sample(n_nk + 1, cell_types=["NK"] * (n_nk + 1), seed=0)
+
+
+def test_null_draws_the_cells_of_its_half_at_most_once(train):
+    half = np.flatnonzero(train.obs["null_half"] == 2)
+    cells = fitted(Null, train).sample(len(half), seed=0)
+    rows = dense(cells)[:, 0].astype(int) - 1000
+    assert sorted(rows) == list(half)
+    with pytest.raises(TooFewCells, match=f"null: {len(half) + 1} cells asked, there are {len(half)} "):
+        fitted(Null, train).sample(len(half) + 1, seed=0)
 
 
 def test_memorise_repeats_cells_of_the_pool_and_no_others(train):
@@ -127,7 +137,7 @@ def test_memorise_repeats_cells_of_the_pool_and_no_others(train):
     assert stats.chisquare(times).pvalue > 0.001
 
 
-@pytest.mark.parametrize("control_class", [Real, Memorise])
+@pytest.mark.parametrize("control_class", [Real, Null, Memorise])
 def test_chunks_of_real_cells_together_are_the_sample(control_class, train):
     control = fitted(control_class, train)
     types = ["T", "B", "B", "T"] * 10

@@ -20,17 +20,27 @@ HARDWARE = {
     "driver": "570.1",
     "fingerprint": "0123456789ab",
 }
+USUAL = {
+    "better": "lower",
+    "ideal": 0.0,
+    "floors": ["shuffle"],
+    "experiment": "main",
+    "group": "headline",
+    "alarm": None,
+    "catches": [],
+}
 METRICS = [
-    {
-        "name": "rf_auc",
-        "better": "lower",
-        "ideal": 0.5,
-        "floors": ["shuffle", "poisson"],
-        "experiment": "main",
+    USUAL | {"name": "rf_auc", "ideal": 0.5, "floors": ["shuffle", "poisson"]},
+    USUAL | {"name": "mmd"},
+    USUAL | {"name": "cd"},
+    USUAL
+    | {
+        "name": "augmentation_f1",
+        "better": "higher",
+        "ideal": 1.0,
+        "floors": [],
+        "experiment": "augmentation",
     },
-    {"name": "mmd", "better": "lower", "ideal": 0.0, "floors": ["shuffle"], "experiment": "main"},
-    {"name": "cd", "better": "lower", "ideal": 0.0, "floors": ["shuffle"], "experiment": "main"},
-    {"name": "augmentation_f1", "better": "higher", "ideal": 1.0, "floors": [], "experiment": "augmentation"},
 ]
 ROLES = {"real": "ceiling", "shuffle": "floor", "poisson": "floor", "memorise": "cheat"}
 BUDGETS = {"activa": "40 epochs", "scgan": "200 steps", "cscgan": "200 steps"}
@@ -64,6 +74,8 @@ def make_run_view(folder: Path | str = "runs/20260102-030405-zheng", *, seeds: i
             "n_cells": 140,
             "profile": "quick",
             "protocol": "strict",
+            "protocols": ["strict"],
+            "dataset_key": "5ca1ab1e" * 8,
             "space": "log_cp20k",
             "hardware": HARDWARE,
         },
@@ -105,6 +117,15 @@ def score_of(view: dict, model: str, metric: str, seed: int = 0) -> dict:
 def fail_score(view: dict, model: str, metric: str, reason: str, seed: int = 0) -> None:
     """Take a score's value away and give the reason."""
     score_of(view, model, metric, seed).update(values={}, error=reason)
+
+
+def as_protocol(view: dict, protocol: str) -> dict:
+    """Return a view whose scores were all taken under another protocol."""
+    view = copy.deepcopy(view)
+    view["run"] |= {"protocol": protocol, "protocols": [protocol]}
+    for score in (score for scores in view["scores"].values() for score in scores):
+        score["protocol"] = protocol
+    return view
 
 
 def fail_after_storing(view: dict, model: str, seed: int = 0) -> None:
@@ -258,6 +279,8 @@ def _score(metric: str, values: dict, *, details: dict | None = None, error: str
         "values": values,
         "details": details or {},
         "notes": [],
+        "interval": None,
+        "p_value": None,
         "error": error,
         "seconds": 1.0,
     }

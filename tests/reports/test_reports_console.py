@@ -6,6 +6,8 @@ from rich.console import Console
 from reports.console import print_report
 from reports.words import figure
 from tests.reports.run_view import (
+    USUAL,
+    as_protocol,
     fail_after_storing,
     fail_score,
     make_run_view,
@@ -32,14 +34,13 @@ def test_one_seed_at_120_columns_is_one_table():
         record["memory"]["peak_device_bytes"] = None
     text = rendered(view)
     assert max(map(len, text.splitlines())) <= 120
-    heading = text.splitlines()[:2]
+    heading = text.splitlines()[:5]
     for part in (
         "zheng",
         "560 training and 140 test cells × 765 genes",
         "quick",
         "strict",
         "140 cells a side",
-        "log_cp20k",
     ):
         assert part in " · ".join(heading)
     assert "AMD EPYC 7B13 · 2 cores (4 threads) · 16 GiB · 2 × NVIDIA V100 with 32 GiB" in text
@@ -95,7 +96,8 @@ def test_a_figure_that_rests_on_another_n_says_so(width):
     activa, poisson = (
         next(n for n, line in enumerate(quality) if line.startswith(m)) for m in ("activa", "poisson")
     )
-    assert quality[activa + 2].split() == ["n=2"]
+    assert quality[activa + 2].split()[1] == "%"
+    assert quality[activa + 3].split() == ["n=2"]
     assert "0.880 ±.004" in quality[poisson]
     assert quality[poisson + 1].startswith(" ")
     assert quality[poisson + 1].split()[0] == "n=1"
@@ -113,7 +115,8 @@ def test_the_augmentation_score_counts_subsampling_seeds():
     assert "over 5 subsampling seeds, mean and [95 % t interval], 10 % of the type kept" in text
     assert "n=" not in text
     view["scores"]["activa-subsample-4"], view["records"][-1]["status"] = [], "failed"
-    assert re.search(r"^ +\[0\.\d+, 0\.\d+\] *\n +n=4 *$", rendered(view, width=140), re.MULTILINE)
+    text = rendered(view, width=140)
+    assert re.search(r"^ .* \[0\.\d+, 0\.\d+\] *\n +n=4 *$", text, re.MULTILINE)
 
 
 def test_scores_of_a_job_that_failed_later_are_shown():
@@ -200,7 +203,8 @@ def test_synthetic_and_suspect_runs_say_so():
 def test_published_figures_come_with_their_caveat():
     view = make_run_view(seeds=1)
     view["run"]["dataset"]["name"] = "pbmc68k"
-    text = rendered(view)
+    assert "164 839" not in rendered(view)
+    text = rendered(as_protocol(view, "activa2022"))
     assert re.search(r"training_seconds\s+scgan\s+100\s+164 839 ±503.73", text)
     assert "integrated" in text
 
@@ -229,3 +233,54 @@ def test_square_brackets_in_reasons_are_text():
 )  # fmt: skip
 def test_numbers_have_three_significant_digits(value, text):
     assert figure(value) == text
+
+
+def test_each_score_names_its_protocol_and_protocols_have_tables_of_their_own():
+    view = make_run_view(seeds=1)
+    other = as_protocol(view, "activa2022")
+    score_of(other, "activa", "mmd")["values"]["mmd"] = 7.77
+    for key, scores in other["scores"].items():
+        view["scores"][key] += scores
+    view["run"]["protocols"] = ["strict", "activa2022"]
+    first, second = rendered(view, width=140).split("protocol activa2022")
+    assert "0.400" in first
+    assert "7.77" not in first
+    assert "7.77" in second
+    assert re.search(r"^ .* activa2022 +activa2022 ", second, re.MULTILINE)
+    # What training cost is told once.
+    assert "budget" not in second
+
+
+def test_groups_of_metrics_are_tables_of_their_own_with_their_own_notes():
+    view = make_run_view(seeds=1)
+    view["metrics"] = [*view["metrics"], USUAL | {"name": "recall", "ideal": 1.0, "group": "coverage"}]
+    score = score_of(view, "activa", "mmd") | {"metric": "recall", "values": {"recall": 0.123}}
+    view["scores"]["activa-main-0"].append(score | {"notes": ["left out B cells"]})
+    main, coverage = rendered(view, width=140).split("Coverage: ")
+    assert "0.123" not in main
+    assert re.search(r"^activa¹ +0\.123", coverage, re.MULTILINE)
+    assert "¹ recall: left out B cells" in coverage
+
+
+def test_a_model_that_copies_is_named():
+    view = make_run_view(seeds=1)
+    view["metrics"] = [
+        metric | ({"alarm": -3.0} if metric["name"] == "cd" else {}) for metric in view["metrics"]
+    ]
+    assert "COPIES" not in rendered(view)
+    score_of(view, "activa", "cd")["values"]["cd"] = -4.0
+    score_of(view, "memorise", "cd")["values"]["cd"] = -9.0
+    text = rendered(view)
+    assert "COPIES OF TRAINING CELLS" in text
+    assert "activa: cd -4 (ideal 0, alarm -3)" in text
+    assert "memorise: cd" not in text
+
+
+def test_intervals_over_test_cells_stand_apart():
+    view = make_run_view(seeds=1)
+    assert "test cells" not in rendered(view).split("cells a side")[1]
+    score_of(view, "activa", "mmd")["interval"] = (0.31, 0.52)
+    score_of(view, "activa", "rf_auc")["p_value"] = 0.0012
+    section = rendered(view).split("bootstrap of the test cells")[1]
+    assert re.search(r"activa +rf_auc +0\.900 +– +0\.0012", section)
+    assert re.search(r"mmd +0\.400 +\[0\.310, 0\.520\] +–", section)

@@ -3,8 +3,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from reports.curves import read_curves, thin
-from reports.figures import curves_figure, overview_figure, roc_figure, save_figures, training_curves
-from tests.reports.run_view import make_run_view, record_of, score_of, write_curves
+from reports.figures import save_figures
+from reports.figures.overview import overview_figure
+from reports.figures.roc import roc_figure
+from reports.figures.training import curves_figure, training_curves
+from tests.reports.run_view import as_protocol, make_run_view, record_of, score_of, write_curves
 
 
 def panel(figure, title):
@@ -59,6 +62,27 @@ def test_overview_shows_means_intervals_and_controls():
     assert interval.get_segments()[0][:, 0] == pytest.approx([0.93 - half, 0.93 + half])
 
 
+def test_baselines_stand_beside_models_in_the_overview_and_the_null_among_the_lines():
+    view = make_run_view()
+    for seed in range(3):
+        record_of(view, "shuffle", seed)["job"]["role"] = "baseline"
+        record_of(view, "poisson", seed)["job"]["role"] = "null"
+    axes = panel(overview_figure(view), "mmd")
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["activa", "scgan", "cscgan", "shuffle"]
+    (means,) = lines_named(axes, "_mean")
+    assert means.get_xdata()[3] == pytest.approx(0.5)
+    assert lines_named(axes, "shuffle") == []
+    (null,) = lines_named(axes, "poisson")
+    assert null.get_xdata() == pytest.approx([0.3, 0.3])
+
+
+def test_the_overview_keeps_to_the_headline_metrics():
+    view = make_run_view()
+    view["metrics"] = [m | {"group": "coverage"} if m["name"] == "cd" else m for m in view["metrics"]]
+    titles = [axes.get_title(loc="left").split(" ")[0] for axes in overview_figure(view).axes]
+    assert titles == ["rf_auc", "mmd", "augmentation_f1"]
+
+
 def test_overview_shows_the_augmentation_score_beside_no_augmentation():
     axes = panel(overview_figure(make_run_view()), "augmentation_f1")
     (without,) = lines_named(axes, "no augmentation")
@@ -82,7 +106,8 @@ def test_every_figure_is_saved_as_png_and_svg(tmp_path):
     view = make_run_view(tmp_path / "run", seeds=1)
     write_curves(view, record_of(view, "activa")["key"], points=20)
     paths = save_figures(view, tmp_path / "figures")
-    names = {f"{stem}.{suffix}" for stem in ("overview", "roc", "curves-activa") for suffix in ("png", "svg")}
+    stems = ("overview", "scale", "roc", "augmentation", "curves-activa")
+    names = {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")}
     assert {path.name for path in paths} == names
     for path in paths:
         start = path.read_bytes()[:200]
@@ -92,8 +117,20 @@ def test_every_figure_is_saved_as_png_and_svg(tmp_path):
 
 def test_a_run_without_scores_gives_no_figure(tmp_path):
     view = make_run_view(tmp_path)
-    view["scores"] = {}
+    view["scores"], view["augmentation_baselines"] = {}, []
     assert save_figures(view, tmp_path / "figures") == []
+
+
+def test_each_protocol_has_an_overview_of_its_own(tmp_path):
+    view, other = make_run_view(tmp_path, seeds=1), as_protocol(make_run_view(seeds=1), "strict+observed")
+    view["run"]["protocols"] = ["strict", "strict+observed"]
+    for key, scores in other["scores"].items():
+        view["scores"][key] += scores
+    names = {path.stem for path in save_figures(view, tmp_path / "figures")}
+    each = {
+        f"{kind}-{under}" for kind in ("overview", "scale", "roc") for under in ("strict", "strict-observed")
+    }
+    assert names == each | {"augmentation"}
 
 
 def test_curves_survive_half_a_line_and_a_repeated_step(tmp_path):

@@ -6,8 +6,9 @@ from scipy import stats
 
 from reports.augmentation import augmentation_frame
 from reports.published import published_frame
-from reports.table import headline_fraction, results_frame, score_values, summarise
+from reports.table import headline_fraction, results_frame, score_values, summarise, whole_frame
 from tests.reports.run_view import (
+    as_protocol,
     fail_after_storing,
     fail_score,
     make_run_view,
@@ -234,8 +235,48 @@ def test_published_figures_stand_beside_the_measured_ones():
     view = make_run_view(seeds=1)
     assert published_frame(view).empty
     view["run"]["dataset"]["name"] = "brain_small"
-    frame = published_frame(view).set_index(["quantity", "model"])
+    assert published_frame(view).empty
+    frame = published_frame(as_protocol(view, "activa2022")).set_index(["quantity", "model"])
     assert frame.loc[("rf_auc", "activa")].tolist() == [0.90, 0.62, 0.02]
     assert frame.loc[("training_seconds", "cscgan"), "published"] == 145855.98
     # 0.40 / 0.02 here, 0.7715 / 0.0619 printed.
     assert frame.loc[("mmd / real", "activa")].tolist()[:2] == pytest.approx([20.0, 12.46365])
+
+
+def test_a_place_lies_between_the_best_floor_and_real():
+    frame = results_frame(make_run_view(seeds=1)).set_index("model")
+    # Distances to 0.5: activa .40, poisson .38 (the best floor), real .01.
+    assert frame.loc["activa", "rf_auc_position"] == pytest.approx((0.38 - 0.40) / (0.38 - 0.01))
+    assert frame.loc["real", "rf_auc_position"] == pytest.approx(1)
+    assert frame.loc["poisson", "rf_auc_position"] == pytest.approx(0)
+    assert np.isnan(frame.loc["cscgan", "rf_auc_position"])
+
+
+def test_without_a_floor_worse_than_real_there_is_no_scale():
+    view = make_run_view(seeds=1)
+    score_of(view, "shuffle", "mmd")["values"]["mmd"] = 0.01
+    fail_score(view, "real", "cd", "too few cells")
+    frame = results_frame(view)
+    assert "mmd_position" not in frame
+    assert "cd_position" not in frame
+
+
+def test_a_control_that_should_be_caught_and_is_not_makes_the_run_suspect():
+    view = make_run_view(seeds=1)
+    caught = {"alarm": -3.0, "catches": ["memorise"]}
+    view["metrics"] = [metric | (caught if metric["name"] == "cd" else {}) for metric in view["metrics"]]
+    assert suspects(view) == ["cd (ideal 0): memorise 1 did not reach the alarm -3"]
+    score_of(view, "memorise", "cd")["values"]["cd"] = -3.5
+    assert suspects(view) == []
+
+
+def test_the_whole_table_has_rows_for_each_protocol():
+    view = make_run_view(seeds=1)
+    for key, scores in as_protocol(view, "activa2022")["scores"].items():
+        view["scores"][key] += [
+            score | {"values": {n: 2 * v for n, v in score["values"].items()}} for score in scores
+        ]
+    view["run"]["protocols"] = ["strict", "activa2022"]
+    frame = whole_frame(view).set_index(["protocol", "model"])
+    assert frame.loc[("strict", "activa"), "mmd"] == pytest.approx(0.40)
+    assert frame.loc[("activa2022", "activa"), "mmd"] == pytest.approx(0.80)

@@ -52,6 +52,16 @@ class Mean(Generator):
         return made
 
 
+class Expression(Mean):
+    name = "expression"
+    space = "cp20k"
+
+    def sample(self, n_cells, *, cell_types=None, seed):
+        cells = super().sample(n_cells, cell_types=cell_types, seed=seed)
+        cells.X = sparse.csr_matrix(cells.X.multiply(20_000 / cells.X.sum(axis=1)).astype(np.float32))
+        return cells
+
+
 class Raises(Mean):
     name = "raises"
 

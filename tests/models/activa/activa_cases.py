@@ -14,6 +14,7 @@ import torch
 
 from models.activa.networks import Networks, build_networks
 from models.activa.objective import Batch
+from models.activa.players import Players
 from models.activa.settings import Settings
 from models.activa.training import Training
 from models.base import Budget
@@ -27,7 +28,9 @@ DEVICES = [
 
 
 def small_settings(**changes: object) -> Settings:
-    return Settings(**{"latent_dim": 4, "hidden_sizes": (24, 16, 8), "batch_size": 16} | changes)
+    """Settings of small networks, computed in full precision unless told otherwise."""
+    small = {"latent_dim": 4, "hidden_sizes": (24, 16, 8), "batch_size": 16, "precision": "fp32"}
+    return Settings(**small | changes)
 
 
 def small_networks(settings: Settings | None = None, *, seed: int = 0) -> Networks:
@@ -40,6 +43,10 @@ def small_networks(settings: Settings | None = None, *, seed: int = 0) -> Networ
                 parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
     networks.conditioner.eval().requires_grad_(False)
     return networks.train()
+
+
+def small_players(networks: Networks, *, n_cells: int = 20) -> Players:
+    return Players(networks, n_cells=n_cells)
 
 
 def small_cells(n_cells: int = 60, *, seed: int = 0) -> tuple[sp.csr_matrix, np.ndarray]:
@@ -97,21 +104,24 @@ class KeepingMonitor:
         self.curves: list[tuple[int, dict[str, float]]] = []
         self.fractions: list[float] = []
         self.offers = 0
+        self._open: list[str] = []
         self._folder = folder
         self._stop_at = stop_at
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         self.phases.append(name)
+        self._open.append(name)
         yield
+        self._open.pop()
 
     def log(self, step: int, **values: float) -> None:
         self.curves.append((step, values))
 
     def advance(self, fraction: float, *, steps: int = 1) -> None:
         self.fractions.append(fraction)
-        if self.phases:
-            self.steps[self.phases[-1]] = self.steps.get(self.phases[-1], 0) + steps
+        if self._open:
+            self.steps[self._open[-1]] = self.steps.get(self._open[-1], 0) + steps
 
     def checkpoint(self, save) -> None:
         self.offers += 1
@@ -122,7 +132,7 @@ class KeepingMonitor:
             raise Interrupted
 
 
-def begun(monitor=None, *, budget: str = "100epochs", **changes: object) -> Training:
+def begun(monitor=None, *, budget: str = "100epochs", device: str = "cpu", **changes: object) -> Training:
     """A training at its very start."""
     matrix, types = small_cells()
     return Training(
@@ -132,6 +142,6 @@ def begun(monitor=None, *, budget: str = "100epochs", **changes: object) -> Trai
         seed=0,
         budget=Budget.parse(budget),
         settings=small_settings(**changes),
-        device=torch.device("cpu"),
+        device=torch.device(device),
         monitor=monitor or KeepingMonitor(),
     )

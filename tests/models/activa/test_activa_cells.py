@@ -1,8 +1,10 @@
+from contextlib import closing
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
-from activa_cases import DEVICES, small_cells
+from activa_cases import DEVICES, N_GENES, small_cells
 
 from models.activa import cells as cells_module
 from models.activa.cells import BatchOrder, TrainingCells, batches_per_epoch
@@ -36,30 +38,78 @@ def test_an_order_goes_on_from_its_state(done):
     assert [other.next().tolist() for _ in range(7)] == expected
 
 
+@pytest.mark.parametrize(("done", "position"), [(0, 0), (1, 1), (3, 3)])
+def test_upcoming_batches_are_those_that_come_in_this_epoch(done, position):
+    order, same = (BatchOrder(70, 16, seed=3) for _ in range(2))
+    for _ in range(done):
+        order.next(), same.next()
+    upcoming = order.upcoming()
+    assert len(upcoming) == min(3, 5 - position)
+    for rows in upcoming:
+        assert torch.equal(rows, same.next())
+    assert torch.equal(order.next(), upcoming[0])
+
+
+class Backed:
+    """Reads from disk like AnnData: ascending rows or a slice; keeps what it was asked for."""
+
+    def __init__(self, matrix):
+        self.matrix, self.shape, self.asked = matrix, matrix.shape, []
+
+    def __getitem__(self, rows):
+        assert isinstance(rows, slice) or (np.diff(rows) > 0).all()
+        self.asked.append(rows)
+        return self.matrix[rows]
+
+
+ROWS = torch.tensor([4, 29, 0, 17])
+
+
 @pytest.mark.parametrize("device", DEVICES)
-def test_dense_and_sparse_cells_give_the_same_batches(device, monkeypatch):
+@pytest.mark.parametrize("wrapped", [sp.csr_matrix, sp.csr_array, Backed], ids=lambda kind: kind.__name__)
+def test_dense_sparse_and_backed_cells_give_the_same_batches(device, wrapped, monkeypatch):
     matrix, _ = small_cells(30)
-    rows = torch.tensor([4, 29, 0, 4])
-    dense = TrainingCells(matrix, device=torch.device(device))
+    dense = TrainingCells(wrapped(matrix), device=torch.device(device))
     monkeypatch.setattr(cells_module, "_DENSE_BYTES_ON_CPU", 0)
-    monkeypatch.setattr(cells_module, "_DENSE_SHARE_OF_GPU", 0)
-    sparse = TrainingCells(matrix, device=torch.device(device))
+    monkeypatch.setattr(cells_module, "_SHARE_OF_GPU", 0)
+    sparse = TrainingCells(wrapped(matrix), device=torch.device(device))
     assert dense._dense is not None and sparse._dense is None
     for kept in (dense, sparse):
-        assert torch.equal(kept.batch(rows).cpu(), torch.from_numpy(matrix.toarray()[rows]))
-        assert kept.batch(rows).device.type == device
+        with closing(kept):
+            for rows in (ROWS, torch.arange(5, 9), torch.arange(30)):
+                batch = kept.batch(rows)
+                assert torch.equal(batch.cpu(), torch.from_numpy(matrix.toarray()[rows]))
+                assert batch.device.type == device and batch.dtype == torch.float32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_cells_that_fit_on_the_gpu_only_as_csr_lie_there_so(monkeypatch):
+    matrix, _ = small_cells(30)
+    monkeypatch.setattr(cells_module, "_room", lambda device: cells_module._csr_bytes(matrix))
+    kept = TrainingCells(matrix, device=torch.device("cuda"))
+    assert kept._dense is None and kept._csr is not None
+    assert torch.equal(kept.batch(ROWS).cpu(), torch.from_numpy(matrix.toarray()[ROWS]))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_rows_are_gathered_from_csr_tensors(device):
+    matrix, _ = small_cells(30)
+    matrix = sp.vstack(
+        [matrix[:12], sp.csr_matrix((2, N_GENES), dtype=np.float32), matrix[14:]], format="csr"
+    )
+    tensors = cells_module._csr_tensors(matrix, torch.device(device))
+    rows = torch.tensor([13, 29, 12, 0, 13], device=device)
+    gathered = cells_module._densify(*cells_module._gathered(*tensors, rows), N_GENES)
+    np.testing.assert_array_equal(gathered.cpu(), matrix.toarray()[rows.cpu()])
 
 
 def test_dense_cells_are_made_in_pieces(monkeypatch):
-    made, whole = [], sp.csr_matrix.toarray
-    monkeypatch.setattr(
-        sp.csr_matrix, "toarray", lambda matrix: made.append(matrix.shape[0]) or whole(matrix)
-    )
     monkeypatch.setattr(cells_module, "_ROWS_AT_ONCE", 16)
     matrix, _ = small_cells(40)
-    kept = TrainingCells(matrix, device=torch.device("cpu"))
-    assert made == [16, 16, 8]
-    np.testing.assert_array_equal(kept.batch(torch.arange(40)), whole(matrix))
+    backed = Backed(matrix)
+    with closing(TrainingCells(backed, device=torch.device("cpu"))) as kept:
+        assert backed.asked == [slice(0, 16), slice(16, 32), slice(32, 40)]
+        np.testing.assert_array_equal(kept.batch(torch.arange(40)), matrix.toarray())
 
 
 def steps_until_over(share, budget, *, steps_per_epoch=10, seconds_per_step=0.0, least_steps=0):

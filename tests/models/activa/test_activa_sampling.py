@@ -1,11 +1,12 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
-import scipy.sparse as sp
 import torch
 from activa_cases import DEVICES, N_GENES, small_networks, small_settings
 
-from models.activa import sampling
-from models.activa.sampling import sample_cells, sample_types, to_csr
+from models.activa import decoding, sampling
+from models.activa.sampling import Sampler, sample_cells, sample_types
 from models.base import SamplingExhausted
 
 NAMES = ["alpha", "beta", "gamma"]
@@ -29,8 +30,8 @@ def by_hand(networks, seed, n_draws):
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         blocks = []
-        for start in range(0, n_draws, sampling.DRAW_SIZE):
-            size = min(sampling.DRAW_SIZE, n_draws - start)
+        for start in range(0, n_draws, decoding.DRAW_SIZE):
+            size = min(decoding.DRAW_SIZE, n_draws - start)
             blocks.append(networks.decoder(torch.randn(size, 4, generator=generator)))
         cells = torch.cat(blocks)
         confidence, calls = torch.softmax(networks.conditioner(cells), dim=1).max(dim=1)
@@ -39,18 +40,7 @@ def by_hand(networks, seed, n_draws):
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(sampling, "DRAW_SIZE", 64)
-
-
-def test_to_csr_is_scipys():
-    rng = np.random.default_rng(0)
-    dense = (rng.random((7, 11)) * (rng.random((7, 11)) < 0.3)).astype(np.float32)
-    dense[3] = 0
-    ours, theirs = to_csr(dense), sp.csr_matrix(dense)
-    for name in ("data", "indices", "indptr"):
-        np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
-    assert ours.dtype == np.float32 and ours.has_canonical_format
-    assert to_csr(dense[:0]).shape == (0, 11)
+    monkeypatch.setattr(decoding, "DRAW_SIZE", 64)
 
 
 def test_holistic_draws_are_decoded_prior_with_the_conditioners_calls():
@@ -151,8 +141,97 @@ def test_batch_statistics_need_no_copy_of_the_decoder(monkeypatch):
     sample_cells(networks, 150, seed=0)
 
 
+def made_sparse(monkeypatch):
+    """Shapes of the blocks that are made sparse from now on."""
+    shapes, whole = [], decoding.sparsify
+    monkeypatch.setattr(decoding, "sparsify", lambda block: shapes.append(tuple(block.shape)) or whole(block))
+    return shapes
+
+
 def test_blocks_are_bounded(monkeypatch):
-    sizes = []
-    monkeypatch.setattr(sampling, "to_csr", lambda cells: sizes.append(len(cells)) or to_csr(cells))
+    shapes = made_sparse(monkeypatch)
     sample_cells(trained_like(), 150, seed=0)
-    assert sizes == [64, 64, 22]
+    assert sorted(shapes) == [(22, N_GENES), (64, N_GENES), (64, N_GENES)]
+
+
+def test_only_accepted_cells_are_made_sparse(monkeypatch):
+    networks = trained_like()
+    shapes = made_sparse(monkeypatch)
+    drawn = sample_types(networks, np.full(40, 2), names=NAMES, seed=4)
+    ahead = decoding.DRAW_SIZE * (torch.get_num_threads() + 1)
+    calls = by_hand(networks, 4, drawn.draws + ahead)[1]
+    assert drawn.accepted[2] <= sum(n_rows for n_rows, _ in shapes) <= (calls == 2).sum() < 0.5 * drawn.draws
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("norm", ["eval", "batch"])
+def test_bf16_cells_are_fp32_cells_to_three_digits(device, norm):
+    networks = {
+        precision: trained_like(precision=precision, sampling_norm=norm).to(device)
+        for precision in ("fp32", "bf16")
+    }
+    drawn = {name: sample_cells(of, 150, seed=4) for name, of in networks.items()}
+    exact, rounded = (drawn[name].matrix.toarray() for name in ("fp32", "bf16"))
+    assert rounded.dtype == np.float32
+    assert 0 < np.abs(rounded - exact).max() < 0.02 * exact.max()
+    assert (drawn["fp32"].types == drawn["bf16"].types).mean() > 0.95
+
+
+def test_the_conditioner_is_given_the_cells_that_are_returned():
+    _, calls, confidence = by_hand(trained_like(), 4, 2000)
+    threshold = min(float(np.median(confidence[calls == code])) for code in range(3))
+    networks = trained_like(precision="bf16", confidence_threshold=threshold)
+    cells = sample_types(networks, np.array([0, 1, 2] * 9), names=NAMES, seed=4)
+    with torch.no_grad():
+        again = networks.conditioner(torch.from_numpy(cells.matrix.toarray())).softmax(dim=1)
+    assert (again.gather(1, torch.from_numpy(cells.types)[:, None]) > threshold - 0.01).all()
+
+
+def test_another_conditioner_calls_the_cells_it_is_given_in_fp32():
+    networks = trained_like(precision="bf16")
+    seen = []
+
+    class First(torch.nn.Module):
+        def forward(self, cells):
+            seen.append(cells.dtype)
+            return torch.nn.functional.one_hot(torch.zeros(len(cells), dtype=torch.long), 3).float()
+
+    networks.conditioner = First()
+    assert (sample_cells(networks, 70, seed=0).types == 0).all()
+    assert set(seen) == {torch.float32}
+
+
+def test_a_sampler_casts_once_and_draws_as_if_new(monkeypatch):
+    networks = trained_like(precision="bf16")
+    sampler = Sampler(networks)
+    monkeypatch.setattr(decoding.BlockDecoder, "_cast", lambda *_: pytest.fail("cast again"))
+    first, second, again = (sampler.cells(100, seed=seed).matrix for seed in (1, 2, 1))
+    assert (first != second).nnz > 0
+    assert (first != again).nnz == 0
+
+
+@pytest.mark.parametrize("n_cells", [10, 500])
+def test_threads_are_as_many_afterwards_as_before(n_cells):
+    before = torch.get_num_threads()
+    sample_cells(trained_like(), n_cells, seed=0)
+    with ThreadPoolExecutor(1) as pool:
+        assert (torch.get_num_threads(), pool.submit(torch.get_num_threads).result()) == (before, before)
+
+
+def test_cells_do_not_depend_on_how_many_are_in_work():
+    threads, networks = torch.get_num_threads(), trained_like()
+    drawn = []
+    try:
+        for n_threads in (1, 4):
+            torch.set_num_threads(n_threads)
+            drawn.append(sample_types(networks, np.array([0, 2] * 60), names=NAMES, seed=4))
+    finally:
+        torch.set_num_threads(threads)
+    assert drawn[0].draws == drawn[1].draws and drawn[0].accepted == drawn[1].accepted
+    np.testing.assert_allclose(drawn[0].matrix.toarray(), drawn[1].matrix.toarray(), rtol=1e-5)
+
+
+def test_what_goes_wrong_in_a_block_is_raised(monkeypatch):
+    monkeypatch.setattr(decoding, "sparsify", lambda block: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        sample_cells(trained_like(), 150, seed=0)

@@ -12,6 +12,7 @@ from activa_cases import (
     begun,
     small_batch,
     small_cells,
+    small_players,
     small_settings,
 )
 from torch import nn
@@ -33,14 +34,15 @@ UNUSUAL = {
 
 def replayed(networks, players, weights, batch, kind):
     """One step by the formulas, on networks of our own."""
+    ours = small_players(networks)
     if kind == "warm_up":
-        gradients, passes = warm_up_gradients(networks, batch), None
+        gradients, passes = warm_up_gradients(ours, batch), None
     elif kind == "paper":
-        gradients, passes = paper_gradients(networks, batch, weights, margin=3.0), None
+        gradients, passes = paper_gradients(ours, batch, weights, margin=3.0), None
     else:
-        gradients, passes = release_gradients(networks, batch, weights, margin=3.0)
+        gradients, passes = release_gradients(ours, batch, weights, margin=3.0)
     players["encoder"].step(gradients.encoder)
-    again = {} if passes is None else encode_again(networks, passes, weight_adversarial=8.0)
+    again = {} if passes is None else encode_again(ours, passes, weight_adversarial=8.0)
     players["decoder"].step(gradients.decoder)
     return gradients.terms | again
 
@@ -50,8 +52,8 @@ def replayed(networks, players, weights, batch, kind):
 def test_steps_are_adams_on_the_objectives_gradients(monkeypatch, kind, soft_adapt):
     objective = "release" if kind == "release" else "paper"
     training = begun(objective=objective, soft_adapt=soft_adapt, **UNUSUAL)
-    training._freeze_conditioner()
-    training.networks.double()
+    training.freeze_conditioner()
+    training._players = small_players(training.networks.double())
     networks = copy.deepcopy(training.networks)
     players = {
         name: HandAdam(networks.get_submodule(name).parameters(), rate=2**-7)
@@ -59,11 +61,11 @@ def test_steps_are_adams_on_the_objectives_gradients(monkeypatch, kind, soft_ada
     }
     weights = Weights(small_settings(soft_adapt=soft_adapt, **UNUSUAL), device=torch.device("cpu"))
     batch = small_batch(networks, dtype=torch.float64)
-    step = training._warm_up_step if kind == "warm_up" else training._adversarial_step
+    phase = "warm_up" if kind == "warm_up" else "adversarial"
     for number in range(4):
         batch = batch._replace(noise=batch.noise.roll(number, 0), prior=1.1 * batch.prior)
         monkeypatch.setattr(training, "_batch", lambda batch=batch: batch)
-        terms = step()
+        terms = training.step(phase)
         expected = replayed(networks, players, weights, batch, kind)
         assert terms.keys() == expected.keys()
         for name, value in expected.items():
@@ -148,8 +150,7 @@ def test_dropout_differs_from_step_to_step():
     dropout.register_forward_pre_hook(lambda _, inputs: torch.ones_like(inputs[0][:10]))
     dropout.register_forward_hook(lambda _, __, out: kept.append(out != 0) or out[:1].expand(16, -1))
     for _ in range(2):
-        training._classifier_step()
-        training.steps["classifier"] += 1
+        training.step("classifier")
     assert kept[0].shape == (10, N_GENES) and not torch.equal(*kept)
 
 

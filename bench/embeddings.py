@@ -1,0 +1,74 @@
+"""Maps of stored cells beside the test cells, kept beside the scores for the figures."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import numpy as np
+
+from bench.scorer import metrics_hash
+from metrics.protocols import Protocol, protocol_named
+
+if TYPE_CHECKING:
+    from bench.plan import Job
+    from bench.run_folder import RunFolder
+    from bench.scorer import Scorer
+
+MAPPED_ROLES = ("model", "baseline", "ceiling")
+
+
+def store_embeddings(run: RunFolder, scorer: Scorer) -> None:
+    """Compute the maps that are missing or out of date: of each generator's first stored sample.
+
+    The run's first protocol says in which genes and space; controls other than ``real`` get no map.
+    """
+    from metrics.declaration import NotApplicable
+    from metrics.embedding import joint_maps
+
+    protocol = run.read_spec().protocol[0]
+    for job, sample_seed in _first_samples(run):
+        scored_under = protocol_named(job.scored_under(protocol))
+        file = run.job_folder(job).path / f"embedding-{sample_seed}.npz"
+        key = _key(job, sample_seed, scored_under)
+        if _stored_key(file) == key:
+            continue
+        try:
+            real = scorer.real(job, sample_seed, scored_under)
+            maps = joint_maps(real, scorer.sample(job, sample_seed, real))
+        except NotApplicable as reason:
+            print(f"{job.title} no map: {reason}", flush=True)  # noqa: T201
+            continue
+        temporary = file.with_name(f".{file.stem}.{uuid4().hex}.npz")
+        try:
+            np.savez_compressed(temporary, **maps, key=np.array(key))  # type: ignore[arg-type]
+            temporary.replace(file)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def _first_samples(run: RunFolder) -> list[tuple[Job, int]]:
+    found: dict[str, tuple[Job, int]] = {}
+    for job in run.jobs():
+        first = job.sample_seeds[0]
+        wanted = job.experiment.kind == "main" and job.role in MAPPED_ROLES
+        if wanted and run.job_folder(job).cells(first).exists():
+            found.setdefault(job.model, (job, first))
+    return list(found.values())
+
+
+def _key(job: Job, sample_seed: int, protocol: Protocol) -> str:
+    facts = json.dumps([job.key, sample_seed, protocol.name, metrics_hash()])
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+
+
+def _stored_key(file: Path) -> str | None:
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return str(stored["key"])
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None

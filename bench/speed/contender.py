@@ -1,0 +1,177 @@
+"""One generator in a process of its own, which takes its turns as it is told.
+
+``python -m bench.speed.contender`` is what `bench.speed.contenders` starts. It reads a line of JSON, the
+`Order`, answers each further line with a line of JSON, and ends with its input.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from bench.clock import PhaseClock
+from bench.hyperparameters import hyperparameters
+from bench.registry import resolve_model
+from bench.resources import die_with_parent
+from bench.speed.rounds import once
+from models.base import Budget
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+    from models.base import Generator
+
+CHUNK_CELLS = 2048
+Answer = Callable[[dict[str, Any]], None]
+
+
+class PacedMonitor:
+    """A `models.base.Monitor` that lets a training go on by blocks of steps, a block a turn.
+
+    A block lies within one phase: where a phase ends, the steps since the last turn are not timed.
+
+    Parameters
+    ----------
+    steps
+        Of a block.
+    turn
+        Given the phase and the seconds of a step of each block; returns when the next may begin.
+    timer
+        Seconds from an arbitrary origin.
+
+    Attributes
+    ----------
+    synchronise
+        Waits until the device has finished.
+    """
+
+    resume_from: Path | None = None
+
+    def __init__(
+        self,
+        *,
+        steps: int,
+        turn: Callable[[str, float], None],
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.synchronise: Callable[[], None] = lambda: None
+        self._steps = steps
+        self._turn = turn
+        self._timer = timer
+        self._clock = PhaseClock(timer=timer)
+        self._phase: str | None = None
+        self._done = 0
+        self._started = 0.0
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Note the phase."""
+        with self._clock.phase(name):
+            yield
+
+    def log(self, step: int, **values: float) -> None:
+        """Keep nothing."""
+
+    def checkpoint(self, save: Callable[[Path], None]) -> None:
+        """Save nothing."""
+
+    def advance(self, fraction: float, *, steps: int = 1) -> None:
+        """Count steps; take a turn when a block is full."""
+        if self._clock.current != self._phase:
+            # The first step of a phase may compile.
+            self._begin()
+            return
+        self._done += steps
+        if self._done >= self._steps:
+            self.synchronise()
+            self._turn(self._phase, (self._timer() - self._started) / self._done)
+            self._begin()
+
+    def _begin(self) -> None:
+        self.synchronise()
+        self._phase, self._done, self._started = self._clock.current, 0, self._timer()
+
+
+def main() -> int:
+    """Do as the lines of the standard input say."""
+    answers = _take_output()
+    order = json.loads(sys.stdin.readline())
+    die_with_parent(order["parent"])
+    sys.path.append(str(Path.cwd()))
+
+    def answer(words: dict[str, Any]) -> None:
+        answers.write(json.dumps(words) + "\n")
+        answers.flush()
+
+    try:
+        _compete(order, answer)
+    except Exception as error:  # noqa: BLE001 - the process boundary: a failure becomes a row of the table
+        traceback.print_exc()
+        answer({"failed": f"{type(error).__name__}: {error}"})
+        return 1
+    return 0
+
+
+def _compete(order: dict[str, Any], answer: Answer) -> None:
+    generator_class = resolve_model(order["model"]).generator
+    train = _training_cells(Path(order["cells"]))
+    if (reason := generator_class.skip(train)) is not None:
+        answer({"failed": reason})
+        return
+    generator = generator_class(**hyperparameters(generator_class, order["hyperparameters"]))
+    generator.prepare(train)
+    answer({"ready": True})
+
+    def turn(phase: str, seconds: float) -> None:
+        answer({"phase": phase, "seconds": seconds})
+        sys.stdin.readline()
+
+    sys.stdin.readline()
+    monitor = PacedMonitor(steps=order["steps"], turn=turn)
+    monitor.synchronise = generator.synchronise
+    budget = Budget(order["budget_steps"], "steps")
+    with monitor.phase("fit"):
+        generator.fit(train, seed=0, device=order["device"], budget=budget, monitor=monitor)
+    answer({"trained": True})
+    del train
+    for words in sys.stdin:
+        answer(_draw(generator, json.loads(words)["sample_cells"]))
+
+
+def _draw(generator: Generator, n_cells: int) -> dict[str, Any]:
+    """Draw cells to the host's CSR, piece by piece, and return seconds and density."""
+    values, n_genes = 0, 1
+
+    def draw() -> None:
+        nonlocal values, n_genes
+        for piece in generator.sample_chunks(n_cells, seed=0, chunk_size=CHUNK_CELLS):
+            values += piece.X.nnz
+            n_genes = piece.n_vars
+
+    seconds = once(draw, generator.synchronise)
+    return {"seconds": seconds, "density": values / (n_cells * n_genes)}
+
+
+def _training_cells(path: Path) -> AnnData:
+    import datasets
+
+    adata = datasets.load(path)
+    return adata[adata.obs["split"] == "train"].copy()
+
+
+def _take_output() -> TextIO:
+    """Keep the standard output for answers: whatever else prints to it goes to the log with the errors."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+if __name__ == "__main__":
+    sys.exit(main())

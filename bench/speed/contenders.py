@@ -1,0 +1,203 @@
+"""Any generators side by side, each in a process of its own, asked for one repeat at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from bench.errors import RequestError
+from bench.processes import usable_cores, worker_environment
+from bench.registry import resolve_model
+from bench.speed.floors import Rates, sampling_floor, step_floor
+from bench.speed.measures import Effort
+from bench.speed.rounds import interleave
+from bench.speed.rows import Row, failed_row, row
+from bench.speed.workload import Shape
+
+YARDSTICK = "activa"
+STEPS_ON_GPU = 50
+UNTIMED_CELLS = 512
+
+
+class Contender:
+    """A generator's process.
+
+    Parameters
+    ----------
+    order
+        What `bench.speed.contender` is told first.
+    log
+        File for all that it prints.
+
+    Attributes
+    ----------
+    failure
+        Why it takes no more turns, or None.
+    """
+
+    def __init__(self, order: dict[str, Any], *, log: Path) -> None:
+        self.failure: str | None = None
+        self._log = log
+        self._output = log.open("ab")
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "bench.speed.contender"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._output,
+            text=True,
+            env=worker_environment(order["device"], usable_cores()),
+        )
+        self.ask(order | {"parent": os.getpid()})
+
+    def ask(self, words: dict[str, Any]) -> dict[str, Any]:
+        """Write a line and wait for the answer; a contender that is gone or gives up has a `failure`."""
+        assert self._process.stdin and self._process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps(words) + "\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        answer: dict[str, Any] = json.loads(line) if line else {"failed": self._last_words()}
+        self.failure = answer.get("failed")
+        return answer
+
+    def _last_words(self) -> str:
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        return ": ".join([f"ended with exit code {self._process.wait()}", *lines[-1:]])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.kill()
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._output):
+            # What was still to be written is of no use to a process that is gone.
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
+
+
+def measure_contenders(
+    models: Sequence[str],
+    shape: Shape,
+    rates: Rates,
+    effort: Effort,
+    device: str,
+    *,
+    folder: Path,
+) -> list[Row]:
+    """Measure a training step and sampling of registered generators and of ACTIVA, in turns.
+
+    Parameters
+    ----------
+    models
+        Names, ``file.py:Class`` or ``module:Class``; ``activa`` is added.
+    shape, effort, device
+        How much, how long, and where.
+    rates
+        Of the machine, at that shape; the floor is that of ACTIVA's arithmetic in fp32.
+    folder
+        For the contenders' logs.
+
+    Raises
+    ------
+    RequestError
+        If a model cannot be found.
+    """
+    choices = {choice.name: choice for choice in map(resolve_model, [YARDSTICK, *models])}
+    order = {
+        "cells": str(_cells(shape)),
+        "device": device,
+        "steps": (steps := STEPS_ON_GPU if device == "cuda" else 1),
+        "budget_steps": 2 * (effort.repeats + 2) * steps,
+        "hyperparameters": {},
+    }
+    with contextlib.ExitStack() as stack:
+        contenders: dict[str, Contender] = {}
+        for name, choice in choices.items():
+            words = order | {"model": choice.reference}
+            contenders[name] = stack.enter_context(Contender(words, log=folder / f"{name}.log"))
+        steps_taken = train_in_turns(contenders)
+        rows = _step_rows(steps_taken, contenders, shape, rates)
+        return rows + _sampling_rows(contenders, shape, rates, effort)
+
+
+def train_in_turns(contenders: dict[str, Contender]) -> dict[str, list[float]]:
+    """Train all contenders, a block of steps each in turn; return the seconds of a step by block.
+
+    Only the phase with the most blocks counts, as steps of different phases are different work.
+    """
+    blocks: dict[str, dict[str, list[float]]] = {name: {} for name in contenders}
+    waiting = {name: contender for name, contender in contenders.items() if not contender.failure}
+    while waiting:
+        for name, contender in list(waiting.items()):
+            answer = contender.ask({"go": "on"})
+            if "phase" in answer:
+                blocks[name].setdefault(answer["phase"], []).append(answer["seconds"])
+            else:
+                del waiting[name]
+    return {name: max(phases.values(), key=len, default=[]) for name, phases in blocks.items()}
+
+
+def _cells(shape: Shape) -> Path:
+    import datasets
+
+    try:
+        return datasets.prepare(f"synthetic:{shape.n_cells}x{shape.n_genes}x{shape.n_types}").path
+    except datasets.DatasetError as error:
+        raise RequestError(str(error)) from error
+
+
+def _step_rows(
+    seconds: dict[str, list[float]], contenders: dict[str, Contender], shape: Shape, rates: Rates
+) -> list[Row]:
+    floor = step_floor(rates, objective="paper", precision="fp32", n_genes=shape.n_genes)
+    rows = []
+    for name, values in seconds.items():
+        if not values:
+            rows.append(failed_row("step", name, contenders[name].failure or "it counts no steps"))
+            continue
+        # From the end: the last blocks were taken in the same turns.
+        common = min(len(values), len(seconds[YARDSTICK]))
+        ours = seconds[YARDSTICK][-common:] if common and name != YARDSTICK else None
+        kept = values[-common:] if ours else values
+        rows.append(row("step", name, kept, baseline=ours, floor_seconds=floor))
+    return rows
+
+
+def _sampling_rows(contenders: dict[str, Contender], shape: Shape, rates: Rates, effort: Effort) -> list[Row]:
+    """Rows of the contenders that are still there once each has drawn a few cells untimed."""
+    found: dict[str, dict[str, Any]] = {}
+
+    def draw(name: str, n_cells: int) -> float:
+        found[name] = contenders[name].ask({"sample_cells": n_cells})
+        # One that dies in the middle must not keep the others from their turns.
+        return float(found[name].get("seconds", "nan"))
+
+    for name, contender in contenders.items():
+        if not contender.failure:
+            draw(name, UNTIMED_CELLS)
+    able = [name for name, contender in contenders.items() if not contender.failure]
+    turns = {name: (lambda name=name: draw(name, shape.sample_cells)) for name in able}
+    seconds = interleave(turns, repeats=effort.repeats, limit_seconds=effort.limit_seconds) if turns else {}
+    rows = []
+    for name, contender in contenders.items():
+        if contender.failure:
+            rows.append(failed_row("sampling", name, contender.failure))
+            continue
+        n_cells, density = shape.sample_cells, found[name]["density"]
+        floor = sampling_floor(
+            rates, n_cells=n_cells, n_genes=shape.n_genes, density=density, precision="fp32"
+        )
+        ours = seconds.get(YARDSTICK) if name != YARDSTICK else None
+        facts = {"n_cells": n_cells, "density": density}
+        rows.append(row("sampling", name, seconds[name], baseline=ours, floor_seconds=floor, **facts))
+    return rows

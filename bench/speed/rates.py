@@ -1,0 +1,87 @@
+"""What this machine can do: matrix products at a step's own shapes, copies in memory and off the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import product
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from bench.speed.floors import HIDDEN, Rates
+from bench.speed.machine import synchroniser
+from bench.speed.rounds import best_of
+
+DRAWN_AT_ONCE: Final = 1024
+STACKED: Final = 3
+"""Passes multiplied at once where a step knows their rows together: as many as it has of a kind at most."""
+_COPIED_BYTES: Final = 2**28
+_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def measure_rates(*, n_genes: int, batch_size: int, device: str) -> Rates:
+    """Measure a machine's rates at the shapes of a step.
+
+    Parameters
+    ----------
+    n_genes, batch_size
+        Of the step.
+    device
+        ``"cpu"`` or ``"cuda"``.
+    """
+    synchronise = synchroniser(device)
+    drawn = (DRAWN_AT_ONCE, HIDDEN[0], n_genes)
+    products: dict[str, dict[str, float]] = {}
+    draws: dict[str, float] = {}
+    for name, dtype in _DTYPES.items():
+        products[name] = {
+            kind: _product_seconds(*shape, dtype=dtype, device=device) / STACKED
+            for kind, shape in product_shapes(n_genes=n_genes, n_rows=STACKED * batch_size).items()
+        }
+        draws[name] = _product_seconds(*drawn, dtype=dtype, device=device) / DRAWN_AT_ONCE
+    source = torch.ones(_COPIED_BYTES // 4, device=device)
+    copy = _bytes_per_second(source, torch.empty_like(source), synchronise)
+    pinned = None
+    if device.startswith("cuda"):
+        pinned = _bytes_per_second(source, torch.empty(source.shape, pin_memory=True), synchronise)
+    return Rates(products, draws, 2 * copy, pinned)
+
+
+def product_shapes(*, n_genes: int, n_rows: int) -> dict[str, tuple[int, int, int]]:
+    """Return rows, inner size and columns of a step's products that touch the genes, for `n_rows` cells."""
+    hidden = HIDDEN[0]
+    return {
+        "encode": (n_rows, n_genes, hidden),
+        "decode": (n_rows, hidden, n_genes),
+        "encoder_weights": (hidden, n_rows, n_genes),
+        "decoder_weights": (n_genes, n_rows, hidden),
+        "encoder_input": (n_rows, hidden, n_genes),
+        "decoder_input": (n_rows, n_genes, hidden),
+    }
+
+
+def _product_seconds(rows: int, inner: int, columns: int, *, dtype: torch.dtype, device: str) -> float:
+    """Seconds of a matrix product, in the fastest of the four ways to lay out its operands."""
+    result = torch.empty(rows, columns, dtype=dtype, device=device)
+
+    def call(left: Tensor, right: Tensor) -> Callable[[], object]:
+        return lambda: torch.mm(left, right, out=result)
+
+    seconds = []
+    for turned in product((False, True), repeat=2):
+        left = _operand(rows, inner, turned=turned[0], dtype=dtype, device=device)
+        right = _operand(inner, columns, turned=turned[1], dtype=dtype, device=device)
+        seconds.append(best_of(call(left, right), synchronise=synchroniser(device)))
+    return min(seconds)
+
+
+def _operand(rows: int, columns: int, *, turned: bool, dtype: torch.dtype, device: str) -> Tensor:
+    if turned:
+        return torch.randn(columns, rows, device=device).to(dtype).T
+    return torch.randn(rows, columns, device=device).to(dtype)
+
+
+def _bytes_per_second(source: Tensor, target: Tensor, synchronise: Callable[[], None]) -> float:
+    seconds = best_of(lambda: target.copy_(source), synchronise=synchronise)
+    return source.numel() * source.element_size() / seconds

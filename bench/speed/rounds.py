@@ -1,0 +1,53 @@
+"""Timings of several contenders, taken in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from bench.clock import repeat
+
+
+def interleave(
+    contenders: Mapping[str, Callable[[], float]], *, repeats: int, limit_seconds: float
+) -> dict[str, list[float]]:
+    """Take turns among contenders, so that whatever drifts in the machine hits all alike.
+
+    Parameters
+    ----------
+    contenders
+        By name, a function that does one repeat and returns its seconds.
+    repeats
+        Rounds wanted, of one repeat of each.
+    limit_seconds
+        No further round begins once the seconds returned so far add up to this.
+
+    Returns
+    -------
+    dict
+        Seconds by contender, equally many of each, at least one.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(repeats):
+        for name, take_turn in contenders.items():
+            seconds[name].append(take_turn())
+        if sum(map(sum, seconds.values())) >= limit_seconds:
+            break
+    return seconds
+
+
+def once(function: Callable[[], object], synchronise: Callable[[], None]) -> float:
+    """Call a function once and return the seconds, the device's work included."""
+    return repeat(function, warm_up=lambda: None, synchronise=synchronise, repeats=1, limit_seconds=0.0)[0]
+
+
+def timed(function: Callable[[], object], synchronise: Callable[[], None]) -> Callable[[], float]:
+    """Return a function that takes `once` of another."""
+    return lambda: once(function, synchronise)
+
+
+def best_of(function: Callable[[], object], *, synchronise: Callable[[], None], repeats: int = 5) -> float:
+    """Return the fewest seconds of several calls, after one that is not timed: what the machine can do."""
+    forever = float("inf")
+    return min(
+        repeat(function, warm_up=function, synchronise=synchronise, repeats=repeats, limit_seconds=forever)
+    )

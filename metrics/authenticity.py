@@ -1,0 +1,100 @@
+"""How many synthetic cells are not mere neighbours of one training cell? AuthPct.
+
+Alaa et al. 2022 (doi:10.48550/arXiv.2102.08921), section 4.3: a synthetic cell is authentic if it is
+farther from its nearest training cell than that training cell is from its nearest other training cell.
+Cells of low variance come out as not authentic without being copies. Held-out cells are not all authentic
+either, so theirs is the number to compare with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metrics.by_type import score_with_types
+from metrics.declaration import Metric, NotApplicable, Score
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from metrics.by_type import Rows
+    from metrics.evidence import RealEvidence, SampleEvidence
+    from metrics.neighbours import Neighbours
+
+
+def nearest_other(points: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Distance from some cells to the nearest other one.
+
+    Parameters
+    ----------
+    points
+        n_cells × n_components.
+    rows
+        Which cells.
+
+    Raises
+    ------
+    NotApplicable
+        With fewer than 2 cells.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    if len(points) < 2:
+        raise NotApplicable("1 training cell; authenticity needs 2")
+    search = NearestNeighbors(n_neighbors=2, algorithm="brute").fit(points)
+    asked, inverse = np.unique(rows, return_inverse=True)
+    found = search.kneighbors(points[asked], return_distance=False)
+    # One of the two is the cell itself, or else both are its duplicates.
+    distances = np.linalg.norm(points[asked][:, None, :] - points[found], axis=2).max(axis=1)
+    return np.asarray(distances[inverse], dtype=np.float64)
+
+
+def is_authentic(to_train: Neighbours, train: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which cells are authentic.
+
+    Parameters
+    ----------
+    to_train
+        Their nearest training cells.
+    train
+        Training cells × n_components.
+    """
+    return to_train.distances > nearest_other(train, to_train.rows)
+
+
+def authenticity(real: RealEvidence, sample: SampleEvidence) -> Score:
+    """Share of authentic cells on the principal components, among synthetic and among test cells.
+
+    Raises
+    ------
+    NotApplicable
+        With fewer than 2 training cells.
+    """
+    of_test, of_synthetic = (
+        is_authentic(to_train, real.train_pca_scores) for to_train in (real.test_to_train, sample.to_train)
+    )
+
+    def measure(test: Rows, synthetic: Rows) -> dict[str, float]:
+        return {
+            "authenticity": float(of_synthetic[synthetic].mean()),
+            "authenticity_test": float(of_test[test].mean()),
+        }
+
+    score = score_with_types(real, sample, measure)
+    return replace(score, notes=[*score.notes, *real.pca_notes])
+
+
+METRIC = Metric(
+    name="authenticity",
+    description="AuthPct: share of synthetic cells that are no mere neighbours of one training cell",
+    compute=authenticity,
+    better="higher",
+    ideal=1.0,
+    bounds=(0.0, 1.0),
+    reference="doi:10.48550/arXiv.2102.08921",
+    cost="nearest training cells",
+    group="memorisation",
+    exempt=("real", "null"),
+)

@@ -1,0 +1,129 @@
+"""Scores within each cell type, small types not drowned by large ones.
+
+Test and synthetic cells alike are typed by the classifier that no generator was trained with: what a
+generator calls a cell is a promise, not a finding, and a classifier's errors must fall on both sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metrics.declaration import NotApplicable, Score
+from metrics.spaces import as_csr
+
+if TYPE_CHECKING:
+    from metrics.evidence import RealEvidence, SampleEvidence
+    from metrics.spaces import CellMatrix
+
+Rows: TypeAlias = "NDArray[np.int64]"
+Measure: TypeAlias = Callable[[Rows, Rows], dict[str, float]]
+
+MINIMUM_CELLS_OF_TYPE = 10
+
+
+def rows_by_type(
+    test_calls: NDArray[np.str_], calls: NDArray[np.str_]
+) -> tuple[dict[str, tuple[Rows, Rows]], list[str]]:
+    """Find the cells of each type that has at least 10 of them on either side.
+
+    Parameters
+    ----------
+    test_calls, calls
+        Called type of each test cell, and of each synthetic cell.
+
+    Returns
+    -------
+    rows
+        By type, in the order of names: the rows of its test cells and of its synthetic cells.
+    notes
+        A line for each type that is left out.
+    """
+    rows, notes = {}, []
+    for cell_type in np.union1d(test_calls, calls).tolist():
+        test, synthetic = (np.flatnonzero(types == cell_type) for types in (test_calls, calls))
+        if min(test.size, synthetic.size) < MINIMUM_CELLS_OF_TYPE:
+            notes.append(f"left out {cell_type}: {test.size} test and {synthetic.size} synthetic cells")
+        else:
+            rows[cell_type] = (test, synthetic)
+    return rows, notes
+
+
+def order_of_contents(cells: CellMatrix) -> Rows:
+    """Put cells into an order that follows from what they hold: draws then do not hang on their rows.
+
+    Parameters
+    ----------
+    cells
+        Cells × genes; equal cells stay in their order.
+    """
+    direction = np.asarray(np.random.default_rng(0).normal(size=cells.shape[1]))
+    return np.argsort(as_csr(cells) @ direction, kind="stable")
+
+
+def measure_by_type(
+    real: RealEvidence, sample: SampleEvidence, measure: Measure
+) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """Measure the cells of each type that has at least 10 of them on either side.
+
+    Parameters
+    ----------
+    real, sample
+        Whose called types tell the cells apart.
+    measure
+        Takes rows of test cells and rows of synthetic cells; returns numbers by name.
+
+    Returns
+    -------
+    found
+        What was measured, and ``test_cells`` and ``synthetic_cells``, by type; empty where no type could be.
+    notes
+        A line for each type that is left out, or one that says why there are no types at all.
+    """
+    try:
+        rows, notes = rows_by_type(real.test_calls, sample.calls)
+    except NotApplicable as reason:
+        return {}, [f"not by type: {reason}"]
+    found = {}
+    for cell_type, (test, synthetic) in rows.items():
+        try:
+            sizes = {"test_cells": float(test.size), "synthetic_cells": float(synthetic.size)}
+            found[cell_type] = measure(test, synthetic) | sizes
+        except NotApplicable as reason:
+            notes.append(f"left out {cell_type}: {reason}")
+    return found, notes
+
+
+def score_with_types(
+    real: RealEvidence,
+    sample: SampleEvidence,
+    measure: Measure,
+    *,
+    interval: tuple[float, float] | None = None,
+) -> Score:
+    """Measure all cells, then the cells of each type; the first number also as its mean over types.
+
+    Parameters
+    ----------
+    real, sample
+        The cells.
+    measure
+        Takes rows of test cells and rows of synthetic cells; returns numbers by name, the headline first.
+    interval
+        Of the headline over all cells.
+
+    Raises
+    ------
+    NotApplicable
+        If all cells together cannot be measured.
+    """
+    everything = np.arange(real.n_cells)
+    values = measure(everything, everything)
+    found, notes = measure_by_type(real, sample, measure)
+    if found:
+        name = next(iter(values))
+        values[f"{name}_by_type"] = float(np.mean([numbers[name] for numbers in found.values()]))
+    return Score(values, {"by_type": found}, [*sample.notes, *notes], interval=interval)

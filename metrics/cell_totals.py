@@ -1,0 +1,119 @@
+"""Do cells keep their depth? Distributions of library size and of the number of expressed genes.
+
+Both are what Cao et al. 2021 (doi:10.1038/s41467-021-27130-w) and Crowell et al. 2023
+(doi:10.1186/s13059-023-02904-1) look at first in simulated cells.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metrics.by_type import score_with_types
+from metrics.declaration import Metric, NotApplicable, Score
+from metrics.near_share import percentiles
+from metrics.resampling import bootstrap_interval
+from metrics.seeds import derived_seed
+from metrics.spaces import library_sizes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from metrics.evidence import RealEvidence, SampleEvidence
+
+REPLICATES = 200
+
+
+def relative_wasserstein(real: NDArray[np.float64], synthetic: NDArray[np.float64]) -> float:
+    """1-Wasserstein distance of two samples of numbers, in units of the mean of the real ones.
+
+    Parameters
+    ----------
+    real, synthetic
+        A number of each cell, none below 0.
+
+    Raises
+    ------
+    NotApplicable
+        If all real numbers are 0.
+    """
+    from scipy.stats import wasserstein_distance
+
+    mean = real.mean()
+    if mean == 0:
+        raise NotApplicable("all test cells are all zero")
+    return float(wasserstein_distance(real, synthetic) / mean)
+
+
+def _score(
+    real: RealEvidence,
+    sample: SampleEvidence,
+    totals: NDArray[np.float64],
+    synthetic_totals: NDArray[np.float64],
+    what: str,
+) -> Score:
+    from scipy.stats import ks_2samp
+
+    def measure(rows: NDArray[np.int64], made: NDArray[np.int64]) -> dict[str, float]:
+        return {
+            f"{what}_wasserstein": relative_wasserstein(totals[rows], synthetic_totals[made]),
+            f"{what}_ks": float(ks_2samp(totals[rows], synthetic_totals[made]).statistic),
+        }
+
+    ascending = np.sort(totals)
+    interval = bootstrap_interval(
+        lambda rows: relative_wasserstein(ascending[rows], synthetic_totals),
+        totals.size,
+        seed=derived_seed(real.seed, what),
+        replicates=REPLICATES,
+    )
+    score = score_with_types(real, sample, measure, interval=interval)
+    score.values[f"{what}_ratio"] = float(synthetic_totals.mean() / totals.mean())
+    score.details.update(percentiles(totals, synthetic_totals))
+    return score
+
+
+def _library_size(real: RealEvidence, sample: SampleEvidence) -> Score:
+    if sample.space != "counts":
+        raise NotApplicable(f"{sample.space} has no library sizes of its own; see library_size_error")
+    score = _score(real, sample, library_sizes(real.test_counts), sample.library_sizes, "library_size")
+    fractional = sample.matrix.data != np.round(sample.matrix.data)
+    score.values["fractional_values"] = float(fractional.mean()) if fractional.size else 0.0
+    return score
+
+
+def _genes_per_cell(real: RealEvidence, sample: SampleEvidence) -> Score:
+    test, synthetic = (np.diff(cells.indptr).astype(np.float64) for cells in (real.test_cells, sample.cells))
+    return _score(real, sample, test, synthetic, "genes_per_cell")
+
+
+LIBRARY_SIZE = Metric(
+    name="library_size_wasserstein",
+    description="1-Wasserstein distance of library sizes, in units of the test cells' mean library size",
+    compute=_library_size,
+    better="lower",
+    ideal=0.0,
+    bounds=(0.0, float("inf")),
+    reference="doi:10.1186/s13059-023-02904-1",
+    cost="one sum of each cell",
+    # A sum of genes drawn independently hardly varies from cell to cell.
+    floors=("shuffle", "shuffle_within_type"),
+    group="marginals",
+    # Sums over some of the genes are no library sizes.
+    protocols=("strict", "activa2022"),
+)
+
+GENES_PER_CELL = Metric(
+    name="genes_per_cell_wasserstein",
+    description="1-Wasserstein distance of expressed genes per cell, in units of the test cells' mean number",
+    compute=_genes_per_cell,
+    better="lower",
+    ideal=0.0,
+    bounds=(0.0, float("inf")),
+    reference="doi:10.1186/s13059-023-02904-1",
+    cost="one count of each cell",
+    # A number of genes drawn independently hardly varies from cell to cell.
+    floors=("shuffle", "shuffle_within_type"),
+    group="marginals",
+)

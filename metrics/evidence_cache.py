@@ -1,0 +1,88 @@
+"""What was computed of real cells, kept on disk for the next Job and the next scoring."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import numpy as np
+from scipy.sparse import csr_array
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from metrics.spaces import Csr
+
+Arrays = dict[str, "NDArray[Any]"]
+
+
+class EvidenceCache:
+    """Named arrays in a folder; everything is computed anew where there is none.
+
+    Parameters
+    ----------
+    folder
+        For one version of the code that computes; None to keep nothing.
+    key
+        Hash of the cells and choices that the arrays follow from, as `fingerprint` gives it.
+    """
+
+    def __init__(self, folder: Path | None, key: str) -> None:
+        self.folder = None if folder is None else folder / key
+
+    def arrays(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
+        """Return what is stored under `name`, or compute and store it.
+
+        A file that cannot be read is replaced; a folder that cannot be written to costs only the time.
+        """
+        if self.folder is None:
+            return _plain(compute())
+        path = self.folder / f"{name}.npz"
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                return {part: stored[part] for part in stored.files}
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            arrays = _plain(compute())
+        _store(path, arrays)
+        return arrays
+
+
+def fingerprint(*parts: Csr | NDArray[Any] | str | int | None) -> str:
+    """Hash cells, labels and choices.
+
+    Parameters
+    ----------
+    *parts
+        CSR matrices, arrays of plain values, words, numbers.
+    """
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        for piece in (part.indptr, part.indices, part.data) if isinstance(part, csr_array) else (part,):
+            if isinstance(piece, np.ndarray):
+                digest.update(f"{piece.dtype}{piece.shape}".encode())
+                digest.update(np.ascontiguousarray(piece).view(np.uint8).data)
+            else:
+                digest.update(repr(piece).encode())
+    return digest.hexdigest()
+
+
+def _plain(arrays: Arrays) -> Arrays:
+    """Lay arrays out as they will come back from disk: sums over another order differ in the last bits."""
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _store(path: Path, arrays: dict[str, Any]) -> None:
+    temporary = path.with_name(f".{path.stem}.{uuid4().hex}.npz")
+    # A full disk or a folder of somebody else's: the arrays are there all the same.
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            np.savez(temporary, **arrays)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,94 @@
+"""Dealing real and synthetic cells into folds, such that identical cells share one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metrics.declaration import NotApplicable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def assign_folds(
+    labels: NDArray[np.int64], identical: NDArray[np.int64], *, n_folds: int, seed: int
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Deal cells into stratified folds so that identical cells share one.
+
+    Without duplicates this is plain stratified k-fold, as the paper has it. Where a side has so few
+    distinct cells that a fold would hold none of it, there are fewer folds.
+
+    Parameters
+    ----------
+    labels
+        0 real, 1 synthetic, for each cell.
+    identical
+        Group number of each cell: the same for identical cells only.
+    n_folds, seed
+        Largest number of folds, and where the shuffling starts.
+
+    Returns
+    -------
+    tuple
+        The fold of each cell, from 0, and a note if there are fewer folds than asked for.
+
+    Raises
+    ------
+    NotApplicable
+        If all cells of a side are identical: no fold can then both train and test on that side. Or if
+        not even two folds can be dealt.
+    """
+    distinct = [np.unique(identical[labels == label]).size for label in (0, 1)]
+    fewest, side = min(zip(distinct, ("real", "synthetic"), strict=True))
+    if fewest < 2:
+        raise NotApplicable(f"collapsed: all {side} cells are identical")
+    for n_dealt in range(min(n_folds, fewest), 1, -1):
+        folds = _dealt(labels, identical, n_folds=n_dealt, seed=seed)
+        if all(np.unique(folds[labels == label]).size == n_dealt for label in (0, 1)):
+            note = f"only {fewest} distinct {side} cells, so {n_dealt} folds instead of {n_folds}"
+            return folds, [note] if n_dealt < n_folds else []
+    raise NotApplicable(f"only {fewest} distinct {side} cells; they fill no two folds")
+
+
+def _dealt(
+    labels: NDArray[np.int64], identical: NDArray[np.int64], *, n_folds: int, seed: int
+) -> NDArray[np.int64]:
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    if np.unique(identical).size == identical.size:
+        splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(labels, labels)
+    else:
+        splits = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(
+            labels, labels, identical
+        )
+    folds = np.empty(labels.size, dtype=np.int64)
+    for fold, (_, held_out) in enumerate(splits):
+        folds[held_out] = fold
+    return folds
+
+
+def hold_out(
+    labels: NDArray[np.int64], identical: NDArray[np.int64], *, seed: int
+) -> tuple[NDArray[np.int64], list[str]]:
+    """Hold out three of ten folds together: one split of 70 to 30, stratified, identical cells on one side.
+
+    Parameters
+    ----------
+    labels, identical, seed
+        As for `assign_folds`.
+
+    Returns
+    -------
+    tuple
+        0 for each cell that is held out and -1 for the others; notes of `assign_folds`.
+
+    Raises
+    ------
+    NotApplicable
+        As for `assign_folds`.
+    """
+    folds, notes = assign_folds(labels, identical, n_folds=10, seed=seed)
+    n_held_out = round(0.3 * (int(folds.max()) + 1))
+    return np.where(folds < n_held_out, 0, -1), notes

@@ -1,0 +1,144 @@
+"""Protocols: everything two scores must have in common to be comparable.
+
+``strict`` is ours. ``activa2022`` and ``groundgan2024`` follow Heydari et al. 2022
+(doi:10.1093/bioinformatics/btac095) and Zinati et al. 2024 (doi:10.1038/s41467-024-48516-6). What
+these papers leave open is filled in so, for both:
+
+- Published figures of ACTIVA rest on cells that the authors' notebooks passed through Seurat's anchor
+  integration, real and synthetic together. Integration removes the very difference that the metrics look
+  for, so no protocol here integrates.
+- Cells that a generator declares to be ``counts`` are normalised to library size 20 000 like real cells,
+  also where other cells are taken as they come.
+- Cells are normalised over all genes; variable genes are chosen afterwards, by dispersion on the
+  log-normalised training cells (Satija et al. 2015, doi:10.1038/nbt.3192), and are all genes where there
+  are no more than 1000.
+- A number of cells a side that the test split does not reach is the size of the test split.
+- A protocol says nothing about metrics its paper does not have: on principal components these take those
+  fitted on the training cells that are in no control.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+OBSERVED = "+observed"
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A set of choices under which metrics are computed; values of different protocols do not compare.
+
+    Parameters
+    ----------
+    name
+        On the command line, in headings and in every stored score.
+    genes
+        All, or the 1000 of highest dispersion among the training cells.
+    space
+        In which cells are compared.
+    rescale
+        Whether normalised synthetic cells are rescaled to library size 20 000, or taken as they come.
+    most_cells
+        Cells a side, if the test split has as many; None for all test cells.
+    pca_cells
+        What the 50 components are fitted on: training cells that are in no control, all training and test
+        cells, or (in `metrics.rf_auc`) the classifier's training part.
+    control
+        What the control ``real`` is compared with the test cells: training cells, or one half of the test
+        cells with the other.
+    rf_auc_input, rf_auc_split
+        What the forest sees: genes or principal components; and how it is held out.
+    mmd_input, mmd_bandwidth, mmd_kernel_weight
+        Where distances are taken; whether h is the median distance to the 25 nearest neighbours or comes
+        from bootstraps of the real cells; the weight of each of the three Gaussians.
+    mixing
+        Where LISI looks for neighbours: on principal components, on a two-dimensional t-SNE, or nowhere.
+    observed
+        Whether normalised expression is first turned into the counts a sequencer would see of it.
+    """
+
+    name: str
+    genes: Literal["all", "variable_1000"]
+    space: Literal["log_cp20k", "cp20k"]
+    rescale: bool
+    most_cells: int | None
+    pca_cells: Literal["train", "train_and_test", "classifier"]
+    control: Literal["train", "test_halves"]
+    rf_auc_input: Literal["genes", "pca"]
+    rf_auc_split: Literal["five_folds", "70/30"]
+    mmd_input: Literal["pca", "genes"]
+    mmd_bandwidth: Literal["neighbours", "bootstrap"]
+    mmd_kernel_weight: float
+    mixing: Literal["pca", "tsne"] | None
+    observed: bool = False
+
+    @property
+    def base(self) -> str:
+        """Its name without ``+observed``."""
+        return self.name.removesuffix(OBSERVED)
+
+    def cells_a_side(self, available: int) -> int:
+        """Return how many cells are compared where a side has so many."""
+        return available if self.most_cells is None else min(self.most_cells, available)
+
+
+STRICT = Protocol(
+    name="strict",
+    genes="all",
+    space="log_cp20k",
+    rescale=True,
+    most_cells=2000,
+    pca_cells="train",
+    control="train",
+    rf_auc_input="genes",
+    rf_auc_split="five_folds",
+    mmd_input="pca",
+    mmd_bandwidth="neighbours",
+    mmd_kernel_weight=1.0,
+    mixing="pca",
+)
+
+PROTOCOLS: dict[str, Protocol] = {
+    "strict": STRICT,
+    "activa2022": replace(
+        STRICT,
+        name="activa2022",
+        rescale=False,
+        most_cells=None,
+        pca_cells="train_and_test",
+        mixing=None,
+    ),
+    "groundgan2024": Protocol(
+        name="groundgan2024",
+        genes="variable_1000",
+        space="cp20k",
+        rescale=True,
+        most_cells=1000,
+        pca_cells="classifier",
+        control="test_halves",
+        rf_auc_input="pca",
+        rf_auc_split="70/30",
+        mmd_input="genes",
+        mmd_bandwidth="bootstrap",
+        mmd_kernel_weight=3.0,
+        mixing="tsne",
+    ),
+}
+
+
+def protocol_named(name: str) -> Protocol:
+    """Return a protocol; ``strict+observed`` is ``strict`` in the ``observed`` space.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    base = PROTOCOLS.get(name.removesuffix(OBSERVED))
+    if base is None:
+        known = ", ".join(PROTOCOLS)
+        raise ValueError(
+            f"protocol {name!r} is unknown: choose from {known}, each also with {OBSERVED} at its end"
+        )
+    return replace(base, name=name, observed=True) if name.endswith(OBSERVED) else base

@@ -1,0 +1,170 @@
+"""Ladders: real cells, made worse rung by rung. The first rung leaves them as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from metrics.declaration import NotApplicable
+from metrics.selftest import corruptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from metrics.selftest.cells import FreshCells
+    from metrics.spaces import Csr, Space
+
+FEWEST_OF_TYPE = 10
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """One way to make cells worse.
+
+    Parameters
+    ----------
+    name, description
+        What it is called, and one line on what happens to the cells.
+    rungs
+        How much of it, from none; what `corrupt` takes.
+    labels
+        The rungs in words.
+    corrupt
+        Takes cells, a rung and a seed; returns n_cells × n_genes.
+    space
+        What the corrupted values are.
+    """
+
+    name: str
+    description: str
+    rungs: tuple[float, ...]
+    labels: tuple[str, ...]
+    corrupt: Callable[[FreshCells, float, int], Csr]
+    space: Space = "counts"
+
+
+def rarest_type(types: NDArray[np.str_]) -> str:
+    """Return the type with the fewest cells, of those with at least 10.
+
+    Raises
+    ------
+    NotApplicable
+        If there are not two such types.
+    """
+    names, sizes = np.unique(types, return_counts=True)
+    enough = sizes >= FEWEST_OF_TYPE
+    if enough.sum() < 2:
+        raise NotApplicable(f"fewer than two types have {FEWEST_OF_TYPE} of the {types.size} cells")
+    return str(names[enough][sizes[enough].argmin()])
+
+
+def commonest_type(types: NDArray[np.str_]) -> str:
+    """Return the type with the most cells.
+
+    Raises
+    ------
+    NotApplicable
+        If it is the only one.
+    """
+    names, sizes = np.unique(types, return_counts=True)
+    if names.size < 2:
+        raise NotApplicable("all cells are of one type")
+    return str(names[sizes.argmax()])
+
+
+def _losing(type_of: Callable[[NDArray[np.str_]], str], cells: FreshCells, share: float, seed: int) -> Csr:
+    return corruptions.lose_type(
+        cells.counts,
+        cells.types,
+        type_of(cells.types),
+        share,
+        others=cells.spare_counts,
+        other_types=cells.spare_types,
+        seed=seed,
+    )
+
+
+def _collapsed(cells: FreshCells, n_prototypes: float, seed: int) -> Csr:
+    n_cells = cells.counts.shape[0]
+    return corruptions.collapse(cells.counts, round(min(n_prototypes, n_cells)), seed=seed)
+
+
+SHARES = (0.0, 0.1, 0.25, 0.5)
+SHARE_LABELS = ("0 %", "10 %", "25 %", "50 %")
+
+LADDERS: dict[str, Ladder] = {
+    ladder.name: ladder
+    for ladder in (
+        Ladder(
+            "lost_correlations",
+            "a share of the genes permuted, each by itself, among the cells of each type",
+            (0.0, 0.25, 0.5, 1.0),
+            ("0 %", "25 %", "50 %", "100 %"),
+            lambda cells, share, seed: corruptions.shuffle_genes(cells.counts, cells.types, share, seed=seed),
+        ),
+        Ladder(
+            "wrong_zeros",
+            "a share of the non-zero counts set to zero",
+            (0.0, 0.05, 0.1, 0.2),
+            ("0 %", "5 %", "10 %", "20 %"),
+            lambda cells, share, seed: corruptions.drop_counts(cells.counts, share, seed=seed),
+        ),
+        Ladder(
+            "lost_rare_type",
+            f"a share of the cells of the rarest type with at least {FEWEST_OF_TYPE} cells replaced by fresh "
+            "cells of other types",
+            (0.0, 0.5, 1.0),
+            ("0 %", "50 %", "100 %"),
+            partial(_losing, rarest_type),
+        ),
+        Ladder(
+            "lost_common_type",
+            "a share of the cells of the commonest type replaced by fresh cells of other types",
+            (0.0, 0.5, 1.0),
+            ("0 %", "50 %", "100 %"),
+            partial(_losing, commonest_type),
+        ),
+        Ladder(
+            "copied_cells",
+            "a share of the cells replaced by copies of training cells",
+            SHARES,
+            SHARE_LABELS,
+            lambda cells, share, seed: corruptions.copy_cells(
+                cells.counts, cells.copied_counts, share, seed=seed
+            ),
+        ),
+        Ladder(
+            "repeated_cells",
+            "a share of the cells replaced by copies of the remaining ones",
+            SHARES,
+            SHARE_LABELS,
+            lambda cells, share, seed: corruptions.repeat_cells(cells.counts, share, seed=seed),
+        ),
+        Ladder(
+            "shallow_cells",
+            "each single count kept with a probability: less depth",
+            (1.0, 0.8, 0.5),
+            ("× 1", "× 0.8", "× 0.5"),
+            lambda cells, factor, seed: corruptions.thin(cells.counts, factor, seed=seed),
+        ),
+        Ladder(
+            "wrong_library_size",
+            "cells declared to be cp20k, of a smaller library size than that",
+            (1.0, 0.8, 0.5),
+            ("× 1", "× 0.8", "× 0.5"),
+            lambda cells, factor, _: corruptions.scale(cells.counts, factor),
+            space="cp20k",
+        ),
+        Ladder(
+            "collapsed_modes",
+            "every cell replaced by one of so many of the cells",
+            (np.inf, 50, 10, 2),
+            ("all", "50", "10", "2"),
+            _collapsed,
+        ),
+    )
+}

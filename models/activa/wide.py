@@ -1,0 +1,103 @@
+"""The two layers that are as wide as the genes, computed by hand.
+
+At G genes they hold nearly all of ACTIVA's weights and arithmetic: the encoder's first Linear (G → 1024)
+and the decoder's last (1024 → G). Autograd would multiply for every pass by itself, cast the weights each
+time and put every gradient into fresh memory. Here each product is one call for all rows that are known
+at the same time, which changes no sum (a Linear treats rows by themselves; BatchNorm, which does not, never
+sees rows of two passes), the weights are kept cast, and gradients go into the same buffer in every step.
+
+With cells x, weight W and bias b, a layer computes y = x Wᵀ + b; from the gradient g of a loss with respect
+to y follow those with respect to x, g W, to W, gᵀ x, and to b, the sum of g's rows. The sum of several
+losses' gradients with respect to W is one product of all their g and x stacked. With ``precision="bf16"``
+the factors are rounded to bf16 and so is each product, once; sums inside a product are fp32, and so are
+the weights that Adam steps and the gradients that it is given.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from models.activa.settings import Precision
+
+
+class WideLinear:
+    """Products of a Linear and its gradients, in a precision of their own.
+
+    Parameters
+    ----------
+    linear
+        Holds the weights that are trained; their gradients are never asked of autograd.
+    dtype
+        Of the products.
+
+    Attributes
+    ----------
+    weight, bias
+        As multiplied: those of `linear`, or a copy of them in `dtype`.
+    gradients
+        With respect to the weight and the bias of `linear`, as the last `learn` left them.
+    """
+
+    def __init__(self, linear: nn.Linear, *, dtype: torch.dtype) -> None:
+        self._linear = linear
+        self.weight = linear.weight.detach().to(dtype)
+        self.bias = linear.bias.detach().to(dtype)
+        self.gradients = [torch.empty_like(linear.weight), torch.empty_like(linear.bias)]
+        self._product = self.gradients[0] if dtype == linear.weight.dtype else torch.empty_like(self.weight)
+
+    def refresh(self) -> None:
+        """Cast the weights again, which every step of the optimiser makes necessary."""
+        if self.weight.dtype != self._linear.weight.dtype:
+            self.weight.copy_(self._linear.weight.detach())
+            self.bias.copy_(self._linear.bias.detach())
+
+    def forward(self, rows: Tensor, *, out: Tensor | None = None) -> Tensor:
+        """Return rows · Wᵀ + b, n × outputs, of n × inputs."""
+        return torch.addmm(self.bias, rows, self.weight.t(), out=out)
+
+    def backward(self, of_outputs: Tensor, *, out: Tensor | None = None) -> Tensor:
+        """Carry gradients with respect to outputs (n × outputs) back to the inputs (n × inputs)."""
+        return torch.mm(of_outputs, self.weight, out=out)
+
+    def learn(self, of_outputs: Tensor, rows: Tensor) -> list[Tensor]:
+        """Return the `gradients`, given those with respect to the outputs and the inputs behind them."""
+        weight, bias = self.gradients
+        torch.mm(of_outputs.to(rows.dtype).t(), rows, out=self._product)
+        if self._product is not weight:
+            weight.copy_(self._product)
+        bias.copy_(of_outputs.sum(dim=0))
+        return self.gradients
+
+
+def product_type(precision: Precision, *, weights: torch.dtype, device: torch.device) -> torch.dtype:
+    """Return the number type of the wide layers' products; warn where bf16 would only be slow.
+
+    Parameters
+    ----------
+    precision
+        As set.
+    weights
+        Number type of the weights, which ``"fp32"`` leaves as it is.
+    device
+        Where the products are computed.
+    """
+    if precision == "fp32":
+        return weights
+    if device.type == "cpu" and not _has_bf16_units():
+        warnings.warn(
+            "activa: this CPU has no bf16 units, so precision=bf16 is right but slow; set precision=fp32",
+            UserWarning,
+            stacklevel=2,
+        )
+    return torch.bfloat16
+
+
+def _has_bf16_units() -> bool:
+    """Tell whether PyTorch multiplies bf16 in hardware on this CPU (x86: AVX-512 BF16 or AMX; ARM: BF16)."""
+    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return False
+    # oneDNN also calls a CPU able that has AVX-512 without BF16 and must emulate it.
+    return torch.cpu._is_avx512_bf16_supported() or not torch.cpu._is_avx512_supported()

@@ -1,0 +1,160 @@
+"""Poisson factor model: counts as mixtures of a few profiles, fitted without a network.
+
+Lee & Seung, Nature 401 (1999), 788, with the Kullback-Leibler loss, which is the Poisson
+likelihood.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from models.base import GeneratorError, Monitor
+from models.baselines.shared import Baseline, Parameters, reciprocal
+from models.controls.control import RememberedCells
+
+N_ITERATIONS = 100
+N_LOADING_ITERATIONS = 30
+MOST_CELLS_FACTORED = 5_000
+MOST_COMPONENTS = 20
+CELLS_PER_COMPONENT = 20
+LEAST_VARIANCE = 1e-4
+
+
+class PoissonFactors(Baseline):
+    """Poisson counts whose proportions mix learned profiles; the mixture is redrawn for each cell.
+
+    Profiles come from a non-negative factorisation of the counts (scikit-learn's NMF,
+    Kullback-Leibler loss, multiplicative updates, 100 iterations, at most 5 000 training cells);
+    every training cell then gets its loadings (30 iterations), as shares that sum to 1. A
+    Gaussian mixture with diagonal covariances is fitted to the square roots of the loadings of
+    each type. A synthetic cell draws its loadings from that mixture, its library size from a
+    training cell of the type, and Poisson counts.
+
+    Parameters
+    ----------
+    n_factors
+        Profiles; no more than there are training cells or genes are used.
+
+    Raises
+    ------
+    GeneratorError
+        If `n_factors` is below 1.
+    """
+
+    name = "poisson_factors"
+    framework = "scikit-learn"
+    paper = "doi:10.1038/44565"
+
+    def __init__(self, *, n_factors: int = 60) -> None:
+        if n_factors < 1:
+            raise GeneratorError(f"n_factors is {n_factors}; give at least 1")
+        self.n_factors = n_factors
+
+    def _learn(self, cells: RememberedCells, seed: int, monitor: Monitor) -> Parameters:
+        seed = seed % 2**32
+        with monitor.phase("nmf"):
+            profiles, loadings = factorise(cells.counts, n_factors=self.n_factors, seed=seed)
+        with monitor.phase("mixture"):
+            roots = np.sqrt(loadings)
+            mixtures = [gaussian_mixture(roots[rows], seed=seed) for rows in cells.rows_by_type.values()]
+        component_types = np.repeat(list(cells.rows_by_type), [len(weights) for weights, _, _ in mixtures])
+        weights, means, deviations = (np.concatenate(part) for part in zip(*mixtures, strict=True))
+        return {
+            "profiles": profiles,
+            "component_types": component_types,
+            "weights": weights,
+            "means": means,
+            "deviations": deviations,
+        }
+
+    def _draw_block(self, cell_type: str, n_cells: int, rng: np.random.Generator) -> csr_matrix:
+        known = self._parameters
+        components = np.flatnonzero(known["component_types"] == cell_type)
+        chosen = rng.choice(components, n_cells, p=known["weights"][components])
+        roots = rng.normal(known["means"][chosen], known["deviations"][chosen])
+        loadings = shares(np.maximum(roots, 0) ** 2)
+        sizes = rng.choice(known["library_sizes"][self.cells.rows_by_type[cell_type]], n_cells)
+        rates = (sizes[:, None] * loadings) @ known["profiles"]
+        return csr_matrix(rng.poisson(rates).astype(np.float32))
+
+
+def factorise(
+    counts: csr_matrix, *, n_factors: int, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Factorise counts into profiles and loadings under the Kullback-Leibler loss.
+
+    Parameters
+    ----------
+    counts
+        n_cells × n_genes.
+    n_factors
+        At most so many profiles.
+    seed
+        Of the first guess and of the cells that the profiles are learned on.
+
+    Returns
+    -------
+    profiles, loadings
+        n_factors × n_genes and n_cells × n_factors, rows summing to 1 (to 0 for a cell without counts).
+    """
+    from sklearn.decomposition import NMF
+
+    n_cells = counts.shape[0]
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(n_cells, min(n_cells, MOST_CELLS_FACTORED), replace=False)
+    # tol=0: all iterations are made, and every data set is fitted alike.
+    model = NMF(
+        min(n_factors, rows.size, counts.shape[1]),
+        init="random",
+        solver="mu",
+        beta_loss="kullback-leibler",
+        max_iter=N_ITERATIONS,
+        tol=0,
+        random_state=seed,
+    ).fit(counts[rows])
+    model.set_params(max_iter=N_LOADING_ITERATIONS)
+    scale = model.components_.sum(axis=1, dtype=np.float64)
+    loadings = model.transform(counts) * scale
+    return shares(model.components_.astype(np.float64)), shares(loadings)
+
+
+def shares(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Scale each row to the sum 1; a row of zeros stays one."""
+    return values * reciprocal(values.sum(axis=1, dtype=np.float64))[:, None]
+
+
+def gaussian_mixture(
+    points: NDArray[np.float64], *, seed: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Fit Gaussians with diagonal covariances: one for every 20 points, at most 20.
+
+    Parameters
+    ----------
+    points
+        n_points × n_dimensions.
+    seed
+        Of the first guess.
+
+    Returns
+    -------
+    weights, means, deviations
+        n_components; n_components × n_dimensions each. A single point is its own mean and does not vary.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    if len(points) == 1:
+        return np.ones(1), points, np.zeros_like(points)
+    n_components = int(np.clip(len(points) // CELLS_PER_COMPONENT, 1, MOST_COMPONENTS))
+    mixture = GaussianMixture(
+        n_components, covariance_type="diag", reg_covar=LEAST_VARIANCE, random_state=seed
+    )
+    with warnings.catch_warnings():
+        # 100 iterations are what every type gets, converged or not; and points may be few and alike.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixture.fit(points)
+    return mixture.weights_, mixture.means_, np.sqrt(mixture.covariances_)

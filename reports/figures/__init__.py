@@ -1,0 +1,74 @@
+"""Figures of a run: what can be seen at a glance, and what lies behind a number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reports import RunView
+from reports.figures.augmentation import augmentation_figure
+from reports.figures.correlation import correlation_figure
+from reports.figures.embedding import embedding_figure, stored_maps
+from reports.figures.marginals import marginals_figure
+from reports.figures.memorisation import memorisation_figure
+from reports.figures.overview import overview_figure
+from reports.figures.roc import roc_figure
+from reports.figures.scale import scale_figure
+from reports.figures.style import save
+from reports.figures.training import curves_figure, training_curves
+from reports.table import under_protocol
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BY_PROTOCOL = {"overview": overview_figure, "scale": scale_figure, "roc": roc_figure}
+UNDER_THE_FIRST = {
+    "correlation": correlation_figure,
+    "marginals": marginals_figure,
+    "memorisation": memorisation_figure,
+    "augmentation": augmentation_figure,
+}
+
+
+def save_figures(view: RunView, output: Path) -> list[Path]:
+    """Draw every figure that the run has data for.
+
+    Parameters
+    ----------
+    view
+        The run (see `reports`); training curves and maps are read from its folder.
+    output
+        Folder for the files; made if missing.
+
+    Returns
+    -------
+    list of Path
+        Each as PNG and SVG: ``overview``, ``scale`` and ``roc``, of a run under several protocols as
+        ``overview-PROTOCOL`` and so on; under the first protocol ``correlation``, ``marginals``,
+        ``memorisation``, ``augmentation``, an ``embedding-MODEL`` for each generator whose maps are stored;
+        ``curves-MODEL`` for each trained model.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    return [
+        path
+        for name, figure in _figures(view)
+        if figure is not None
+        # MLflow's pages read a plus in a name as a space.
+        for path in save(figure, output, name.replace("+", "-"))
+    ]
+
+
+def _figures(view: RunView) -> Iterator[tuple[str, Figure | None]]:
+    protocols = view["run"]["protocols"]
+    for protocol in protocols:
+        for name, draw in BY_PROTOCOL.items():
+            suffix = f"-{protocol}" if len(protocols) > 1 else ""
+            yield name + suffix, draw(under_protocol(view, protocol))
+    first = under_protocol(view, protocols[0])
+    for name, draw in UNDER_THE_FIRST.items():
+        yield name, draw(first)
+    for model, maps in stored_maps(first).items():
+        yield f"embedding-{model}", embedding_figure(first, model, maps)
+    for model, by_seed in training_curves(view).items():
+        yield f"curves-{model}", curves_figure(model, by_seed)

@@ -1,0 +1,100 @@
+"""What all figures share: colours that everybody can tell apart, panels, legends, files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+from reports import RunView
+from reports.words import count
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+# Okabe & Ito (2008): told apart with every common colour vision.
+BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
+    "#000000",
+    "#E69F00",
+    "#56B4E9",
+    "#009E73",
+    "#F0E442",
+    "#0072B2",
+    "#D55E00",
+    "#CC79A7",
+)
+GREY = "#767676"
+LINE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+REAL_COLOUR, SYNTHETIC_COLOUR = BLACK, ORANGE
+STYLE: dict[Any, Any] = {
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "figure.constrained_layout.h_pad": 0.07,
+    "figure.titlesize": 11,
+    "font.size": 9,
+    "legend.frameon": False,
+    # Same input, same file: no random element ids.
+    "svg.hashsalt": "bench",
+}
+PIXELS_PER_INCH = 150
+REMARK_WIDTH = 26
+
+
+def grid(n_panels: int, *, columns: int, height: float, width: float) -> tuple[Figure, list[Axes]]:
+    """Return a figure of so many panels of that size in inches, row by row."""
+    columns = min(columns, n_panels)
+    rows = -(-n_panels // columns)
+    figure = Figure(figsize=(width * columns, height * rows + 0.7), layout="constrained")
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for empty in panels[n_panels:]:
+        empty.remove()
+    return figure, panels[:n_panels]
+
+
+def legend_below(figure: Figure, panels: Sequence[Axes], *, columns: int = 4) -> None:
+    """Draw one legend for all panels, each label once."""
+    found: dict[str, Any] = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    figure.legend(list(found.values()), list(found), loc="outside lower center", ncols=columns)
+
+
+def heading(view: RunView, what_to_look_for: str, n_cells: int | None = None) -> str:
+    """Return a figure's title: what to look for, then which data, protocol and number of cells."""
+    run = view["run"]
+    facts = [run["dataset"]["name"], f"{run['profile']} budgets", f"protocol {run['protocol']}"]
+    if n_cells is not None:
+        facts.append(f"n = {count(n_cells)} real and {count(n_cells)} synthetic cells")
+    return "\n".join([what_to_look_for, " · ".join(facts)])
+
+
+def seeds_in_words(frame: pd.DataFrame) -> str:
+    """Return how many training seeds a table of results rests on."""
+    n_seeds = int(frame["n_seeds"].max())
+    return f"{n_seeds} seed{'s' * (n_seeds != 1)}"
+
+
+def remark(axes: Axes, text: str) -> None:
+    """Say in an empty panel why it is empty."""
+    wrapped = fill(text, width=REMARK_WIDTH)
+    axes.text(0.5, 0.5, wrapped, color=GREY, fontsize=8, ha="center", va="center", transform=axes.transAxes)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+
+
+def save(figure: Figure, output: Path, name: str) -> list[Path]:
+    """Write a figure as PNG and as SVG."""
+    paths = [output / f"{name}.png", output / f"{name}.svg"]
+    figure.savefig(paths[0], dpi=PIXELS_PER_INCH)
+    # A layout takes longer to find than to draw.
+    figure.set_layout_engine("none")
+    figure.savefig(paths[1], dpi=PIXELS_PER_INCH, metadata={"Date": None})
+    return paths

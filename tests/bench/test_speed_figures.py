@@ -1,0 +1,164 @@
+"""Floors, ratios and words of `bench.speed`, by hand."""
+
+import json
+from dataclasses import asdict
+
+import pytest
+from rich.console import Console
+
+from bench.speed import floors, report
+from bench.speed.baselines import PlainActiva
+from bench.speed.rounds import best_of, interleave, once
+from bench.speed.rows import compare, failed_row, row
+
+
+@pytest.fixture
+def rates():
+    seconds = {"encode": 1.0, "decode": 2.0, "encoder_weights": 3.0, "decoder_weights": 4.0}
+    seconds |= {"encoder_input": 5.0, "decoder_input": 6.0}
+    return floors.Rates(
+        product_seconds={"fp32": seconds, "bf16": {name: value / 10 for name, value in seconds.items()}},
+        draw_seconds_per_cell={"fp32": 1e-3, "bf16": 1e-4},
+        copy_bytes_per_second=1e9,
+        pinned_bytes_per_second=None,
+    )
+
+
+def test_a_product_of_brain_small_is_4_7_gigaflops():
+    assert floors.product_flops(128, 17_970) == 2 * 128 * 17_970 * 1024 == 4_710_727_680
+
+
+def test_parameters_are_those_of_the_networks():
+    model = PlainActiva(50, 3)
+    players = [*model.encoder.parameters(), *model.decoder.parameters()]
+    assert floors.parameters(50) == sum(parameter.numel() for parameter in players)
+    assert floors.parameters(17_970) == pytest.approx(38e6, rel=0.01)
+
+
+def test_adam_moves_seven_numbers_of_four_bytes_for_each_parameter():
+    assert floors.optimiser_bytes(50) == 28 * floors.parameters(50)
+
+
+def test_the_floor_of_a_step_adds_products_and_bytes(rates):
+    adam = floors.optimiser_bytes(50) / 1e9
+    paper = 3 * 1 + 2 * 2 + 3 * 3 + 2 * 4 + 2 * 5 + 3 * 6
+    release = 5 * 1 + 2 * 2 + 3 * 3 + 1 * 4 + 1 * 6
+    floor = {
+        key: floors.step_floor(rates, objective=key[0], precision=key[1], n_genes=50)
+        for key in (("paper", "fp32"), ("release", "fp32"), ("paper", "bf16"))
+    }
+    assert floor["paper", "fp32"] == pytest.approx(paper + adam)
+    assert floor["release", "fp32"] == pytest.approx(release + adam)
+    assert floor["paper", "bf16"] == pytest.approx(paper / 10 + adam)
+
+
+def test_without_bf16_units_the_floor_is_that_of_fp32(rates):
+    slow = {name: 2 * value for name, value in rates.product_seconds["fp32"].items()}
+    without = floors.Rates(
+        {"fp32": rates.product_seconds["fp32"], "bf16": slow}, rates.draw_seconds_per_cell, 1e9, None
+    )
+    assert rates.has_bf16_units and not without.has_bf16_units
+    size = {"objective": "paper", "n_genes": 50}
+    assert floors.step_floor(without, precision="bf16", **size) == floors.step_floor(
+        without, precision="fp32", **size
+    )
+    assert floors.sampling_floor(without, n_cells=10, n_genes=50, density=1, precision="bf16") == 0.01
+
+
+def test_the_csr_of_brain_small_is_the_issues_0_9_and_9_8_gigabytes():
+    assert floors.csr_bytes(100_000, 17_970, 0.06) == pytest.approx(0.86e9, rel=0.01)
+    assert floors.csr_bytes(100_000, 17_970, 0.68) == pytest.approx(9.8e9, rel=0.01)
+
+
+def test_sampling_on_a_gpu_is_bound_by_what_takes_longer(rates):
+    facts = asdict(rates)
+    narrow = floors.Rates(**(facts | {"pinned_bytes_per_second": 1e3}))
+    wide = floors.Rates(**(facts | {"pinned_bytes_per_second": 1e12}))
+    size = {"n_cells": 10, "n_genes": 50, "density": 0.5, "precision": "fp32"}
+    assert floors.sampling_floor(rates, **size) == pytest.approx(0.01)
+    assert floors.sampling_floor(wide, **size) == pytest.approx(0.01)
+    assert floors.sampling_floor(narrow, **size) == pytest.approx((8 * 250 + 44) / 1e3)
+
+
+def test_contenders_take_turns_until_their_repeats_or_the_limit():
+    turns = []
+
+    def contender(name, seconds):
+        return lambda: turns.append(name) or seconds
+
+    both = {"a": contender("a", 1.0), "b": contender("b", 2.0)}
+    assert interleave(both, repeats=2, limit_seconds=100) == {"a": [1.0, 1.0], "b": [2.0, 2.0]}
+    assert turns == ["a", "b", "a", "b"]
+    assert interleave(both, repeats=9, limit_seconds=5) == {"a": [1.0, 1.0], "b": [2.0, 2.0]}
+    assert interleave(both, repeats=9, limit_seconds=0) == {"a": [1.0], "b": [2.0]}
+
+
+def test_a_call_is_timed_between_two_waits():
+    events = []
+    assert once(lambda: events.append("work"), lambda: events.append("wait")) >= 0
+    assert events == ["wait", "work", "wait"]
+
+
+def test_the_best_of_five_follows_one_untimed_call():
+    calls = []
+    best_of(lambda: calls.append(1), synchronise=lambda: None)
+    assert len(calls) == 6
+
+
+def test_a_comparison_by_hand():
+    found = compare([2.0, 1.0, 4.0], baseline=[6.0, 5.0, 7.0], floor_seconds=0.5)
+    assert found == {
+        "repeats": 3,
+        "median_seconds": 2.0,
+        "min_seconds": 1.0,
+        "max_seconds": 4.0,
+        "mad_seconds": 1.0,
+        "floor_seconds": 0.5,
+        "times_floor": 4.0,
+        "baseline": {"median_seconds": 6.0, "min_seconds": 5.0, "max_seconds": 7.0, "mad_seconds": 1.0},
+        "ratio": 3.0,
+        "ratio_min": 7 / 4,
+        "ratio_max": 5.0,
+    }
+
+
+def test_without_baseline_and_floor_there_are_no_ratios():
+    found = compare([2.0], baseline=None, floor_seconds=None)
+    assert [found[name] for name in ("baseline", "ratio", "ratio_min", "ratio_max", "times_floor")] == [
+        None
+    ] * 5
+
+
+def test_rounds_of_unequal_length_are_refused():
+    with pytest.raises(ValueError):
+        compare([1.0, 2.0], baseline=[1.0], floor_seconds=None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(None, "–"), (12.345, "12.3 s"), (1.0, "1 s"), (0.0987, "98.7 ms"), (2.5e-5, "25 µs")],
+)
+def test_durations_have_three_figures(seconds, words):
+    assert report.duration(seconds) == words
+
+
+def test_the_table_shows_ratios_notes_and_failures():
+    rows = [
+        row("step", "paper, bf16", [0.2], baseline=[0.5], floor_seconds=0.1, steps=50),
+        row("sampling", "fp32", [3.0], baseline=None, floor_seconds=None, n_cells=10, density=0.0625),
+        failed_row("step", "mine", "no GPU"),
+    ]
+    console = Console(width=100, record=True)
+    console.print(report.speed_table(rows, title="title"))
+    text = console.export_text()
+    first = next(line for line in text.splitlines() if "paper, bf16" in line)
+    assert first.split()[3:] == ["200", "ms", "0", "µs", "500", "ms", "2.50", "100", "ms", "2.00"]
+    assert "1 repeats of 50 steps" in text and "10 cells, 6.2 % non-zero" in text and "no GPU" in text
+    assert json.loads(json.dumps(rows)) == rows
+
+
+def test_rates_are_told_in_flops(rates):
+    lines = report.rate_lines(rates, n_genes=17_970, batch_size=128)
+    assert lines[0].startswith("fp32 products of a step: encode 5, decode 2,")
+    assert lines[2] == "memory copy: 1.0 GB/s, read and written"
+    assert len(lines) == 3

@@ -1,0 +1,175 @@
+import re
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from bench.flow import declaration_of
+from bench.registry import plugins, resolve_metric
+from metrics.selftest.ladder import LADDERS
+from metrics.selftest.traps import TRAPS
+from reports.metric_cards import declared, metric_page
+from reports.selftest_tables import failures, print_self_test
+
+PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
+
+DECLARATION = {
+    "name": "evenness",
+    "description": "share of even cells",
+    "better": "higher",
+    "ideal": 0.5,
+    "bounds": (0.0, float("inf")),
+    "reference": "doi:10.1000/even",
+    "cost": "one look",
+    "floors": ("shuffle", "poisson"),
+    "needs_types": True,
+    "default": False,
+    "group": "use",
+    "exempt": ("real",),
+    "protocols": ("strict",),
+    "alarm": 0.25,
+}
+CARD = """\
+### `evenness`
+
+Share of even cells.
+
+- Higher is better; ideal 0.5; 0 to ∞.
+- Definition: [doi:10.1000/even](https://doi.org/10.1000/even). Protocols: strict.
+- Cost: one look.
+- Must be worse than real cells: shuffle, poisson.
+- Does not score the controls real.
+- From 0.25 on a model is reported as copying.
+- Needs cell types.
+- Computed only when named, and by the profile `paper`."""
+
+
+def found(values, answer, expected=None, passed=None):
+    return {"values": values, "answer": answer, "expected": expected, "passed": passed}
+
+
+def results(**changes):
+    report = {
+        "clean": [0.5, 0.48],
+        "tolerance": 0.03,
+        "seconds": 0.25,
+        "floors": {"shuffle": 0.1, "poisson": None},
+        "errors": ["3 cells are odd"],
+        "failure": None,
+        "ladders": {
+            "wrong_zeros": found([0.5, 0.25], "worse", "worse", True),
+            "lost_type": found([0.5, 0.51], "none"),
+        },
+    }
+    return {
+        "passed": True,
+        "ladders": [
+            {"name": "wrong_zeros", "description": "zeros put in", "rungs": ["0 %", "5 %"]},
+            {"name": "lost_type", "description": "a type lost", "rungs": ["0 %", "100 %"]},
+        ],
+        "traps": [{"name": "row order", "description": "rows", "passed": True, "words": "1 metric unmoved"}],
+        "metrics": {"evenness": report | changes},
+        "dataset": "tiny",
+        "protocol": "strict",
+        "n_cells": 100,
+        "n_genes": 1287,
+        "n_train": 300,
+        "n_withdrawn": 250,
+        "n_test": 120,
+        "draws": 2,
+        "seed": 7,
+        "bench_version": "0.1.0",
+        "versions": {"numpy": "2.0", "scipy": "1.14", "scikit-learn": "1.6"},
+        "hardware": {
+            "cpu_model": "abacus",
+            "physical_cores": 2,
+            "logical_cores": 4,
+            "memory_bytes": 2**33,
+            "gpus": [],
+        },
+    }
+
+
+def printed(outcome):
+    console = Console(file=StringIO(), width=120)
+    print_self_test(outcome, console=console)
+    return console.file.getvalue()
+
+
+def test_a_card_says_what_is_declared():
+    assert declared(DECLARATION) == CARD
+
+
+def test_the_page_says_on_what_it_was_measured_and_how_each_metric_answered():
+    page = metric_page([DECLARATION], results())
+    assert (
+        "Measured on tiny under `strict`: 100 synthetic against 100 test cells × 1 287 genes, "
+        "of 120 test, 250 withdrawn and 300 training cells; 2 draws, seed 7; "
+        "scgenbench 0.1.0, numpy 2.0, scipy 1.14, scikit-learn 1.6; abacus"
+    ) in page
+    assert "| `evenness` | **●** | · |" in page
+    assert "| row order | rows | avoided | 1 metric unmoved |" in page
+    measured = page.partition(CARD)[2].strip().splitlines()
+    assert measured == [
+        "Measured:",
+        "",
+        "- Real cells: 0.480 to 0.500; chance ± 0.0300.",
+        "- Floors: shuffle 0.100, poisson –.",
+        "- Took 0.250 s of processor time.",
+        "- **Sees** wrong zeros (0.500 → 0.250).",
+        "- **Blind to** lost type.",
+        "- 3 cells are odd.",
+    ]
+
+
+def test_a_metric_that_was_not_tested_has_a_card_that_says_so():
+    page = metric_page([DECLARATION | {"name": "oddness"}], results())
+    assert page.endswith("profile `paper`.\n\nNot measured.\n")
+
+
+def test_tables_show_ladders_and_collect_metrics_without_an_answer():
+    text = printed(results())
+    assert re.search(r"evenness +0\.500 +0\.250 +0\.0300 +worse +✓", text)
+    assert "no answer: evenness" in text
+    assert text.rstrip().endswith("all as expected")
+    assert "not all as expected" not in text
+
+
+def test_each_wrong_answer_and_failure_has_a_line_with_its_numbers():
+    wrong = results(
+        ladders={
+            "wrong_zeros": found([0.5, 0.51], "none", "worse", False),
+            "lost_type": found([0.5, 0.51], "none"),
+        },
+        failure="lost_type 100 %: ValueError: no",
+    )
+    wrong["passed"] = False
+    wrong["traps"][0] |= {"passed": False, "words": "evenness moved"}
+    assert failures(wrong) == [
+        "evenness: must answer wrong_zeros with 'worse', answered 'none' (0.500 → 0.510; tolerance 0.0300)",
+        "trap row order: evenness moved",
+        "evenness failed on lost_type 100 %: ValueError: no",
+    ]
+    assert "not all as expected" in printed(wrong)
+
+
+def main_metrics():
+    found = map(resolve_metric, plugins("bench.metrics"))
+    return [metric for metric in found if metric.experiment == "main"]
+
+
+@pytest.mark.parametrize("metric", main_metrics(), ids=lambda metric: metric.name)
+def test_the_committed_page_follows_the_declarations(metric):
+    remedy = f"docs/metrics.md is out of date for {metric.name}: bench test-metrics … --out docs/metrics.md"
+    assert declared(declaration_of(metric)) + "\n" in PAGE.read_text(encoding="utf-8"), remedy
+
+
+def test_the_committed_page_has_no_metric_ladder_or_trap_that_is_gone():
+    page = PAGE.read_text(encoding="utf-8")
+    assert set(re.findall(r"^### `(\w+)`$", page, re.MULTILINE)) == {metric.name for metric in main_metrics()}
+    for name, ladder in LADDERS.items():
+        row = f"| {name.replace('_', ' ')} | {ladder.description} | {', '.join(ladder.labels)} |"
+        assert row in page
+    for trap in TRAPS:
+        assert f"| {trap.name} | {trap.description} |" in page

@@ -1,0 +1,113 @@
+"""Verdicts against SciPy, against hand-worked numbers, and their error rates by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from reports.verdicts import Effect, holm, paired_effect, verdict
+
+
+def _by_seed(values):
+    return dict(enumerate(values))
+
+
+def test_an_effect_is_the_paired_t_test_of_distances_to_the_ideal():
+    a, b = [0.90, 0.92, 0.97, 0.91], [0.80, 0.85, 0.86, 0.88]
+    effect = paired_effect(_by_seed(a), _by_seed(b), ideal=0.5)
+    expected = stats.ttest_rel(b, a)
+    interval = expected.confidence_interval(0.95)
+    assert effect.n_seeds == 4
+    assert effect.mean == pytest.approx(np.mean(np.subtract(b, a)))
+    assert (effect.low, effect.high, effect.p_value) == pytest.approx((*interval, expected.pvalue))
+
+
+def test_values_on_both_sides_of_the_ideal_are_compared_by_their_distance():
+    effect = paired_effect({0: 0.4, 1: 0.6, 2: 0.45}, {0: 0.7, 1: 0.3, 2: 0.75}, ideal=0.5)
+    # |B − .5| − |A − .5| = .1, .1, .2
+    assert effect.mean == pytest.approx(0.4 / 3)
+
+
+def test_only_common_seeds_count():
+    effect = paired_effect({0: 1.0, 1: 2.0, 5: 9.0}, {1: 3.0, 0: 1.5, 7: 0.0}, ideal=0.0)
+    assert (effect.n_seeds, effect.mean) == (2, pytest.approx(0.75))
+    assert math.isnan(effect.p_value)
+    assert verdict(effect, effect.p_value) == "not resolved"
+
+
+def test_without_common_seeds_there_is_no_effect():
+    effect = paired_effect({0: 1.0}, {1: 1.0}, ideal=0.0)
+    assert effect.n_seeds == 0
+    assert math.isnan(effect.mean)
+
+
+def test_seeds_that_differ_alike_leave_no_doubt_and_equal_ones_no_verdict():
+    a = {0: 1.0, 1: 1.0, 2: 1.0}
+    better = paired_effect(a, {0: 0.5, 1: 0.5, 2: 0.5}, ideal=0.0)
+    assert verdict(better, holm([better.p_value])[0]) == "B better"
+    same = paired_effect(a, a, ideal=0.0)
+    assert verdict(same, holm([same.p_value])[0]) == "not resolved"
+
+
+def test_holm_by_hand():
+    # Sorted: .01·4 = .04, .02·3 = .06, .03·2 = .06, .5·1 = .5; never below the one before.
+    assert holm([0.02, 0.5, 0.01, math.nan, 0.03])[:3] == pytest.approx([0.06, 0.5, 0.04])
+    assert holm([0.02, 0.5, 0.01, math.nan, 0.03])[4] == pytest.approx(0.06)
+    assert math.isnan(holm([0.02, math.nan])[1])
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_keeps_the_order_and_never_lowers_a_p_value(p_values):
+    adjusted = holm(p_values)
+    assert all(1 >= a >= p for a, p in zip(adjusted, p_values, strict=True))
+    order = np.argsort(p_values, kind="stable")
+    assert np.all(np.diff(np.array(adjusted)[order]) >= 0)
+
+
+def test_the_sign_tells_who_is_better():
+    assert verdict(Effect(3, -0.2, -0.3, -0.1, 0.01), 0.01) == "B better"
+    assert verdict(Effect(3, 0.2, 0.1, 0.3, 0.01), 0.01) == "A better"
+
+
+@pytest.mark.parametrize("n_seeds", [3, 5])
+def test_intervals_cover_the_true_effect_as_often_as_they_say(n_seeds):
+    rng = np.random.default_rng(n_seeds)
+    true, hits, n_trials = -0.3, 0, 1500
+    for _ in range(n_trials):
+        shared = rng.normal(1.0, 0.5, n_seeds)
+        a = shared + rng.normal(1.0, 0.1, n_seeds)
+        b = shared + rng.normal(1.0 + true, 0.1, n_seeds)
+        effect = paired_effect(_by_seed(a), _by_seed(b), ideal=-10.0)
+        hits += effect.low <= true <= effect.high
+    # Binomial: 95 % ± 3 standard errors of 0.56 %.
+    assert 0.933 <= hits / n_trials <= 0.967
+
+
+def test_models_that_do_not_differ_get_a_verdict_in_fewer_than_five_of_a_hundred_comparisons():
+    rng = np.random.default_rng(0)
+    n_trials, n_metrics, false_alarms = 600, 8, 0
+    for _ in range(n_trials):
+        effects = [
+            paired_effect(_by_seed(rng.normal(size=3)), _by_seed(rng.normal(size=3)), ideal=-10.0)
+            for _ in range(n_metrics)
+        ]
+        adjusted = holm([effect.p_value for effect in effects])
+        false_alarms += any(
+            verdict(effect, p) != "not resolved" for effect, p in zip(effects, adjusted, strict=True)
+        )
+    # The family-wise rate is at most 5 %; 3 standard errors of 0.9 % for luck.
+    assert false_alarms / n_trials <= 0.05 + 0.027
+
+
+def test_a_large_difference_over_five_seeds_is_found():
+    rng = np.random.default_rng(1)
+    found = 0
+    for _ in range(200):
+        shared = rng.normal(0, 1, 5)
+        a, b = shared + rng.normal(5, 0.1, 5), shared + rng.normal(4, 0.1, 5)
+        effect = paired_effect(_by_seed(a), _by_seed(b), ideal=-10.0)
+        found += verdict(effect, holm([effect.p_value] * 5)[0]) == "B better"
+    assert found >= 198
