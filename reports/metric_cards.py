@@ -89,7 +89,7 @@ def declared(declaration: Declaration) -> str:
     lines = [
         f"### `{declaration['name']}`",
         "",
-        f"{declaration['description'][0].upper()}{declaration['description'][1:]}.",
+        _sentence(declaration["description"]),
         "",
         f"- {declaration['better'].capitalize()} is better; ideal {declaration['ideal']:g}; {low} to {high}.",
         f"- Definition: {_link(declaration['reference'])}. Protocols: {', '.join(declaration['protocols'])}.",
@@ -106,6 +106,12 @@ def declared(declaration: Declaration) -> str:
     if not declaration["default"]:
         lines.append("- Computed only when named, and by the profile `paper`.")
     return "\n".join(lines)
+
+
+def _sentence(words: str) -> str:
+    """Return words with a capital and a full stop; names such as rf_auc stay as they are."""
+    first = words if "_" in words.split()[0] else words[0].upper() + words[1:]
+    return f"{first}."
 
 
 def _bound(value: float) -> str:
@@ -188,7 +194,7 @@ def _measured(name: str, results: Mapping[str, Any]) -> str:
             if found["answer"] == answer
         ]:
             lines.append(f"- **{words}** {'; '.join(ladders)}.")
-    lines += [f"- {error[0].upper()}{error[1:]}." for error in report["errors"]]
+    lines += [f"- {_sentence(error)}" for error in report["errors"]]
     return "\n".join(["Measured:", "", *lines])
 
 

@@ -136,7 +136,10 @@ class BlockDecoder:
     def _cells(self, latent: Tensor, room: Tensor) -> Tensor:
         decoder = self.networks.decoder
         own_statistics = self.networks.settings.sampling_norm == "batch"
-        with torch.autocast(latent.device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16):
+        # Without the cache of cast weights, which threads on different streams would share.
+        with torch.autocast(
+            latent.device.type, torch.bfloat16, enabled=self._dtype == torch.bfloat16, cache_enabled=False
+        ):
             hidden = hidden_by_own_statistics(decoder, latent) if own_statistics else decoder.hidden(latent)
         weight, bias = self._last
         cells = room[: len(latent)]

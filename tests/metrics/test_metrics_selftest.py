@@ -1,6 +1,7 @@
 """Ladders and traps on real cells at small size, with small forests: ``bench test-metrics`` in short."""
 
 from dataclasses import replace
+from functools import partial
 
 import anndata
 import numpy as np
@@ -20,20 +21,20 @@ from metrics.selftest.traps import TRAPS
 
 FILES = {"kang": "kang_ctrl_12261x1287.h5ad", "zheng": "zheng_pbmc_facs.h5ad"}
 N_CELLS = {"pbmc68k_reduced": 100, "kang": 300, "zheng": 300}
-N_GENES = 400
+N_GENES = 500
 DRAWS = 5
-TREES = 20
+TREES = {"pbmc68k_reduced": 60, "kang": 20, "zheng": 20}
 
 
-def small_forest(real, sample):
+def small_forest(real, sample, *, n_trees):
     seed = derived_seed(real.seed, "rf_auc")
-    return Score(rf_auc(real.test_cells, sample.cells, n_trees=TREES, seed=seed, n_jobs=1).values)
+    return Score(rf_auc(real.test_cells, sample.cells, n_trees=n_trees, seed=seed, n_jobs=1).values)
 
 
-def metrics():
+def metrics(n_trees):
     found = [resolve_metric(name) for name in plugins("bench.metrics")]
     return [
-        replace(metric, compute=small_forest) if metric.name == "rf_auc" else metric
+        replace(metric, compute=partial(small_forest, n_trees=n_trees)) if metric.name == "rf_auc" else metric
         for metric in found
         # Forests within types cost five times as much and see the same.
         if metric.experiment == "main" and metric.name != "rf_auc_by_type"
@@ -61,7 +62,7 @@ def laboratory(request, tmp_path_factory):
     else:
         counts, types = embedded(tmp_path_factory.mktemp("cache"))
     cells = self_test_cells(counts, types, n_cells=N_CELLS[request.param], n_genes=N_GENES)
-    return Laboratory(cells, metrics(), draws=DRAWS)
+    return Laboratory(cells, metrics(TREES[request.param]), draws=DRAWS)
 
 
 def verdicts(laboratory, ladder, names):

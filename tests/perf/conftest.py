@@ -8,10 +8,6 @@ from bench.speed.workload import Shape, training_cells
 REDUCED = Shape(n_cells=640, n_genes=1_000, n_types=4, sample_cells=1_000, on_demand_cells=10)
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "full_shape: times the issue's whole shape; select with -m full_shape")
-
-
 def pytest_collection_modifyitems(config, items):
     if "full_shape" not in config.option.markexpr:
         skip = pytest.mark.skip(reason="the full shape takes minutes: select it with -m full_shape")

@@ -101,6 +101,11 @@ def test_a_card_says_what_is_declared():
     assert declared(DECLARATION) == CARD
 
 
+def test_names_in_descriptions_keep_their_letters():
+    card = declared(DECLARATION | {"description": "rf_auc within types"})
+    assert card.splitlines()[2] == "rf_auc within types."
+
+
 def test_the_page_says_on_what_it_was_measured_and_how_each_metric_answered():
     page = metric_page([DECLARATION], results())
     assert (
