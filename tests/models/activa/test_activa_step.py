@@ -141,7 +141,7 @@ def test_bf16_gradients_point_where_those_of_fp32_point(kind, device):
         torch.testing.assert_close(computed[1].terms[name], value, rtol=5e-3, atol=5e-2, msg=name)
     for player in ("encoder", "decoder"):
         theirs, ours = (torch.cat([part.flatten() for part in getattr(of, player)]) for of in computed)
-        assert 0.99 < torch.cosine_similarity(ours, theirs, dim=0) < 1 - 1e-9
+        assert 0.97 < torch.cosine_similarity(ours, theirs, dim=0) < 1 - 1e-9
 
 
 def test_bf16_keeps_fp32_weights_and_multiplies_by_their_present_values():
