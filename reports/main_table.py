@@ -125,7 +125,9 @@ def _remarks(view: RunView, group: str) -> dict[str, list[str]]:
             metrics |= {warning: {} for warning in record["warnings"] if group == "headline"}
             for score in (score for score in scores_of(view, record) if score["metric"] in wanted):
                 for note in score["notes"]:
-                    metrics.setdefault(note, {})[score["metric"]] = None
+                    # Which types a mean beside the headline leaves out is in the score's file.
+                    if score["metric"].endswith("_by_type") or not note.startswith("left out "):
+                        metrics.setdefault(note, {})[score["metric"]] = None
         for note, names in metrics.items():
             # What several metrics note concerns the cells, not the metric.
             text = f"{next(iter(names))}: {note}" if len(names) == 1 else note

@@ -255,11 +255,12 @@ def test_groups_of_metrics_are_tables_of_their_own_with_their_own_notes():
     view = make_run_view(seeds=1)
     view["metrics"] = [*view["metrics"], USUAL | {"name": "recall", "ideal": 1.0, "group": "coverage"}]
     score = score_of(view, "activa", "mmd") | {"metric": "recall", "values": {"recall": 0.123}}
-    view["scores"]["activa-main-0"].append(score | {"notes": ["left out B cells"]})
+    view["scores"]["activa-main-0"].append(score | {"notes": ["5 cells coincide", "left out B cells"]})
     main, coverage = rendered(view, width=140).split("Coverage: ")
     assert "0.123" not in main
     assert re.search(r"^activa¹ +0\.123", coverage, re.MULTILINE)
-    assert "¹ recall: left out B cells" in coverage
+    assert "¹ recall: 5 cells coincide" in coverage
+    assert "left out" not in coverage
 
 
 def test_a_model_that_copies_is_named():
