@@ -131,7 +131,9 @@ class RunSpec(BaseModel):
                     f"unknown option {option!r}: choose from {', '.join(cls.model_fields)}"
                 ) from error
             message = first["msg"].removeprefix("Value error, ")
-            raise RequestError(f"--{option} {first['input']!r}: {message}") from error
+            given = first["input"]
+            text = ",".join(map(str, given)) if isinstance(given, list | tuple) else given
+            raise RequestError(f"--{option} {text!r}: {message}") from error
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -92,3 +92,8 @@ def test_a_config_file_that_is_none(tmp_path):
         read_config(tmp_path / "broken.toml")
     with pytest.raises(RequestError, match="no such file"):
         read_config(tmp_path / "absent.toml")
+
+
+def test_a_wrong_name_in_a_list_is_shown_as_it_was_typed():
+    with pytest.raises(RequestError, match=r"^--protocol 'strict,strikt': protocol 'strikt' is unknown"):
+        RunSpec.checked(protocol=("strict", "strikt"))
