@@ -10,17 +10,14 @@ nearer to training than to held-out cells is blind where the former are many tim
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metrics.by_type import score_with_types
 from metrics.declaration import Metric, Score
-from metrics.near_share import PERCENTILE, first_percentile, percentiles, share_interval
+from metrics.near_share import PERCENTILE, first_percentile, scored_share
 from metrics.neighbours import nearest
 from metrics.rf_auc import SAME_CELL_DISTANCE
-from metrics.seeds import derived_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,13 +63,7 @@ def copied_share(real: RealEvidence, sample: SampleEvidence) -> Score:
     def measure(_: Rows, synthetic: Rows) -> dict[str, float]:
         return {"copied_share": float(np.mean(of_synthetic[synthetic] < threshold))}
 
-    interval = share_interval(of_test, of_synthetic, seed=derived_seed(real.seed, "copied_share"))
-    score = score_with_types(real, sample, measure, interval=interval)
-    return replace(
-        score,
-        details=score.details | percentiles(of_test, of_synthetic),
-        notes=[*score.notes, *real.pca_notes],
-    )
+    return scored_share("copied_share", real, sample, measure, of_test=of_test, of_synthetic=of_synthetic)
 
 
 METRIC = Metric(

@@ -20,7 +20,7 @@ from metrics.seeds import derived_seed
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from metrics.by_type import Rows
+    from metrics.by_type import Measure, Rows
     from metrics.evidence import RealEvidence, SampleEvidence
 
 PERCENTILE = 0.01
@@ -78,6 +78,40 @@ def percentiles(test: NDArray[np.float64], synthetic: NDArray[np.float64]) -> di
     }
 
 
+def scored_share(
+    name: str,
+    real: RealEvidence,
+    sample: SampleEvidence,
+    measure: Measure,
+    *,
+    of_test: NDArray[np.float64],
+    of_synthetic: NDArray[np.float64],
+) -> Score:
+    """Score a share of synthetic cells below the test cells' 1st percentile of some quantity.
+
+    Parameters
+    ----------
+    name
+        Of the metric.
+    real, sample, measure
+        As for `metrics.by_type.score_with_types`.
+    of_test, of_synthetic
+        The quantity of each cell.
+
+    Returns
+    -------
+    Score
+        With an interval over the test cells, and the percentiles of both sides among the details.
+    """
+    interval = share_interval(of_test, of_synthetic, seed=derived_seed(real.seed, name))
+    score = score_with_types(real, sample, measure, interval=interval)
+    return replace(
+        score,
+        details=score.details | percentiles(of_test, of_synthetic),
+        notes=[*score.notes, *real.pca_notes],
+    )
+
+
 def near_share(real: RealEvidence, sample: SampleEvidence) -> Score:
     """Compare distances to the nearest training cell, on the principal components.
 
@@ -101,13 +135,7 @@ def near_share(real: RealEvidence, sample: SampleEvidence) -> Score:
             "nearest_training_cell_test": float(np.median(of_test[test])),
         }
 
-    interval = share_interval(of_test, of_synthetic, seed=derived_seed(real.seed, "near_share"))
-    score = score_with_types(real, sample, measure, interval=interval)
-    return replace(
-        score,
-        details=score.details | percentiles(of_test, of_synthetic),
-        notes=[*score.notes, *real.pca_notes],
-    )
+    return scored_share("near_share", real, sample, measure, of_test=of_test, of_synthetic=of_synthetic)
 
 
 METRIC = Metric(
