@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from models.base import Generator
 
-CHUNK_CELLS = 2048
 Answer = Callable[[dict[str, Any]], None]
 
 
@@ -72,9 +71,10 @@ class PacedMonitor:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Note the phase."""
+        """Note the phase; what its end leaves of a block, a recording within it above all, is not timed."""
         with self._clock.phase(name):
             yield
+        self._phase = None
 
     def log(self, step: int, **values: float) -> None:
         """Keep nothing."""
@@ -151,7 +151,7 @@ def _draw(generator: Generator, n_cells: int) -> dict[str, Any]:
 
     def draw() -> None:
         nonlocal values, n_genes
-        for piece in generator.sample_chunks(n_cells, seed=0, chunk_size=CHUNK_CELLS):
+        for piece in generator.sample_chunks(n_cells, seed=0):
             values += piece.X.nnz
             n_genes = piece.n_vars
 

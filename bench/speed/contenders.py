@@ -159,7 +159,7 @@ def _cells(shape: Shape) -> Path:
 def _step_rows(
     seconds: dict[str, list[float]], contenders: dict[str, Contender], shape: Shape, rates: Rates
 ) -> list[Row]:
-    floor = step_floor(rates, objective="paper", precision="fp32", n_genes=shape.n_genes)
+    floor = step_floor(rates, objective="paper", precision="bf16", n_genes=shape.n_genes)
     rows = []
     for name, values in seconds.items():
         if not values:
@@ -195,7 +195,7 @@ def _sampling_rows(contenders: dict[str, Contender], shape: Shape, rates: Rates,
             continue
         n_cells, density = shape.sample_cells, found[name]["density"]
         floor = sampling_floor(
-            rates, n_cells=n_cells, n_genes=shape.n_genes, density=density, precision="fp32"
+            rates, n_cells=n_cells, n_genes=shape.n_genes, density=density, precision="bf16"
         )
         ours = seconds.get(YARDSTICK) if name != YARDSTICK else None
         facts = {"n_cells": n_cells, "density": density}

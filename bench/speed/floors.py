@@ -50,15 +50,15 @@ class Rates:
         cost u, three passes stacked and operands laid out as suits the machine.
     draw_seconds_per_cell
         By precision, seconds of the decoder's last product for one cell, in batches as they are drawn.
-    copy_bytes_per_second
-        Of a copy in the device's memory, bytes read and bytes written both counted.
+    memory_bytes_per_second
+        Read and written in the device's memory, both counted: the faster of a copy and a change in place.
     pinned_bytes_per_second
         From the GPU to pinned host memory; None on a CPU.
     """
 
     product_seconds: Mapping[str, Mapping[str, float]]
     draw_seconds_per_cell: Mapping[str, float]
-    copy_bytes_per_second: float
+    memory_bytes_per_second: float
     pinned_bytes_per_second: float | None
 
     @property
@@ -100,7 +100,7 @@ def step_floor(rates: Rates, *, objective: str, precision: str, n_genes: int) ->
     """
     seconds = rates.product_seconds[rates.effective(precision)]
     products = sum(count * seconds[name] for name, count in PRODUCTS[objective].items() if count)
-    return products + optimiser_bytes(n_genes) / rates.copy_bytes_per_second
+    return products + optimiser_bytes(n_genes) / rates.memory_bytes_per_second
 
 
 def sampling_floor(rates: Rates, *, n_cells: int, n_genes: int, density: float, precision: str) -> float:

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, get_args
 
+import torch
+
 from bench.speed.baselines import BATCH_SIZE
 from bench.speed.floors import Rates, sampling_floor, step_floor
 from bench.speed.rounds import interleave
-from bench.speed.rows import Row, row
+from bench.speed.rows import Row, failed_row, row
 from bench.speed.sampling import PRECISIONS, time_on_demand, time_sampling, time_streaming
-from bench.speed.training import activa_steps, release_steps
+from bench.speed.training import activa_steps, backed, release_steps
 from bench.speed.workload import Shape, plain_networks, training_cells
-from models.activa.cells import batches_per_epoch
+from models.activa.cells import batches_per_epoch, fits_dense
 from models.activa.settings import Objective, Settings
 
 SPARSE: Final = 0.06
 DENSE: Final = 0.68
 """What a trained decoder gave on Kang's control cells; untrained weights are set to it."""
+
+
+STREAMED_STEP: Final = "step, streamed"
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,24 @@ def measure_step(shape: Shape, rates: Rates, effort: Effort, device: str) -> lis
     return _training_rows(
         "step", shape, rates, effort, device, objectives=get_args(Objective), steps=100 if on_gpu else 1
     )
+
+
+def measure_streamed_step(shape: Shape, rates: Rates, effort: Effort, device: str) -> list[Row]:
+    """Measure a step of the paper's objective on cells that stay in a file, against the same in memory."""
+    name = f"paper, {Settings.precision}"
+    if fits_dense(shape.n_cells, shape.n_genes, device=torch.device(device)):
+        return [failed_row(STREAMED_STEP, name, "all cells fit on the device: give more --cells")]
+    if importlib.util.find_spec("anndata") is None:
+        return [failed_row(STREAMED_STEP, name, "needs anndata, which is not installed")]
+    matrix, types = training_cells(shape)
+    with backed(matrix) as on_disk:
+        contenders = {
+            place: activa_steps(cells, types, settings=Settings(), steps=1, device=device)
+            for place, cells in (("memory", matrix), ("file", on_disk))
+        }
+        seconds = interleave(contenders, repeats=effort.repeats, limit_seconds=effort.limit_seconds)
+    floor = step_floor(rates, objective="paper", precision=Settings.precision, n_genes=shape.n_genes)
+    return [row(STREAMED_STEP, name, seconds["file"], baseline=seconds["memory"], floor_seconds=floor)]
 
 
 def measure_epoch(shape: Shape, rates: Rates, effort: Effort, device: str) -> list[Row]:
@@ -95,6 +119,7 @@ def measure_on_demand(shape: Shape, rates: Rates, effort: Effort, device: str) -
 Measure = Callable[[Shape, Rates, Effort, str], list[Row]]
 MEASURES: Final[Mapping[str, Measure]] = {
     "step": measure_step,
+    "streamed_step": measure_streamed_step,
     "epoch": measure_epoch,
     "sampling": measure_sampling,
     "streaming": measure_streaming,

@@ -74,7 +74,7 @@ def rate_lines(rates: Rates, *, n_genes: int, batch_size: int) -> list[str]:
         + " GFLOP/s"
         for precision, seconds in rates.product_seconds.items()
     ]
-    lines.append(f"memory copy: {rates.copy_bytes_per_second / GIGA:.1f} GB/s, read and written")
+    lines.append(f"memory: {rates.memory_bytes_per_second / GIGA:.1f} GB/s, read and written")
     if rates.pinned_bytes_per_second is not None:
         lines.append(f"GPU to pinned memory: {rates.pinned_bytes_per_second / GIGA:.1f} GB/s")
     if not rates.has_bf16_units:

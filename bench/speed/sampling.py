@@ -66,7 +66,8 @@ def time_streaming(
     found: dict[str, dict[str, Any]] = {}
     for name, of in networks.items():
         density = _stream(of, CHUNK_CELLS)
-        found[name] = {"peak_rss_bytes": peak_rss_above(_streaming(of, 4 * CHUNK_CELLS)), "density": density}
+        peak = peak_rss_above(_streaming(of, shape.sample_cells))
+        found[name] = {"peak_rss_bytes": peak, "density": density}
     synchronise = synchroniser(plain.device.type)
     contenders = {
         name: timed(_streaming(of, shape.sample_cells), synchronise) for name, of in networks.items()

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,6 +24,21 @@ WARM_UP_STEPS = 5
 """Enough for a GPU's step to have been captured."""
 
 
+@contextmanager
+def backed(matrix: sp.csr_matrix) -> Iterator[Any]:
+    """Write cells to an uncompressed ``.h5ad`` and lend the matrix that reads from it."""
+    import anndata
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "cells.h5ad"
+        anndata.AnnData(matrix).write_h5ad(path)
+        adata = anndata.read_h5ad(path, backed="r")
+        try:
+            yield adata.X
+        finally:
+            adata.file.close()
+
+
 def activa_steps(
     matrix: sp.csr_matrix, types: np.ndarray, *, settings: Settings, steps: int, device: str
 ) -> Callable[[], float]:
@@ -28,7 +47,7 @@ def activa_steps(
     Parameters
     ----------
     matrix, types
-        Training cells and their codes.
+        Training cells, in memory or on disk, and their codes.
     settings
         Of the model; objective and precision above all.
     steps

@@ -63,7 +63,7 @@ def training_cells(shape: Shape, *, seed: int = 0) -> tuple[sp.csr_matrix, np.nd
 
 
 @torch.no_grad()
-def plain_networks(shape: Shape, *, density: float | None, device: str, seed: int = 0) -> PlainActiva:
+def plain_networks(shape: Shape, *, density: float, device: str, seed: int = 0) -> PlainActiva:
     """Build networks in eval mode that draw `density` non-zero values and `RARE_TYPE` in its share of cells.
 
     Untrained weights give every gene a normal-looking activation, so a bias per gene fixes how often it
@@ -74,7 +74,7 @@ def plain_networks(shape: Shape, *, density: float | None, device: str, seed: in
     shape
         Genes, types and the rare share.
     density
-        Share of non-zero values in the samples; None leaves the biases alone.
+        Share of non-zero values in the samples.
     device
         Where they lie.
     seed
@@ -86,12 +86,11 @@ def plain_networks(shape: Shape, *, density: float | None, device: str, seed: in
     latent = torch.randn(PILOT_CELLS, model.latent_dim, generator=torch.Generator().manual_seed(seed))
     last, rarest = model.decoder[-2], model.classifier[-1]
     assert isinstance(last, torch.nn.Linear) and isinstance(rarest, torch.nn.Linear)
-    if density is not None:
-        hidden = model.decoder[:-2](latent)
-        for start in range(0, shape.n_genes, 1024):
-            genes = slice(start, start + 1024)
-            activations = hidden @ last.weight[genes].T
-            last.bias[genes] = -torch.quantile(activations, 1 - density, dim=0)
+    hidden = model.decoder[:-2](latent)
+    for start in range(0, shape.n_genes, 1024):
+        genes = slice(start, start + 1024)
+        activations = hidden @ last.weight[genes].T
+        last.bias[genes] = -torch.quantile(activations, 1 - density, dim=0)
     logits = torch.cat([model.classifier(model.decoder(part)) for part in latent.split(BATCH_SIZE)])
     behind = logits[:, 1:].max(dim=1).values - logits[:, RARE_TYPE]
     rarest.bias[RARE_TYPE] += torch.quantile(behind, shape.rare_share)

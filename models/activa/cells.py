@@ -37,16 +37,16 @@ class TrainingCells:
         self.n_cells, self.n_genes = matrix.shape
         self._device = device
         self._dense: Tensor | None = None
-        self._csr: tuple[Tensor, Tensor, Tensor] | None = None
+        self._csr: _CsrOnDevice | None = None
         self._matrix = matrix
         self._reader = None if in_memory(matrix) else RowReader(matrix)
-        if 4 * self.n_cells * self.n_genes <= _room(device):
+        if fits_dense(self.n_cells, self.n_genes, device=device):
             # Filled piece by piece: the host need not hold all cells dense when the GPU does.
             self._dense = torch.empty(matrix.shape, dtype=torch.float32, device=device)
             for rows in torch.arange(self.n_cells).split(_ROWS_AT_ONCE):
                 self._dense[rows[0] : rows[-1] + 1] = self._from_host(rows, ())
         elif self._reader is None and device.type == "cuda" and _csr_bytes(matrix) <= _room(device):
-            self._csr = _csr_tensors(matrix, device)
+            self._csr = _CsrOnDevice(matrix, device)
 
     def __len__(self) -> int:
         return self.n_cells
@@ -62,9 +62,9 @@ class TrainingCells:
             The rows of the next batches, as far as they are known.
         """
         if self._dense is not None:
-            return self._dense[rows.to(self._device)]
+            return self._dense[on_device(rows, self._device)]
         if self._csr is not None:
-            return _densify(*_gathered(*self._csr, rows.to(self._device)), self.n_genes)
+            return self._csr.batch(rows)
         return self._from_host(rows, ahead)
 
     def close(self) -> None:
@@ -78,6 +78,16 @@ class TrainingCells:
         else:
             cells = self._reader.read(rows.numpy(), ahead=[batch.numpy() for batch in ahead])
         return _densify(*_csr_tensors(cells, self._device), self.n_genes)
+
+
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """Copy from the CPU to the device; to a GPU without waiting for what it still has to do."""
+    return values.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else values.to(device)
+
+
+def fits_dense(n_cells: int, n_genes: int, *, device: torch.device) -> bool:
+    """Tell whether that many cells are kept dense on the device, wherever they come from."""
+    return 4 * n_cells * n_genes <= _room(device)
 
 
 def _room(device: torch.device) -> float:
@@ -94,21 +104,31 @@ def _csr_bytes(matrix: sp.csr_matrix) -> int:
 def _csr_tensors(matrix: sp.csr_matrix, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Return row pointers (int64), columns (int32) and values (float32)."""
     return (
-        torch.from_numpy(matrix.indptr.astype(np.int64)).to(device),
-        torch.from_numpy(matrix.indices.astype(np.int32, copy=False)).to(device),
-        torch.from_numpy(matrix.data.astype(np.float32, copy=False)).to(device),
+        on_device(torch.from_numpy(matrix.indptr.astype(np.int64)), device),
+        on_device(torch.from_numpy(matrix.indices.astype(np.int32, copy=False)), device),
+        on_device(torch.from_numpy(matrix.data.astype(np.float32, copy=False)), device),
     )
 
 
-def _gathered(
-    pointers: Tensor, columns: Tensor, values: Tensor, rows: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return some rows of a CSR matrix, as its three tensors."""
-    starts, ends = pointers[rows], pointers[rows + 1]
-    chosen = torch.cat([starts.new_zeros(1), (ends - starts).cumsum(dim=0)])
-    places = torch.arange(int(chosen[-1]), device=rows.device)
-    places += torch.repeat_interleave(starts - chosen[:-1], ends - starts, output_size=len(places))
-    return chosen, columns[places], values[places]
+class _CsrOnDevice:
+    """A CSR matrix on the device. Its row pointers stay on the host, too: to ask the device for the size of
+    a batch would be to wait for it.
+    """
+
+    def __init__(self, matrix: sp.csr_matrix, device: torch.device) -> None:
+        self._lengths = torch.from_numpy(np.diff(matrix.indptr).astype(np.int64))
+        self._pointers, self._columns, self._values = _csr_tensors(matrix, device)
+        self._n_columns = matrix.shape[1]
+
+    def batch(self, rows: Tensor) -> Tensor:
+        """Return rows, dense, given their numbers on the CPU."""
+        n_values = int(self._lengths[rows].sum())
+        rows = on_device(rows, self._pointers.device)
+        starts, ends = self._pointers[rows], self._pointers[rows + 1]
+        chosen = torch.cat([starts.new_zeros(1), (ends - starts).cumsum(dim=0)])
+        places = torch.arange(n_values, device=rows.device)
+        places += torch.repeat_interleave(starts - chosen[:-1], ends - starts, output_size=n_values)
+        return _densify(chosen, self._columns[places], self._values[places], self._n_columns)
 
 
 def _densify(pointers: Tensor, columns: Tensor, values: Tensor, n_genes: int) -> Tensor:

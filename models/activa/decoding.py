@@ -72,7 +72,7 @@ class BlockDecoder:
             first, *rest = networks.conditioner
             assert isinstance(first, nn.Linear)
             self._first, self._rest = self._cast(first), nn.Sequential(*rest)
-        self._rooms: deque[Tensor] = deque()
+        self._places: deque[_Place] = deque()
 
     def _cast(self, layer: nn.Linear) -> tuple[Tensor, Tensor]:
         return layer.weight.detach().to(self._dtype), layer.bias.detach().to(self._dtype)
@@ -123,14 +123,14 @@ class BlockDecoder:
 
     @torch.inference_mode()
     def _decode(self, latent: Tensor, size: int, choice: Choice) -> Block:
-        room = self._rooms.pop() if self._rooms else self._new_room()
-        with _own_stream(latent.device):
-            cells = self._cells(latent, room)[:size]
+        place = self._places.pop() if self._places else self._new_place()
+        with place.beside_others():
+            cells = self._cells(latent, place.room)[:size]
             confidence, calls = (part.cpu().numpy() for part in self._logits(cells).softmax(dim=1).max(dim=1))
             rows = choice(calls, confidence)
             chosen = cells if len(rows) == size else cells[torch.from_numpy(rows).to(cells.device)]
             block = Block(calls, confidence, rows, sparsify(chosen))
-        self._rooms.append(room)
+        self._places.append(place)
         return block
 
     def _cells(self, latent: Tensor, room: Tensor) -> Tensor:
@@ -150,15 +150,21 @@ class BlockDecoder:
             return self._rest(linear(cells, *self._first).float())
         return self.networks.conditioner(cells.float())
 
-    def _new_room(self) -> Tensor:
-        shape = (DRAW_SIZE, self.networks.n_genes)
-        return torch.empty(shape, dtype=self._dtype, device=self.networks.device)
+    def _new_place(self) -> _Place:
+        shape, device = (DRAW_SIZE, self.networks.n_genes), self.networks.device
+        room = torch.empty(shape, dtype=self._dtype, device=device)
+        return _Place(room, torch.cuda.Stream(device) if device.type == "cuda" else None)
 
 
-def _own_stream(device: torch.device) -> AbstractContextManager[None]:
-    """Work beside other threads on the GPU, after what the default stream was given so far."""
-    if device.type == "cpu":
-        return nullcontext()
-    stream = torch.cuda.Stream(device)
-    stream.wait_stream(torch.cuda.default_stream(device))
-    return torch.cuda.stream(stream)
+class _Place(NamedTuple):
+    """Where one block at a time is decoded: room for its cells, and on a GPU a stream of its own."""
+
+    room: Tensor
+    stream: torch.cuda.Stream | None
+
+    def beside_others(self) -> AbstractContextManager[None]:
+        """Work beside other threads on the GPU, after what the default stream was given so far."""
+        if self.stream is None:
+            return nullcontext()
+        self.stream.wait_stream(torch.cuda.default_stream(self.room.device))
+        return torch.cuda.stream(self.stream)

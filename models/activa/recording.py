@@ -29,16 +29,19 @@ class RecordedStep:
         Updates the networks with a batch and returns the terms of the losses.
     batch_size
         Cells of the batches that are recorded.
+    device
+        The GPU that the networks are on.
     monitor
         Told the time of the recording as phase ``compile``.
     """
 
-    def __init__(self, step: Step, *, batch_size: int, monitor: Monitor) -> None:
+    def __init__(self, step: Step, *, batch_size: int, device: torch.device, monitor: Monitor) -> None:
         self._step = step
         self._batch_size = batch_size
         self._monitor = monitor
         self._eager_left = EAGER_STEPS
-        self._stream = torch.cuda.Stream()
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: Batch
         self._terms: dict[str, Tensor]
@@ -47,6 +50,10 @@ class RecordedStep:
         """Do the step; the terms are valid until the next call."""
         if len(batch.cells) != self._batch_size:
             return self._step(batch)
+        with torch.cuda.device(self._device):
+            return self._replayed(batch)
+
+    def _replayed(self, batch: Batch) -> dict[str, Tensor]:
         if self._eager_left:
             self._eager_left -= 1
             return self._aside(batch)

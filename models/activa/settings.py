@@ -44,8 +44,8 @@ class Settings:
     classifier_learning_rate, classifier_weight_decay
         Of Adam in the conditioner's pre-training.
     precision
-        Of the wide layers' products: ``"bf16"`` or ``"fp32"``. Weights, Adam and all that lies between those
-        layers are fp32 in either.
+        Of the wide layers' products: ``"bf16"`` or ``"fp32"``. Weights, Adam and in training all that lies
+        between those layers are fp32 in either; samples are drawn with the decoder's other layers in it, too.
     sampling_norm
         Whose BatchNorm statistics samples are drawn with (see `models.activa.sampling`).
     confidence_threshold

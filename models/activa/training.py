@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from models.activa import objective
 from models.activa.batchnorm import PRIOR_BATCH_SIZE, PRIOR_BATCHES, estimate_on_prior
-from models.activa.cells import BatchOrder, TrainingCells, batches_per_epoch
+from models.activa.cells import BatchOrder, TrainingCells, batches_per_epoch, on_device
 from models.activa.conditioner import ACTINN
 from models.activa.networks import Networks, build_networks
 from models.activa.optimisers import build_optimisers
@@ -254,7 +254,7 @@ class Training:
         group["lr"] = classifier_learning_rate(self.settings.classifier_learning_rate, decayed)
         with seeded(self._conditioner_seed + step, device=self._device):
             logits = self.networks.conditioner(cells)
-        loss = cross_entropy(logits, self._types[rows.to(self._device)])
+        loss = cross_entropy(logits, self._types[on_device(rows, self._device)])
         self._update("conditioner", torch.autograd.grad(loss, group["params"], allow_unused=True))
         return {"classifier_loss": loss.detach()}
 
@@ -275,7 +275,7 @@ class Training:
         shape = (2, len(rows), self.settings.latent_dim)
         noise, prior = torch.randn(shape, generator=self._noise, device=self._device)
         cells = self._cells.batch(rows, ahead=self._orders["players"].upcoming())
-        return objective.Batch(cells, self._logits[rows.to(self._device)], noise, prior)
+        return objective.Batch(cells, self._logits[on_device(rows, self._device)], noise, prior)
 
     def _recorded(self, steps: dict[str, Step]) -> dict[str, Step]:
         """Have the steps recorded on a GPU, except with a conditioner of which nobody knows what it does."""
@@ -283,7 +283,8 @@ class Training:
             return steps
         size = self.settings.batch_size
         return {
-            phase: RecordedStep(step, batch_size=size, monitor=self.monitor) for phase, step in steps.items()
+            phase: RecordedStep(step, batch_size=size, device=self._device, monitor=self.monitor)
+            for phase, step in steps.items()
         }
 
     def _warm_up(self, batch: objective.Batch) -> dict[str, Tensor]:
@@ -335,8 +336,10 @@ class Training:
                 raise Diverged(f"activa: {name} holds NaN or infinite values; lower the learning rate")
 
     def close(self) -> None:
-        """End the thread that reads cells ahead, if there is one."""
+        """End the thread that reads cells ahead, if there is one, and take no further step."""
         self._cells.close()
+        # They refer back to the training, which would keep cells and moments until the cycle is found.
+        self._updates.clear()
 
     def save(self, folder: Path) -> None:
         """Write all that an interrupted training needs to go on as if nothing had happened."""

@@ -86,9 +86,11 @@ def product_type(precision: Precision, *, weights: torch.dtype, device: torch.de
     """
     if precision == "fp32":
         return weights
-    if device.type == "cpu" and not _has_bf16_units():
+    on_gpu = device.type == "cuda"
+    if not (torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _has_bf16_units()):
         warnings.warn(
-            "activa: this CPU has no bf16 units, so precision=bf16 is right but slow; set precision=fp32",
+            f"activa: this {'GPU' if on_gpu else 'CPU'} has no bf16 units, so precision=bf16 is right but "
+            "slow; set precision=fp32",
             UserWarning,
             stacklevel=2,
         )

@@ -36,6 +36,19 @@ def test_a_block_lies_within_one_phase_and_ends_with_a_turn():
     assert turns == [("warm_up", 2.0), ("game", 2.0)]
 
 
+def test_a_block_in_which_something_was_compiled_is_not_timed():
+    now, turns = [0.0], []
+    monitor = PacedMonitor(steps=1, turn=lambda _, seconds: turns.append(seconds), timer=lambda: now[0])
+    with monitor.phase("game"):
+        for seconds in (9, 1, 2):
+            if seconds == 1:
+                with monitor.phase("compile"):
+                    now[0] += 50
+            now[0] += seconds
+            monitor.advance(0.5)
+    assert turns == [2.0]
+
+
 class Scripted:
     failure = None
 

@@ -19,7 +19,7 @@ def rates():
     return floors.Rates(
         product_seconds={"fp32": seconds, "bf16": {name: value / 10 for name, value in seconds.items()}},
         draw_seconds_per_cell={"fp32": 1e-3, "bf16": 1e-4},
-        copy_bytes_per_second=1e9,
+        memory_bytes_per_second=1e9,
         pinned_bytes_per_second=None,
     )
 
@@ -160,5 +160,5 @@ def test_the_table_shows_ratios_notes_and_failures():
 def test_rates_are_told_in_flops(rates):
     lines = report.rate_lines(rates, n_genes=17_970, batch_size=128)
     assert lines[0].startswith("fp32 products of a step: encode 5, decode 2,")
-    assert lines[2] == "memory copy: 1.0 GB/s, read and written"
+    assert lines[2] == "memory: 1.0 GB/s, read and written"
     assert len(lines) == 3
