@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from bench.speed.rows import Row
 from bench.speed.workload import Shape
 
 ALONE = ("activa",)
+RELEASE = "the released code's arithmetic (fp32, eager), of a streamed step the same step in memory"
 QUICK_EFFORT = Effort(repeats=3, limit_seconds=10.0)
 
 
@@ -89,7 +91,9 @@ def parse(arguments: Sequence[str] | None = None) -> Request:
         ("repeats", "rounds of each measure (default: 9)"),
     ):
         parser.add_argument(f"--{name}", type=int, help=words)
-    parser.add_argument("--limit", type=float, help="seconds after which no round begins (default: 60)")
+    parser.add_argument(
+        "--limit", type=float, help="seconds after which no round of a measure begins (default: 60)"
+    )
     parser.add_argument("--json", type=Path, help="write everything measured there, too")
     given = vars(parser.parse_args(arguments))
     return request(**{name: value for name, value in given.items() if value is not None})
@@ -123,6 +127,8 @@ def request(
         raise RequestError(f"--measures {unknown[0]!r}: choose from {', '.join(MEASURES)}")
     if measures is not None and models != ALONE:
         raise RequestError(f"--measures {measures!r} is for activa alone: leave it out with --model {model}")
+    if json is not None and not json.parent.is_dir():
+        raise RequestError(f"--json {str(json)!r}: give a file in a folder that exists")
     numbers = {
         "n_cells": ("--cells", cells, 25 * (types or Shape.n_types)),
         "n_genes": ("--genes", genes, 50),
@@ -153,29 +159,35 @@ def carry_out(request: Request, console: Console) -> dict[str, Any]:
     machine = describe_machine(device)
     console.print(f"{machine['device']} · {machine['torch_threads']} threads · torch {torch.__version__}")
     rates = measure_rates(n_genes=shape.n_genes, batch_size=BATCH_SIZE, device=device)
-    rows = _measure(request, rates, console)
+    rows: list[Row] = []
+    for measured in _measure(request, rates, console):
+        rows += measured
+        found = document(request, machine, rates, rows)
+        # After each, so that a machine that gives up in a later one keeps what it has measured.
+        if request.json is not None:
+            request.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     title = f"{device} · {shape.n_cells} cells × {shape.n_genes} genes · batches of {BATCH_SIZE}"
-    console.print(speed_table(rows, title=title))
+    baseline = RELEASE if request.models == ALONE else ALONE[0]
+    console.print(speed_table(rows, title=title, baseline=baseline))
     for line in rate_lines(rates, n_genes=shape.n_genes, batch_size=BATCH_SIZE):
         console.print(line, highlight=False)
-    found = document(request, machine, rates, rows)
-    if request.json is not None:
-        request.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
 
 
-def _measure(request: Request, rates: Rates, console: Console) -> list[Row]:
+def _measure(request: Request, rates: Rates, console: Console) -> Iterator[list[Row]]:
+    """Yield the rows of each measure as it ends."""
     if request.models == ALONE:
-        rows: list[Row] = []
         for name in request.measures:
             with console.status(name):
-                rows += MEASURES[name](request.shape, rates, request.effort, request.device)
-        return rows
+                yield MEASURES[name](request.shape, rates, request.effort, request.device)
+            # A training's parts refer to each other; what it holds on the device must not burden the next.
+            gc.collect()
+        return
     # What it needs is not there on a bare machine.
     from bench.speed.contenders import measure_contenders
 
     with console.status("taking turns"), TemporaryDirectory() as folder:
-        return measure_contenders(
+        yield measure_contenders(
             request.models, request.shape, rates, request.effort, request.device, folder=Path(folder)
         )
 

@@ -103,7 +103,7 @@ def measure_contenders(
     shape, effort, device
         How much, how long, and where.
     rates
-        Of the machine, at that shape; the floor is that of ACTIVA's arithmetic in fp32.
+        Of the machine, at that shape; the floor is that of ACTIVA's arithmetic in bf16.
     folder
         For the contenders' logs.
 

@@ -110,7 +110,7 @@ def measure_on_demand(shape: Shape, rates: Rates, effort: Effort, device: str) -
                 precision=precision,
             ),
             n_cells=shape.on_demand_cells,
-            **{name: found[precision][name] for name in ("draws", "accepted")},
+            **{name: found[precision][name] for name in ("draws", "accepted", "density")},
         )
         for precision in PRECISIONS
     ]

@@ -13,11 +13,12 @@ from bench.speed.floors import Rates, product_flops
 GIGA = 1e9
 
 
-def speed_table(rows: Sequence[Mapping[str, Any]], *, title: str) -> Table:
+def speed_table(rows: Sequence[Mapping[str, Any]], *, title: str, baseline: str) -> Table:
     """Lay out rows: medians with their spread (median absolute deviation), the baseline's, how many times as
     fast that is, and how many times the floor.
     """
-    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
+    caption = f"baseline: {baseline}; floor: what this machine's products and memory take at least"
+    table = Table(title=title, caption=caption, box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("measure", overflow="fold")
     for column in ("median", "±", "baseline", "ratio", "floor", "× floor"):
         table.add_column(column, justify="right", no_wrap=True)
@@ -26,12 +27,12 @@ def speed_table(rows: Sequence[Mapping[str, Any]], *, title: str) -> Table:
         if "failed" in row:
             table.add_row(f"{name}\n  {row['failed']}")
             continue
-        baseline = row["baseline"]
+        theirs = row["baseline"]
         table.add_row(
             f"{name}\n  {notes(row)}",
             duration(row["median_seconds"]),
-            duration(row["mad_seconds"]),
-            duration(baseline["median_seconds"] if baseline else None),
+            duration(row["mad_seconds"] if row["repeats"] > 1 else None),
+            duration(theirs["median_seconds"] if theirs else None),
             _times(row["ratio"]),
             duration(row["floor_seconds"]),
             _times(row["times_floor"]),
@@ -51,7 +52,7 @@ def duration(seconds: float | None) -> str:
 
 def notes(row: Mapping[str, Any]) -> str:
     """Write what else is known of a row."""
-    words = [f"{row['repeats']} repeats"]
+    words = [f"{row['repeats']} repeat{'s' if row['repeats'] > 1 else ''}"]
     if "n_cells" in row:
         words.append(f"{row['n_cells']} cells")
     if "density" in row:

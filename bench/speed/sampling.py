@@ -84,13 +84,20 @@ def time_on_demand(
     Returns
     -------
     dict
-        By contender: ``seconds``, a value a round; ``draws``; for ours ``accepted`` of them.
+        By contender: ``seconds``, a value a round; ``draws``; for ours ``accepted``, ``density``.
     """
     networks = both_precisions(plain, shape)
     wanted = np.full(shape.on_demand_cells, RARE_TYPE)
     names = [f"type {number + 1}" for number in range(shape.n_types)]
     drawn = {name: sample_types(of, wanted, names=names, seed=0) for name, of in networks.items()}
-    found = {name: {"draws": of.draws, "accepted": of.accepted[RARE_TYPE]} for name, of in drawn.items()}
+    found: dict[str, dict[str, Any]] = {
+        name: {
+            "draws": of.draws,
+            "accepted": of.accepted[RARE_TYPE],
+            "density": of.matrix.nnz / (len(wanted) * shape.n_genes),
+        }
+        for name, of in drawn.items()
+    }
     found["release"] = {"draws": found["fp32"]["draws"]}
     synchronise = synchroniser(plain.device.type)
     sample_type_plainly(plain, RARE_TYPE, CHUNK_CELLS, seed=0)

@@ -117,7 +117,9 @@ class _CsrOnDevice:
 
     def __init__(self, matrix: sp.csr_matrix, device: torch.device) -> None:
         self._lengths = torch.from_numpy(np.diff(matrix.indptr).astype(np.int64))
-        self._pointers, self._columns, self._values = _csr_tensors(matrix, device)
+        # Not by way of pinned memory, which would be as large as all cells and is kept.
+        parts = _csr_tensors(matrix, torch.device("cpu"))
+        self._pointers, self._columns, self._values = (part.to(device) for part in parts)
         self._n_columns = matrix.shape[1]
 
     def batch(self, rows: Tensor) -> Tensor:

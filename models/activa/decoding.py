@@ -90,9 +90,11 @@ class BlockDecoder:
             Called once for each block, for several at a time.
         """
         waiting: deque[Future[Block]] = deque()
+        device = self.networks.device
+        caller = torch.cuda.current_stream(device) if device.type == "cuda" else None
         with self._workers(-(-n_cells // DRAW_SIZE)) as (pool, n_workers):
             for latent, size in self._latents(n_cells, seed=seed):
-                waiting.append(pool.submit(self._decode, latent, size, choice))
+                waiting.append(pool.submit(self._decode, latent, size, choice, caller))
                 if len(waiting) > n_workers:
                     yield waiting.popleft().result()
             while waiting:
@@ -122,9 +124,9 @@ class BlockDecoder:
             torch.set_num_threads(n_threads)
 
     @torch.inference_mode()
-    def _decode(self, latent: Tensor, size: int, choice: Choice) -> Block:
+    def _decode(self, latent: Tensor, size: int, choice: Choice, caller: torch.cuda.Stream | None) -> Block:
         place = self._places.pop() if self._places else self._new_place()
-        with place.beside_others():
+        with place.after(caller):
             cells = self._cells(latent, place.room)[:size]
             confidence, calls = (part.cpu().numpy() for part in self._logits(cells).softmax(dim=1).max(dim=1))
             rows = choice(calls, confidence)
@@ -162,9 +164,9 @@ class _Place(NamedTuple):
     room: Tensor
     stream: torch.cuda.Stream | None
 
-    def beside_others(self) -> AbstractContextManager[None]:
-        """Work beside other threads on the GPU, after what the default stream was given so far."""
-        if self.stream is None:
+    def after(self, caller: torch.cuda.Stream | None) -> AbstractContextManager[None]:
+        """Work beside other threads on the GPU, after what the caller's stream was given so far."""
+        if self.stream is None or caller is None:
             return nullcontext()
-        self.stream.wait_stream(torch.cuda.default_stream(self.room.device))
+        self.stream.wait_stream(caller)
         return torch.cuda.stream(self.stream)

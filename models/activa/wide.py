@@ -9,8 +9,9 @@ sees rows of two passes), the weights are kept cast, and gradients go into the s
 With cells x, weight W and bias b, a layer computes y = x Wᵀ + b; from the gradient g of a loss with respect
 to y follow those with respect to x, g W, to W, gᵀ x, and to b, the sum of g's rows. The sum of several
 losses' gradients with respect to W is one product of all their g and x stacked. With ``precision="bf16"``
-the factors are rounded to bf16 and so is each product, once; sums inside a product are fp32, and so are
-the weights that Adam steps and the gradients that it is given.
+the factors are rounded to bf16 and so is each product, once; sums inside a product are fp32 (on a GPU
+PyTorch lets the parts of a product that it splits be added up in bf16), and so are the weights that Adam
+steps and the gradients that it is given.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,6 +85,10 @@ def test_options_replace_the_shapes_numbers():
         ({"measures": " , "}, "--measures ' , ' names nothing"),
         ({"genes": 49}, "--genes 49 is too small: give at least 50"),
         ({"cells": 100}, "--cells 100 is too small: give at least 200"),
+        (
+            {"json": Path("nowhere/speed.json")},
+            "--json 'nowhere/speed.json': give a file in a folder that exists",
+        ),
         ({"repeats": 0}, "--repeats 0 is too small: give at least 1"),
         ({"device": "tpu"}, "--device 'tpu': choose from auto, cpu, cuda"),
         ({"model": "scgan", "measures": "step"}, "is for activa alone"),

@@ -149,11 +149,11 @@ def test_the_table_shows_ratios_notes_and_failures():
         failed_row("step", "mine", "no GPU"),
     ]
     console = Console(width=100, record=True)
-    console.print(report.speed_table(rows, title="title"))
+    console.print(report.speed_table(rows, title="title", baseline="the release"))
     text = console.export_text()
     first = next(line for line in text.splitlines() if "paper, bf16" in line)
-    assert first.split()[3:] == ["200", "ms", "0", "µs", "500", "ms", "2.50", "100", "ms", "2.00"]
-    assert "1 repeats of 50 steps" in text and "10 cells, 6.2 % non-zero" in text and "no GPU" in text
+    assert first.split()[3:] == ["200", "ms", "–", "500", "ms", "2.50", "100", "ms", "2.00"]
+    assert "1 repeat of 50 steps" in text and "baseline: the release;" in text and "10 cells, 6.2 % non-zero" in text and "no GPU" in text
     assert json.loads(json.dumps(rows)) == rows
 
 
