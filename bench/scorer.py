@@ -17,6 +17,7 @@ from bench.run_folder import RunFolder
 from bench.seeds import derive
 from bench.worker import training_cells
 from metrics.protocols import Protocol
+from metrics.shared_cost import EVIDENCE
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -39,12 +40,22 @@ def metrics_hash() -> str:
     return hash_files(sorted(Path(metrics.__path__[0]).glob("*.py")))
 
 
-def evidence_folder() -> Path:
-    """Return where what was computed of real cells is kept, for this version of metrics and libraries."""
-    from datasets import cache_folder
+MOST_EVIDENCE_BYTES = 2 * 1024**3
+"""What may be kept of real cells, over all data sets, protocols and versions."""
 
+
+def evidence_folder() -> Path:
+    """Return where what was computed of real cells is kept, for this version of metrics and libraries.
+
+    Once there is too much of it, what was used the longest ago is deleted.
+    """
+    from datasets import cache_folder
+    from metrics.evidence_cache import remove_least_recently_used
+
+    folder = cache_folder() / "evidence"
+    remove_least_recently_used(folder, most_bytes=MOST_EVIDENCE_BYTES)
     text = json.dumps([metrics_hash(), versions()], sort_keys=True)
-    return cache_folder() / "evidence" / hashlib.sha256(text.encode()).hexdigest()[:16]
+    return folder / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 class Scorer:
@@ -81,12 +92,15 @@ class Scorer:
         from metrics.declaration import NotApplicable
 
         if job.model in metric.exempt:
-            raise NotApplicable(f"{job.model} is exempt: how it draws decides the answer")
+            raise NotApplicable("exempt: how this control draws decides the answer")
         if job.experiment.kind == "augmentation":
-            sample = self._stored(job, sample_seed)
-            return metric.compute(self.setting(job.experiment), sample), job.n_cells
-        real = self.real(job, sample_seed, protocol)
-        return metric.compute(real, self.sample(job, sample_seed, real)), real.n_cells
+            with EVIDENCE.running():
+                setting, cells = self.setting(job.experiment), self._stored(job, sample_seed)
+            return metric.compute(setting, cells), job.n_cells
+        with EVIDENCE.running():
+            real = self.real(job, sample_seed, protocol)
+            sample = self.sample(job, sample_seed, real)
+        return metric.compute(real, sample), real.n_cells
 
     def real(self, job: Job, sample_seed: int, protocol: Protocol) -> RealEvidence:
         """Return the real cells that a Job's sample is compared with under a protocol."""

@@ -24,6 +24,7 @@ from bench.resources import die_with_parent
 from bench.run_folder import RunFolder, read_json, write_json
 from bench.scorer import Scorer, cells_a_side, metrics_hash, real_side
 from metrics.protocols import Protocol, protocol_named
+from metrics.shared_cost import EVIDENCE
 
 if TYPE_CHECKING:
     from metrics.declaration import Metric, Score
@@ -101,11 +102,12 @@ def score_of(
     -------
     dict
         What a score file holds. ``error`` says why there is no value; ``failed`` tells a fault from a metric
-        that does not apply.
+        that does not apply; ``seconds`` is what the metric took, ``shared_seconds`` what evidence took that
+        it was the first to ask for.
     """
     from metrics.declaration import NotApplicable
 
-    started = time.perf_counter()
+    started, shared = time.perf_counter(), EVIDENCE.seconds
     stored = _without_value(metric.name, protocol, n_cells)
     try:
         score, stored["n_cells"] = compute()
@@ -120,7 +122,8 @@ def score_of(
         traceback.print_exc()
         message = (str(failure).splitlines() or [""])[0]
         stored |= {"failed": True, "error": f"{type(failure).__name__}: {message}"}
-    return stored | {"seconds": time.perf_counter() - started}
+    shared = EVIDENCE.seconds - shared
+    return stored | {"seconds": time.perf_counter() - started - shared, "shared_seconds": shared}
 
 
 def failed_score(run: RunFolder, current: dict[str, Any], cause: str) -> None:
@@ -144,7 +147,8 @@ def main(arguments: list[str]) -> int:
     for task, position in _announced(run, metrics, request, request_file):
         score = _computed(scorer, task)
         _store(run, task, score)
-        print(f"{position} {task.job.title} {task.metric.name} {score['seconds']:.2f} s", flush=True)  # noqa: T201
+        cost = f"{score['seconds']:.2f} s, evidence {score['shared_seconds']:.2f} s"
+        print(f"{position} {task.job.title} {task.metric.name} {cost}", flush=True)  # noqa: T201
     if any(metric.experiment == "augmentation" for metric in metrics):
         _store_baselines(run, scorer)
     store_embeddings(run, scorer)
@@ -202,6 +206,7 @@ def _without_value(metric: str, protocol: str, n_cells: int) -> dict[str, Any]:
         "error": None,
         "failed": False,
         "seconds": None,
+        "shared_seconds": None,
     }
 
 

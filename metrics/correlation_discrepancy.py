@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.accelerator import products_of_columns
 from metrics.declaration import Metric, Score
 from metrics.resampling import bootstrap_interval
 from metrics.seeds import derived_seed
@@ -44,7 +45,7 @@ def correlation_matrix(
     lengths = np.linalg.norm(centred, axis=0)
     lengths[constant] = 1.0
     centred /= lengths
-    correlations = np.clip(centred.T @ centred, -1.0, 1.0)
+    correlations = np.clip(products_of_columns(centred), -1.0, 1.0)
     np.fill_diagonal(correlations, 1.0)
     return correlations, constant
 

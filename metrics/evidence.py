@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -19,6 +18,7 @@ from metrics.evidence_cache import EvidenceCache, fingerprint
 from metrics.mmd import neighbour_bandwidth
 from metrics.neighbours import Neighbours, nearest, radii
 from metrics.seeds import derived_seed
+from metrics.shared_cost import SharedProperty
 from metrics.spaces import bring_to, observed_counts
 from metrics.synthetic_cells import SyntheticCells, checked_labels
 from metrics.training_evidence import TrainingEvidence
@@ -135,7 +135,7 @@ class RealEvidence(TrainingEvidence):
             cache_folder=cache_folder,
         )
 
-    @cached_property
+    @SharedProperty
     def test_rows(self) -> NDArray[np.int64]:
         """Rows of the test split that are used, ascending; drawn without replacement."""
         rng = np.random.default_rng(derived_seed(self.seed, "test cells"))
@@ -144,29 +144,29 @@ class RealEvidence(TrainingEvidence):
     def _more_pca_cells(self) -> tuple[Csr, ...]:
         return (self._held_out,) if self.protocol.pca_cells == "train_and_test" else ()
 
-    @cached_property
+    @SharedProperty
     def _test_cache(self) -> EvidenceCache:
         """Keeps what follows from the test cells, too."""
         if self._cache_folder is None:
             return EvidenceCache(None, "")
         return EvidenceCache(self._train_cache.folder, fingerprint(self._all_test, self.test_rows))
 
-    @cached_property
+    @SharedProperty
     def test_counts(self) -> Csr:
         """The n_cells test cells × the protocol's genes, whole numbers."""
         return self.of_genes(self._all_test[self.test_rows])
 
-    @cached_property
+    @SharedProperty
     def test_cells(self) -> Csr:
         """The n_cells test cells × the protocol's genes, in its space."""
         return self._normalised(self._all_test[self.test_rows])
 
-    @cached_property
+    @SharedProperty
     def pca_scores(self) -> NDArray[np.float64]:
         """The n_cells test cells × components."""
         return np.asarray(self.pca.transform(self.test_cells), dtype=np.float64)
 
-    @cached_property
+    @SharedProperty
     def bandwidth(self) -> float:
         """Of the kernel of `metrics.mmd`, from the test cells on the principal components.
 
@@ -177,7 +177,7 @@ class RealEvidence(TrainingEvidence):
         """
         return neighbour_bandwidth(self.pca_scores)
 
-    @cached_property
+    @SharedProperty
     def test_to_train(self) -> Neighbours:
         """The nearest training cell of each test cell, on the principal components."""
         arrays = self._test_cache.arrays(
@@ -195,7 +195,7 @@ class RealEvidence(TrainingEvidence):
         """
         return radii(self.pca_scores, k)
 
-    @cached_property
+    @SharedProperty
     def test_calls(self) -> NDArray[np.str_]:
         """The type that `type_classifier` sees in each test cell."""
         return self.type_classifier.call(self.pca_scores)
@@ -263,7 +263,7 @@ class SampleEvidence(SyntheticCells):
                 sizes[members] = rng.choice(known[types == name], int(members.sum()))
         return observed_counts(linear, sizes, seed=derived_seed(self.real.seed, "observed counts"))
 
-    @cached_property
+    @SharedProperty
     def cells(self) -> Csr:
         """The synthetic cells × the protocol's genes, in its space; all-zero cells stay zero.
 
@@ -277,17 +277,17 @@ class SampleEvidence(SyntheticCells):
         cells = bring_to(self._linear(), space=space, target=protocol.space, rescale=protocol.rescale)
         return self.real.of_genes(cells)
 
-    @cached_property
+    @SharedProperty
     def pca_scores(self) -> NDArray[np.float64]:
         """The synthetic cells × components of the real cells' PCA."""
         return np.asarray(self.real.pca.transform(self.cells), dtype=np.float64)
 
-    @cached_property
+    @SharedProperty
     def to_train(self) -> Neighbours:
         """The nearest training cell of each synthetic cell, on the principal components."""
         return nearest(self.pca_scores, self.real.train_pca_scores)
 
-    @cached_property
+    @SharedProperty
     def calls(self) -> NDArray[np.str_]:
         """The type that the real cells' `RealEvidence.type_classifier` sees in each synthetic cell."""
         return self.real.type_classifier.call(self.pca_scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -45,11 +46,41 @@ class EvidenceCache:
         path = self.folder / f"{name}.npz"
         try:
             with np.load(path, allow_pickle=False) as stored:
-                return {part: stored[part] for part in stored.files}
+                arrays = {part: stored[part] for part in stored.files}
+            _mark_as_used(path)
+            return arrays
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             arrays = _plain(compute())
         _store(path, arrays)
         return arrays
+
+
+def remove_least_recently_used(folder: Path, *, most_bytes: int) -> None:
+    """Delete files, those that were last used the longest ago first, until the rest takes `most_bytes`.
+
+    Whoever wants what is deleted computes it again; folders that are left empty go, too.
+
+    Parameters
+    ----------
+    folder
+        That of all `EvidenceCache` objects, of whatever version of the code; it need not exist.
+    most_bytes
+        What may stay.
+    """
+    facts = []
+    for path in folder.rglob("*.npz"):
+        with suppress(FileNotFoundError):
+            facts.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+    left = sum(size for _, size, _ in facts)
+    for _, size, path in sorted(facts):
+        if left <= most_bytes:
+            break
+        left -= size
+        # Somebody else's file, or a folder that another process has just written to.
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+            for parent in path.parents[: len(path.relative_to(folder).parents) - 1]:
+                parent.rmdir()
 
 
 def fingerprint(*parts: Csr | NDArray[Any] | str | int | None) -> str:
@@ -74,6 +105,11 @@ def fingerprint(*parts: Csr | NDArray[Any] | str | int | None) -> str:
 def _plain(arrays: Arrays) -> Arrays:
     """Lay arrays out as they will come back from disk: sums over another order differ in the last bits."""
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _mark_as_used(path: Path) -> None:
+    with suppress(OSError):
+        os.utime(path)
 
 
 def _store(path: Path, arrays: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.accelerator import squared_distances
 from metrics.by_type import Rows, measure_by_type
 from metrics.declaration import Metric, NotApplicable, Score
 from metrics.resampling import bootstrap_weights, permutation_p_value, shifted_percentile_interval
@@ -117,13 +118,11 @@ def kernel(
     ndarray
         n × m, values between 0 and three times the weight.
     """
-    from scipy.spatial.distance import cdist
-
     total = np.empty((left.shape[0], right.shape[0]))
     # Block by block: distances and exponentials would take three times the memory of the kernel.
     for start in range(0, left.shape[0], BLOCK):
         rows = slice(start, start + BLOCK)
-        squared = cdist(left[rows], right, "sqeuclidean")
+        squared = squared_distances(left[rows], right)
         total[rows] = sum(np.exp(squared / -((scale * bandwidth) ** 2)) for scale in SCALES)
     total *= weight
     return total

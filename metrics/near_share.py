@@ -7,8 +7,9 @@ the test cells are. Cells of low variance are near without being copies; see `me
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -45,20 +46,29 @@ def first_percentile(of_test: NDArray[np.float64]) -> float:
     return float(np.quantile(of_test, PERCENTILE))
 
 
+Threshold: TypeAlias = "Callable[[NDArray[np.float64]], float]"
+
+
 def share_interval(
-    of_test: NDArray[np.float64], of_synthetic: NDArray[np.float64], *, seed: int
+    of_test: NDArray[np.float64],
+    of_synthetic: NDArray[np.float64],
+    *,
+    threshold: Threshold = first_percentile,
+    seed: int,
 ) -> tuple[float, float]:
-    """Bootstrap, over test cells, the share of synthetic cells below the test cells' 1st percentile.
+    """Bootstrap, over test cells, the share of synthetic cells below a threshold that these set.
 
     Parameters
     ----------
     of_test, of_synthetic
         One value for each cell.
+    threshold
+        Takes the values of test cells.
     seed
         Everything random follows from it.
     """
     low, high = bootstrap_interval(
-        lambda rows: float(np.mean(of_synthetic < first_percentile(of_test[rows]))), of_test.size, seed=seed
+        lambda rows: float(np.mean(of_synthetic < threshold(of_test[rows]))), of_test.size, seed=seed
     )
     return max(0.0, low), min(1.0, high)
 
@@ -86,8 +96,9 @@ def scored_share(
     *,
     of_test: NDArray[np.float64],
     of_synthetic: NDArray[np.float64],
+    threshold: Threshold = first_percentile,
 ) -> Score:
-    """Score a share of synthetic cells below the test cells' 1st percentile of some quantity.
+    """Score a share of synthetic cells below a threshold that the test cells set.
 
     Parameters
     ----------
@@ -97,17 +108,20 @@ def scored_share(
         As for `metrics.by_type.score_with_types`.
     of_test, of_synthetic
         The quantity of each cell.
+    threshold
+        Takes that of test cells; it is what `measure` compares with.
 
     Returns
     -------
     Score
-        With an interval over the test cells, and the percentiles of both sides among the details.
+        With an interval over the test cells; percentiles of both sides and the threshold among the details.
     """
-    interval = share_interval(of_test, of_synthetic, seed=derived_seed(real.seed, name))
+    seed = derived_seed(real.seed, name)
+    interval = share_interval(of_test, of_synthetic, threshold=threshold, seed=seed)
     score = score_with_types(real, sample, measure, interval=interval)
     return replace(
         score,
-        details=score.details | percentiles(of_test, of_synthetic),
+        details=score.details | percentiles(of_test, of_synthetic) | {"threshold": threshold(of_test)},
         notes=[*score.notes, *real.pca_notes],
     )
 
@@ -119,7 +133,7 @@ def near_share(real: RealEvidence, sample: SampleEvidence) -> Score:
     -------
     Score
         ``near_share``, its mean over types, and the median distances of synthetic and of test cells.
-        Details: the 101 percentiles of both distances, for figures, and all numbers by type.
+        Details: for figures the 101 percentiles of both distances and the threshold; all numbers by type.
 
     Raises
     ------

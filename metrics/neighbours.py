@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.accelerator import nearest_rows
 from metrics.declaration import NotApplicable
 
 if TYPE_CHECKING:
@@ -23,26 +24,29 @@ class Neighbours:
         n Euclidean distances.
     rows
         Which cell it is: n rows of the cells that were searched.
+    second_distances
+        n distances to the second nearest; infinite where only one cell was searched.
     """
 
     distances: NDArray[np.float64]
     rows: NDArray[np.int64]
+    second_distances: NDArray[np.float64]
 
 
 def nearest(points: NDArray[np.float64], among: NDArray[np.float64]) -> Neighbours:
-    """Find the nearest cell of `among` to each cell of `points`.
+    """Find the nearest cell of `among` to each cell of `points`, and how far the second nearest is.
 
     Parameters
     ----------
     points, among
         n × n_components and m × n_components, m at least 1.
     """
-    from sklearn.neighbors import NearestNeighbors
-
-    search = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(among)
-    rows = search.kneighbors(points, return_distance=False)[:, 0].astype(np.int64)
+    rows = nearest_rows(points, among, min(2, len(among)))
     # Brute force takes ‖a‖² + ‖b‖² − 2ab, which is not 0 for equal cells.
-    return Neighbours(np.linalg.norm(points - among[rows], axis=1), rows)
+    distances = np.linalg.norm(points[:, None, :] - among[rows], axis=2)
+    each, first = np.arange(len(points)), distances.argmin(axis=1)
+    second = distances.max(axis=1) if len(among) > 1 else np.full(len(points), np.inf)
+    return Neighbours(distances[each, first], rows[each, first], second)
 
 
 def radii(points: NDArray[np.float64], k: int) -> NDArray[np.float64]:
@@ -60,11 +64,9 @@ def radii(points: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     NotApplicable
         With no more than k cells.
     """
-    from sklearn.neighbors import NearestNeighbors
-
     if points.shape[0] <= k:
         raise NotApplicable(f"{points.shape[0]} cells; the {k} nearest others of a cell need {k + 1}")
-    search = NearestNeighbors(n_neighbors=k, algorithm="brute").fit(points)
-    rows = search.kneighbors(return_distance=False)
+    # One of them is the cell itself, or else so many are its duplicates.
+    rows = nearest_rows(points, points, k + 1)
     distances = np.linalg.norm(points[:, None, :] - points[rows], axis=2)
     return np.asarray(distances.max(axis=1), dtype=np.float64)

@@ -75,7 +75,7 @@ def area_interval(
 
 
 def chance_p_value(scores: NDArray[np.float64], labels: NDArray[np.int64], folds: NDArray[np.int64]) -> float:
-    """Probability of so large a mean area if real and synthetic cells come from one distribution.
+    """Probability of a mean area so far from one half if all cells come from one distribution.
 
     Given the other folds' cells, the labels of a fold are exchangeable, so its area varies about one half
     as the Mann–Whitney statistic does (normal approximation, corrected for ties). But folds are not
@@ -92,7 +92,8 @@ def chance_p_value(scores: NDArray[np.float64], labels: NDArray[np.int64], folds
     Returns
     -------
     float
-        One-sided: an area below one half is no evidence of a difference.
+        Two-sided: cells that repeat few prototypes are held out with all their likes, so that forests take
+        them for real ones and the area falls below one half.
     """
     from scipy.stats import norm
 
@@ -103,7 +104,7 @@ def chance_p_value(scores: NDArray[np.float64], labels: NDArray[np.int64], folds
     # Equal scores everywhere: no ranks, no evidence.
     if deviation == 0:
         return 1.0
-    return float(norm.sf((fold_areas(scores, labels, folds).mean() - 0.5) / deviation))
+    return float(2 * norm.sf(abs(fold_areas(scores, labels, folds).mean() - 0.5) / deviation))
 
 
 def _area_variance(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:

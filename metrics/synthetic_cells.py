@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metrics.declaration import NotApplicable
+from metrics.shared_cost import SharedProperty
 from metrics.spaces import LIBRARY_SIZE, as_csr, library_sizes, to_linear, to_log_cp20k
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class SyntheticCells:
             raise NotApplicable(f"{overflown} synthetic cells hold values too large for {self.space}")
         return linear
 
-    @cached_property
+    @SharedProperty
     def library_sizes(self) -> NDArray[np.float64]:
         """Sum of each cell over all genes, without logarithm, before cells are rescaled.
 
@@ -107,7 +107,7 @@ class SyntheticCells:
         """How many cells are all zero."""
         return int(np.sum(np.diff(self.matrix.indptr) == 0))
 
-    @cached_property
+    @SharedProperty
     def cells(self) -> Csr:
         """Cells × genes, ``log_cp20k``, rescaled to 20 000; all-zero cells stay zero.
 

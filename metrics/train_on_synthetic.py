@@ -95,7 +95,8 @@ def train_on_synthetic(real: RealEvidence, sample: SampleEvidence) -> Score:
     -------
     Score
         ``tstr_f1``, mean F1 over the types with at least 10 test cells; ``trtr_f1``, the same trained on as
-        many real training cells; ``tstr_ratio`` of both. Interval over the test cells.
+        many real training cells, none of which a control may draw: for the control ``null`` such cells stand
+        as test cells; ``tstr_ratio`` of both. Interval over the test cells.
 
     Raises
     ------
@@ -115,8 +116,8 @@ def train_on_synthetic(real: RealEvidence, sample: SampleEvidence) -> Score:
     f1 = f1_by_type(real.test_types, called, names)
 
     rng = np.random.default_rng(derived_seed(real.seed, "train on real"))
-    n_train = real.train_types.size
-    rows = rng.choice(n_train, min(real.n_cells, n_train), replace=False)
+    candidates = np.flatnonzero(~real.control_pool)
+    rows = rng.choice(candidates, min(real.n_cells, candidates.size), replace=False)
     reference = learn_and_call(real.train_pca_scores[rows], real.train_types[rows], real.pca_scores)
     real_f1 = f1_by_type(real.test_types, reference, names)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from metrics.marker_genes import Markers, log_fold_changes, rank_sum_scores, top
 from metrics.principal_components import fitted_pca, restored_pca
 from metrics.protocols import protocol_named
 from metrics.seeds import derived_seed
+from metrics.shared_cost import SharedProperty
 from metrics.spaces import as_csr, bring_to, library_sizes, to_log_cp20k
 from metrics.synthetic_cells import checked_labels, invalid_values
 from metrics.type_classifier import TypeClassifier
@@ -81,7 +81,7 @@ class TrainingEvidence:
             raise ValueError(f"{what} cells hold {problem}; give counts")
         return csr
 
-    @cached_property
+    @SharedProperty
     def _train_cache(self) -> EvidenceCache:
         """Keeps what follows from the training cells and, under some protocols, the cells of its PCA."""
         if self._cache_folder is None:
@@ -93,7 +93,7 @@ class TrainingEvidence:
         """Counts of the cells that the PCA is fitted on beside all training cells, if it is on these."""
         return ()
 
-    @cached_property
+    @SharedProperty
     def genes(self) -> NDArray[np.int64] | None:
         """Positions of the protocol's genes among all genes, ascending; None for all of them."""
         if self.protocol.genes == "all":
@@ -111,22 +111,22 @@ class TrainingEvidence:
         """Names of the protocol's genes."""
         return self.all_gene_names if self.genes is None else self.all_gene_names[self.genes]
 
-    @cached_property
+    @SharedProperty
     def train_counts(self) -> Csr:
         """All training cells × the protocol's genes, whole numbers."""
         return self.of_genes(self._all_train)
 
-    @cached_property
+    @SharedProperty
     def train_library_sizes(self) -> NDArray[np.float64]:
         """Sum of the counts of each training cell over all genes."""
         return library_sizes(self._all_train)
 
-    @cached_property
+    @SharedProperty
     def train_cells(self) -> Csr:
         """All training cells × the protocol's genes, in its space."""
         return self._normalised(self._all_train)
 
-    @cached_property
+    @SharedProperty
     def pca(self) -> PCA:
         """50 components (fewer for tiny data), in the protocol's genes and space.
 
@@ -164,7 +164,7 @@ class TrainingEvidence:
         found = int(self.pca.n_components_)
         return [] if found == COMPONENTS else [f"{found} principal components instead of {COMPONENTS}"]
 
-    @cached_property
+    @SharedProperty
     def train_pca_scores(self) -> NDArray[np.float64]:
         """All training cells × components."""
         return self._train_cache.arrays(
@@ -172,7 +172,7 @@ class TrainingEvidence:
             lambda: {"scores": np.asarray(self.pca.transform(self.train_cells), dtype=np.float64)},
         )["scores"]
 
-    @cached_property
+    @SharedProperty
     def markers(self) -> dict[str, Markers]:
         """Genes of each type by over-expression among the log-normalised training cells.
 
@@ -190,7 +190,7 @@ class TrainingEvidence:
             for genes in [np.argsort(-scores, kind="stable")]
         }
 
-    @cached_property
+    @SharedProperty
     def _marker_arrays(self) -> dict[str, NDArray[Any]]:
         """Names of the types; for each and each gene, rank-sum score and log-fold change."""
         return self._train_cache.arrays("markers", self._computed_markers)
@@ -208,7 +208,7 @@ class TrainingEvidence:
             return self.train_cells
         return self.of_genes(to_log_cp20k(self._all_train, space="counts"))
 
-    @cached_property
+    @SharedProperty
     def cd_genes(self) -> NDArray[np.int64]:
         """Positions of the top five over-expressed genes of each type, from the training cells.
 
@@ -224,7 +224,7 @@ class TrainingEvidence:
             raise NotApplicable(f"{n_genes} genes; five for each of {n_types} types are {needed}")
         return top_genes(scores, n_per_type=CD_GENES_PER_TYPE)
 
-    @cached_property
+    @SharedProperty
     def type_classifier(self) -> TypeClassifier:
         """Tells cell types from principal components; it learnt from all training cells.
 

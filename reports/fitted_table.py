@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -41,6 +42,11 @@ class Column:
     header: str
     cells: list[Text]
     left: bool = False
+
+    @property
+    def header_lines(self) -> list[str]:
+        """The heading line by line; words that were broken to fit a terminal are whole again."""
+        return re.sub(r"(?<=[_-])\n", "", self.header).split("\n")
 
 
 @dataclass

@@ -9,7 +9,6 @@ from textwrap import fill
 from typing import Any, Final
 
 import pandas as pd
-from rich.console import RenderableType
 from rich.text import Text
 
 from reports import RunView
@@ -61,23 +60,31 @@ def main_table(view: RunView, notes: Footnotes) -> FittedTable:
         lead=lead,
         quality=_metric_columns(view, rows, notes, group="headline"),
         tail=tail,
-        sections=_sections(rows),
+        sections=sections(rows),
     )
 
 
 def group_tables(view: RunView) -> Iterator[tuple[str, FittedTable, Footnotes]]:
     """Yield title, table and footnotes of each further group of metrics that the run scored."""
-    rows = rows_of(results_frame(view))
+    for group in scored_groups(view):
+        notes = Footnotes()
+        yield GROUP_TITLES[group], group_table(view, group, notes), notes
+
+
+def scored_groups(view: RunView) -> list[str]:
+    """Return the groups beside the headline of which the run scored a metric."""
     scored = {metric["group"] for metric in scored_metrics(view)}
-    for group, title in GROUP_TITLES.items():
-        if group in scored:
-            notes = Footnotes()
-            names = _names(view, rows, notes, group=group)
-            columns = _metric_columns(view, rows, notes, group=group)
-            yield title, FittedTable(names, [], columns, [], _sections(rows)), notes
+    return [group for group in GROUP_TITLES if group in scored]
 
 
-def _sections(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+def group_table(view: RunView, group: str, notes: Footnotes) -> FittedTable:
+    """Return one group of metrics of every generator; `notes` gets what they noted."""
+    rows = rows_of(results_frame(view))
+    names = _names(view, rows, notes, group=group)
+    return FittedTable(names, [], _metric_columns(view, rows, notes, group=group), [], sections(rows))
+
+
+def sections(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
     """Draw a line after the models and one after the baselines."""
     roles = [row["role"] for row in rows]
     following = [*roles[1:], None]
@@ -184,6 +191,7 @@ def _metric_columns(
     view: RunView, rows: Sequence[Mapping[str, Any]], notes: Footnotes, *, group: str
 ) -> list[Column]:
     single, n_subsamples = values_by_model(view), _n_subsamples(view)
+    reasons = _reasons(view, group)
     columns = []
     for metric in (metric for metric in scored_metrics(view) if metric["group"] == group):
         name, main = metric["name"], metric["experiment"] == "main"
@@ -193,7 +201,7 @@ def _metric_columns(
             values = single[row["model"]].get(name, [])
             cell = _metric_cell(name, row, values)
             first, *rest = cell.split("\n")
-            first.append(notes.mark(_errors(view, row["model"], name)), style="dim")
+            first.append(notes.mark(reasons.get((row["model"], name), ())), style="dim")
             cell = Text("\n").join([first, *rest]).append(_place(name, row), style="dim")
             cells.append(_with_n(cell, len(values), usual=row["n_seeds"] if main else n_subsamples))
         columns.append(Column(f"{label}\n{view['run']['protocol']}\n→ {metric['ideal']:g}", cells))
@@ -225,14 +233,27 @@ def mean_cell(name: str, row: Mapping[str, Any]) -> Text:
     return cell
 
 
-def _errors(view: RunView, model: str, metric: str) -> list[str]:
-    """Return why a metric has no value, each reason once."""
-    records = [record for record in view["records"] if record["job"]["model"] == model]
-    scores = [score for record in records for score in scores_of(view, record) if score["metric"] == metric]
-    return list(dict.fromkeys(f"{metric}: {score['error']}" for score in scores if score["error"]))
+def _reasons(view: RunView, group: str) -> dict[tuple[str, str], list[str]]:
+    """Return why metrics of a group have no value, by model and metric, each reason once."""
+    wanted = _names_in(view, group)
+    failed = {
+        (record["job"]["model"], score["metric"], score["error"]): None
+        for record in view["records"]
+        for score in scores_of(view, record)
+        if score["error"] and score["metric"] in wanted
+    }
+    metrics: dict[str, set[str]] = {}
+    for _, metric, error in failed:
+        metrics.setdefault(error, set()).add(metric)
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for model, metric, error in failed:
+        # What keeps several metrics from a value needs one footnote, not one for each.
+        text = f"{metric}: {error}" if len(metrics[error]) == 1 else error
+        reasons.setdefault((model, metric), []).append(text)
+    return reasons
 
 
-def key(view: RunView, table: FittedTable) -> list[RenderableType]:
+def key(view: RunView, table: FittedTable) -> list[Text]:
     """Say what the figures of the main table are, and which seeds their n counts."""
     n_seeds = _n_seeds(results_frame(view))
     lines = [f"n = {_seeds(n_seeds)}"] if n_seeds else []

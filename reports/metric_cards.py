@@ -30,15 +30,16 @@ ANSWERS = {
 
 HOW_TO_READ = (
     "The cells to start from are real ones that are withdrawn from the training cells: what a perfect "
-    "generator would make. They are made worse in the ways below, from the "
-    "first rung, where they are unchanged, to the last. A metric *sees* a ladder if its value gets worse "
-    "from first to last by more than chance, and no rung is better than an earlier one by more than "
-    "chance. It is *blind* to it if no rung differs from the first by more than chance. Chance is half of "
-    "the 95 % range of single draws of unchanged cells (t quantile × standard deviation): it shrinks with "
-    "more cells, and blindness with it. Cost is the median processor time for one sample, over all cores, "
-    "without what is computed once for all models and what an earlier metric of the same sample has "
-    "computed already."
+    "generator would make. They are made worse in the ways below, from the first rung, where they are "
+    "unchanged, to the last. A metric *sees* a ladder if its value gets worse from first to last by more "
+    "than chance, and no rung is better than an earlier one by more than chance. Worse is farther from "
+    "the ideal; where that has two sides, nothing is better than unchanged cells. A metric is *blind* to "
+    "a ladder if no rung differs from the first by more than chance. Chance is half of the 95 % range of "
+    "single draws of unchanged cells (t quantile × standard deviation): it shrinks with more cells, and "
+    "blindness with it. Cost is the median processor time for one sample, over all cores, without what is "
+    "computed once for all models and what an earlier metric of the same sample has computed already."
 )
+NOT_MEASURED = "Not measured: the run that made this page left it out (`--metrics`)."
 WITHOUT_VALUES = ("none", "not applicable", "not asked")
 SIZES = ("genes", "test", "withdrawn", "train")
 
@@ -91,7 +92,7 @@ def declared(declaration: Declaration) -> str:
         "",
         _sentence(declaration["description"]),
         "",
-        f"- {declaration['better'].capitalize()} is better; ideal {declaration['ideal']:g}; {low} to {high}.",
+        f"- {_direction(declaration)}; {low} to {high}.",
         f"- Definition: {_link(declaration['reference'])}. Protocols: {', '.join(declaration['protocols'])}.",
         f"- Cost: {declaration['cost']}.",
     ]
@@ -106,6 +107,13 @@ def declared(declaration: Declaration) -> str:
     if not declaration["default"]:
         lines.append("- Computed only when named, and by the profile `paper`.")
     return "\n".join(lines)
+
+
+def _direction(declaration: Declaration) -> str:
+    (low, high), ideal = declaration["bounds"], declaration["ideal"]
+    if low < ideal < high:
+        return f"Nearer to the ideal {ideal:g} is better, from either side"
+    return f"{declaration['better'].capitalize()} is better; ideal {ideal:g}"
 
 
 def _sentence(words: str) -> str:
@@ -177,7 +185,7 @@ def _measured(name: str, results: Mapping[str, Any]) -> str:
     """Return the part of a card that was measured."""
     report = results["metrics"].get(name)
     if report is None:
-        return "Not measured."
+        return NOT_MEASURED
     lines: list[str] = []
     if known := [value for value in report["clean"] if value is not None]:
         span, floors = f"{figure(min(known))} to {figure(max(known))}", report["floors"].items()

@@ -27,14 +27,17 @@ def suspects(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> list[
     metrics
         Declarations of the metrics: ``name``, ``ideal``, ``floors``, ``alarm``, ``catches``.
     """
-    broken = []
-    for metric in metrics:
-        values = _values(frame, metric)
-        broken += _broken_order(values, metric)
-        for control in metric["catches"]:
-            if control in values and not _alarmed(values[control], metric):
-                what = f"{control} {values[control]:.3g} did not reach the alarm {metric['alarm']:g}"
-                broken.append(f"{metric['name']} (ideal {metric['ideal']:g}): {what}")
+    return [line for metric in metrics for line in contradictions(frame, metric)]
+
+
+def contradictions(frame: pd.DataFrame, metric: Mapping[str, Any]) -> list[str]:
+    """Return those lines of `suspects` that concern one metric."""
+    values = _values(frame, metric)
+    broken = _broken_order(values, metric)
+    for control in metric["catches"]:
+        if control in values and not _alarmed(values[control], metric):
+            what = f"{control} {values[control]:.3g} did not reach the alarm {metric['alarm']:g}"
+            broken.append(f"{metric['name']} (ideal {metric['ideal']:g}): {what}")
     return broken
 
 
@@ -46,13 +49,21 @@ def copying(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> list[s
     frame, metrics
         As for `suspects`; `frame` with the column ``role``.
     """
-    trained = frame[frame["role"].isin(TRAINED_ROLES)]
     return [
         f"{model}: {metric['name']} {value:.3g} (ideal {metric['ideal']:g}, alarm {metric['alarm']:g})"
         for metric in metrics
-        for model, value in _values(trained, metric).items()
-        if _alarmed(value, metric)
+        for model, value in _copiers(frame, metric).items()
     ]
+
+
+def copiers(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the models and baselines that `copying` has a line for."""
+    return {model for metric in metrics for model in _copiers(frame, metric)}
+
+
+def _copiers(frame: pd.DataFrame, metric: Mapping[str, Any]) -> dict[str, float]:
+    values = _values(frame[frame["role"].isin(TRAINED_ROLES)], metric)
+    return {model: value for model, value in values.items() if _alarmed(value, metric)}
 
 
 def _values(frame: pd.DataFrame, metric: Mapping[str, Any]) -> dict[str, float]:

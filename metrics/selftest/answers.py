@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from metrics.declaration import Metric
 
 Answer = Literal["worse", "none", "better", "mixed", "not applicable", "not asked"]
@@ -38,6 +40,23 @@ def tolerance(clean: Sequence[float], *, share_drawn: float) -> float:
     return max(rounding, float(t.ppf(0.975, len(clean) - 1) * spread))
 
 
+def distances(metric: Metric, values: Sequence[float]) -> NDArray[np.float64]:
+    """Return how bad values are: how far from the ideal, on whatever side.
+
+    Where an ideal has two sides, real cells lie off it by chance alone, and no value is better than theirs.
+
+    Parameters
+    ----------
+    metric
+        Whose ideal it is.
+    values
+        That of the unchanged cells first.
+    """
+    low, high = metric.bounds
+    found = np.abs(np.asarray(values) - metric.ideal)
+    return np.maximum(found, found[0]) if low < metric.ideal < high else found
+
+
 def answer(metric: Metric, values: Sequence[float | None], *, tolerance: float) -> Answer:
     """Say how a metric answered.
 
@@ -48,7 +67,7 @@ def answer(metric: Metric, values: Sequence[float | None], *, tolerance: float) 
     Parameters
     ----------
     metric
-        Whose direction tells worse from better.
+        Whose ideal it is.
     values
         Rung by rung; None where the metric does not apply.
     tolerance
@@ -56,8 +75,8 @@ def answer(metric: Metric, values: Sequence[float | None], *, tolerance: float) 
     """
     if values[0] is None or all(value is None for value in values[1:]):
         return "not applicable"
-    signed = np.array([value for value in values if value is not None])
-    badness = signed if metric.better == "lower" else -signed
+    known = [value for value in values if value is not None]
+    badness = distances(metric, known)
     if np.all(np.abs(badness - badness[0]) <= tolerance):
         return "none"
     falls = np.max(np.maximum.accumulate(badness) - badness)

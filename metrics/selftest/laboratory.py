@@ -12,7 +12,7 @@ import numpy as np
 
 from metrics.declaration import NotApplicable
 from metrics.seeds import derived_seed
-from metrics.selftest.answers import tolerance
+from metrics.selftest.answers import distances, tolerance
 
 if TYPE_CHECKING:
     from metrics.declaration import Metric
@@ -155,12 +155,12 @@ class Laboratory:
         }
 
     def badness(self, name: str, value: float) -> float:
-        """Return how much worse a value is than that of the unchanged cells, in units of the tolerance."""
+        """Return how much farther from the ideal a value is than unchanged cells', in tolerances."""
         clean = self.clean[name][0]
         if clean is None:
             return float("nan")
-        sign = 1 if self.metrics[name].better == "lower" else -1
-        return sign * (value - clean) / self.tolerances[name]
+        of_clean, of_value = distances(self.metrics[name], [clean, value])
+        return float(of_value - of_clean) / self.tolerances[name]
 
     def seconds(self, name: str) -> float | None:
         """Return the median cost of a metric, without what it shares with others: that is paid once."""

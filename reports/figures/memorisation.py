@@ -27,7 +27,7 @@ class _Distance(NamedTuple):
 
 DISTANCES = (
     _Distance("near_share", "distance to the nearest training cell (PCs)", "near"),
-    _Distance("copied_share", "… ÷ distance to the nearest test cell", "copied"),
+    _Distance("copied_share", "… ÷ distance to the second nearest", "copied"),
 )
 
 
@@ -35,10 +35,11 @@ DISTANCES = (
 def memorisation_figure(view: RunView) -> Figure | None:
     """Draw how near synthetic cells lie to training cells, beside test cells: two panels a generator.
 
-    Left the distance itself, right in units of that to the nearest test cell, where cells of low variance
-    are told from copies. Shaded: nearer than 99 % of the test cells. None if no score kept its distances.
+    Left the distance itself, right in units of that to the second nearest training cell, where cells of low
+    variance are told from copies. Shaded: what counts as near, or copied. None if no score kept its
+    distances.
     """
-    needs, roles = ("percentiles", "percentiles_test"), (*GENERATORS, "cheat")
+    needs, roles = ("percentiles", "percentiles_test", "threshold"), (*GENERATORS, "cheat")
     found = {d: first_scores(view, d.metric, needs=needs, roles=roles) for d in DISTANCES}
     models = list(dict.fromkeys(model for scores in found.values() for model in scores))
     drawn = [(model, d, found[d][model]) for model in models for d in DISTANCES if model in found[d]]
@@ -54,7 +55,7 @@ def memorisation_figure(view: RunView) -> Figure | None:
     figure.suptitle(
         heading(
             view,
-            "Does it copy its training cells? Copies pile up in the shaded area, where 1 % of test cells lie",
+            "Does it copy its training cells? Copies pile up in the shaded area, where few test cells lie",
             cells_of({str(number): score for number, (_, _, score) in enumerate(drawn)}),
         )
     )
@@ -64,9 +65,8 @@ def memorisation_figure(view: RunView) -> Figure | None:
 
 def _draw(axes: Axes, details: Mapping[str, Any]) -> None:
     test, synthetic = (np.asarray(details[name]) for name in ("percentiles_test", "percentiles"))
-    axes.axvspan(
-        -test.max(), test[1], color=VERMILION, alpha=0.2, linewidth=0, label="nearest 1 % of test cells"
-    )
+    near = (-test.max(), details["threshold"])
+    axes.axvspan(*near, color=VERMILION, alpha=0.2, linewidth=0, label="counts as near, or copied")
     axes.plot(test, SHARES, color=REAL_COLOUR, linewidth=1.6, label="test cells")
     axes.plot(
         synthetic, SHARES, color=SYNTHETIC_COLOUR, linestyle="dashed", linewidth=1.8, label="synthetic cells"

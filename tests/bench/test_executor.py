@@ -36,7 +36,7 @@ def make_run(folder, prepared, classes, **request):
     jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False)
     run = RunFolder.create(folder, "tiny")
     prepared.write_h5ad(run.dataset)
-    run.write_request(spec, jobs, metrics=[])
+    run.write_request(spec, jobs, metrics=[], protocols=["strict"])
     return run, spec
 
 

@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from bench import scoring
+from bench.commands import _show_costs
 from bench.errors import RequestError
 from bench.executor import forget_scores, run_scoring
 from bench.outside import score_outside_cells
@@ -97,6 +98,53 @@ def test_a_failing_metric_costs_only_itself():
     nameless = scoring.score_of(metric("d", None), "strict", 5, lambda: (Score({"d": float("nan")}), 5))
     assert (nameless["values"], nameless["failed"]) == ({}, True)
     assert nameless["error"] == "ArithmeticError: d came out as nan"
+
+
+def test_what_metrics_share_is_charged_to_none_of_them(monkeypatch):
+    from metrics import shared_cost
+
+    now = [0.0]
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+
+    class Evidence:
+        @shared_cost.SharedProperty
+        def cells(self):
+            now[0] += 4
+            return 1.0
+
+        @shared_cost.SharedProperty
+        def components(self):
+            now[0] += 2
+            return self.cells
+
+        @shared_cost.SharedProperty
+        def types(self):
+            now[0] += 8
+            raise NotApplicable("no types")
+
+    evidence = Evidence()
+
+    def compute(names):
+        now[0] += 1
+        return Score({"a": sum(getattr(evidence, name) for name in names)}), 5
+
+    def costs(*names):
+        score = scoring.score_of(metric("a", None), "strict", 5, lambda: compute(names))
+        return score["seconds"], score["shared_seconds"]
+
+    assert costs("components", "cells") == (1, 6)
+    assert costs("components", "cells") == (1, 0)
+    assert costs("types") == (1, 8)
+
+
+def test_costs_are_shown_with_the_evidence_apart(capsys):
+    costs = [("rf_auc", 3.0, 5.0), ("mmd", 1.0, 0.0), ("mmd", None, None)]
+    _show_costs(
+        Console(), [{"metric": name, "seconds": own, "shared_seconds": shared} for name, own, shared in costs]
+    )
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["cost:", "9.0", "s"] in lines
+    assert lines[-4:-1] == [["evidence", "(shared)", "5.0"], ["rf_auc", "3.0"], ["mmd", "1.0"]]
 
 
 def test_the_score_that_killed_the_scorer_is_marked(run):

@@ -1,4 +1,5 @@
 import inspect
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -207,11 +208,19 @@ def test_by_type_scores_each_type_and_names_what_it_left_out():
     assert by_type["NK"]["rf_auc"] > 0.97
     assert abs(by_type["B"]["rf_auc"] - 0.5) < 0.2
     assert (by_type["B"]["test_cells"], by_type["B"]["synthetic_cells"]) == (40, 55)
-    assert score.headline == pytest.approx((by_type["B"]["rf_auc"] + by_type["NK"]["rf_auc"]) / 2)
+    distances = [abs(by_type[name]["rf_auc"] - 0.5) for name in ("B", "NK")]
+    assert score.headline == pytest.approx(0.5 + np.mean(distances))
     assert score.notes == [
         "left out DC: 21 test and 6 synthetic cells",
         "left out T: 9 test and 9 synthetic cells",
     ]
+
+
+def test_a_type_below_one_half_does_not_make_up_for_one_above(monkeypatch):
+    found = iter([SimpleNamespace(notes=[], values={"rf_auc": area}) for area in (0.2, 0.8)])
+    monkeypatch.setattr(metrics.rf_auc, "rf_auc", lambda *_, **__: next(found))
+    real, sample = evidence({"B": 10, "T": 10}, ["B"] * 10 + ["T"] * 10, {"B": 4.0, "T": 4.0})
+    assert rf_auc_by_type(real, sample).headline == pytest.approx(0.8)
 
 
 def test_by_type_needs_types_and_one_large_enough():

@@ -31,12 +31,14 @@ def test_the_p_value_of_one_fold_is_mann_whitneys(decimals):
     expected = mannwhitneyu(
         scores[labels == 1],
         scores[labels == 0],
-        alternative="greater",
+        alternative="two-sided",
         use_continuity=False,
         method="asymptotic",
     )
-    found = chance_p_value(scores, labels, np.zeros(labels.size, dtype=int))
+    one_fold = np.zeros(labels.size, dtype=int)
+    found = chance_p_value(scores, labels, one_fold)
     assert 0 < found == pytest.approx(expected.pvalue)
+    assert chance_p_value(-scores, labels, one_fold) == pytest.approx(found)
 
 
 def test_equal_scores_are_no_evidence():
@@ -86,7 +88,7 @@ def test_cross_validated_scores_of_one_distribution_are_taken_for_different_at_t
         votes = (cells @ cells.T) * (folds[:, None] != folds)
         scores = votes @ (2.0 * labels - 1)
         p_values[sample] = chance_p_value(scores, labels, folds)
-        independent[sample] = norm.sf(norm.isf(p_values[sample]) * np.sqrt(2))
+        independent[sample] = 2 * norm.sf(norm.isf(p_values[sample] / 2) * np.sqrt(2))
     low, high = binom.ppf([0.001, 0.999], n_samples, 0.05) / n_samples
     assert low <= np.mean(p_values < 0.05) <= high
     assert np.mean(independent < 0.05) > 0.09

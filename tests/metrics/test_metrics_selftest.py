@@ -86,11 +86,6 @@ def test_metrics_are_blind_to_what_the_protocol_takes_away(laboratory, ladder):
 
 
 @pytest.mark.parametrize("trap", TRAPS, ids=lambda trap: trap.name)
-def test_traps_are_avoided(laboratory, trap, request):
-    if trap.name == "low variance" and request.node.callspec.params["laboratory"] in FILES:
-        # Cells near the mean of their type all have the same nearest training cell, a hub; how near that
-        # is, beside the nearest test cell, is the same luck for all of them.
-        reason = "copied_share takes cells of low variance for copies"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
+def test_traps_are_avoided(laboratory, trap):
     outcome = trap.spring(laboratory)
     assert outcome.passed is True, outcome.words

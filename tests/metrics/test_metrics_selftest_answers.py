@@ -8,7 +8,8 @@ from metrics.selftest.expectations import MUST_ANSWER, MUST_NOT_ANSWER
 from metrics.selftest.ladder import LADDERS
 from metrics.zero_fraction import METRIC as LOWER
 
-HIGHER = replace(LOWER, better="higher")
+HIGHER = replace(LOWER, better="higher", ideal=9.0)
+AREA = replace(LOWER, ideal=0.5)
 
 
 def test_tolerance_is_the_range_of_one_draw_by_the_t_distribution():
@@ -54,8 +55,22 @@ def test_nothing_varies_less_than_rounding():
 )
 def test_answers(values, expected):
     assert answer(LOWER, values, tolerance=0.5) == expected
-    turned = [None if value is None else -value for value in values]
+    turned = [None if value is None else HIGHER.ideal - value for value in values]
     assert answer(HIGHER, turned, tolerance=0.5) == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.47, 0.44, 0.23, 0.23], "worse"),
+        ([0.45, 0.6, 0.3, 0.9], "worse"),
+        ([0.6, 0.5, 0.4], "none"),
+        ([0.6, 0.5, 0.3], "worse"),
+        ([0.47, 0.53, 0.5], "none"),
+    ],
+)
+def test_below_an_area_of_one_half_is_as_bad_as_above(values, expected):
+    assert answer(AREA, values, tolerance=0.07) == expected
 
 
 def test_expectations_name_ladders_that_there_are_and_do_not_contradict_each_other():

@@ -9,6 +9,7 @@ from bench.errors import RequestError
 from bench.progress import Progress
 from metrics.declaration import Metric
 from metrics.zero_fraction import METRIC as ZERO_FRACTION
+from reports.metric_cards import NOT_MEASURED
 from tests.conftest import make_prepared
 
 
@@ -29,7 +30,7 @@ def test_the_command_tests_the_embedded_cells_and_writes_page_and_numbers(tmp_pa
     assert set(report["floors"]) == {"shuffle", "shuffle_within_type", "poisson"}
     cards = page.read_text()
     assert "must be" not in cards.partition("## Traps")[0]
-    assert cards.count("Not measured.") == len(selftest.testable_metrics(())) - 1
+    assert cards.count(NOT_MEASURED) == len(selftest.testable_metrics(())) - 1
 
 
 @pytest.mark.parametrize(

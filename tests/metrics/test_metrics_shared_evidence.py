@@ -1,5 +1,7 @@
 """Neighbours, markers and classifier of the real cells against independent computations, and their cache."""
 
+import os
+
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
@@ -10,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from metrics import training_evidence
 from metrics.declaration import NotApplicable
 from metrics.evidence import RealEvidence, SampleEvidence
-from metrics.evidence_cache import EvidenceCache, fingerprint
+from metrics.evidence_cache import EvidenceCache, fingerprint, remove_least_recently_used
 from metrics.marker_genes import log_fold_changes, rank_sum_scores
 from metrics.neighbours import nearest, radii
 from metrics.spaces import as_csr
@@ -31,6 +33,8 @@ def test_nearest_cells_and_radii_are_those_of_all_distances():
     np.testing.assert_array_equal(found.rows, distances.argmin(axis=1))
     np.testing.assert_allclose(found.distances, distances.min(axis=1), atol=1e-9)
     assert found.distances[3] == 0
+    np.testing.assert_allclose(found.second_distances, np.sort(distances, axis=1)[:, 1], atol=1e-9)
+    assert nearest(points, among[:1]).second_distances.tolist() == [np.inf] * 40
     for k in (1, 5, 39):
         expected = np.sort(cdist(points, points), axis=1)[:, k]
         np.testing.assert_allclose(radii(points, k), expected, rtol=1e-9)
@@ -157,6 +161,23 @@ def test_a_spoilt_file_is_replaced(tmp_path, content):
     assert cache.arrays("pca", lambda: {"a": np.arange(4)})["a"].tolist() == [0, 1, 2, 3]
     assert cache.arrays("pca", lambda: {})["a"].tolist() == [0, 1, 2, 3]
     assert [path.name for path in (tmp_path / "key").iterdir()] == ["pca.npz"]
+
+
+def test_of_too_much_what_was_used_longest_ago_goes_first(tmp_path):
+    version = tmp_path / "evidence" / "version"
+    caches = [EvidenceCache(version, key) for key in ("old/test cells", "read", "new")]
+    for age, cache in enumerate(caches):
+        cache.arrays("pca", lambda: {"a": np.zeros(1000)})
+        os.utime(cache.folder / "pca.npz", ns=(age, age))
+    caches[1].arrays("pca", dict)
+    size = (caches[1].folder / "pca.npz").stat().st_size
+    remove_least_recently_used(tmp_path / "evidence", most_bytes=3 * size)
+    assert len(list(version.rglob("*.npz"))) == 3
+    remove_least_recently_used(tmp_path / "evidence", most_bytes=size)
+    assert [path.relative_to(version).as_posix() for path in version.rglob("*")] == ["read", "read/pca.npz"]
+    remove_least_recently_used(tmp_path / "evidence", most_bytes=0)
+    assert list(tmp_path.rglob("*")) == [tmp_path / "evidence"]
+    remove_least_recently_used(tmp_path / "nowhere", most_bytes=0)
 
 
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path):

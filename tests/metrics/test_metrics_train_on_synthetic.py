@@ -6,6 +6,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from metrics.declaration import NotApplicable
+from metrics.evidence import RealEvidence
 from metrics.train_on_synthetic import METRIC, f1_by_type, learn_and_call
 from tests.metrics.typed_cells import evidence, reordered, sample_of, shuffled, typed_cells
 
@@ -41,6 +42,25 @@ def test_the_score_equals_that_of_a_pipeline_of_scikit_learn():
     assert "synthetic cells labelled by their generator" in score.notes
     again = METRIC.compute(real, reordered(sample, seed=0))
     assert (again.values, again.interval) == (pytest.approx(score.values), pytest.approx(score.interval))
+
+
+def test_the_reference_learns_from_no_cell_that_a_control_may_draw():
+    (counts, types), (test, test_types) = typed_cells(300, seed=100), typed_cells(150, seed=101)
+    pool, found = np.arange(300) < 140, []
+    for labels in (types, np.where(pool, "A", types)):
+        real = RealEvidence(
+            counts,
+            test,
+            train_types=labels,
+            test_types=test_types,
+            control_pool=pool,
+            gene_names=range(counts.shape[1]),
+            seed=0,
+        )
+        sample = sample_of(real, *typed_cells(150, seed=1))
+        found.append(METRIC.compute(real, sample).values)
+    assert found[0] == found[1]
+    assert found[0]["trtr_f1"] > 0.9
 
 
 def test_wrong_labels_teach_the_wrong_thing():

@@ -28,6 +28,9 @@ USUAL = {
     "group": "headline",
     "alarm": None,
     "catches": [],
+    "description": "how far synthetic cells are from real ones",
+    "reference": "doi:10.1093/bioinformatics/btac095",
+    "exempt": [],
 }
 METRICS = [
     USUAL | {"name": "rf_auc", "ideal": 0.5, "floors": ["shuffle", "poisson"]},
@@ -78,6 +81,9 @@ def make_run_view(folder: Path | str = "runs/20260102-030405-zheng", *, seeds: i
             "dataset_key": "5ca1ab1e" * 8,
             "space": "log_cp20k",
             "hardware": HARDWARE,
+            "versions": {"python": "3.11.7", "torch": "2.13.0"},
+            "bench_version": "0.1.0",
+            "git_commit": "abcdef012345",
         },
         "records": [],
         "scores": {},
@@ -163,6 +169,16 @@ def write_curves(view: dict, key: str, *, points: int, phase: str = "fit/adversa
         for step in range(points):
             values = {"loss": 1000 * 0.99**step, "balance": step % 7}
             file.write(json.dumps({"step": step, "phase": phase, "values": values}) + "\n")
+
+
+def write_resources(view: dict, key: str, *, seconds: int) -> None:
+    """Write what a Job's processes used: from 1 GiB on a quarter more each second, one and a half cores."""
+    path = Path(view["run"]["folder"]) / "jobs" / key / "resources.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", encoding="utf-8") as file:
+        for second in range(seconds):
+            values = {"rss_bytes": GIB + second * GIB // 4, "cpu_percent": 150.0}
+            file.write(json.dumps({"time": 1767322805.5 + second, "phase": "fit", "values": values}) + "\n")
 
 
 def _add_main_job(view: dict, model: str, seed: int) -> None:

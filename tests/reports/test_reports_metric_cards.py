@@ -9,7 +9,7 @@ from bench.flow import declaration_of
 from bench.registry import plugins, resolve_metric
 from metrics.selftest.ladder import LADDERS
 from metrics.selftest.traps import TRAPS
-from reports.metric_cards import declared, metric_page
+from reports.metric_cards import NOT_MEASURED, declared, metric_page
 from reports.selftest_tables import failures, print_self_test
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -35,7 +35,7 @@ CARD = """\
 
 Share of even cells.
 
-- Higher is better; ideal 0.5; 0 to ∞.
+- Nearer to the ideal 0.5 is better, from either side; 0 to ∞.
 - Definition: [doi:10.1000/even](https://doi.org/10.1000/even). Protocols: strict.
 - Cost: one look.
 - Must be worse than real cells: shuffle, poisson.
@@ -101,6 +101,12 @@ def test_a_card_says_what_is_declared():
     assert declared(DECLARATION) == CARD
 
 
+def test_an_ideal_at_the_end_of_the_bounds_has_one_direction():
+    assert "- Higher is better; ideal 1; 0 to 1." in declared(
+        DECLARATION | {"ideal": 1.0, "bounds": (0.0, 1.0)}
+    )
+
+
 def test_names_in_descriptions_keep_their_letters():
     card = declared(DECLARATION | {"description": "rf_auc within types"})
     assert card.splitlines()[2] == "rf_auc within types."
@@ -130,7 +136,7 @@ def test_the_page_says_on_what_it_was_measured_and_how_each_metric_answered():
 
 def test_a_metric_that_was_not_tested_has_a_card_that_says_so():
     page = metric_page([DECLARATION | {"name": "oddness"}], results())
-    assert page.endswith("profile `paper`.\n\nNot measured.\n")
+    assert page.endswith(f"profile `paper`.\n\n{NOT_MEASURED}\n")
 
 
 def test_tables_show_ladders_and_collect_metrics_without_an_answer():

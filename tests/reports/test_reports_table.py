@@ -252,6 +252,16 @@ def test_a_place_lies_between_the_best_floor_and_real():
     assert np.isnan(frame.loc["cscgan", "rf_auc_position"])
 
 
+def test_a_value_below_an_ideal_is_placed_as_one_as_far_above_it():
+    above, below = make_run_view(seeds=1), make_run_view(seeds=1)
+    score_of(below, "activa", "rf_auc")["values"]["rf_auc"] = 0.10
+    places = [
+        results_frame(view).set_index("model").loc["activa", "rf_auc_position"] for view in (above, below)
+    ]
+    assert places[0] == pytest.approx(places[1])
+    assert places[1] < 0
+
+
 def test_without_a_floor_worse_than_real_there_is_no_scale():
     view = make_run_view(seeds=1)
     score_of(view, "shuffle", "mmd")["values"]["mmd"] = 0.01
