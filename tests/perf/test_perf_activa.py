@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench.gate.counting_torch import OperatorCounter
 from bench.speed.baselines import BATCH_SIZE, sample_plainly, sample_type_plainly
 from bench.speed.machine import synchroniser
 from bench.speed.sampling import CHUNK_CELLS
@@ -39,6 +40,11 @@ def test_step(benchmark, cells, device, rounds, objective, precision):
     settings = Settings(objective=objective, precision=precision)
     step = activa_steps(*cells, settings=settings, steps=1, device=device)
     assert timed(benchmark, rounds, device, step) > 0
+    if device == "cpu":
+        # bench gate compares them; a recorded CUDA graph would hide its operators.
+        with OperatorCounter() as counter:
+            step()
+        benchmark.extra_info.update(counter.totals())
 
 
 @pytest.mark.benchmark(group="step")

@@ -1,0 +1,144 @@
+"""``bench gate``: what is compared with what, and where the outcome goes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.errors import DONE, RequestError
+from bench.flow import resolve_device
+from bench.gate.baseline import DEFAULT, Baseline, acceptance
+from bench.gate.benchmark_files import compare_files, is_benchmark_file
+from bench.gate.counts import accepted_counts, check_counts
+from bench.gate.findings import Outcome
+from bench.gate.junit import junit
+from bench.gate.quality import compare_quality, quality_of
+from bench.gate.tables import markdown, print_outcome, workflow_commands
+from bench.gate.wall_clock import time_models
+from bench.run_folder import RunFolder
+
+YARDSTICK = ("activa",)
+
+
+def gate(
+    baseline: str,
+    *,
+    current: str | None,
+    models: tuple[str, ...],
+    factor: float,
+    device: str,
+    seed: int,
+    markdown_file: Path | None,
+    junit_file: Path | None,
+    console: Console,
+) -> int:
+    """Compare, show, and return the exit code.
+
+    Parameters
+    ----------
+    baseline
+        What it is decides what is compared: a stored baseline (``.json``: counts, and with a run its scores),
+        a run folder (scores), files of pytest-benchmark by commas, else a git reference or a checkout (wall
+        clock).
+    current
+        A run folder, or files of pytest-benchmark by commas.
+    models
+        Of the wall clock and the counts; empty for activa, or for all that a stored baseline holds.
+    factor, device, seed
+        Of the wall clock: the slowdown that is a regression, where it runs, the order within pairs.
+    markdown_file, junit_file
+        Written if given.
+    console
+        For people.
+
+    Raises
+    ------
+    RequestError
+        If a request cannot be.
+    """
+    if factor <= 1:
+        raise RequestError(f"--factor {factor:g}: give a slowdown above 1, such as 1.10")
+    files = baseline.split(",")
+    if Path(baseline, "plan.json").exists():
+        found = _compare_runs(baseline, current)
+    elif not all(name.endswith(".json") for name in files):
+        if current is not None:
+            raise RequestError(
+                f"--current {current}: goes with a stored baseline, a run or benchmark files, "
+                f"which {baseline!r} is not"
+            )
+        on = resolve_device(device)
+        found = time_models(
+            baseline, models or YARDSTICK, device=on, factor=factor, seed=seed, say=console.print
+        )
+    elif len(files) > 1 or (Path(baseline).exists() and is_benchmark_file(Path(baseline))):
+        if current is None:
+            raise RequestError("--baseline names benchmark files: give those to compare with --current")
+        found = compare_files([*map(Path, files)], [*map(Path, current.split(","))], factor=factor)
+    else:
+        found = _check_stored(Path(baseline), current, models)
+    print_outcome(found, console=console)
+    write_outputs(found, markdown_file=markdown_file, junit_file=junit_file, environment=os.environ)
+    return found.exit_code
+
+
+def accept(
+    baseline: str, *, reason: str | None, current: str | None, models: tuple[str, ...], console: Console
+) -> int:
+    """Store what is measured now as the baseline, with the reason.
+
+    Raises
+    ------
+    RequestError
+        Without a reason, or if a model or the run is not to be had.
+    """
+    if not (reason and reason.strip()):
+        raise RequestError("--accept wants --reason: say in a few words why these numbers are right")
+    path = Path(baseline)
+    if not baseline.endswith(".json"):
+        raise RequestError(f"--accept: --baseline {baseline!r} is no file to store in, such as {DEFAULT}")
+    stored = Baseline.read(path) if path.exists() else Baseline()
+    accepted = {"accepted": acceptance(reason.strip())}
+    for model in models or tuple(stored.counts) or YARDSTICK:
+        stored.counts[model] = accepted | accepted_counts(model)
+        console.print(f"{model}: {len(stored.counts[model]['counts'])} counts accepted", highlight=False)
+    if current is not None:
+        for title, scores in quality_of(RunFolder.open(Path(current))).items():
+            stored.quality[title] = accepted | scores
+            console.print(f"{title}: {len(scores['metrics'])} scores accepted", highlight=False)
+    stored.write(path)
+    console.print(f"→ {path}", highlight=False)
+    return DONE
+
+
+def write_outputs(
+    outcome: Outcome, *, markdown_file: Path | None, junit_file: Path | None, environment: Mapping[str, str]
+) -> None:
+    """Write the files that were asked for, and tell GitHub if this is one of its machines."""
+    if markdown_file is not None:
+        markdown_file.write_text(markdown(outcome), encoding="utf-8")
+    if junit_file is not None:
+        junit_file.write_text(junit(outcome), encoding="utf-8")
+    if summary := environment.get("GITHUB_STEP_SUMMARY"):
+        with Path(summary).open("a", encoding="utf-8") as file:
+            file.write(markdown(outcome))
+    if environment.get("GITHUB_ACTIONS"):
+        # Not through Rich, which would break the lines.
+        print(*workflow_commands(outcome), sep="\n")  # noqa: T201
+
+
+def _compare_runs(baseline: str, current: str | None) -> Outcome:
+    if current is None:
+        raise RequestError(f"--baseline {baseline} is a run: give the run to compare with --current")
+    return compare_quality(*(quality_of(RunFolder.open(Path(run))) for run in (baseline, current)))
+
+
+def _check_stored(path: Path, current: str | None, models: tuple[str, ...]) -> Outcome:
+    stored = Baseline.read(path)
+    outcome = check_counts(stored, models)
+    if current is not None:
+        outcome.extend(compare_quality(stored.quality, quality_of(RunFolder.open(Path(current)))))
+    return outcome

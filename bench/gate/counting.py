@@ -1,0 +1,146 @@
+"""Counts of one training and one sample, in the worker: what does not hang on the machine's load."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from models.base import SilentMonitor
+
+if TYPE_CHECKING:
+    from bench.gate.worker import Opened
+
+FRAMEWORKS = {"pytorch": "torch", "tensorflow": "tensorflow"}
+"""What a generator may declare, and the module whose presence says the same."""
+
+
+class Counter(Protocol):
+    """What a framework's counter offers while it is open as a context."""
+
+    def totals(self) -> dict[str, int]:
+        """Return what has been counted so far, growing."""
+
+    def peaks(self) -> dict[str, int]:
+        """Return the largest values since the last call."""
+
+    def __enter__(self) -> Self:
+        """Begin to count."""
+
+    def __exit__(self, *error: Any) -> Any:
+        """End it."""
+
+
+class CountingMonitor(SilentMonitor):
+    """A `models.base.Monitor` that reads the counters after every step.
+
+    Attributes
+    ----------
+    curve
+        Logged values, with the phase and the steps done in it.
+    """
+
+    def __init__(self, counters: list[Counter]) -> None:
+        self.curve: list[dict[str, Any]] = []
+        self._counters = counters
+        self._phases = ["fit"]
+        self._steps: dict[str, int] = {}
+        self._of_steps: dict[str, list[dict[str, float]]] = {}
+        self._last = totals(counters)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Note the phase."""
+        self._phases.append(name)
+        try:
+            yield
+        finally:
+            self._phases.pop()
+
+    def log(self, step: int, **values: float) -> None:
+        """Keep the values."""
+        phase = self._phases[-1]
+        values = {name: float(value) for name, value in values.items()}
+        self.curve.append({"phase": phase, "steps": self._steps.get(phase, 0), "values": values})
+
+    def advance(self, fraction: float, *, steps: int = 1) -> None:
+        """Count steps, and what each of them did."""
+        phase, now = self._phases[-1], totals(self._counters)
+        self._steps[phase] = self._steps.get(phase, 0) + steps
+        if steps:
+            done = {name: (now[name] - self._last[name]) / steps for name in now}
+            self._of_steps.setdefault(phase, []).append(done)
+        self._last = now
+
+    def counts(self) -> dict[str, float]:
+        """Return the steps of all phases, and the median step of that with the most of them."""
+        if not self._steps:
+            return {}
+        steps = self._of_steps[max(self._of_steps, key=lambda phase: self._steps[phase])]
+        medians = {f"step {name}": statistics.median(step[name] for step in steps) for name in steps[0]}
+        return {"training steps": sum(self._steps.values()), **medians}
+
+
+def totals(counters: list[Counter]) -> dict[str, int]:
+    """Return all that several counters have counted."""
+    return {name: number for counter in counters for name, number in counter.totals().items()}
+
+
+def count(opened: Opened) -> dict[str, Any]:
+    """Count what a training and a sample of a generator do.
+
+    Returns
+    -------
+    dict
+        ``counts`` by words, those that are 0 left out; the ``curve`` of logged values; the ``versions`` of
+        the frameworks whose operators were counted, empty if the generator uses none of those known here.
+    """
+    generator = opened.made()
+    with ExitStack() as stack:
+        stack.enter_context(_collector_off())
+        counters = {module: stack.enter_context(made()) for module, made in _counters(generator.framework)}
+        every = list(counters.values())
+        monitor = CountingMonitor(every)
+        opened.train_with(generator, monitor)
+        fit, peaks = totals(every), _peaks(every)
+        generator.sample(opened.order["sample_cells"], seed=0)
+        sample = {name: number - fit[name] for name, number in totals(every).items()}
+        counts = monitor.counts() | _named("fit", fit | peaks) | _named("sample", sample | _peaks(every))
+    return {
+        "counts": {name: number for name, number in counts.items() if number},
+        "curve": monitor.curve,
+        "versions": {
+            module: import_module(module).__version__
+            for module, counter in counters.items()
+            if any(counter.totals().values())
+        },
+    }
+
+
+def _counters(declared: str) -> Iterator[tuple[str, Callable[[], Counter]]]:
+    for framework, module in FRAMEWORKS.items():
+        if declared == framework or module in sys.modules:
+            yield module, import_module(f"bench.gate.counting_{module}").OperatorCounter
+
+
+def _peaks(counters: list[Counter]) -> dict[str, int]:
+    return {name: number for counter in counters for name, number in counter.peaks().items()}
+
+
+def _named(what: str, numbers: dict[str, int]) -> dict[str, float]:
+    return {f"{what} {name}": number for name, number in numbers.items()}
+
+
+@contextmanager
+def _collector_off() -> Iterator[None]:
+    """When the collector runs hangs on everything else in the process; the peak must not."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()

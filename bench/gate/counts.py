@@ -1,0 +1,182 @@
+"""The deterministic tier: counts of a tiny training against those that were accepted.
+
+Counts do not hang on the machine's load, so a stored number will do, and one more is one too many. They do
+hang on the libraries: where these differ from those of the baseline, nothing is compared.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+from bench.errors import RequestError, named
+from bench.gate.baseline import Baseline
+from bench.gate.checkout import here
+from bench.gate.findings import Finding, Outcome, Status
+from bench.gate.lines import Worker, WorkerFailed
+from bench.gate.loss import choose_target, steps_to
+
+TIER: Final = "counts"
+WORKLOAD: Final = {"cells": "synthetic:400x200x4", "budget": "300 steps", "sample_cells": 256}
+STEPS_TO_LOSS: Final = "steps to loss"
+TOLERANCES: Final = {STEPS_TO_LOSS: 0.25}
+"""Share of the baseline by which a count may differ; 0 for all others. Losses hang on the CPU."""
+
+
+class Skipped(Exception):
+    """A generator that cannot run on the tiny cells, and says why."""
+
+
+def count_model(model: str) -> dict[str, Any]:
+    """Count what a model does on tiny synthetic cells, on the CPU, in a process of its own.
+
+    A GPU is not asked: shared machines have none, and a recorded CUDA graph hides its operators.
+
+    Returns
+    -------
+    dict
+        ``workload``, ``versions``, ``counts`` and ``curve``.
+
+    Raises
+    ------
+    Skipped, WorkerFailed
+        If it cannot run, or fails.
+    """
+    words = {name: WORKLOAD[name] for name in ("budget", "sample_cells")}
+    # One thread: sums come out alike on machines with more cores and with fewer.
+    with (
+        TemporaryDirectory() as folder,
+        Worker(here(), device="cpu", threads=1, log=Path(folder) / "log") as worker,
+    ):
+        cells = prepared_cells(str(WORKLOAD["cells"]))
+        opened = worker.ask("open", parent=os.getpid(), model=model, cells=cells, device="cpu", **words)
+        if "skip" in opened:
+            raise Skipped(opened["skip"])
+        return {"workload": dict(WORKLOAD), **worker.ask("count")}
+
+
+def prepared_cells(dataset: str) -> str:
+    """Return the file of a prepared data set, drawn if it is not there yet.
+
+    Raises
+    ------
+    RequestError
+        If it cannot be had.
+    """
+    import datasets
+
+    try:
+        return str(datasets.prepare(dataset).path)
+    except datasets.DatasetError as error:
+        raise RequestError(str(error)) from error
+
+
+def check_counts(baseline: Baseline, models: tuple[str, ...]) -> Outcome:
+    """Count again what a baseline holds, and compare.
+
+    Parameters
+    ----------
+    baseline
+        Stored counts.
+    models
+        As in the baseline; empty for all that it holds.
+    """
+    outcome = Outcome()
+    for model in models or tuple(baseline.counts):
+        try:
+            found = count_model(model)
+        except Skipped as reason:
+            outcome.findings.append(Finding(TIER, model, "", "not comparable", note=str(reason)))
+        except WorkerFailed as error:
+            outcome.findings.append(Finding(TIER, model, "", "failed", note=str(error)))
+        else:
+            outcome.findings += compare_counts(model, baseline.counts.get(model), found)
+            if not found["versions"]:
+                outcome.remarks.append(
+                    f"{model}: no operators to count, as it declares neither PyTorch nor TensorFlow"
+                )
+    return outcome
+
+
+def accepted_counts(model: str) -> dict[str, Any]:
+    """Return what a baseline stores of a model, counted now: with the loss to watch in place of the curve.
+
+    Raises
+    ------
+    RequestError
+        If the model cannot run, or fails.
+    """
+    try:
+        found = count_model(model)
+    except (Skipped, WorkerFailed) as error:
+        raise RequestError(f"--accept: {named(model, error)}") from error
+    curve = found.pop("curve")
+    target = choose_target(curve)
+    if target is not None:
+        found["counts"][STEPS_TO_LOSS] = steps_to(curve, target)
+    return found | {"loss": target}
+
+
+def compare_counts(model: str, stored: Mapping[str, Any] | None, found: Mapping[str, Any]) -> list[Finding]:
+    """Compare the counts of a model with the stored ones.
+
+    Parameters
+    ----------
+    model
+        For the findings.
+    stored
+        From `accepted_counts`; None if the baseline has none.
+    found
+        From `count_model`.
+    """
+    if stored is None:
+        return [
+            Finding(TIER, model, "", "not comparable", note="the baseline has no counts of it: --accept them")
+        ]
+    for what in ("versions", "workload"):
+        if difference := _difference(stored[what], found[what]):
+            note = f"the baseline was counted with {difference}"
+            return [Finding(TIER, model, "", "not comparable", note=note)]
+    now = dict(found["counts"])
+    if stored["loss"] is not None and (steps := steps_to(found["curve"], stored["loss"])) is not None:
+        now[STEPS_TO_LOSS] = steps
+    return [
+        compare_count(TIER, model, name, stored["counts"].get(name), now.get(name))
+        for name in [*stored["counts"], *(name for name in now if name not in stored["counts"])]
+    ]
+
+
+def compare_count(tier: str, subject: str, name: str, stored: float | None, now: float | None) -> Finding:
+    """Compare one count with its stored value: more, beyond the tolerance, is a regression.
+
+    A count that is gone cannot be told from one that was renamed, except that of the steps to a loss, which
+    is gone only if the loss was not reached.
+    """
+    tolerance = TOLERANCES.get(name, 0.0)
+    allowed = f"± {tolerance:.0%}" if tolerance else "exact"
+    if stored is None or now is None:
+        lost = now is None and name == STEPS_TO_LOSS
+        note = "the loss is not reached any more" if lost else ""
+        note = note or ("new here" if stored is None else "not counted any more") + ": --accept"
+        status: Status = "regression" if lost else "not comparable"
+        return Finding(tier, subject, name, status, stored, now, allowed=allowed, note=note)
+    excess = now - stored
+    if abs(excess) <= tolerance * abs(stored):
+        status = "no regression"
+    else:
+        status = "regression" if excess > 0 else "better"
+    ratio = now / stored if stored else None
+    note = "--accept it, so that it stays so" if status == "better" else ""
+    return Finding(tier, subject, name, status, stored, now, "", ratio, allowed, note)
+
+
+def _difference(stored: Mapping[str, Any], found: Mapping[str, Any]) -> str:
+    """Name what differs first; builds of one release (``2.13.0+cpu``) count alike."""
+    for name in sorted(stored.keys() | found.keys()):
+        then, now = (str(facts.get(name)).partition("+")[0] for facts in (stored, found))
+        if then != now:
+            return f"{name} {then}, here it is {now}"
+    return ""

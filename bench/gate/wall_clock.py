@@ -1,0 +1,160 @@
+"""The wall-clock tier: base and head in turns on this machine, never against a stored number."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
+
+import numpy as np
+
+from bench.gate.checkout import Place, base_of, here, in_both
+from bench.gate.counts import prepared_cells
+from bench.gate.findings import Finding, Outcome
+from bench.gate.lines import NoGateWorker, Worker, WorkerFailed
+from bench.gate.looks import Judgement, judge_at_once
+from bench.gate.pairs import BASE, HEAD, Pairs, Side, take_pairs
+from bench.processes import usable_cores
+
+TIER: Final = "wall clock"
+WORKLOAD: Final = {"budget": "20 steps", "sample_cells": 1024}
+CELLS: Final = "synthetic:640x1000x4"
+KERNEL: Final = "kernel"
+
+
+def time_models(
+    baseline: str,
+    models: tuple[str, ...],
+    *,
+    device: str,
+    factor: float,
+    seed: int,
+    say: Callable[[str], None],
+) -> Outcome:
+    """Time models of this checkout beside those of another one.
+
+    Parameters
+    ----------
+    baseline
+        The other one: a git reference or a folder.
+    models
+        Names, ``file.py:Class`` or ``module:Class``.
+    device
+        ``"cpu"`` or ``"cuda"``.
+    factor
+        From which slowdown on there is a regression.
+    seed
+        Of the order within pairs.
+    say
+        Takes a line about what is under way.
+
+    Raises
+    ------
+    RequestError
+        If base is not to be had, or a model's file lies outside the checkout.
+    """
+    head, outcome = here(), Outcome()
+    references = [in_both(model, head) for model in models]
+    rng = np.random.default_rng(seed)
+    with base_of(head, baseline) as base, TemporaryDirectory() as logs:
+        for model, reference in zip(models, references, strict=True):
+            say(f"{model}: {baseline} and head take turns")
+            order = {"model": reference, "device": device, "cells": prepared_cells(CELLS), **WORKLOAD}
+            places = {HEAD: head, BASE: base}
+            outcome.extend(_timed(model, places, order, factor=factor, rng=rng, logs=Path(logs)))
+    return outcome
+
+
+def _timed(
+    model: str,
+    places: Mapping[str, Place],
+    order: dict[str, Any],
+    *,
+    factor: float,
+    rng: np.random.Generator,
+    logs: Path,
+) -> Outcome:
+    """Compare one model; a failure of base leaves nothing to compare with, one of head is a failure."""
+    with ExitStack() as stack:
+        sides: dict[str, Side] = {}
+        files: dict[str, str] = {}
+        name = HEAD
+        try:
+            for name, place in places.items():
+                log = logs / f"{len(list(logs.iterdir()))}.log"
+                worker = Worker(place, device=order["device"], threads=usable_cores(), log=log)
+                stack.enter_context(worker)
+                opened = worker.ask("open", parent=os.getpid(), **order)
+                if "skip" in opened:
+                    return _nothing(model, f"{name} cannot run on the synthetic cells: {opened['skip']}")
+                files[name], sides[name] = opened["file"], _asking(worker, name)
+            if files[BASE] == files[HEAD]:
+                return _nothing(model, f"base and head both load {files[HEAD]}: the same code")
+            pairs = take_pairs(sides, factor=factor, rng=rng)
+        except NoGateWorker as error:
+            return _nothing(model, f"the {name} {error}")
+        except WorkerFailed as error:
+            if getattr(error, "side", name) == BASE:
+                return _nothing(model, f"the base does not run: {error}")
+            return Outcome([Finding(TIER, model, "", "failed", note=str(error))])
+    return found_in(model, pairs)
+
+
+def _asking(worker: Worker, name: str) -> Side:
+    def ask(action: str) -> Mapping[str, float]:
+        try:
+            seconds: Mapping[str, float] = worker.ask(action)["seconds"]
+        except WorkerFailed as error:
+            error.side = name  # type: ignore[attr-defined]
+            raise
+        return seconds
+
+    return ask
+
+
+def _nothing(model: str, note: str) -> Outcome:
+    return Outcome([Finding(TIER, model, "", "not comparable", note=note)])
+
+
+def found_in(model: str, pairs: Pairs) -> Outcome:
+    """Put into rows what pairs of timings say, and into a remark how quiet the machine was."""
+    medians = {
+        side: {measure: statistics.median(values) for measure, values in measures.items()}
+        for side, measures in pairs.seconds.items()
+    }
+    findings = []
+    for measure in ("step", "fit", "sample"):
+        if measure in pairs.judgements:
+            kernels = medians[HEAD][measure] / medians[HEAD][KERNEL]
+            times = (medians[BASE][measure], medians[HEAD][measure])
+            note = f"{kernels:.3g} × the kernel"
+            findings.append(timing_finding(TIER, model, measure, pairs.judgements[measure], *times, note))
+        elif measure in {*medians[BASE], *medians[HEAD]}:
+            findings.append(
+                Finding(TIER, model, measure, "not comparable", note="only one side counts steps")
+            )
+    return Outcome(findings, [f"{model}: {_quietness(pairs)}"])
+
+
+def timing_finding(
+    tier: str, subject: str, measure: str, judgement: Judgement, base: float, head: float, note: str
+) -> Finding:
+    """Put a judgement of paired timings into a row."""
+    ratio = judgement.ratio
+    allowed = f"{ratio.lower:.3f} … {ratio.upper:.3f}, {ratio.n_pairs} pairs"
+    return Finding(tier, subject, measure, judgement.verdict, base, head, "s", ratio.median, allowed, note)
+
+
+def _quietness(pairs: Pairs) -> str:
+    """Say what base and head took for work that is the same in both."""
+    base, head = (np.array(pairs.seconds[side][KERNEL]) for side in (BASE, HEAD))
+    ratio = judge_at_once(base.tolist(), head.tolist()).ratio
+    quarter, three_quarters = np.quantile(head / base, (0.25, 0.75))
+    return (
+        f"the calibration kernel, the same work in base and head, took {ratio.median:.3f} × as long "
+        f"({ratio.lower:.3f} … {ratio.upper:.3f}; half of the pairs {quarter:.3f} … {three_quarters:.3f})"
+    )
