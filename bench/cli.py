@@ -139,11 +139,18 @@ def score(
 
 
 @app.command()
-def report(run: Run) -> int:
-    """Print the table of RUN and draw its figures again."""
-    from bench import commands
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Run folders; several stand side by side.")
+    ],
+    html: Annotated[Path | None, typer.Option(help="Write one page to send to a colleague.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="csv, json, latex or markdown.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where to, with --format (default: printed).")] = None,
+) -> int:
+    """Print the table of RUN and draw its figures again, or write a report."""
+    from bench import reporting
 
-    return commands.report(run)
+    return reporting.report(runs, html=html, format=format_, output=output)
 
 
 @app.command()
@@ -188,7 +195,7 @@ def speed(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     measures: Annotated[
         str | None,
-        typer.Option(help="Of activa alone: step, epoch, sampling, streaming, on_demand (default: all)."),
+        typer.Option(help="Of activa alone: step, streamed_step, epoch, sampling, streaming, on_demand."),
     ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A reduced shape, in about a minute.")] = False,
     cells: Annotated[int | None, typer.Option(help="Training cells.")] = None,
@@ -198,7 +205,7 @@ def speed(
     on_demand_cells: Annotated[int | None, typer.Option(help="Cells of the 1 % type.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Rounds of each measure (default: 9).")] = None,
     limit: Annotated[
-        float | None, typer.Option(help="Seconds after which no round begins (default: 60).")
+        float | None, typer.Option(help="Seconds after which no round of a measure begins (default: 60).")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything measured there, too.")] = None,
 ) -> int:
@@ -251,6 +258,58 @@ def sync(run: Run) -> int:
     from bench import commands
 
     return commands.sync(run)
+
+
+@app.command()
+def ui(
+    out: Annotated[Path, typer.Option(help="Folder of run folders.")] = Path("runs"),
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port on 127.0.0.1 (default: a free one).")
+    ] = None,
+) -> int:
+    """Show the runs in MLflow's pages, until Ctrl-C."""
+    from bench import commands
+
+    return commands.ui(out, port=port)
+
+
+@app.command()
+def gate(
+    baseline: Annotated[
+        str,
+        typer.Option(help="A stored baseline, a git reference, a checkout, a run, or benchmark files."),
+    ] = "baselines/gate.json",
+    current: Annotated[str | None, typer.Option(help="A run, or files of pytest-benchmark.")] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Names, file.py:Class or module:Class, by commas (default: activa).")
+    ] = None,
+    factor: Annotated[float, typer.Option(help="From which slowdown on timings are a regression.")] = 1.10,
+    device: Annotated[str, typer.Option(help="Of timings: auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the order in which base and head are timed.")] = 0,
+    accept: Annotated[bool, typer.Option("--accept", help="Store what is measured as the baseline.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why it is accepted; stored with it.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the outcome there as Markdown.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the outcome there as JUnit XML.")] = None,
+) -> int:
+    """Tell whether a generator got slower, hungrier or worse: exit code 3."""
+    from rich.console import Console
+
+    from bench.gate import command
+
+    chosen = _names("models", models) or ()
+    if accept:
+        return command.accept(baseline, reason=reason, current=current, models=chosen, console=Console())
+    return command.gate(
+        baseline,
+        current=current,
+        models=chosen,
+        factor=factor,
+        device=device,
+        seed=seed,
+        markdown_file=markdown,
+        junit_file=junit,
+        console=Console(),
+    )
 
 
 @app.command("list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 from collections.abc import Collection, Iterable
 from itertools import groupby
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from reports.comparison import Side
 
 GIB = 1024**3
+SHARED_COST = "evidence (shared)"
 
 
 def run(spec: RunSpec, *, dry_run: bool) -> int:
@@ -68,7 +70,7 @@ def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) 
         forget_scores(folder, names, wanted)
         scored = run_scoring(folder, names, wanted, progress=progress)
         flow.present(folder, progress)
-    _show(folder, progress.console)
+    show(folder, progress.console)
     _show_costs(
         progress.console, [read_json(task.file(folder)) for task in score_tasks(folder, chosen, wanted)]
     )
@@ -126,10 +128,11 @@ def _show_outside(
 
 
 def _show_costs(console: Console, scores: Iterable[dict[str, Any]]) -> None:
-    """Print what each metric took; the first to need something shared bears its cost."""
-    seconds: dict[str, float] = {}
+    """Print what each metric took, and what the evidence took that they share."""
+    seconds = {SHARED_COST: 0.0}
     for score in scores:
         seconds[score["metric"]] = seconds.get(score["metric"], 0.0) + (score["seconds"] or 0.0)
+        seconds[SHARED_COST] += score["shared_seconds"] or 0.0
     table = Table("metric", title=f"cost: {sum(seconds.values()):.1f} s", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("seconds", justify="right")
     for name in sorted(seconds, key=seconds.__getitem__, reverse=True):
@@ -142,16 +145,6 @@ def _known_protocol(name: str) -> str:
         return protocol_named(name).name
     except ValueError as error:
         raise RequestError(f"--{error}") from error
-
-
-def report(path: Path) -> int:
-    """Print a run's table and draw its figures."""
-    from reports.figures import save_figures
-
-    folder = RunFolder.open(path)
-    save_figures(folder.view(), folder.figures)
-    _show(folder, Console())
-    return flow.exit_code(folder)
 
 
 def compare(path_a: Path, path_b: Path | None, *, models: tuple[str, ...] | None) -> int:
@@ -260,8 +253,22 @@ def test_metrics(
 
 def sync(path: Path) -> int:
     """Bring MLflow up to date with a run."""
-    folder = RunFolder.open(path)
-    return DONE if flow.track(folder, folder.view(), Progress(Console())) else 1
+    folder, console = RunFolder.open(path), Console()
+    result = flow.track(folder, folder.view(), Progress(console))
+    if result is None:
+        return SOME_FAILED
+    counts = f"{result.created} new, {result.updated} updated, {result.unchanged} unchanged"
+    console.print(f"MLflow      jobs: {counts} → {result.uri}", highlight=False, soft_wrap=True)
+    return DONE
+
+
+def ui(out: Path, *, port: int | None) -> int:
+    """Show runs in MLflow's pages; being interrupted is how that ends."""
+    from bench.ui import show
+
+    with contextlib.suppress(KeyboardInterrupt):
+        show(out, port=port, console=Console())
+    return DONE
 
 
 def list_plugins(what: str) -> int:
@@ -330,17 +337,18 @@ def _carry_out(folder: RunFolder, progress: Progress) -> int:
     except KeyboardInterrupt:
         progress.say(f"interrupted; go on with: bench run --resume {shlex.quote(str(folder.path))}")
         raise
-    _show(folder, progress.console)
+    show(folder, progress.console)
     return code
 
 
-def _show(folder: RunFolder, console: Console) -> None:
+def show(folder: RunFolder, console: Console) -> None:
+    """Print a run's table, and where everything lies."""
     from bench.tracking import ui_command
     from reports.console import print_report
 
     print_report(folder.view(), console=console)
     console.print(f"Run folder  {folder.path}", highlight=False, soft_wrap=True)
-    console.print(f"MLflow      {ui_command(folder.path)}", highlight=False, soft_wrap=True)
+    console.print(f"MLflow      {ui_command(folder.path.parent)}", highlight=False, soft_wrap=True)
 
 
 def _show_plan(console: Console, plan: flow.Draft) -> None:

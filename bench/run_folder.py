@@ -84,6 +84,7 @@ class JobFolder:
         self.record = path / "record.json"
         self.progress = path / "progress.json"
         self.curves = path / "curves.jsonl"
+        self.resources = path / "resources.jsonl"
         self.log = path / "log.txt"
         self.model = path / "model"
         self.fitted = path / "fitted.json"
@@ -155,8 +156,19 @@ class RunFolder:
         write_json(self.plan, [job.model_dump(mode="json") for job in jobs])
 
     def read_request(self) -> dict[str, Any]:
-        """Return the stored request with its context."""
+        """Return the stored request with its context.
+
+        Raises
+        ------
+        RequestError
+            If an earlier version stored it, which kept one protocol a run: its scores lack what tables need.
+        """
         request: dict[str, Any] = read_json(self.request)
+        if "protocols" not in request:
+            raise RequestError(
+                f"{str(self.path)!r} was made by an earlier version (its request names no protocols): "
+                "run it again"
+            )
         return request
 
     def update_request(self, **context: Any) -> None:

@@ -15,6 +15,8 @@ from metrics.protocols import protocol_named
 from models.base import Budget
 
 EVERY_MODEL = "*"
+IN_MEMORY = "in memory"
+"""What stands for the name of a data set that was handed over from Python."""
 MOST_SEEDS = 1000
 
 

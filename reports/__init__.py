@@ -4,7 +4,9 @@ Everything here reads one plain dictionary, the *run view*, and changes nothing:
 
 ``run``
     ``folder``, ``dataset`` (``name``, ``source``, ``checksum``, ``notes``, …), ``train_shape`` (cells,
-    genes), ``n_test``, ``n_cells`` (a side), ``profile``, ``protocol``, ``space`` (optional), ``hardware``.
+    genes), ``n_test``, ``n_cells`` (a side), ``dataset_key`` (of the prepared cells), ``profile``,
+    ``protocols``, ``protocol``, ``space`` (optional), ``hardware``, ``versions``, ``bench_version``,
+    ``git_commit``.
 ``records``
     One dictionary per Job, in the order of the plan: what it measured, or why it failed; a planned Job that
     has not run yet has the status ``not run``.

@@ -68,7 +68,7 @@ def comparison_frame(pairs: Iterable[tuple[Side, Side]]) -> pd.DataFrame:
     for a, b in pairs:
         _require_same_cells(a.view, b.view)
         for protocol, metric in _common_metrics(a.view, b.view):
-            of_a, of_b = (_values_by_seed(side, protocol, metric) for side in (a, b))
+            of_a, of_b = (values_by_seed(side, protocol, metric) for side in (a, b))
             seeds = sorted(of_a.keys() & of_b.keys())
             if not seeds:
                 continue
@@ -101,7 +101,7 @@ def _common_metrics(a: RunView, b: RunView) -> list[tuple[str, Mapping[str, Any]
     return common
 
 
-def _values_by_seed(side: Side, protocol: str, metric: Mapping[str, Any]) -> dict[int, float]:
+def values_by_seed(side: Side, protocol: str, metric: Mapping[str, Any]) -> dict[int, float]:
     """Return a metric's values by training seed, or by subsampling seed in the augmentation experiment."""
     view = under_protocol(side.view, protocol)
     augmentation = metric["experiment"] == "augmentation"

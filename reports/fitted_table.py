@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -37,16 +36,20 @@ class Footnotes:
 
 @dataclass
 class Column:
-    """A column of the main table: its heading and a cell for every row."""
+    """A column of the main table: its heading and a cell for every row.
+
+    ``whole`` is the heading where it need not be narrow; empty where that is no other.
+    """
 
     header: str
     cells: list[Text]
     left: bool = False
+    whole: str = ""
 
     @property
     def header_lines(self) -> list[str]:
-        """The heading line by line; words that were broken to fit a terminal are whole again."""
-        return re.sub(r"(?<=[_-])\n", "", self.header).split("\n")
+        """The heading line by line, no word broken."""
+        return (self.whole or self.header).split("\n")
 
 
 @dataclass

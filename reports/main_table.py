@@ -175,7 +175,7 @@ def _cost_columns(view: RunView, frame: pd.DataFrame) -> list[Column]:
             )
             for row in rows
         ]
-        columns.append(Column(headers[name], cells))
+        columns.append(Column(headers[name], cells, whole=headers[name].replace("-\n", "-")))
     return columns
 
 
@@ -195,7 +195,8 @@ def _metric_columns(
     columns = []
     for metric in (metric for metric in scored_metrics(view) if metric["group"] == group):
         name, main = metric["name"], metric["experiment"] == "main"
-        label = fill(METRIC_LABELS.get(name) or name.replace("_", "_ "), width=10).replace("_ ", "_")
+        whole = METRIC_LABELS.get(name) or name
+        label = fill(whole.replace("_", "_ "), width=10).replace("_ ", "_")
         cells = []
         for row in rows:
             values = single[row["model"]].get(name, [])
@@ -204,7 +205,8 @@ def _metric_columns(
             first.append(notes.mark(reasons.get((row["model"], name), ())), style="dim")
             cell = Text("\n").join([first, *rest]).append(_place(name, row), style="dim")
             cells.append(_with_n(cell, len(values), usual=row["n_seeds"] if main else n_subsamples))
-        columns.append(Column(f"{label}\n{view['run']['protocol']}\n→ {metric['ideal']:g}", cells))
+        below = f"\n{view['run']['protocol']}\n→ {metric['ideal']:g}"
+        columns.append(Column(label + below, cells, whole=whole + below))
     return columns
 
 

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from reports.table import GIB
+from reports import RunView
+from reports.table import GIB, scores_of
 
 DASH = "–"
 
@@ -46,3 +47,25 @@ def hardware_in_words(hardware: Mapping[str, Any]) -> str:
     gpus = Counter((gpu["model"], round(gpu["memory_bytes"] / GIB)) for gpu in hardware["gpus"])
     facts += [f"{count} × {model} with {memory} GiB" for (model, memory), count in gpus.items()]
     return " · ".join(facts if gpus else [*facts, "no GPU"])
+
+
+def shape_in_words(run: Mapping[str, Any]) -> str:
+    """Return the size of a run's data set: training and test cells, genes."""
+    n_train, n_genes = run["train_shape"]
+    return f"{count(n_train)} training and {count(run['n_test'])} test cells × {count(n_genes)} genes"
+
+
+def sizes_in_words(view: RunView) -> str:
+    """Return how many cells a side were compared under the view's protocol; empty if nothing was scored."""
+    scores = [score for record in view["records"] for score in scores_of(view, record)]
+    sizes = sorted({score["n_cells"] for score in scores if score["metric"] != "augmentation_f1"})
+    return f"{' or '.join(count(size) for size in sizes)} cells a side" if sizes else ""
+
+
+def budgets_in_words(view: RunView) -> str:
+    """Name the budget that each trained generator got: nobody shall mistake a quick run for the paper's."""
+    budgets = {record["job"]["model"]: record["job"]["budget"] for record in view["records"]}
+    named = ", ".join(f"{model} {budget}" for model, budget in budgets.items() if budget is not None)
+    run = view["run"]
+    published = run["profile"] == "paper" and not run.get("own_budgets", False)
+    return "" if not named else f"budgets: {named}" + ("" if published else " · not the paper's")

@@ -13,6 +13,7 @@ from reports.figures.embedding import embedding_figure, stored_maps
 from reports.figures.marginals import marginals_figure
 from reports.figures.memorisation import memorisation_figure
 from reports.figures.overview import overview_figure
+from reports.figures.pareto import pareto_figure
 from reports.figures.roc import roc_figure
 from reports.figures.scale import scale_figure
 from reports.figures.style import save
@@ -22,7 +23,12 @@ from reports.table import under_protocol
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BY_PROTOCOL = {"overview": overview_figure, "scale": scale_figure, "roc": roc_figure}
+BY_PROTOCOL = {
+    "overview": overview_figure,
+    "pareto": pareto_figure,
+    "scale": scale_figure,
+    "roc": roc_figure,
+}
 UNDER_THE_FIRST = {
     "correlation": correlation_figure,
     "marginals": marginals_figure,
@@ -44,8 +50,8 @@ def save_figures(view: RunView, output: Path) -> list[Path]:
     Returns
     -------
     list of Path
-        Each as PNG and SVG: ``overview``, ``scale`` and ``roc``, of a run under several protocols as
-        ``overview-PROTOCOL`` and so on; under the first protocol ``correlation``, ``marginals``,
+        Each as PNG and SVG: ``overview``, ``pareto``, ``scale`` and ``roc``, of a run under several protocols
+        as ``overview-PROTOCOL`` and so on; under the first protocol ``correlation``, ``marginals``,
         ``memorisation``, ``augmentation``, an ``embedding-MODEL`` for each generator whose maps are stored;
         ``curves-MODEL`` for each trained model.
     """

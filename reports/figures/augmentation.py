@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 
 from reports import RunView
 from reports.augmentation import augmentation_frame
-from reports.console import AUGMENTER_LABELS
 from reports.figures.style import GREY, LINE_COLOURS, STYLE, grid, heading
+from reports.further_tables import AUGMENTER_LABELS
 from reports.words import count
 
 if TYPE_CHECKING:

@@ -106,7 +106,7 @@ def test_every_figure_is_saved_as_png_and_svg(tmp_path):
     view = make_run_view(tmp_path / "run", seeds=1)
     write_curves(view, record_of(view, "activa")["key"], points=20)
     paths = save_figures(view, tmp_path / "figures")
-    stems = ("overview", "scale", "roc", "augmentation", "curves-activa")
+    stems = ("overview", "pareto", "scale", "roc", "augmentation", "curves-activa")
     names = {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")}
     assert {path.name for path in paths} == names
     for path in paths:
@@ -128,7 +128,9 @@ def test_each_protocol_has_an_overview_of_its_own(tmp_path):
         view["scores"][key] += scores
     names = {path.stem for path in save_figures(view, tmp_path / "figures")}
     each = {
-        f"{kind}-{under}" for kind in ("overview", "scale", "roc") for under in ("strict", "strict-observed")
+        f"{kind}-{under}"
+        for kind in ("overview", "pareto", "scale", "roc")
+        for under in ("strict", "strict-observed")
     }
     assert names == each | {"augmentation"}
 

@@ -1,0 +1,215 @@
+"""The report as one page to send to a colleague: a single file that needs nothing from anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from reports import RunView
+from reports.further_tables import (
+    AUGMENTATION_TITLE,
+    INTERVALS_TITLE,
+    PUBLISHED_TITLE,
+    augmentation_table,
+    failures_frame,
+    intervals_table,
+    published_table,
+)
+from reports.html.inline import inline_svg
+from reports.html.panels import Panel, Sight, panels
+from reports.html.pictures import Picture, described, pictures
+from reports.html.tables import PageTable, page_table, plain_table
+from reports.published import NOTES
+from reports.side_by_side import Block, NamedRun, blocks, differences_table
+from reports.summary import summary
+from reports.table import results_frame, rows_of, under_protocol
+from reports.words import budgets_in_words, figure, hardware_in_words, shape_in_words
+
+MOST_PICTURE_BYTES: Final = 4_000_000
+INLINE: Final = "pareto"
+
+
+class _Group(NamedTuple):
+    """A group of metrics: its table and the panels of its metrics."""
+
+    block: Block
+    table: PageTable
+    panels: list[Panel]
+
+
+class _Mark(NamedTuple):
+    """A warning that stands above everything else: what it says of which run, and why."""
+
+    title: str
+    lines: list[str]
+
+
+class _RunPart(NamedTuple):
+    """What the page says of one run alone."""
+
+    name: str
+    sentences: list[str]
+    marks: list[_Mark]
+    speed: list[Markup]
+    further: list[PageTable]
+    pictures: list[Picture]
+    facts: list[tuple[str, list[str]]]
+    models: PageTable
+    failures: PageTable | None
+    command: str
+
+
+def html_report(
+    runs: Sequence[NamedRun],
+    figures: Sequence[Sequence[Path]],
+    *,
+    sights: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+) -> str:
+    """Return the page.
+
+    Parameters
+    ----------
+    runs
+        One, or several that stand side by side.
+    figures
+        Files of each run's figures, as `reports.figures.save_figures` returns them.
+    sights
+        Metric → the ways of making real cells worse that it must see, and those that it cannot.
+
+    Returns
+    -------
+    str
+        HTML without scripts, whose policy forbids every request.
+    """
+    environment = Environment(
+        loader=PackageLoader("reports.html"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    style, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
+    seen = {name: Sight(*both) for name, both in sights.items()}
+    groups = [
+        _Group(
+            block,
+            page_table(block.title, block.table, block.remarks),
+            panels(block, seen, named=len(runs) > 1),
+        )
+        for block in blocks(runs)
+    ]
+    differences = differences_table(runs)
+    return environment.get_template("report.html").render(
+        title=_title(runs),
+        style=Markup(style),
+        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        groups=groups,
+        differences=None if differences is None else page_table("In what the runs differ", differences),
+        runs=[
+            _run_part(run, files, most_bytes=MOST_PICTURE_BYTES // len(runs), number=number)
+            for number, (run, files) in enumerate(zip(runs, figures, strict=True))
+        ],
+    )
+
+
+def _title(runs: Sequence[NamedRun]) -> str:
+    names = dict.fromkeys(str(run.view["run"]["dataset"]["name"]) for run in runs)
+    return f"Generators of single cells on {' and '.join(names)}"
+
+
+def _run_part(run: NamedRun, files: Sequence[Path], *, most_bytes: int, number: int) -> _RunPart:
+    views = [under_protocol(run.view, protocol) for protocol in run.view["run"]["protocols"]]
+    inline = [file for file in files if file.stem.startswith(INLINE) and file.suffix == ".svg"]
+    shown = [file for file in files if not file.stem.startswith(INLINE)]
+    failed = rows_of(failures_frame(run.view))
+    return _RunPart(
+        name=run.name,
+        sentences=[summary(views[0])[0], *(summary(view)[1] for view in views)],
+        marks=[mark for view in views for mark in _marks(view)],
+        speed=[_inline(file, prefix=f"r{number}-{place}-") for place, file in enumerate(inline)],
+        further=list(_further(run)),
+        pictures=pictures(shown, most_bytes=most_bytes),
+        facts=_facts(run.view),
+        models=_models(run),
+        failures=_failures(run.name, failed) if failed else None,
+        command=run.command,
+    )
+
+
+def _inline(file: Path, *, prefix: str) -> Markup:
+    text = file.read_text(encoding="utf-8")
+    return Markup(inline_svg(text, prefix=prefix, label=described(file.stem)[1]))
+
+
+def _marks(view: RunView) -> Iterator[_Mark]:
+    found, protocol = results_frame(view).attrs, view["run"]["protocol"]
+    if found["suspect"]:
+        title = f"Suspect under protocol {protocol}: the controls do not bear out every metric"
+        yield _Mark(title, found["suspect"])
+    if found["copying"]:
+        title = f"Copies of training cells under protocol {protocol}: the other scores of these say nothing"
+        yield _Mark(title, found["copying"])
+    if str(view["run"]["dataset"]["name"]).startswith("synthetic"):
+        yield _Mark("Synthetic data: for speed and scale, never for quality claims", [])
+
+
+def _further(run: NamedRun) -> Iterator[PageTable]:
+    for protocol in run.view["run"]["protocols"]:
+        view, where = under_protocol(run.view, protocol), f"protocol {protocol} · {run.name}"
+        if (table := published_table(view)) is not None:
+            yield page_table(f"{PUBLISHED_TITLE} · {where}", table, [NOTES[protocol]])
+        if (table := intervals_table(view)) is not None:
+            yield page_table(f"{INTERVALS_TITLE} · {where}", table)
+    if (table := augmentation_table(run.view)) is not None:
+        yield page_table(f"{AUGMENTATION_TITLE} · {run.name}", table)
+
+
+def _facts(view: RunView) -> list[tuple[str, list[str]]]:
+    run, records = view["run"], view["records"]
+    seeds = dict.fromkeys(str(record["job"]["seed"]) for record in records)
+    samples = dict.fromkeys(str(seed) for record in records for seed in record["job"]["sample_seeds"])
+    started = min((record["started"] for record in records if record["started"]), default="")
+    versions = [f"{name} {version}" for name, version in run["versions"].items()]
+    data = run["dataset"]
+    facts = {
+        "Data set": [f"{data['name']}: {shape_in_words(run)}"],
+        "Source": [str(data["source"]), f"checksum {data['checksum']}"],
+        "Notes on the data": list(data["notes"]),
+        "Profile": [str(run["profile"]), budgets_in_words(view)],
+        "Seeds": [f"training {', '.join(seeds)}", f"samples {', '.join(samples)}"],
+        "Hardware": [hardware_in_words(run["hardware"]), f"fingerprint {run['hardware']['fingerprint']}"],
+        "Versions": [", ".join([f"scgenbench {run['bench_version']}", *versions])],
+        "Commit": [run["git_commit"] or ""],
+        "Begun": [started],
+    }
+    told = {name: [line for line in lines if line] for name, lines in facts.items()}
+    return [(name, lines) for name, lines in told.items() if lines]
+
+
+def _models(run: NamedRun) -> PageTable:
+    jobs = {record["job"]["model"]: record["job"] for record in run.view["records"]}
+    rows = [
+        (name, job["role"], job["framework"], job["budget"] or "", _settings(job))
+        for name, job in jobs.items()
+    ]
+    header = ("generator", "role", "framework", "budget", "hyper-parameters")
+    return plain_table(f"Generators and their settings · {run.name}", header, rows)
+
+
+def _settings(job: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in job["hyperparameters"].items())
+
+
+def _failures(name: str, rows: Sequence[Mapping[str, Any]]) -> PageTable:
+    cells = [
+        (row["job"], row["status"].replace("_", " "), row["phase"], figure(row["seconds"]), row["reason"])
+        for row in rows
+    ]
+    header = ("job", "ended", "in", "after, s", "reason")
+    return plain_table(f"What did not finish, and why · {name}", header, cells, right=("after, s",))

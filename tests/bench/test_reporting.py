@@ -1,0 +1,162 @@
+"""``bench report``: what is written where, the command that makes a run again, what is refused."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from bench import cli, commands, reporting
+from bench.errors import RequestError
+from bench.plan import Experiment, Job
+from bench.reporting import run_command
+from bench.run_folder import RunFolder, read_json, write_json
+from bench.spec import IN_MEMORY, RunSpec
+from reports.table import whole_frame
+from tests.reports.run_view import make_run_view
+
+
+def stored(out, *, seeds=3):
+    """Write the view that the tests of `reports` use as a run folder."""
+    view = make_run_view(seeds=seeds)
+    run = RunFolder.create(out, "zheng")
+    facts = {"reference": "", "version": "1", "source_hash": "", "content": "", "timing_cells": 0}
+    facts |= {"timing_repeats": 1, "timing_limit_seconds": 1.0}
+    jobs = []
+    for record in view["records"]:
+        job = Job(**record["job"] | facts | {"experiment": Experiment(**record["job"]["experiment"])})
+        jobs.append(job)
+        write_json(run.job_folder(job).record, record | {"key": job.key})
+        for score in view["scores"][record["key"]]:
+            file = run.job_folder(job).score_file(0, score["metric"], "strict")
+            write_json(file, score | {"failed": False})
+    write_json(run.baselines / "0.json", {"scores": view["augmentation_baselines"]})
+    context = {name: value for name, value in view["run"].items() if name not in ("folder", "profile")}
+    spec = RunSpec(dataset="zheng.h5ad", seeds=tuple(range(seeds)), budget={"activa": "40epochs"})
+    run.write_request(spec, jobs, metrics=view["metrics"], **context)
+    return run
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return stored(tmp_path_factory.mktemp("runs"))
+
+
+def report(*paths, html=None, format=None, output=None):
+    return reporting.report(paths, html=html, format=format, output=output)
+
+
+def test_html_is_one_file_with_the_numbers_and_the_command(run, tmp_path, capsys):
+    page = tmp_path / "report.html"
+    assert report(run.path, html=page) == 1
+    text = page.read_text()
+    assert "[0.840, 1.02]" in text
+    assert "bench run --dataset zheng.h5ad --budget activa=40epochs --seeds 0,1,2" in text
+    assert "collapsed modes" in text
+    assert str(page) in capsys.readouterr().out.replace("\n", "")
+    # What the run folder holds is left as it was.
+    assert not run.figures.exists()
+
+
+@pytest.mark.parametrize("format", ["csv", "json", "latex", "markdown"])
+def test_a_format_is_printed_or_written(run, tmp_path, capsys, format):
+    assert report(run.path, format=format) == 1
+    printed = capsys.readouterr().out
+    assert report(run.path, format=format, output=tmp_path / "file") == 1
+    assert (tmp_path / "file").read_text() == printed
+    assert capsys.readouterr().out == ""
+
+
+def test_json_tells_the_run_and_its_values(run, capsys):
+    report(run.path, format="json")
+    (told,) = json.loads(capsys.readouterr().out)["runs"]
+    assert told["name"] == run.path.name
+    frame = whole_frame(run.view()).set_index("model")
+    assert {row["model"]: row["cd"] for row in told["results"]} == frame["cd"].astype(object).where(
+        frame["cd"].notna(), None
+    ).to_dict()
+
+
+def test_two_runs_stand_side_by_side(run, tmp_path, capsys):
+    other = stored(tmp_path, seeds=1)
+    assert report(run.path, other.path, format="csv") == 1
+    written = capsys.readouterr().out
+    (tmp_path / "both.csv").write_text(written)
+    # Folders of one name (made in the same second) are told apart by their paths.
+    same = run.path.name == other.path.name
+    wanted = {str(run.path), str(other.path)} if same else {run.path.name, other.path.name}
+    assert set(pd.read_csv(tmp_path / "both.csv")["run"]) == wanted
+    report(run.path, other.path)
+    assert "The runs differ" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "xml"}, "--format 'xml': choose from csv, json, latex, markdown"),
+        ({"format": "csv", "html": "page.html"}, "not both"),
+        ({"output": "file"}, "--output file: say in which --format"),
+        ({"html": "missing/page.html"}, "'missing/page.html' cannot be written: No such file"),
+    ],
+)
+def test_what_is_refused(run, tmp_path, monkeypatch, options, message):
+    from pathlib import Path
+
+    monkeypatch.chdir(tmp_path)
+    paths = {name: Path(value) if name != "format" else value for name, value in options.items()}
+    with pytest.raises(RequestError, match=message):
+        report(run.path, **paths)
+
+
+def test_a_run_is_not_compared_with_itself(run):
+    with pytest.raises(RequestError, match="names a run twice"):
+        report(run.path, run.path)
+
+
+def test_a_run_of_an_earlier_version_is_named_with_the_remedy(tmp_path):
+    old = stored(tmp_path, seeds=1)
+    request = read_json(old.request)
+    del request["protocols"]
+    write_json(old.request, request)
+    for act in (report, lambda path: commands.score_run(path, (), ()), commands.sync):
+        with pytest.raises(RequestError) as caught:
+            act(old.path)
+        assert str(old.path) in str(caught.value)
+        assert str(caught.value).endswith("run it again")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"models": ("activa", "./my models.py:Mine"), "seeds": (0, 2, 7), "sample_seeds": (1, 2)},
+        {"budget": {"*": "15min"}, "timeout": 900.0, "device": "cpu", "out": "some where"},
+        {"budget": {"activa": "40epochs", "*": "2000steps"}, "profile": "paper", "cells": 500},
+        {
+            "settings": {
+                "activa": {"objective": "release", "layers": "[512, 256]"},
+                "scgan": {"z": "$HOME 'x'"},
+            }
+        },
+        {"metrics": ("cd", "mmd"), "protocol": ("strict", "strict+observed"), "split_by": "donor"},
+        {"dataset": "data/it's mine.h5ad", "label_key": "cell type", "split_seed": 3, "hardware": "v100"},
+    ],
+)
+def test_the_command_reads_back_as_the_same_request(monkeypatch, options):
+    import shlex
+
+    spec, read = RunSpec(**options), []
+    monkeypatch.setattr(commands, "run", lambda spec, dry_run: read.append(spec) or 0)
+    program, *arguments = shlex.split(run_command(spec))
+    assert program == "bench"
+    cli.app(arguments, standalone_mode=False)
+    # As it is stored: paths and tuples come back as such.
+    assert read == [RunSpec.checked(**json.loads(spec.model_dump_json()))]
+
+
+def test_numbers_come_back_as_the_text_that_means_the_same():
+    command = run_command(RunSpec(settings={"activa": {"layers": [512, 256], "rate": 0.1, "fast": True}}))
+    assert command.endswith("--set 'activa.layers=[512, 256]' --set activa.rate=0.1 --set activa.fast=true")
+
+
+def test_cells_from_python_have_no_command():
+    assert run_command(RunSpec(dataset=IN_MEMORY)) == ""

@@ -1,0 +1,78 @@
+import math
+
+import pytest
+
+from reports.best import best_frame
+from reports.summary import summary
+from tests.reports.run_view import make_run_view, score_of, unstart
+
+
+def best(view, metric):
+    return best_frame(view).set_index("metric").loc[metric]
+
+
+def finish_scgan(view, values):
+    """Let the third seed of scgan end well, and give all seeds these values of mmd."""
+    for seed, value in enumerate(values):
+        record = next(r for r in view["records"] if (r["job"]["model"], r["job"]["seed"]) == ("scgan", seed))
+        record |= {"status": "ok", "reason": ""}
+        if not view["scores"][record["key"]]:
+            first = view["scores"]["scgan-main-0"]
+            view["scores"][record["key"]] = [score | {"values": dict(score["values"])} for score in first]
+        score_of(view, "scgan", "mmd", seed)["values"] = {"mmd": value}
+
+
+def test_the_best_is_nearest_to_the_ideal_and_resolved_where_seeds_tell():
+    view = make_run_view()
+    finish_scgan(view, [0.80, 0.85, 0.81])
+    found = best(view, "mmd")
+    assert (found["model"], found["others"], found["unresolved"]) == ("activa", 1, [])
+    assert found["value"] == pytest.approx(0.42)
+    assert found["position"] == pytest.approx((0.50 - 0.42) / 0.48)
+    # Differences 0.40, 0.02, 0.39 do not tell it from 0.
+    finish_scgan(view, [0.80, 0.46, 0.81])
+    assert best(view, "mmd")["unresolved"] == ["scgan"]
+
+
+def test_who_copies_takes_no_part_and_a_contradicted_metric_is_marked():
+    view = make_run_view()
+    finish_scgan(view, [0.10, 0.12, 0.11])
+    assert best(view, "mmd")["model"] == "scgan"
+    view["metrics"][2] = view["metrics"][2] | {"alarm": 4.0}
+    score_of(view, "scgan", "cd", 0)["values"]["cd"] = 4.5
+    assert best(view, "mmd")["model"] == "activa"
+    for seed in range(3):
+        score_of(view, "shuffle", "mmd", seed)["values"]["mmd"] = 0.01
+    assert best(view, "mmd")["suspect"]
+    assert not best(view, "rf_auc")["suspect"]
+
+
+def test_two_sentences_say_what_ran_and_what_can_be_said():
+    ran, said = summary(make_run_view())
+    assert ran == (
+        "On zheng (560 training and 140 test cells × 765 genes), 3 models ran beside 4 controls with quick "
+        "budgets and 3 training seeds; of scgan, cscgan not every training finished."
+    )
+    assert said.startswith("Best under protocol strict (140 cells a side) is by rf_auc (ideal 0.5) activa ")
+    assert "with 0.930 [0.840, 1.02], not resolved from scgan, worse than the best floor; by mmd" in said
+    assert said.endswith("by augmentation_f1 (ideal 1) activa with 0.750, the only one scored.")
+
+
+def test_a_single_seed_resolves_nothing_and_says_so():
+    view = make_run_view(seeds=1)
+    assert math.isnan(best(view, "mmd")["low"])
+    assert summary(view)[1].endswith("nothing is resolved below 3 seeds.")
+
+
+def test_what_has_not_run_yet_is_told():
+    view = make_run_view()
+    for seed in (0, 1):
+        unstart(view, "activa", seed)
+    assert summary(view)[0].endswith("not every training finished; 2 Jobs of 23 did not run yet.")
+
+
+def test_a_run_without_scores_has_no_best():
+    view = make_run_view()
+    view["scores"] = {key: [] for key in view["scores"]}
+    assert best_frame(view).empty
+    assert summary(view)[1] == "No model or baseline has a headline score that counts."

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from reports.figures.pareto import pareto_figure, pareto_front
+from tests.reports.run_view import make_run_view, record_of
+
+
+def test_the_front_has_whom_nobody_beats_in_both():
+    costs = [1, 2, 3, 3, 1, 5]
+    places = [0.2, 0.5, 0.4, 0.9, 0.2, 0.9]
+    # The third costs more than the second and is worse; the last costs more than the fourth for the same.
+    assert pareto_front(costs, places).tolist() == [True, True, False, True, True, False]
+
+
+def test_points_lie_at_cost_and_place():
+    figure = pareto_figure(make_run_view())
+    titles = [(axes.get_title(loc="left"), axes.get_xlabel()) for axes in figure.axes]
+    sampling = "sampling 100 000 cells, seconds"
+    assert titles == [
+        (f"{name} → {ideal}", cost)
+        for name, ideal in (("rf_auc", "0.5"), ("mmd", "0"), ("cd", "0"))
+        for cost in ("training, seconds", sampling)
+    ]
+    mmd = figure.axes[2]
+    points = {line.get_color(): line.get_xydata()[0] for line in mmd.lines if line.get_marker() == "o"}
+    # Best floor poisson 0.30, real 0.02: (0.30 − 0.42) … (shuffle 0.50 is mmd's only floor here) / 0.48.
+    assert [p.tolist() for p in points.values()] == [
+        pytest.approx([33, (0.50 - 0.42) / 0.48]),
+        pytest.approx([105, (0.50 - 0.85) / 0.48]),
+    ]
+    (front,) = [line for line in mmd.lines if line.get_label() == "Pareto front"]
+    assert front.get_xdata().tolist() == [33]
+    assert "without a point: cscgan (diverged)" in figure.get_suptitle()
+
+
+def test_a_place_far_below_is_drawn_at_the_edge_and_written():
+    view = make_run_view(seeds=1)
+    for score in view["scores"][record_of(view, "scgan")["key"]]:
+        if score["metric"] == "mmd":
+            score["values"]["mmd"] = 2.9
+    mmd = pareto_figure(view).axes[2]
+    (far,) = [line for line in mmd.lines if line.get_marker() == "v"]
+    assert far.get_ydata().tolist() == [-1]
+    assert [text.get_text() for text in mmd.texts] == ["activa", "scgan (-500 %)"]
+
+
+def test_no_scale_or_no_cost_gives_no_figure():
+    view = make_run_view()
+    for record in view["records"]:
+        record["training"] = record["timing"] = None
+    assert pareto_figure(view) is None
+    view = make_run_view()
+    view["metrics"] = [metric | {"floors": []} for metric in view["metrics"]]
+    assert pareto_figure(view) is None
+    assert np.isfinite(pareto_figure(make_run_view()).get_figwidth())

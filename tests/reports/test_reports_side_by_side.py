@@ -1,0 +1,78 @@
+import io
+
+from rich.console import Console
+
+from reports.side_by_side import NamedRun, blocks, comparable, differences_table, side_by_side
+from tests.reports.run_view import HARDWARE, as_protocol, make_run_view
+
+OTHER = HARDWARE | {"cpu_model": "Another CPU", "fingerprint": "ffff"}
+
+
+def two(**changes):
+    other = make_run_view(seeds=1)
+    other["run"] |= changes
+    return [NamedRun("run-a", make_run_view()), NamedRun("run-b", other)]
+
+
+def printed(runs):
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(side_by_side(runs))
+    return console.export_text()
+
+
+def column(table, start):
+    (found,) = [column for column in table.columns if column.header.startswith(start)]
+    return [cell.plain for cell in found.cells]
+
+
+def names(table):
+    return [cell.plain.replace("\n", " ") for cell in table.name.cells]
+
+
+def test_what_compares_stands_row_by_row():
+    (block,) = blocks(two())
+    assert names(block.table)[:4] == ["activa run-a", "activa run-b", "scgan¹ n=2 run-a", "scgan¹ run-b"]
+    assert names(block.table)[-1] == "memorise run-b"
+    assert column(block.table, "training")[:4] == ["33.0", "30.0", "105", "100"]
+    assert column(block.table, "mmd")[:2] == ["0.420\n[0.370, 0.470]\n17 %", "0.400\n21 %"]
+    assert "run-a: n = 3 seeds, mean and [95 % t interval]" in block.remarks
+    assert "run-b: n = 1 seed" in block.remarks
+    assert [len(set(map(len, [c.cells for c in block.table.columns])))] == [1]
+
+
+def test_unlike_hardware_is_marked_at_every_name():
+    (block,) = blocks(two(hardware=OTHER))
+    of_b = [name for name in names(block.table) if "run-b" in name]
+    assert of_b and all(name.endswith("run-b³") for name in of_b)
+    assert block.remarks[-1].startswith("³ run-b: other hardware, Another CPU")
+    assert not any("run-a³" in name for name in names(block.table))
+
+
+def test_other_cells_or_another_number_of_them_get_tables_of_their_own():
+    for change in ({"n_cells": 99}, {"dataset_key": "other"}):
+        found = list(blocks(two(**change)))
+        assert [[run.name for run in block.runs] for block in found] == [["run-a"], ["run-b"]]
+        assert all("run-a" not in name for name in names(found[1].table))
+
+
+def test_protocols_get_tables_of_their_own():
+    runs = [NamedRun("run-a", make_run_view()), NamedRun("run-b", as_protocol(make_run_view(), "activa2022"))]
+    assert [[run.name for run in group] for group in comparable(runs)] == [["run-a"], ["run-b"]]
+    assert [block.protocol for block in blocks(runs)] == ["strict", "activa2022"]
+
+
+def test_differences_are_told_with_what_follows():
+    assert differences_table([NamedRun("a", make_run_view()), NamedRun("b", make_run_view())]) is None
+    table = differences_table(two(hardware=OTHER, n_cells=99))
+    rows = list(zip(*([cell.plain for cell in c.cells] for c in table.columns), strict=True))
+    assert rows[0] == ("cells a side", "140", "99", "scores stand in tables of their own")
+    assert rows[1][0] == "hardware" and rows[1][2].startswith("Another CPU")
+    assert rows[1][3] == "times and memory do not compare"
+    assert rows[2] == ("training seeds", "0, 1, 2", "0", "more seeds, narrower intervals")
+
+
+def test_the_terminal_shows_differences_tables_and_failures():
+    text = printed(two(hardware=OTHER))
+    for words in ("The runs differ", "Headline · protocol strict", "run-b³", "scgan · seed 2: killed in fit"):
+        assert words in text
+    assert text.count("cscgan · seed 0: diverged") == 2
