@@ -13,7 +13,7 @@ from bench.flow import carry_out, draft, start
 from bench.progress import Progress
 from bench.registry import resolve_model
 from bench.run_folder import RunFolder
-from bench.spec import RunSpec
+from bench.spec import IN_MEMORY, RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def run(
     names = tuple(model if isinstance(model, str) else resolve_model(model).reference for model in models)
     in_memory = None if isinstance(dataset, str | Path) else dataset
     spec = RunSpec.checked(
-        models=names, dataset="in memory" if in_memory is not None else str(dataset), **options
+        models=names, dataset=IN_MEMORY if in_memory is not None else str(dataset), **options
     )
     progress = Progress(Console(quiet=quiet))
     folder = start(draft(spec, adata=in_memory, progress=progress))

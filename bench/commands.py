@@ -65,7 +65,7 @@ def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) 
     names = [metric.name for metric in chosen]
     with folder.locked():
         every = list(dict.fromkeys([*request["protocols"], *wanted]))
-        facts = flow.protocol_facts(folder.read_spec(), every, request["n_cells"])
+        facts = flow.protocol_facts(folder.read_spec(), every, request["n_cells"], n_test=request["n_test"])
         folder.update_request(metrics=list(declared.values()), **facts)
         forget_scores(folder, names, wanted)
         scored = run_scoring(folder, names, wanted, progress=progress)

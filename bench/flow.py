@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -34,6 +35,7 @@ from metrics.protocols import protocol_named
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from bench.tracking import TrackingResult
     from datasets import Prepared
     from metrics.declaration import Metric
 
@@ -124,7 +126,7 @@ def _write_request(run: RunFolder, plan: Draft) -> None:
         train_shape=plan.train_shape,
         n_test=plan.facts.n_test,
         n_cells=n_cells,
-        **protocol_facts(plan.spec, plan.spec.protocol, n_cells),
+        **protocol_facts(plan.spec, plan.spec.protocol, n_cells, n_test=plan.facts.n_test),
         hardware=plan.machine,
         versions=versions(),
         bench_version=version("scgenbench"),
@@ -133,7 +135,7 @@ def _write_request(run: RunFolder, plan: Draft) -> None:
     )
 
 
-def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int) -> dict[str, Any]:
+def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int, *, n_test: int) -> dict[str, Any]:
     """Return what the stored context says of the protocols under which a run is scored.
 
     Parameters
@@ -142,6 +144,8 @@ def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int) -> dic
         The run's request, and the cells that each of its generators makes.
     protocols
         Names.
+    n_test
+        Test cells of the data set.
 
     Returns
     -------
@@ -150,10 +154,10 @@ def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int) -> dic
         choices of each and its ``n_cells`` a side.
     """
     chosen = {name: protocol_named(name) for name in protocols}
-    facts = {
-        name: asdict(protocol) | {"n_cells": n_cells if spec.cells else protocol.cells_a_side(n_cells)}
-        for name, protocol in chosen.items()
-    }
+    facts = {}
+    for name, protocol in chosen.items():
+        wanted = n_cells if spec.cells else protocol.cells_a_side(n_cells)
+        facts[name] = asdict(protocol) | {"n_cells": protocol.in_reach_of_control(wanted, n_test=n_test)}
     first = chosen[protocols[0]]
     return {
         "protocols": list(protocols),
@@ -232,16 +236,16 @@ def present(run: RunFolder, progress: Progress) -> None:
     track(run, view, progress)
 
 
-def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> bool:
+def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> TrackingResult | None:
     """Bring MLflow up to date; a server that is down costs a warning, not the run."""
     from bench.tracking import TrackingUnavailable, sync
 
     try:
-        sync(view, folder=run.path)
+        with progress.transfers() as report:
+            return sync(view, folder=run.path, report=report)
     except TrackingUnavailable as error:
-        progress.say(f"MLflow was not updated: {error}. Later: bench sync {run.path}")
-        return False
-    return True
+        progress.say(f"MLflow was not updated: {error}. Later: bench sync {shlex.quote(str(run.path))}")
+        return None
 
 
 def exit_code(run: RunFolder) -> int:

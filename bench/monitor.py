@@ -14,6 +14,9 @@ from bench.clock import PhaseClock
 from bench.run_folder import JobFolder, read_json, whole_folder, write_json
 
 PROGRESS_INTERVAL = 0.25
+BUFFER_BYTES = 1 << 20
+# How much of a curve a killed worker may lose; a line at a time would slow a model that logs every step.
+FLUSH_INTERVAL = 1.0
 # How much training a killed worker may lose; the environment may say otherwise.
 CHECKPOINT_SECONDS = float(os.environ.get("BENCH_CHECKPOINT_SECONDS", "60"))
 
@@ -34,7 +37,8 @@ class WorkerMonitor:
         self._clock = clock
         self._last_checkpoint = time.monotonic()
         self._last_progress = 0.0
-        self._curves = folder.curves.open("a", encoding="utf-8", buffering=1)
+        self._last_flush = time.monotonic()
+        self._curves = folder.curves.open("a", encoding="utf-8", buffering=BUFFER_BYTES)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -44,9 +48,11 @@ class WorkerMonitor:
             yield
 
     def log(self, step: int, **values: float) -> None:
-        """Append a line to ``curves.jsonl``."""
+        """Append a line to ``curves.jsonl``; lines reach the disk together, once a second."""
         line = {"step": step, "phase": self._clock.current, "values": values}
         self._curves.write(json.dumps(line) + "\n")
+        if time.monotonic() - self._last_flush >= FLUSH_INTERVAL:
+            self._flush()
 
     def advance(self, fraction: float, *, steps: int = 1) -> None:
         """Count steps of the current phase; show the share of the budget a few times a second."""
@@ -58,6 +64,7 @@ class WorkerMonitor:
         """Write a checkpoint if the last one is old enough, with the clock stopped."""
         if time.monotonic() - self._last_checkpoint < CHECKPOINT_SECONDS:
             return
+        self._flush()
         with self._clock.pause(), whole_folder(self._folder.checkpoint) as folder:
             (folder / "state").mkdir()
             save(folder / "state")
@@ -77,6 +84,10 @@ class WorkerMonitor:
     def close(self) -> None:
         """Close the curves."""
         self._curves.close()
+
+    def _flush(self) -> None:
+        self._curves.flush()
+        self._last_flush = time.monotonic()
 
     def _show(self, fraction: float | None) -> None:
         self._last_progress = time.monotonic()

@@ -61,7 +61,7 @@ class Progress:
 
     def say(self, words: str) -> None:
         """Write a line."""
-        self.console.print(words, highlight=False, markup=False)
+        self.console.print(words, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def transfers(self) -> Iterator[Callable[[str, int, int | None], None]]:

@@ -17,7 +17,8 @@ from typing import Any, Self
 
 import psutil
 
-from bench.hardware.gpus import nvml_session, process_bytes, visible_devices
+from bench.hardware.gpus import nvml_session, process_bytes, utilisation, visible_devices
+from bench.resource_series import ResourceSeries
 
 _PR_SET_PDEATHSIG = 1
 # Both kinds of sample wait this many times as long as they kept a core busy: 0.3 % of it each.
@@ -40,10 +41,17 @@ class ResourceSampler:
     tree_interval
         Least seconds between two looks for descendants and at the GPUs, which cost more. Both become
         rarer where they are slow (many processes), so that together they take under 1 % of a core.
+    series
+        File that takes a line a second, see `bench.resource_series`; None for no such file.
     """
 
     def __init__(
-        self, current_phase: Callable[[], str], *, interval: float = 0.05, tree_interval: float = 0.5
+        self,
+        current_phase: Callable[[], str],
+        *,
+        interval: float = 0.05,
+        tree_interval: float = 0.5,
+        series: Path | None = None,
     ) -> None:
         self._current_phase = current_phase
         self._interval = interval
@@ -52,6 +60,8 @@ class ResourceSampler:
         self._children: list[psutil.Process] = []
         self._peaks: dict[str, int] = {}
         self._gpu_peak: int | None = None
+        self._series = None if series is None else ResourceSeries(series)
+        self._now: dict[str, float | None] = {}
         self._framework_peak: int | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="resource-sampler", daemon=True)
@@ -102,10 +112,14 @@ class ResourceSampler:
                 if time.monotonic() >= next_look:
                     self._children = self._process.children(recursive=True)
                     self._note_gpu(process_bytes(nvml, devices, self._pids()))
+                    if self._series is not None:
+                        self._now["gpu_percent"] = max(utilisation(nvml, devices), default=None)
                     looked = time.thread_time()
                     next_look = time.monotonic() + max(self._tree_interval, _REST * (looked - started))
                     started = looked
                 self._note_rss()
+                if self._series is not None:
+                    self._series.note(self._current_phase(), self._now, [self._process, *self._children])
                 if self._stop.wait(max(self._interval, _REST * (time.thread_time() - started))):
                     return
 
@@ -113,6 +127,7 @@ class ResourceSampler:
         return {self._process.pid, *(child.pid for child in self._children)}
 
     def _note_gpu(self, used: int | None) -> None:
+        self._now["gpu_bytes"] = used
         if used is not None:
             self._gpu_peak = max(used, self._gpu_peak or 0)
 
@@ -123,6 +138,7 @@ class ResourceSampler:
             # A child may end at any moment.
             with contextlib.suppress(psutil.Error):
                 rss += child.memory_info().rss
+        self._now["rss_bytes"] = rss
         self._peaks[phase] = max(rss, self._peaks.get(phase, 0))
 
 

@@ -24,6 +24,8 @@ from models.base import GeneratorError
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from models.base import Generator
+
 
 def sample_from_run(
     run: RunFolder,
@@ -74,11 +76,7 @@ def sample_from_run(
     try:
         with native_noise_silenced():
             generator = resolve_model(job.reference).generator.load(run.job_folder(job).model, device=device)
-            pieces = generator.sample_chunks(
-                n_cells,
-                cell_types=None if cell_type is None else [cell_type] * n_cells,
-                seed=derive(seed, "bench sample"),
-            )
+            pieces = pieces_of(generator, n_cells=n_cells, cell_type=cell_type, seed=seed)
             facts = {"model": model, "space": generator.space, "job": job.key, "sample_seed": seed}
             return write_cells(
                 out, _watched(pieces, n_cells, console), facts=facts | {"versions": versions()}
@@ -87,6 +85,15 @@ def sample_from_run(
         raise RequestError(named(model, error)) from error
     except OSError as error:
         raise RequestError(f"--out {str(out)!r}: {error.strerror or error}") from error
+
+
+def pieces_of(generator: Generator, *, n_cells: int, cell_type: str | None, seed: int) -> Iterator[AnnData]:
+    """Yield the cells that ``bench sample`` draws, whoever asks for them; see `sample_from_run`."""
+    return generator.sample_chunks(
+        n_cells,
+        cell_types=None if cell_type is None else [cell_type] * n_cells,
+        seed=derive(seed, "bench sample"),
+    )
 
 
 @contextmanager

@@ -48,7 +48,8 @@ def main(arguments: list[str]) -> int:
     clock = PhaseClock()
     record = new_record(job)
     monitor = WorkerMonitor(folder, clock)
-    with warnings.catch_warnings(record=True) as caught, ResourceSampler(lambda: clock.current) as resources:
+    sampler = ResourceSampler(lambda: clock.current, series=folder.resources)
+    with warnings.catch_warnings(record=True) as caught, sampler as resources:
         warnings.simplefilter("default")
         try:
             _run(job, folder, clock, monitor, record)

@@ -90,16 +90,21 @@ def machine_memory() -> int:
 
 def gpu_utilisation() -> list[int]:
     """Return how busy each visible GPU is just now, in percent; those that do not tell are left out."""
-    utilisation: list[int] = []
     with nvml_session() as nvml:
-        if nvml is None:
-            return utilisation
-        for device in visible_devices(nvml, os.environ):
-            try:
-                utilisation.append(int(nvml.nvmlDeviceGetUtilizationRates(device).gpu))
-            except nvml.NVMLError:
-                continue
-    return utilisation
+        return utilisation(nvml, visible_devices(nvml, os.environ))
+
+
+def utilisation(nvml: ModuleType | None, devices: Iterable[Any]) -> list[int]:
+    """Return how busy some GPUs are just now, in percent; those that do not tell are left out."""
+    if nvml is None:
+        return []
+    told: list[int] = []
+    for device in devices:
+        try:
+            told.append(int(nvml.nvmlDeviceGetUtilizationRates(device).gpu))
+        except nvml.NVMLError:
+            continue
+    return told
 
 
 def process_bytes(nvml: ModuleType | None, devices: Iterable[Any], pids: set[int]) -> int | None:

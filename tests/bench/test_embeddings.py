@@ -77,9 +77,10 @@ def test_a_map_is_computed_again_only_if_it_is_broken_or_out_of_date(run, comput
     assert len(computed) == 3
 
 
-def test_cells_that_make_no_map_cost_only_the_map(run, monkeypatch, capsys):
+@pytest.mark.parametrize("kind", [NotApplicable, ValueError, TypeError, FloatingPointError, RuntimeError])
+def test_cells_that_make_no_map_cost_only_the_map(run, monkeypatch, capsys, kind):
     def refuse(real, sample):
-        raise NotApplicable("60 cells; a map needs more than 90")
+        raise kind("60 cells; a map needs more than 90")
 
     monkeypatch.setattr("metrics.embedding.joint_maps", refuse)
     store_embeddings(run, Scorer(run))

@@ -11,6 +11,7 @@ import pytest
 from bench import resources
 from bench.hardware.gpus import process_bytes
 from bench.resources import ResourceSampler, die_with_parent, framework_peak_bytes, own_peak_rss_bytes
+from reports.curves import read_resources
 
 MIB = 2**20
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="a Linux facility")
@@ -144,6 +145,7 @@ def fake_nvml(used_by_pid):
         nvmlDeviceGetCount=lambda: 1,
         nvmlDeviceGetHandleByIndex=lambda index: f"gpu{index}",
         nvmlDeviceGetComputeRunningProcesses=processes,
+        nvmlDeviceGetUtilizationRates=lambda device: SimpleNamespace(gpu=42, memory=7),
     )
 
 
@@ -164,6 +166,16 @@ def test_sampler_reports_gpu_memory_of_this_process(monkeypatch):
         result = sampler.result()
         assert result["peak_device_bytes"] == expected
         assert result["device"] == {"framework_bytes": framework, "nvml_bytes": 300}
+
+
+def test_sampler_writes_how_busy_the_gpu_is(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml([(os.getpid(), 3 * 2**29)]))
+    path = tmp_path / "resources.jsonl"
+    with ResourceSampler(lambda: "fit", interval=0.005, series=path):
+        wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
+    _, curves = read_resources(path)
+    assert (curves["gpu_percent"], curves["gpu_gib"]) == ([(0, 42)], [(0, 1.5)])
 
 
 def gone(pid):

@@ -41,7 +41,7 @@ def run(tmp_path_factory, prepared):
     prepared.write_h5ad(run.dataset)
     n_cells = jobs[0].n_cells
     run.write_request(
-        spec, jobs, metrics=[], n_cells=n_cells, **flow.protocol_facts(spec, PROTOCOLS, n_cells)
+        spec, jobs, metrics=[], n_cells=n_cells, **flow.protocol_facts(spec, PROTOCOLS, n_cells, n_test=30)
     )
     progress = Progress(Console(quiet=True))
     with pytest.MonkeyPatch.context() as patch:
@@ -87,7 +87,8 @@ def test_a_score_is_the_metric_of_the_protocols_evidence(run, prepared):
     job = job_of(run, "expression")
     cells = anndata.read_h5ad(run.job_folder(job).cells(0))
     for protocol in PROTOCOLS:
-        real = RealEvidence.from_adata(prepared, n_cells=30, seed=METRICS_SEED, protocol=protocol)
+        n_cells = 15 if protocol == "groundgan2024" else 30
+        real = RealEvidence.from_adata(prepared, n_cells=n_cells, seed=METRICS_SEED, protocol=protocol)
         labels = cells.obs["cell_type"].to_numpy(dtype=str)
         sample = SampleEvidence(real, cells.X, space="cp20k", cell_types=labels)
         expected = resolve_metric("sliced_wasserstein").compute(real, sample).headline
@@ -123,8 +124,25 @@ def test_the_ceiling_of_groundgan2024_is_one_half_of_the_test_cells_against_the_
         assert set(split[list(test | synthetic)]) == {"test"}
         seen.append(test)
     assert seen[0] != seen[1]
-    stored = {s["protocol"]: s["n_cells"] for s in run.view()["scores"][job.key] if s["metric"] == "cd"}
-    assert stored == {"strict": 30, "groundgan2024": 15, "strict+observed": 30}
+
+
+def test_all_models_and_controls_of_a_column_have_the_same_number_of_cells(run):
+    view = run.view()
+    for job in run.jobs():
+        stored = {score["protocol"]: score["n_cells"] for score in view["scores"][job.key]}
+        assert stored["strict"] == 30
+        assert stored["groundgan2024"] == 15
+    assert {name: facts["n_cells"] for name, facts in view["run"]["protocol_facts"].items()} == {
+        "strict": 30,
+        "groundgan2024": 15,
+        "strict+observed": 30,
+    }
+
+
+def test_cells_that_a_request_asks_for_stay_in_reach_of_the_control():
+    protocol = protocol_named("groundgan2024")
+    assert [protocol.in_reach_of_control(1000, n_test=n) for n in (1201, 2000, 7000)] == [600, 1000, 1000]
+    assert protocol_named("strict").in_reach_of_control(1200, n_test=1200) == 1200
 
 
 def test_real_cells_change_as_seldom_as_they_can(run):

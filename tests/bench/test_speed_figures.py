@@ -153,7 +153,12 @@ def test_the_table_shows_ratios_notes_and_failures():
     text = console.export_text()
     first = next(line for line in text.splitlines() if "paper, bf16" in line)
     assert first.split()[3:] == ["200", "ms", "–", "500", "ms", "2.50", "100", "ms", "2.00"]
-    assert "1 repeat of 50 steps" in text and "baseline: the release;" in text and "10 cells, 6.2 % non-zero" in text and "no GPU" in text
+    assert (
+        "1 repeat of 50 steps" in text
+        and "baseline: the release;" in text
+        and "10 cells, 6.2 % non-zero" in text
+        and "no GPU" in text
+    )
     assert json.loads(json.dumps(rows)) == rows
 
 

@@ -11,7 +11,7 @@ from mlflow.entities import ViewType
 
 from bench.tracking import TrackingUnavailable, run_name, sync, ui_command
 from reports.table import results_frame
-from tests.reports.run_view import make_run_view, record_of, score_of, unstart, write_curves
+from tests.reports.run_view import make_run_view, record_of, score_of, unstart, write_curves, write_resources
 
 RUN = "20260102-030405-zheng"
 
@@ -24,8 +24,10 @@ def uploaded(tmp_path_factory):
         folder = tmp_path_factory.mktemp("runs") / RUN
         view = make_run_view(folder)
         write_curves(view, "activa-main-0", points=1701)
+        write_resources(view, "activa-main-0", seconds=40)
         (folder / "figures").mkdir()
         (folder / "figures" / "overview.png").write_bytes(b"\x89PNG not really")
+        (folder / "report.html").write_text("<!doctype html>")
         result = sync(view, folder=folder)
         yield MlflowClient(result.uri), view, result, folder
 
@@ -64,13 +66,32 @@ def test_metrics_have_the_names_and_values_of_the_table(uploaded):
     (row,) = results_frame(one_seed).to_dict("records")
     logged = runs(client, result)["activa · zheng · seed 1"].data.metrics
     measured = {name: value for name, value in row.items() if isinstance(value, float) and value == value}
-    assert {name: logged[name] for name in measured} == measured
-    assert (logged["rf_auc"], logged["training_seconds"], logged["sample_seconds"]) == (0.92, 33.0, 1.25)
-    assert logged["seconds/fit/classifier"] == 2.0
-    assert logged["steps/adversarial"] == 180
+    by_name = {name.partition("/")[2]: value for name, value in logged.items()}
+    assert {name: by_name[name] for name in measured} == measured
+    expected = {
+        "headline/rf_auc": 0.92,
+        "headline/training_seconds": 33.0,
+        "headline/sample_seconds": 1.25,
+        "headline/peak_rss_gib": 1.5,
+        "scores/rf_auc_sd": 0.004,
+        "seconds/fit/classifier": 2.0,
+        "speed/sample_cells": 100_000,
+        "steps/adversarial": 180,
+        "system/peak_rss_gib:fit": 1.0,
+    }
+    assert {name: logged[name] for name in expected} == expected
     augmented = runs(client, result)["activa · zheng · seed 0 · 10 % Dendritic · subsample 0"]
-    assert augmented.data.metrics["augmentation_f1"] == 0.75
+    assert augmented.data.metrics["headline/augmentation_f1"] == 0.75
     assert augmented.data.params["kept_cells"] == "19"
+
+
+def test_headline_metrics_come_first_by_name_and_are_a_handful(uploaded):
+    client, _, result, _ = uploaded
+    names = sorted(runs(client, result)["activa · zheng · seed 0"].data.metrics, key=str.casefold)
+    headline = [name for name in names if name.startswith("headline/")]
+    assert names[: len(headline)] == headline
+    assert {"headline/cd", "headline/mmd", "headline/rf_auc", "headline/training_seconds"} <= set(headline)
+    assert len(headline) == 6
 
 
 def test_params_and_tags(uploaded):
@@ -83,6 +104,7 @@ def test_params_and_tags(uploaded):
         "profile": "quick",
         "protocol": "strict",
         "experiment": "main",
+        "hardware": "AMD EPYC 7B13 · 2 cores (4 threads) · 16 GiB · 2 × NVIDIA V100 with 32 GiB",
     }
     assert expected.items() <= run.data.params.items()
     tags = {"git_commit": "abcdef012345", "role": "model", "status": "ok", "version.torch": "2.13.0"}
@@ -103,16 +125,32 @@ def test_how_a_job_ended_is_the_status_of_its_run(uploaded):
     assert (info.start_time, info.end_time) == (1767322805000, 1767322845000)
 
 
-def test_curves_are_stepped_and_thinned(uploaded):
+def test_curves_are_stepped_and_thinned_and_their_ends_are_not(uploaded):
     client, _, result, _ = uploaded
     run = runs(client, result)["activa · zheng · seed 0"]
-    history = client.get_metric_history(run.info.run_id, "curves/adversarial/loss")
-    assert len(history) == 500
+    history = client.get_metric_history(run.info.run_id, "training/adversarial/loss")
+    assert len(history) == 200
     steps = sorted(point.step for point in history)
     assert (steps[0], steps[-1]) == (0, 1700)
-    assert {after - before for before, after in pairwise(steps)} == {3, 4}
+    assert {after - before for before, after in pairwise(steps)} == {8, 9}
     for point in history:
         assert point.value == pytest.approx(1000 * 0.99**point.step)
+    ends = {
+        name: [run.data.metrics[f"training_{name}/adversarial/{curve}"] for curve in ("loss", "balance")]
+        for name in ("final", "lowest", "highest")
+    }
+    last = pytest.approx(1000 * 0.99**1700)
+    assert ends == {"final": [last, 1700 % 7], "lowest": [last, 0], "highest": [1000, 6]}
+
+
+def test_system_metrics_are_a_point_a_second_at_their_own_time(uploaded):
+    client, _, result, _ = uploaded
+    run = runs(client, result)["activa · zheng · seed 0"]
+    history = client.get_metric_history(run.info.run_id, "system/rss_gib")
+    points = sorted((point.step, point.value, point.timestamp) for point in history)
+    assert points == [(second, 1 + second / 4, 1767322805500 + 1000 * second) for second in range(40)]
+    assert run.data.metrics["system/cpu_percent"] == 150
+    assert "system/gpu_gib" not in run.data.metrics
 
 
 def test_the_data_set_is_an_input_with_its_key_as_digest(uploaded):
@@ -129,7 +167,11 @@ def test_artifacts(uploaded, tmp_path):
     child = runs(client, result)["activa · zheng · seed 0"].info.run_id
     record = json.loads(open(client.download_artifacts(child, "record.json", str(tmp_path))).read())  # noqa: PTH123, SIM115
     assert record == record_of(view, "activa")
-    assert {file.path for file in client.list_artifacts(result.run_id)} == {"table.csv", "figures"}
+    assert {file.path for file in client.list_artifacts(result.run_id)} == {
+        "table.csv",
+        "figures",
+        "report.html",
+    }
     assert [file.path for file in client.list_artifacts(result.run_id, "figures")] == ["figures/overview.png"]
     table = open(client.download_artifacts(result.run_id, "table.csv", str(tmp_path))).read()  # noqa: PTH123, SIM115
     assert table == results_frame(view).to_csv(index=False)
@@ -167,9 +209,9 @@ def test_what_changed_is_updated_and_the_rest_left_alone(tmp_path, uploaded):
     assert (again.created, again.updated, again.unchanged) == (0, 1, 8)
     children = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
     (run,) = [run for run in children if run.info.run_name == "activa · zheng · seed 0"]
-    assert run.data.metrics["mmd"] == 0.1
-    assert len(client.get_metric_history(run.info.run_id, "rf_auc")) == 1
-    steps = [point.step for point in client.get_metric_history(run.info.run_id, "curves/adversarial/loss")]
+    assert run.data.metrics["headline/mmd"] == 0.1
+    assert len(client.get_metric_history(run.info.run_id, "headline/rf_auc")) == 1
+    steps = [point.step for point in client.get_metric_history(run.info.run_id, "training/adversarial/loss")]
     assert sorted(steps) == list(range(130))
 
 
@@ -219,7 +261,7 @@ def test_an_upload_cut_short_is_completed_by_the_next(tmp_path, uploaded, monkey
     children = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
     assert len(children) == 9
     (run,) = [run for run in children if run.info.run_name == "activa · zheng · seed 0"]
-    assert len(client.get_metric_history(run.info.run_id, "curves/adversarial/loss")) == 10
+    assert len(client.get_metric_history(run.info.run_id, "training/adversarial/loss")) == 10
 
 
 def test_a_server_that_does_not_answer_is_named_in_one_line(tmp_path):
@@ -252,7 +294,7 @@ def test_names_and_values_are_made_to_fit(tmp_path, uploaded):
     score_of(view, "activa", "mmd")["values"]["mmd/CD14+ Monocyte"] = 0.3
     result = sync(view, folder=folder, tracking_uri=first.uri)
     (run,) = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
-    assert run.data.metrics["mmd/CD14_ Monocyte"] == 0.3
+    assert run.data.metrics["scores/mmd/CD14_ Monocyte"] == 0.3
     assert run.data.params["markers"] == "x" * 499 + "…"
 
 
@@ -269,12 +311,30 @@ def test_run_names_are_short():
     assert run_name(record_of(make_run_view(), "scgan", 2)["job"]) == "scgan · zheng · seed 2"
 
 
-def test_the_ui_command_opens_the_store_on_this_machine_only(tmp_path, monkeypatch):
+def test_the_last_line_of_a_run_opens_its_store(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    words = shlex.split(ui_command(tmp_path / "my runs" / RUN))
-    assert words[:3] == ["MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false", "mlflow", "server"]
-    options = dict(zip(words[3::2], words[4::2], strict=True))
-    assert options["--backend-store-uri"] == f"sqlite:///{tmp_path}/my runs/mlflow.db"
-    assert options["--host"] == "127.0.0.1"
+    monkeypatch.chdir(tmp_path)
+    assert ui_command(tmp_path / "runs") == "bench ui"
+    assert shlex.split(ui_command(tmp_path / "my runs")) == ["bench", "ui", "--out", f"{tmp_path}/my runs"]
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
-    assert ui_command(tmp_path / "my runs" / RUN) == "http://127.0.0.1:5000"
+    assert ui_command(tmp_path / "my runs") == "http://127.0.0.1:5000"
+
+
+def test_a_job_takes_few_calls_however_long_its_curves(tmp_path, uploaded, monkeypatch):
+    _, _, first, _ = uploaded
+    folder = tmp_path / "20260102-070000-zheng"
+    view = make_run_view(folder, seeds=1)
+    view["records"] = [record_of(view, "activa")]
+    write_curves(view, "activa-main-0", points=20_000)
+    calls = []
+    log_batch = MlflowClient.log_batch
+
+    def counted(self, run_id, metrics=(), params=(), tags=()):
+        calls.append((len(metrics), len(params), len(tags)))
+        return log_batch(self, run_id, metrics, params, tags)
+
+    monkeypatch.setattr(MlflowClient, "log_batch", counted)
+    sync(view, folder=folder, tracking_uri=first.uri)
+    # The parent's parameters and its tags, and the Job: 400 points and everything else in one.
+    assert len(calls) == 3
+    assert max(map(sum, calls)) < 500

@@ -1,0 +1,115 @@
+"""What is logged of a Job, under which names.
+
+Names sort: whoever reads one of MLflow's alphabetical lists from the top meets ``headline/`` first.
+
+=====================  ==================================================================================
+``headline/``          the metrics of the paper's table; seconds to train and to sample; peak memory
+``scores/``            every other score, types and spreads among them
+``seconds/``           of every phase
+``speed/``             steps a second; how many cells were sampled to time it, and how dense they were
+``steps/``             of every phase
+``system/``            memory and load, a point a second; peaks, of the whole and of every phase
+``training/``          curves, thinned; ``training_final/``, ``training_lowest/`` and ``training_highest/``
+                       are of the whole curve
+=====================  ==================================================================================
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reports import RunView
+from reports.curves import Curve
+from reports.table import GIB, cost_values, score_values
+from reports.words import hardware_in_words
+
+HEADLINE_COSTS = ("training_seconds", "sample_seconds", "peak_rss_gib")
+VALUE_LENGTH = 500
+
+
+def run_name(job: Mapping[str, Any]) -> str:
+    """Return a Job's name in MLflow's lists: ``activa · zheng · seed 0``."""
+    name = f"{job['model']} · {job['dataset']} · seed {job['seed']}"
+    experiment = job["experiment"]
+    if experiment["kind"] == "main":
+        return name
+    share = f"{100 * experiment['fraction']:g} % {experiment['cell_type']}"
+    return f"{name} · {share} · subsample {experiment['subsample_seed']}"
+
+
+def scalars(
+    record: Mapping[str, Any], scores: Sequence[Mapping[str, Any]], view: RunView
+) -> dict[str, float]:
+    """Return the figures of the results table, then seconds, steps and peak memory of every phase."""
+    headline = {metric["name"] for metric in view["metrics"] if metric["group"] == "headline"}
+    named = {("headline" if k in headline else "scores", k): v for k, v in score_values(scores).items()}
+    named |= {(_group_of_cost(k), k): v for k, v in cost_values(record).items()}
+    named |= {("seconds", phase): float(seconds) for phase, seconds in record["phases"].items()}
+    named |= {("steps", phase): float(steps) for phase, steps in record["steps"].items()}
+    by_phase = record["memory"]["by_phase"]
+    # Not another "/": each would open a section of charts above those of the load.
+    named |= {("system", f"peak_rss_gib:{k.replace('/', ':')}"): v / GIB for k, v in by_phase.items()}
+    # In order, because the page of a single run lists metrics as they came.
+    return dict(sorted((allowed(f"{group}/{name}"), value) for (group, name), value in named.items()))
+
+
+def _group_of_cost(name: str) -> str:
+    if name in HEADLINE_COSTS:
+        return "headline"
+    return "system" if name == "peak_device_gib" else "speed"
+
+
+def curve_scalars(curves: Mapping[str, Curve]) -> dict[str, float]:
+    """Return the last, the lowest and the highest value of each curve: which is best, its name tells."""
+    named: dict[str, float] = {}
+    for name, curve in curves.items():
+        values = [value for _, value in curve]
+        ends = {"final": values[-1], "lowest": min(values), "highest": max(values)}
+        named |= {allowed(f"training_{which}/{name}"): value for which, value in ends.items()}
+    return named
+
+
+def params(record: Mapping[str, Any], view: RunView) -> dict[str, Any]:
+    """Return what was chosen for a Job: whatever differs between two Jobs that one would compare."""
+    job, run = record["job"], view["run"]
+    names = ("model", "framework", "space", "dataset", "seed", "sample_seeds", "budget", "device", "threads")
+    experiment = {name: value for name, value in job["experiment"].items() if value is not None}
+    experiment["experiment"] = experiment.pop("kind")
+    circumstances = {"profile": run["profile"], "protocol": run["protocol"], "n_cells": job["n_cells"]}
+    circumstances["hardware"] = hardware_in_words(run["hardware"])
+    return job["hyperparameters"] | {name: job[name] for name in names} | experiment | circumstances
+
+
+def tags(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return how a Job ended, where it ran, and its role."""
+    ending = {name: record[name] for name in ("status", "reason", "failed_phase") if record[name]}
+    return ending | origin_tags(record) | {"role": record["job"]["role"]}
+
+
+def origin_tags(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return where a Record comes from: commit, machine, versions."""
+    origin = {"hardware.fingerprint": record["machine"]["fingerprint"]}
+    if record["git_commit"]:
+        # The first is what MLflow's pages show as the version of the source.
+        origin |= {"mlflow.source.git.commit": record["git_commit"], "git_commit": record["git_commit"]}
+    return origin | {f"version.{name}": version for name, version in record["versions"].items()}
+
+
+def allowed(name: str) -> str:
+    """Replace what MLflow does not allow in a name (``CD14+ Monocyte`` → ``CD14_ Monocyte``)."""
+    return re.sub(r"[^\w.\- :/]", "_", name)
+
+
+def text(value: Any) -> str:
+    """Return a value as MLflow stores it: JSON, cut where it is too long."""
+    words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    return words if len(words) <= VALUE_LENGTH else words[: VALUE_LENGTH - 1] + "…"
+
+
+def digest(content: Any) -> str:
+    """Return a short hash of plain data, by which an upload is known to be done."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()[:16]

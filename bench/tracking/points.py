@@ -1,0 +1,64 @@
+"""Metrics as MLflow takes them: single values, and curves of which only what is new is logged."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bench.tracking.naming import allowed
+from reports.curves import Curve, thin
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Metric, Run
+
+# More than a chart is wide adds only to what every page must load.
+CURVE_POINTS = 200
+
+
+def scalar_points(named: Mapping[str, float], run: Run, *, now: int) -> list[Metric]:
+    """Return the values that a run does not have yet, at step 0.
+
+    Parameters
+    ----------
+    named
+        Metric → value.
+    run
+        The run as MLflow knows it.
+    now
+        Milliseconds since 1970.
+    """
+    from mlflow.entities import Metric
+
+    known = run.data.metrics
+    return [Metric(name, value, now, 0) for name, value in named.items() if known.get(name) != value]
+
+
+def curve_points(
+    curves: Mapping[str, Curve], run: Run, client: MlflowClient, *, group: str, since: int, pace: int = 0
+) -> list[Metric]:
+    """Return the points of curves behind the last that a run has, at most `CURVE_POINTS` of each.
+
+    Parameters
+    ----------
+    curves
+        Name → steps and values.
+    run
+        The run as MLflow knows it; `client` is asked for the steps of its curves.
+    group
+        What the names begin with.
+    since
+        Milliseconds since 1970 at step 0.
+    pace
+        Milliseconds a step.
+    """
+    from mlflow.entities import Metric
+
+    points = []
+    for name, curve in curves.items():
+        key, logged = allowed(f"{group}/{name}"), -1
+        if key in run.data.metrics:
+            logged = max(point.step for point in client.get_metric_history(run.info.run_id, key))
+        new = thin([(step, value) for step, value in curve if step > logged], limit=CURVE_POINTS)
+        points += [Metric(key, value, since + pace * step, step) for step, value in new]
+    return points

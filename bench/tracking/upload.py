@@ -1,0 +1,287 @@
+"""One pass over a run: what MLflow lacks is written, what it has is left alone."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.tracking import naming
+from bench.tracking.models import log_model
+from bench.tracking.points import curve_points, scalar_points
+from bench.tracking.store import (
+    TrackingUnavailable,
+    artifacts_of,
+    brief_and_quiet,
+    in_one_line,
+    is_server,
+    uri_of,
+)
+from reports import RunView
+from reports.curves import curves_file, read_curves, read_resources, resources_file
+from reports.table import NOT_RUN, outcome, results_frame, scores_of
+from reports.words import hardware_in_words
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import DatasetInput, Metric, Run
+
+# MLflow takes a thousand entries a call, of which a hundred parameters and a hundred tags.
+METRICS_A_CALL = 800
+PAIRS_A_CALL = 100
+TAG_LENGTH = 5000
+DIGEST_LENGTH = 36
+RUNS_A_PAGE = 1000
+RUN_STATUS = {"ok": "FINISHED", "skipped": "FINISHED", "killed": "KILLED"}
+# What the pages offer for an experiment: training runs, not traces of a chat.
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+
+Report = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class TrackingResult:
+    """Where a run went.
+
+    Attributes
+    ----------
+    uri
+        Of the tracking store or server.
+    experiment_id, run_id
+        The data set's experiment; the parent run.
+    created, updated, unchanged
+        How many child runs were new, had changed, or were there already.
+    """
+
+    uri: str
+    experiment_id: str
+    run_id: str
+    created: int
+    updated: int
+    unchanged: int
+
+
+def sync(
+    view: RunView, *, folder: Path, tracking_uri: str | None = None, report: Report | None = None
+) -> TrackingResult:
+    """Bring MLflow up to date with a run; what is there already is not written again.
+
+    Parameters
+    ----------
+    view
+        The run (see `reports`).
+    folder
+        The run folder; curves, models and figures are read from it.
+    tracking_uri
+        Store or server; None: see `uri_of`.
+    report
+        Called with what is being done, how far it is and how far it goes.
+
+    Returns
+    -------
+    TrackingResult
+
+    Raises
+    ------
+    TrackingUnavailable
+        If the store cannot be reached or written.
+    """
+    uri = tracking_uri or uri_of(folder.parent)
+    with brief_and_quiet():
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            client = MlflowClient(tracking_uri=uri)
+            return _Upload(client, uri, view, folder, report or (lambda what, done, total: None)).run()
+        except (MlflowException, SQLAlchemyError, OSError) as error:
+            raise TrackingUnavailable(f"MLflow at {uri} {in_one_line(error)}") from error
+
+
+class _Upload:
+    """One pass over a run."""
+
+    def __init__(self, client: MlflowClient, uri: str, view: RunView, folder: Path, report: Report) -> None:
+        self.client, self.uri, self.view, self.folder, self.report = client, uri, view, folder, report
+        self.dataset = view["run"]["dataset"]
+        self.records = [record for record in view["records"] if record["status"] != NOT_RUN]
+        self.experiment_id = self._experiment()
+
+    def run(self) -> TrackingResult:
+        parent = self._parent()
+        known = {run.data.tags.get("bench.job_key"): run for run in self._children(parent)}
+        counts = {"created": 0, "updated": 0, "unchanged": 0}
+        for done, record in enumerate(self.records):
+            self.report("updating MLflow", done, len(self.records))
+            counts[self._sync_job(record, parent, known.get(record["key"]))] += 1
+        self._finish_parent(parent)
+        return TrackingResult(self.uri, self.experiment_id, parent.info.run_id, **counts)
+
+    def _experiment(self) -> str:
+        name = str(self.dataset["name"])
+        experiment = self.client.get_experiment_by_name(name)
+        if experiment is None:
+            # A server decides itself where artifacts go; without one they would land in the working folder.
+            location = None if is_server(self.uri) else artifacts_of(self.folder.parent).as_uri()
+            return str(self.client.create_experiment(name, location, tags=EXPERIMENT_TAGS))
+        if experiment.lifecycle_stage == "deleted":
+            identity = experiment.experiment_id
+            raise TrackingUnavailable(
+                f"MLflow's experiment {name!r} was deleted: mlflow experiments restore -x {identity}"
+            )
+        return str(experiment.experiment_id)
+
+    def _parent(self) -> Run:
+        hardware = self.view["run"]["hardware"]
+        identity = naming.digest([self.folder.name, hardware["fingerprint"]])
+        found = self.client.search_runs([self.experiment_id], f"tags.`bench.run` = '{identity}'")
+        if found:
+            return found[0]
+        started = min((record["started"] for record in self.records), default=None)
+        tags = {"bench.run": identity, "hardware": hardware_in_words(hardware)}
+        run = self.client.create_run(
+            self.experiment_id,
+            start_time=_milliseconds(started),
+            tags=tags | {"hardware.fingerprint": hardware["fingerprint"]},
+            run_name=self.folder.name,
+        )
+        params = {name: self.view["run"][name] for name in ("profile", "protocol", "n_cells")}
+        self._log(run.info.run_id, params=params | {"dataset": self.dataset["name"]})
+        return run
+
+    def _children(self, parent: Run) -> Iterator[Run]:
+        wanted, token = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id], wanted, max_results=RUNS_A_PAGE, page_token=token
+            )
+            yield from page
+            if not (token := page.token):
+                return
+
+    def _sync_job(self, record: Mapping[str, Any], parent: Run, run: Run | None) -> str:
+        scores = scores_of(self.view, record)
+        values = [{name: score[name] for name in ("metric", "values", "error")} for score in scores]
+        digest = naming.digest([record, values, *map(_size, self._series(record))])
+        if run is not None and run.data.tags.get("bench.digest") == digest:
+            return "unchanged"
+        action = "updated" if run else "created"
+        run = run or self._new_child(record, parent)
+        run_id = run.info.run_id
+        params = {k: v for k, v in naming.params(record, self.view).items() if k not in run.data.params}
+        self._log(run_id, params=params, tags=naming.tags(record), metrics=self._points(record, scores, run))
+        self.client.log_inputs(run_id, [self._dataset_input(record)])
+        self.client.log_dict(run_id, dict(record), "record.json")
+        log_model(self.client, run, record, self.folder, n_genes=self.view["run"]["train_shape"][1])
+        status = RUN_STATUS.get(record["status"], "FAILED")
+        self.client.set_terminated(run_id, status, _milliseconds(record["finished"]))
+        # Last, so that an upload cut short is taken up again.
+        self.client.set_tag(run_id, "bench.digest", digest)
+        return action
+
+    def _new_child(self, record: Mapping[str, Any], parent: Run) -> Run:
+        tags = {"mlflow.parentRunId": parent.info.run_id, "bench.job_key": record["key"]}
+        name = naming.run_name(record["job"])
+        return self.client.create_run(self.experiment_id, _milliseconds(record["started"]), tags, name)
+
+    def _series(self, record: Mapping[str, Any]) -> tuple[Path, Path]:
+        return curves_file(self.folder, record["key"]), resources_file(self.folder, record["key"])
+
+    def _points(
+        self, record: Mapping[str, Any], scores: Sequence[Mapping[str, Any]], run: Run
+    ) -> list[Metric]:
+        """Return everything that this Job measured and MLflow does not know."""
+        now, (curves_path, resources_path) = int(time.time() * 1000), self._series(record)
+        curves, (started, resources) = read_curves(curves_path), read_resources(resources_path)
+        scalars = naming.scalars(record, scores, self.view) | naming.curve_scalars(curves)
+        return [
+            *scalar_points(scalars, run, now=now),
+            *curve_points(curves, run, self.client, group="training", since=now),
+            *curve_points(resources, run, self.client, group="system", since=int(started * 1000), pace=1000),
+        ]
+
+    def _dataset_input(self, record: Mapping[str, Any]) -> DatasetInput:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        facts = {name: self.view["run"][name] for name in ("train_shape", "n_test")}
+        facts |= {"labels": self.dataset["labels"], "notes": self.dataset["notes"]}
+        origin = {"uri": self.dataset["source"], "checksum": self.dataset["checksum"]}
+        dataset = Dataset(
+            name=str(self.dataset["name"]),
+            digest=record["job"]["dataset_key"][:DIGEST_LENGTH],
+            source_type="bench",
+            source=json.dumps(origin, default=str),
+            profile=json.dumps(facts, default=str),
+        )
+        return DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])
+
+    def _finish_parent(self, parent: Run) -> None:
+        records, run_id = self.records, parent.info.run_id
+        frame = results_frame(self.view)
+        table, suspect = frame.to_csv(index=False), "; ".join(frame.attrs["suspect"])[:TAG_LENGTH]
+        pages = self._pages()
+        state = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in pages]
+        ends = [record["finished"] for record in records]
+        digest = naming.digest([table, suspect, state, ends])
+        if not records or parent.data.tags.get("bench.digest") == digest:
+            return
+        status, _ = outcome(records)
+        failed = any(RUN_STATUS.get(record["status"], "FAILED") != "FINISHED" for record in records)
+        self.client.log_text(run_id, table, "table.csv")
+        for path, place in pages.items():
+            self.client.log_artifact(run_id, str(path), place)
+        self.client.log_inputs(run_id, [self._dataset_input(records[0])])
+        self._log(run_id, tags=naming.origin_tags(records[0]) | {"status": status})
+        if suspect:
+            self.client.set_tag(run_id, "suspect", suspect)
+        elif "suspect" in parent.data.tags:
+            self.client.delete_tag(run_id, "suspect")
+        self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED", _milliseconds(max(ends)))
+        self.client.set_tag(run_id, "bench.digest", digest)
+
+    def _pages(self) -> dict[Path, str | None]:
+        """Return the run's figures and its report, and the folder of artifacts each goes to."""
+        figures = sorted(path for path in (self.folder / "figures").glob("*") if path.is_file())
+        reports = [path for path in [self.folder / "report.html"] if path.is_file()]
+        return dict.fromkeys(figures, "figures") | dict.fromkeys(reports)
+
+    def _log(
+        self,
+        run_id: str,
+        *,
+        params: Mapping[str, Any] | None = None,
+        tags: Mapping[str, Any] | None = None,
+        metrics: Sequence[Metric] = (),
+    ) -> None:
+        """Write in as few calls as MLflow's limits allow."""
+        from mlflow.entities import Param, RunTag
+
+        some_params = [Param(naming.allowed(k), naming.text(v)) for k, v in (params or {}).items()]
+        some_tags = [RunTag(naming.allowed(k), naming.text(v)) for k, v in (tags or {}).items()]
+        calls = zip_longest(
+            _pieces(metrics, METRICS_A_CALL),
+            _pieces(some_params, PAIRS_A_CALL),
+            _pieces(some_tags, PAIRS_A_CALL),
+            fillvalue=(),
+        )
+        for call in calls:
+            self.client.log_batch(run_id, *call)
+
+
+def _pieces(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _milliseconds(moment: str | None) -> int | None:
+    return None if moment is None else int(datetime.fromisoformat(moment).timestamp() * 1000)

@@ -1,0 +1,194 @@
+"""MLflow's pages on this machine: ``bench ui``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from urllib.error import URLError
+from urllib.request import urlopen
+
+from rich.console import Console
+
+from bench.errors import RequestError
+from bench.progress import Progress
+from bench.tracking.store import (
+    ENVIRONMENT,
+    artifacts_of,
+    database_of,
+    is_server,
+    uri_of,
+)
+
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+POLL_SECONDS = 0.2
+# The pages of trained models; without it MLflow opens those of chat applications.
+EXPERIMENTS = "/#/experiments?workflowType=machine_learning"
+
+
+@dataclass(frozen=True)
+class Pages:
+    """MLflow's server, started here.
+
+    Attributes
+    ----------
+    address
+        Where it answers.
+    process
+        The guard that ends it (see `bench.guard`).
+    log
+        What it prints.
+    """
+
+    address: str
+    process: subprocess.Popen[bytes]
+    log: IO[bytes]
+
+
+def show(out: Path, *, port: int | None, console: Console) -> None:
+    """Show the runs under `out` in MLflow's pages until interrupted.
+
+    Parameters
+    ----------
+    out
+        Folder of run folders.
+    port
+        Where to listen on 127.0.0.1; None for any free port.
+    console
+        Where the address is printed.
+
+    Raises
+    ------
+    RequestError
+        If there is no store, the port is taken, or the server does not start or ends by itself.
+    KeyboardInterrupt
+        When the user has seen enough.
+    """
+    uri = uri_of(out)
+    if is_server(uri):
+        _require_answer(uri, port)
+        _print_address(console, uri)
+        return
+    if uri == f"sqlite:///{database_of(out)}" and not database_of(out).exists():
+        raise RequestError(f"--out {str(out)!r}: no run has been tracked there yet; bench run makes one")
+    with serving(uri, port=port, artifacts=artifacts_of(out), progress=Progress(console)) as pages:
+        _print_address(console, pages.address)
+        console.print("Ctrl-C ends it.")
+        pages.process.wait()
+        raise RequestError(f"MLflow ended: {_cause(pages.log)}")
+
+
+@contextlib.contextmanager
+def serving(uri: str, *, port: int | None, artifacts: Path, progress: Progress) -> Iterator[Pages]:
+    """Keep MLflow's server on a store while the block runs; nothing of it is left afterwards.
+
+    Parameters
+    ----------
+    uri
+        The store.
+    port
+        Where to listen on 127.0.0.1; None for any free port.
+    artifacts
+        Where artifacts go that are sent to this server.
+    progress
+        Told while it starts.
+
+    Raises
+    ------
+    RequestError
+        If the port is taken or the server does not start.
+    """
+    port = _free_port(port)
+    with tempfile.TemporaryFile() as log:
+        process = subprocess.Popen(
+            # -P: a folder called `datasets` in the current directory must not shadow ours.
+            [sys.executable, "-P", "-m", "bench.guard", *_server(uri, port, artifacts)],
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=ENVIRONMENT | os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            # Ctrl-C is for this process alone, which then closes the guard's input.
+            start_new_session=True,
+        )
+        try:
+            pages = Pages(f"http://{HOST}:{port}", process, log)
+            _wait_until_it_answers(pages, progress)
+            yield pages
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait()
+
+
+def _server(uri: str, port: int, artifacts: Path) -> list[str]:
+    options = {
+        "--backend-store-uri": uri,
+        "--artifacts-destination": artifacts.as_uri(),
+        "--host": HOST,
+        "--port": str(port),
+        "--workers": "1",
+    }
+    words = [word for option in options.items() for word in option]
+    return [sys.executable, "-P", "-m", "mlflow", "server", *words]
+
+
+def _free_port(wanted: int | None) -> int:
+    with socket.socket() as probe:
+        # As the server does: a port whose last connection has just closed is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wanted or 0))
+        except OSError as error:
+            raise RequestError(f"--port {wanted}: {error.strerror}; leave it out for a free one") from error
+        return int(probe.getsockname()[1])
+
+
+def _wait_until_it_answers(pages: Pages, progress: Progress) -> None:
+    started = time.monotonic()
+    with progress.transfers() as report:
+        while not answers(pages.address):
+            passed = time.monotonic() - started
+            if pages.process.poll() is not None:
+                raise RequestError(f"MLflow did not start: {_cause(pages.log)}")
+            if passed > START_SECONDS:
+                raise RequestError(f"MLflow did not answer within {START_SECONDS:.0f} s")
+            report("starting MLflow", int(passed), None)
+            time.sleep(POLL_SECONDS)
+
+
+def answers(address: str) -> bool:
+    """Tell whether an MLflow server is in good health at an address."""
+    try:
+        with urlopen(f"{address.rstrip('/')}/health", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (URLError, OSError, ValueError):
+        return False
+
+
+def _require_answer(uri: str, port: int | None) -> None:
+    if port is not None:
+        raise RequestError(f"--port {port}: MLFLOW_TRACKING_URI is a server already, at {uri}")
+    if not answers(uri):
+        raise RequestError(f"MLFLOW_TRACKING_URI {uri}: no MLflow server answers there")
+
+
+def _print_address(console: Console, address: str) -> None:
+    console.print(f"MLflow  {address.rstrip('/')}{EXPERIMENTS}", highlight=False, soft_wrap=True)
+
+
+def _cause(log: IO[bytes]) -> str:
+    """Return the last line of a log that names an error, else the last line."""
+    log.seek(0)
+    lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+    named = [line for line in lines if re.match(r"(ERROR|[\w.]*(Error|Exception))\b", line)]
+    return (named or lines or ["it printed nothing"])[-1]

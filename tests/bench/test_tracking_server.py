@@ -1,0 +1,207 @@
+"""A tracking server on PostgreSQL that dies and comes back: real processes, really killed."""
+
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+import anndata
+import psutil
+import pytest
+from mlflow import MlflowClient
+from rich.console import Console
+
+from bench.progress import Progress
+from bench.tracking import TrackingUnavailable, sync
+from bench.ui import serving
+from tests.reports.run_view import make_run_view, write_curves, write_resources
+
+THROWAWAY = Path(__file__).parent / "generators" / "throwaway.py"
+
+
+def binary(name):
+    """Return one of PostgreSQL's programs: Debian keeps them off the PATH."""
+    found = shutil.which(name) or next(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), None)
+    return found or pytest.skip(f"PostgreSQL's {name} is not installed")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """The URI of an empty database of its own; PostgreSQL refuses to run as root."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    initdb, server, ready = binary("initdb"), binary("postgres"), binary("pg_isready")
+    home, port = Path(tempfile.mkdtemp(prefix="bench-postgres-")), free_port()
+    as_user = []
+    if os.getuid() == 0:
+        as_user = ["runuser", "-u", "postgres", "--"]
+        os.chown(home, pwd.getpwnam("postgres").pw_uid, -1)
+    data = home / "data"
+    create = [*as_user, initdb, "-D", data, "-U", "bench", "-A", "trust", "--no-sync", "-E", "UTF8"]
+    subprocess.run(create, cwd=home, check=True, capture_output=True)
+    options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": home, "fsync": "off"}
+    settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
+    with (home / "log.txt").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "bench.guard", *as_user, server, "-D", str(data), *settings],
+            cwd=home,
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        answer = [ready, "-q", "-h", "127.0.0.1", "-p", str(port)]
+        for _ in range(150):
+            if subprocess.run(answer, check=False).returncode == 0:
+                break
+            time.sleep(0.2)
+        else:
+            raise AssertionError((home / "log.txt").read_text())
+        yield f"postgresql://bench@127.0.0.1:{port}/postgres"
+    finally:
+        process.stdin.close()
+        process.wait()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+class Server:
+    """MLflow's server on a database, always at the same address."""
+
+    def __init__(self, uri, artifacts):
+        self.uri, self.artifacts, self.port = uri, artifacts, free_port()
+        self.address = f"http://127.0.0.1:{self.port}"
+        self._stack = ExitStack()
+
+    def start(self):
+        pages = serving(
+            self.uri, port=self.port, artifacts=self.artifacts, progress=Progress(Console(quiet=True))
+        )
+        self.process = self._stack.enter_context(pages).process
+
+    def kill(self):
+        """End every process of it with SIGKILL; nothing is told and nothing is tidied up."""
+        victims = psutil.Process(self.process.pid).children(recursive=True)
+        assert len(victims) >= 2
+        for victim in victims:
+            victim.kill()
+        psutil.wait_procs(victims, timeout=10)
+        self.stop()
+
+    def stop(self):
+        self._stack.close()
+
+
+@pytest.fixture(scope="module")
+def server(postgres, tmp_path_factory):
+    made = Server(postgres, tmp_path_factory.mktemp("mlartifacts"))
+    made.start()
+    yield made
+    made.stop()
+
+
+def bench(*arguments, server, home):
+    environment = os.environ | {"MLFLOW_TRACKING_URI": server.address, "BENCH_CACHE": str(home / "cache")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench", *map(str, arguments)],
+        cwd=home,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_for(found, process):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if paths := list(found()):
+            return paths
+        time.sleep(0.05)
+    raise AssertionError(process.communicate()[0])
+
+
+def everything(client, experiment):
+    """Return what MLflow holds of each run: every metric with the number of its points, and more."""
+    return {
+        run.info.run_id: (
+            run.info.run_name,
+            run.info.status,
+            {key: len(client.get_metric_history(run.info.run_id, key)) for key in run.data.metrics},
+            len(run.inputs.dataset_inputs),
+            [output.model_id for output in run.outputs.model_outputs] if run.outputs else [],
+        )
+        for run in client.search_runs([experiment], max_results=1000)
+    }
+
+
+def test_a_run_goes_on_while_its_server_is_dead_and_is_uploaded_later(server, tmp_path, prepared):
+    cells = anndata.AnnData(prepared.layers["counts"], obs=prepared.obs[["cell_type"]], var=prepared.var)
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    wanted = ("--models", f"{THROWAWAY}:Mean", "--profile", "smoke", "--metrics", "library_size_error")
+    process = bench("run", "--dataset", "cells.h5ad", *wanted, server=server, home=tmp_path)
+    wait_for(lambda: tmp_path.glob("runs/*/jobs/*/record.json"), process)
+    server.kill()
+    printed, _ = process.communicate(timeout=120)
+    (folder,) = (path.parent for path in tmp_path.glob("runs/*/plan.json"))
+    assert process.returncode == 0, printed
+    assert f"MLflow was not updated: MLflow at {server.address} does not answer" in printed
+    assert f"bench sync {folder}" in printed
+    server.start()
+    for expected in ("jobs: 3 new, 0 updated, 0 unchanged", "jobs: 0 new, 0 updated, 3 unchanged"):
+        process = bench("sync", folder, server=server, home=tmp_path)
+        printed, _ = process.communicate(timeout=120)
+        assert process.returncode == 0, printed
+        assert expected in printed
+    client = MlflowClient(server.address)
+    experiment = client.get_experiment_by_name("cells").experiment_id
+    held = everything(client, experiment)
+    assert len(held) == 4
+    (model,) = client.search_logged_models([experiment])
+    assert [models for *_, models in held.values() if models] == [[model.model_id]]
+    sent = client.download_artifacts(model.source_run_id, "record.json")
+    assert '"status": "ok"' in Path(sent).read_text()
+    files = {path.name for path in Path(server.artifacts).rglob("*") if path.is_file()}
+    assert {"MLmodel", "mean.json", "table.csv", "record.json"} <= files
+    assert any(name.endswith(".png") for name in files)
+
+
+def test_an_upload_during_which_the_server_dies_is_completed_and_doubles_nothing(server, tmp_path):
+    folder = tmp_path / "20260102-030405-zheng"
+    view = make_run_view(folder)
+    for record in view["records"]:
+        write_curves(view, record["key"], points=400)
+        write_resources(view, record["key"], seconds=30)
+
+    def die_at_the_tenth_job(what, done, total):
+        assert total == len(view["records"]) == 23
+        if done == 10:
+            server.kill()
+
+    with pytest.raises(TrackingUnavailable, match=f"{server.address} does not answer"):
+        sync(view, folder=folder, tracking_uri=server.address, report=die_at_the_tenth_job)
+    server.start()
+    result = sync(view, folder=folder, tracking_uri=server.address)
+    # The tenth may have begun when the server died.
+    assert result.created + result.updated == 13
+    assert result.unchanged == 10
+    client = MlflowClient(server.address)
+    held = everything(client, result.experiment_id)
+    names = Counter(name for name, *_ in held.values())
+    assert len(names) == len(held) == 24
+    points = {count for _, _, metrics, *_ in held.values() for count in metrics.values()}
+    assert points == {1, 30, 200}
+    again = sync(view, folder=folder, tracking_uri=server.address)
+    assert (again.created, again.updated, again.unchanged) == (0, 0, 23)
+    assert everything(client, result.experiment_id) == held
