@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from bench.scorer import Scorer
 
 MAPPED_ROLES = ("model", "baseline", "ceiling")
+UNMAPPABLE = (ArithmeticError, RuntimeError, TypeError, ValueError)
+"""What t-SNE, UMAP and the eigenvalue searches beneath them raise of cells that they cannot lay out."""
 
 
 def store_embeddings(run: RunFolder, scorer: Scorer) -> None:
     """Compute the maps that are missing or out of date: of each generator's first stored sample.
 
-    The run's first protocol says in which genes and space; controls other than ``real`` get no map.
+    The run's first protocol says in which genes and space; controls other than ``real`` get no map. A map
+    that cannot be made is a line of output: the scores stand without it.
     """
     from metrics.declaration import NotApplicable
     from metrics.embedding import joint_maps
@@ -40,7 +43,7 @@ def store_embeddings(run: RunFolder, scorer: Scorer) -> None:
         try:
             real = scorer.real(job, sample_seed, scored_under)
             maps = joint_maps(real, scorer.sample(job, sample_seed, real))
-        except NotApplicable as reason:
+        except (NotApplicable, *UNMAPPABLE) as reason:
             print(f"{job.title} no map: {reason}", flush=True)  # noqa: T201
             continue
         temporary = file.with_name(f".{file.stem}.{uuid4().hex}.npz")

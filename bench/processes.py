@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from bench.resources import oom_kills
 
@@ -49,6 +50,13 @@ class Outcome:
     def signal_name(self) -> str:
         """Name of the signal that ended it, or ``""``."""
         return signal.Signals(-self.returncode).name if self.returncode < 0 else ""
+
+
+def keep_output_for_answers() -> TextIO:
+    """Return the standard output; whatever else prints to it from now on goes to the log with the errors."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
 
 
 def usable_cores() -> int:

@@ -103,13 +103,18 @@ class Scorer:
         return metric.compute(real, sample), real.n_cells
 
     def real(self, job: Job, sample_seed: int, protocol: Protocol) -> RealEvidence:
-        """Return the real cells that a Job's sample is compared with under a protocol."""
+        """Return the real cells that a Job's sample is compared with under a protocol.
+
+        They are equally many for all models and controls, though one half of the test split may be fewer than
+        the protocol or the request asks for.
+        """
         from metrics.evidence import RealEvidence
 
         side = real_side(job, sample_seed, protocol)
-        n_cells = cells_a_side(job, protocol, wanted=self.wanted_cells)
-        if side[0] == "halves":
-            n_cells = min(n_cells, int((self.adata.obs["split"] == "test").sum()) // 2)
+        n_cells = protocol.in_reach_of_control(
+            cells_a_side(job, protocol, wanted=self.wanted_cells),
+            n_test=int((self.adata.obs["split"] == "test").sum()),
+        )
         wanted = (protocol.name, n_cells, side)
         if self._real is None or self._real[0] != wanted:
             # Let go first: two would be there at once.
@@ -199,7 +204,7 @@ class Scorer:
 
 
 def cells_a_side(job: Job, protocol: Protocol, *, wanted: bool) -> int:
-    """Return how many of a Job's cells are scored under a protocol.
+    """Return how many of a Job's cells are asked for under a protocol.
 
     Parameters
     ----------

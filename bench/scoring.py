@@ -211,7 +211,8 @@ def _without_value(metric: str, protocol: str, n_cells: int) -> dict[str, Any]:
 
 
 def _store(run: RunFolder, task: ScoreTask, score: dict[str, Any]) -> None:
-    write_json(task.file(run), score | {"key": task.key, "sample_seed": task.sample_seed})
+    facts = {"key": task.key, "code": source_hash(task.metric), "sample_seed": task.sample_seed}
+    write_json(task.file(run), score | facts)
 
 
 def _is_current(run: RunFolder, task: ScoreTask) -> bool:

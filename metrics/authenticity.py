@@ -97,4 +97,5 @@ METRIC = Metric(
     cost="nearest training cells",
     group="memorisation",
     exempt=("real", "null"),
+    judged_by="authenticity_test",
 )

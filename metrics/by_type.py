@@ -6,7 +6,7 @@ generator calls a cell is a promise, not a finding, and a classifier's errors mu
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -27,8 +27,8 @@ MINIMUM_CELLS_OF_TYPE = 10
 
 def rows_by_type(
     test_calls: NDArray[np.str_], calls: NDArray[np.str_]
-) -> tuple[dict[str, tuple[Rows, Rows]], list[str]]:
-    """Find the cells of each type that has at least 10 of them on either side.
+) -> tuple[dict[str, tuple[Rows, Rows]], dict[str, tuple[int, int]], list[str]]:
+    """Find the cells of each type that has at least 10 of them on either side, and the types that are lost.
 
     Parameters
     ----------
@@ -39,17 +39,22 @@ def rows_by_type(
     -------
     rows
         By type, in the order of names: the rows of its test cells and of its synthetic cells.
+    lost
+        By type, numbers of test and of synthetic cells: types with at least 10 test cells, but fewer than 10
+        synthetic cells and fewer than half as many. Chance alone makes 9 of 12.
     notes
-        A line for each type that is left out.
+        A line for each other type, which is left out.
     """
-    rows, notes = {}, []
+    rows, lost, notes = {}, {}, []
     for cell_type in np.union1d(test_calls, calls).tolist():
         test, synthetic = (np.flatnonzero(types == cell_type) for types in (test_calls, calls))
-        if min(test.size, synthetic.size) < MINIMUM_CELLS_OF_TYPE:
-            notes.append(f"left out {cell_type}: {test.size} test and {synthetic.size} synthetic cells")
-        else:
+        if min(test.size, synthetic.size) >= MINIMUM_CELLS_OF_TYPE:
             rows[cell_type] = (test, synthetic)
-    return rows, notes
+        elif test.size >= MINIMUM_CELLS_OF_TYPE and 2 * synthetic.size < test.size:
+            lost[cell_type] = (int(test.size), int(synthetic.size))
+        else:
+            notes.append(f"left out {cell_type}: {test.size} test and {synthetic.size} synthetic cells")
+    return rows, lost, notes
 
 
 def order_of_contents(cells: CellMatrix) -> Rows:
@@ -65,9 +70,11 @@ def order_of_contents(cells: CellMatrix) -> Rows:
 
 
 def measure_by_type(
-    real: RealEvidence, sample: SampleEvidence, measure: Measure
+    real: RealEvidence, sample: SampleEvidence, measure: Measure, *, worst: Mapping[str, float] | None = None
 ) -> tuple[dict[str, dict[str, float]], list[str]]:
     """Measure the cells of each type that has at least 10 of them on either side.
+
+    To lose a type that is hard to make must not be a way to a better mean.
 
     Parameters
     ----------
@@ -75,16 +82,18 @@ def measure_by_type(
         Whose called types tell the cells apart.
     measure
         Takes rows of test cells and rows of synthetic cells; returns numbers by name.
+    worst
+        What stands for a lost type (see `rows_by_type`); None leaves it out, where nothing is the worst.
 
     Returns
     -------
     found
         What was measured, and ``test_cells`` and ``synthetic_cells``, by type; empty where no type could be.
     notes
-        A line for each type that is left out, or one that says why there are no types at all.
+        A line for each type that is left out or lost, or one that says why there are no types at all.
     """
     try:
-        rows, notes = rows_by_type(real.test_calls, sample.calls)
+        rows, lost, notes = rows_by_type(real.test_calls, sample.calls)
     except NotApplicable as reason:
         return {}, [f"not by type: {reason}"]
     found = {}
@@ -94,6 +103,12 @@ def measure_by_type(
             found[cell_type] = measure(test, synthetic) | sizes
         except NotApplicable as reason:
             notes.append(f"left out {cell_type}: {reason}")
+    for cell_type, (n_test, n_synthetic) in lost.items():
+        if worst is not None:
+            sizes = {"test_cells": float(n_test), "synthetic_cells": float(n_synthetic)}
+            found[cell_type] = {**worst, **sizes}
+        done = "left out" if worst is None else "counted at its worst"
+        notes.append(f"{done} {cell_type}, which is lost: {n_test} test and {n_synthetic} synthetic cells")
     return found, notes
 
 
@@ -103,6 +118,7 @@ def score_with_types(
     measure: Measure,
     *,
     interval: tuple[float, float] | None = None,
+    worst: float | None = None,
 ) -> Score:
     """Measure all cells, then the cells of each type; the first number also as its mean over types.
 
@@ -114,6 +130,8 @@ def score_with_types(
         Takes rows of test cells and rows of synthetic cells; returns numbers by name, the headline first.
     interval
         Of the headline over all cells.
+    worst
+        What the headline of a lost type counts as; None leaves such a type out.
 
     Raises
     ------
@@ -122,8 +140,8 @@ def score_with_types(
     """
     everything = np.arange(real.n_cells)
     values = measure(everything, everything)
-    found, notes = measure_by_type(real, sample, measure)
+    name = next(iter(values))
+    found, notes = measure_by_type(real, sample, measure, worst=None if worst is None else {name: worst})
     if found:
-        name = next(iter(values))
         values[f"{name}_by_type"] = float(np.mean([numbers[name] for numbers in found.values()]))
     return Score(values, {"by_type": found}, [*sample.notes, *notes], interval=interval)

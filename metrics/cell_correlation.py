@@ -82,7 +82,7 @@ def cell_correlation(real: RealEvidence, sample: SampleEvidence) -> Score:
             "cell_correlation_bias": float(among_synthetic.mean() - among_real.mean()),
         }
 
-    return score_with_types(real, sample, measure)
+    return score_with_types(real, sample, measure, worst=2.0)
 
 
 METRIC = Metric(

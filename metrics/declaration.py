@@ -86,6 +86,9 @@ class Metric:
         Value, on the far side of `ideal`, from which on a model is reported as copying its training cells.
     catches
         Controls that must reach `alarm`; a run in which one does not is suspect.
+    judged_by
+        What tells how held-out real cells score, where that is not `ideal`: a control, or a value beside the
+        headline. Comparisons take distances from it: else cells that overshoot real ones would win.
     """
 
     name: str
@@ -105,3 +108,4 @@ class Metric:
     protocols: tuple[str, ...] = tuple(PROTOCOLS)
     alarm: float | None = None
     catches: tuple[str, ...] = ()
+    judged_by: str | None = None

@@ -130,7 +130,8 @@ def top_markers(real: RealEvidence) -> dict[str, int]:
     Returns
     -------
     dict
-        Type → position among the protocol's genes, the largest type first.
+        Type → position among the protocol's genes, the largest type first; without types that are left no
+        gene.
     """
     try:
         ranked = real.markers
@@ -139,7 +140,9 @@ def top_markers(real: RealEvidence) -> dict[str, int]:
     names, sizes = np.unique(np.asarray(real.train_types), return_counts=True)
     chosen: dict[str, int] = {}
     for name in names[np.argsort(-sizes, kind="stable")][:MARKED_TYPES].tolist():
-        chosen[name] = next(int(gene) for gene in ranked[name].genes if gene not in chosen.values())
+        gene = next((int(gene) for gene in ranked[name].genes if gene not in chosen.values()), None)
+        if gene is not None:
+            chosen[name] = gene
     return chosen
 
 

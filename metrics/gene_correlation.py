@@ -144,11 +144,12 @@ def gene_correlation(real: RealEvidence, sample: SampleEvidence) -> Score:
             "constant_genes": float(n_constant),
         }
 
-    score = score_with_types(real, sample, measure)
+    score = score_with_types(real, sample, measure, worst=2.0)
     ranks = (rankdata(cells, axis=0) for cells in (test, synthetic))
     score.values["gene_spearman_error"] = correlation_errors(*ranks)[0]
-    if by_type := score.details["by_type"].values():
-        unbiased = [numbers["gene_correlation2_unbiased"] for numbers in by_type]
+    by_type, name = score.details["by_type"].values(), "gene_correlation2_unbiased"
+    # A lost type has none.
+    if unbiased := [numbers[name] for numbers in by_type if name in numbers]:
         score.values["gene_correlation2_unbiased_by_type"] = float(np.mean(unbiased))
     score.details["n_genes"] = int(genes.size)
     return score

@@ -129,7 +129,7 @@ def mixing(real: RealEvidence, sample: SampleEvidence) -> Score:
     def measure(test: Rows, synthetic: Rows) -> dict[str, float]:
         return {"mixing": float(average(np.append(each[test], each[real.n_cells + synthetic])))}
 
-    score = score_with_types(real, sample, measure)
+    score = score_with_types(real, sample, measure, worst=1.0)
     return replace(score, notes=[*score.notes, *real.pca_notes])
 
 

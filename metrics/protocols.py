@@ -12,7 +12,8 @@ these papers leave open is filled in so, for both:
 - Cells are normalised over all genes; variable genes are chosen afterwards, by dispersion on the
   log-normalised training cells (Satija et al. 2015, doi:10.1038/nbt.3192), and are all genes where there
   are no more than 1000.
-- A number of cells a side that the test split does not reach is the size of the test split.
+- A number of cells a side that the test split does not reach is the size of the test split; one that half of
+  it does not reach is half of it where the control compares halves, for models and all controls alike.
 - A protocol says nothing about metrics its paper does not have: on principal components these take those
   fitted on the training cells that are in no control.
 """
@@ -81,6 +82,13 @@ class Protocol:
     def cells_a_side(self, available: int) -> int:
         """Return how many cells are compared where a side has so many."""
         return available if self.most_cells is None else min(self.most_cells, available)
+
+    def in_reach_of_control(self, n_cells: int, *, n_test: int) -> int:
+        """Return so many cells, or as many as one half of `n_test` test cells where the control is that.
+
+        All that one column compares has the same number of cells: most metrics change with it.
+        """
+        return min(n_cells, n_test // 2) if self.control == "test_halves" else n_cells
 
 
 STRICT = Protocol(

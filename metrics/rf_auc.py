@@ -248,7 +248,7 @@ def rf_auc_by_type(
 ) -> Score:
     """Compute rf_auc within each cell type and how far it is from 0.5 on average, each type counting alike.
 
-    Where one side has more cells of a type, as many as the other has are drawn from it.
+    Where one side has more cells of a type, as many as the other has are drawn from it. A lost type counts 1.
 
     Returns
     -------
@@ -259,7 +259,7 @@ def rf_auc_by_type(
     Raises
     ------
     NotApplicable
-        If there are no types, or none with at least 10 cells on either side.
+        If there are no types, or none with at least 10 cells on either side or lost.
     """
     remarks: list[str] = []
 
@@ -279,7 +279,7 @@ def rf_auc_by_type(
         remarks.extend(f"{cell_type}: {note}" for note in result.notes)
         return result.values
 
-    found, notes = measure_by_type(real, sample, measure)
+    found, notes = measure_by_type(real, sample, measure, worst={"rf_auc": 1.0})
     if not found:
         raise NotApplicable(f"no type could be scored: {'; '.join(notes)}")
     distance = np.mean([abs(numbers["rf_auc"] - CHANCE) for numbers in found.values()])

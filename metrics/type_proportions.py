@@ -61,6 +61,7 @@ def type_proportions(real: RealEvidence, sample: SampleEvidence) -> Score:
     weights = bootstrap_weights(real.n_cells, seed=derived_seed(real.seed, "type_tv"))
     resampled = weights @ np.eye(names.size)[ascending] / real.n_cells
     distance = float(total_variation(in_test / real.n_cells, found))
+    low, high = shifted_percentile_interval(total_variation(resampled, found), observed=distance)
     return Score(
         {"type_tv": distance, "lost_types": float(is_lost.sum())},
         {
@@ -70,7 +71,7 @@ def type_proportions(real: RealEvidence, sample: SampleEvidence) -> Score:
             "classifier_accuracy": float(np.mean(real.test_calls == real.test_types)),
         },
         [*sample.notes, *([f"lost types: {', '.join(lost)}"] if lost else [])],
-        interval=shifted_percentile_interval(total_variation(resampled, found), observed=distance),
+        interval=(max(0.0, low), min(1.0, high)),
     )
 
 

@@ -70,7 +70,7 @@ def measure(real: Csr, synthetic: Csr) -> dict[str, float]:
 
 def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
     score = score_with_types(
-        real, sample, lambda rows, made: measure(real.test_cells[rows], sample.cells[made])
+        real, sample, lambda rows, made: measure(real.test_cells[rows], sample.cells[made]), worst=1.0
     )
     with suppress(NotApplicable):
         score.details.update(real=_trend(real.test_cells), synthetic=_trend(sample.cells))

@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reports import RunView
-from reports.comparison import Side, values_by_seed
+from reports.comparison import Side, effect_of
+from reports.scale import mean_distance
 from reports.suspicion import TRAINED_ROLES, contradictions, copiers
-from reports.table import results_frame, scored_metrics
-from reports.verdicts import holm, paired_effect, verdict
+from reports.table import results_frame, scored_metrics, values_by_model
+from reports.verdicts import holm, verdict
 
 COLUMNS = (
     "metric",
@@ -30,7 +32,7 @@ COLUMNS = (
 
 
 def best_frame(view: RunView) -> pd.DataFrame:
-    """Return the model or baseline whose mean is nearest to the ideal, by each headline metric.
+    """Return the model or baseline whose values are nearest to the ideal on average, by each headline metric.
 
     It is tested against each other one by a paired t test over common training seeds, with Holm's correction
     over all tests. Generators that copy their training cells do not take part.
@@ -49,7 +51,7 @@ def best_frame(view: RunView) -> pd.DataFrame:
         tell from it), ``suspect`` (whether the run's controls contradict the metric). A metric that no
         generator was scored with has no row.
     """
-    frame = results_frame(view)
+    frame, values = results_frame(view), values_by_model(view)
     every = scored_metrics(view)
     metrics = [metric for metric in every if metric["group"] == "headline"]
     takes_part = frame["role"].isin(TRAINED_ROLES) & ~frame["model"].isin(copiers(frame, every))
@@ -58,8 +60,8 @@ def best_frame(view: RunView) -> pd.DataFrame:
         scored = frame[takes_part & frame[metric["name"]].notna()]
         if scored.empty:
             continue
-        distance = (scored[metric["name"]] - metric["ideal"]).abs()
-        row = scored.loc[distance.idxmin()].to_dict()
+        distance = [mean_distance(values[model][metric["name"]], metric) for model in scored["model"]]
+        row = scored.iloc[int(np.argmin(distance))].to_dict()
         found.append(_described(row, metric) | {"suspect": bool(contradictions(frame, metric))})
         tests += [(metric, row["model"], other) for other in scored["model"] if other != row["model"]]
     unresolved = _unresolved(view, tests)
@@ -86,12 +88,10 @@ def _described(row: Mapping[str, Any], metric: Mapping[str, Any]) -> dict[str, A
 def _unresolved(view: RunView, tests: list[tuple[Mapping[str, Any], str, str]]) -> set[tuple[str, str]]:
     """Return metric and other generator of each test that does not find the best one better."""
     protocol = view["run"]["protocol"]
-    effects = []
-    for metric, best, other in tests:
-        of_best, of_other = (
-            values_by_seed(Side(view, model, model), protocol, metric) for model in (best, other)
-        )
-        effects.append(paired_effect(of_best, of_other, ideal=metric["ideal"]))
+    effects = [
+        effect_of(Side(view, best, best), Side(view, other, other), protocol, metric, ideal=metric["ideal"])
+        for metric, best, other in tests
+    ]
     adjusted = holm([effect.p_value for effect in effects])
     return {
         (metric["name"], other)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from math import isfinite, nan
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -16,7 +17,7 @@ from reports.table import (
     scores_of,
     under_protocol,
 )
-from reports.verdicts import holm, paired_effect, verdict
+from reports.verdicts import Effect, holm, paired_effect, verdict
 
 COLUMNS = (
     "a",
@@ -33,6 +34,7 @@ COLUMNS = (
     "p_value",
     "verdict",
 )
+NEEDS_CONTROL = "not resolved: needs the control"
 
 
 class Side(NamedTuple):
@@ -49,14 +51,16 @@ def comparison_frame(pairs: Iterable[tuple[Side, Side]]) -> pd.DataFrame:
     Parameters
     ----------
     pairs
-        A and B; every pair's two runs must have used the same cells and the same number of them.
+        A and B; every pair's two runs must have used the same cells, and scored as many of them, under a
+        protocol, by the same code.
 
     Returns
     -------
     pandas.DataFrame
-        A row for each pair, protocol and metric: ``a``, ``b`` (labels), ``protocol``, ``metric``, ``ideal``,
+        A row for each pair, protocol and metric: ``a``, ``b`` (labels), ``protocol``, ``metric``, ``ideal``
+        (for a metric that declares ``judged_by``: what real cells score; NaN where that is not known),
         ``value_a``, ``value_b`` (means over the common seeds), ``n_seeds`` (common ones), ``effect`` with its
-        95 % interval ``low`` to ``high`` (how much farther from the ideal B is, see
+        uncorrected 95 % interval ``low`` to ``high`` (how much farther from the ideal B is, see
         `reports.verdicts.Effect`), ``p_value`` (paired t test, Holm's correction over all rows), ``verdict``.
 
     Raises
@@ -66,28 +70,82 @@ def comparison_frame(pairs: Iterable[tuple[Side, Side]]) -> pd.DataFrame:
     """
     rows, effects = [], []
     for a, b in pairs:
-        _require_same_cells(a.view, b.view)
+        left, right = (side.view["run"].get("dataset_key") for side in (a, b))
+        if left != right:
+            raise ValueError(f"the runs do not compare: prepared cells {left} and {right}")
         for protocol, metric in _common_metrics(a.view, b.view):
             of_a, of_b = (values_by_seed(side, protocol, metric) for side in (a, b))
             seeds = sorted(of_a.keys() & of_b.keys())
             if not seeds:
                 continue
-            effect = paired_effect(of_a, of_b, ideal=metric["ideal"])
+            _require_alike(a, b, protocol, metric)
+            ideal = aimed_at(a, b, protocol, metric)
+            effect = effect_of(a, b, protocol, metric, ideal=ideal)
             effects.append(effect)
             means = [sum(values[seed] for seed in seeds) / len(seeds) for values in (of_a, of_b)]
-            facts = (a.label, b.label, protocol, metric["name"], metric["ideal"], *means)
+            facts = (a.label, b.label, protocol, metric["name"], ideal, *means)
             rows.append((*facts, effect.n_seeds, effect.mean, effect.low, effect.high))
     adjusted = holm([effect.p_value for effect in effects])
-    verdicts = [verdict(effect, p) for effect, p in zip(effects, adjusted, strict=True)]
-    complete = [(*row, p, word) for row, p, word in zip(rows, adjusted, verdicts, strict=True)]
+    complete = [
+        (*row, p, verdict(effect, p) if isfinite(effect.mean) else NEEDS_CONTROL)
+        for row, effect, p in zip(rows, effects, adjusted, strict=True)
+    ]
     return pd.DataFrame(complete, columns=list(COLUMNS))
 
 
-def _require_same_cells(a: RunView, b: RunView) -> None:
-    for name, what in (("dataset_key", "prepared cells"), ("n_cells", "number of cells a side")):
-        left, right = a["run"].get(name), b["run"].get(name)
-        if left != right:
-            raise ValueError(f"the runs do not compare: {what} {left} and {right}")
+def effect_of(a: Side, b: Side, protocol: str, metric: Mapping[str, Any], *, ideal: float) -> Effect:
+    """Compare two generators in one metric that both were scored with.
+
+    Parameters
+    ----------
+    a, b
+        The generators.
+    protocol, metric
+        Under which protocol; the metric's declaration.
+    ideal
+        From `aimed_at`.
+    """
+    n_cells = min(_facts(a, protocol, metric, "n_cells") | _facts(b, protocol, metric, "n_cells"))
+    of_a, of_b = (values_by_seed(side, protocol, metric) for side in (a, b))
+    return paired_effect(of_a, of_b, ideal=ideal, resolution=1 / n_cells)
+
+
+def aimed_at(a: Side, b: Side, protocol: str, metric: Mapping[str, Any]) -> float:
+    """Return the value that distances are taken from: the ideal, or what real cells score in the two runs.
+
+    NaN where a metric declares ``judged_by``, and neither run has that.
+    """
+    source = metric.get("judged_by")
+    if source is None:
+        return float(metric["ideal"])
+    found = [
+        value
+        for side in (a, b)
+        for values in (
+            values_by_seed(side._replace(model=source), protocol, metric),
+            values_by_seed(side, protocol, {**metric, "name": source}),
+        )
+        for value in values.values()
+    ]
+    return sum(found) / len(found) if found else nan
+
+
+def _require_alike(a: Side, b: Side, protocol: str, metric: Mapping[str, Any]) -> None:
+    # Scores of earlier versions do not say what code made them.
+    for name, what in (("n_cells", "cells a side"), ("code", "metric code")):
+        left, right = (_facts(side, protocol, metric, name) for side in (a, b))
+        if len(left | right) > 1:
+            said = (", ".join(sorted(map(str, facts))) for facts in (left, right))
+            raise ValueError(
+                f"{metric['name']} under {protocol} does not compare: {what} {' and '.join(said)}; "
+                "score both runs anew with bench score"
+            )
+
+
+def _facts(side: Side, protocol: str, metric: Mapping[str, Any], name: str) -> set[Any]:
+    """Return what the scores that `values_by_seed` averages say of one thing."""
+    jobs = _scored_jobs(side, protocol, metric)
+    return {score.get(name) for _, scores in jobs for score in scores if metric["name"] in score["values"]}
 
 
 def _common_metrics(a: RunView, b: RunView) -> list[tuple[str, Mapping[str, Any]]]:
@@ -103,14 +161,22 @@ def _common_metrics(a: RunView, b: RunView) -> list[tuple[str, Mapping[str, Any]
 
 def values_by_seed(side: Side, protocol: str, metric: Mapping[str, Any]) -> dict[int, float]:
     """Return a metric's values by training seed, or by subsampling seed in the augmentation experiment."""
+    values = {}
+    for seed, scores in _scored_jobs(side, protocol, metric):
+        found = score_values(scores).get(metric["name"])
+        if found is not None:
+            values[seed] = found
+    return values
+
+
+def _scored_jobs(
+    side: Side, protocol: str, metric: Mapping[str, Any]
+) -> Iterator[tuple[int, list[Mapping[str, Any]]]]:
+    """Yield the seed and the scores of each of the generator's Jobs that a metric scores."""
     view = under_protocol(side.view, protocol)
     augmentation = metric["experiment"] == "augmentation"
     fraction = headline_fraction(view) if augmentation else None
-    values = {}
     for record in records_of(view, metric["experiment"]):
         job, experiment = record["job"], record["job"]["experiment"]
         if job["model"] == side.model and experiment.get("fraction") == fraction:
-            found = score_values(scores_of(view, record)).get(metric["name"])
-            if found is not None:
-                values[experiment["subsample_seed"] if augmentation else job["seed"]] = found
-    return values
+            yield experiment["subsample_seed"] if augmentation else job["seed"], scores_of(view, record)

@@ -16,8 +16,10 @@ from reports.words import DASH, figure
 
 VERDICT_STYLES = {"not resolved": "dim", "A better": "bold", "B better": "bold green"}
 KEY = """\
-effect: how much farther from the ideal B is than A, mean and 95 % t interval; below 0 B is better
-p: paired t test over common seeds, Holm's correction over all rows
+→: the ideal; for precision, recall and the like, which real cells do not reach, what real cells score
+effect: how much farther from → B is than A, mean and 95 % t interval; below 0 B is better
+p: paired t test over common seeds, Holm's correction over all rows; differences scatter by a cell at least
+Intervals are not corrected: one that leaves out 0 may stand beside not resolved.
 not resolved: p is 0.05 or more, or there are fewer than three common seeds
 Times are not tested: two runs share neither moment nor load of the machine."""
 
@@ -33,14 +35,14 @@ def print_comparison(frame: pd.DataFrame, *, console: Console) -> None:
         for row in rows:
             table.add_row(
                 row["metric"],
-                f"{row['ideal']:g}",
+                DASH if math.isnan(row["ideal"]) else f"{row['ideal']:.4g}",
                 figure(row["value_a"]),
                 figure(row["value_b"]),
                 figure(row["effect"]),
                 "" if math.isnan(row["low"]) else f"[{figure(row['low'])}, {figure(row['high'])}]",
                 DASH if math.isnan(row["p_value"]) else f"{row['p_value']:.2g}",
                 str(row["n_seeds"]),
-                Text(row["verdict"], style=VERDICT_STYLES[row["verdict"]]),
+                Text(row["verdict"], style=VERDICT_STYLES.get(row["verdict"], "dim")),
             )
         console.print(Text.assemble(("A ", "dim"), a, ("  B ", "dim"), b, (f"  protocol {protocol}", "dim")))
         console.print(table)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,19 +13,32 @@ if TYPE_CHECKING:
 CEILING = "real"
 
 
-def positions(frame: pd.DataFrame, metric: Mapping[str, Any]) -> pd.Series | None:
+def mean_distance(values: Sequence[float], metric: Mapping[str, Any]) -> float:
+    """Return how far values lie from the metric's ideal on average; NaN where there are none.
+
+    A mean of values on both sides of the ideal would look better than any of them.
+    """
+    return float(np.abs(np.asarray(values) - metric["ideal"]).mean()) if len(values) else float("nan")
+
+
+def positions(
+    frame: pd.DataFrame, metric: Mapping[str, Any], values: Mapping[str, Mapping[str, Sequence[float]]]
+) -> pd.Series | None:
     """Return where each generator lies between the best declared floor (0) and the ceiling (1).
 
-    Distances are measured from the metric's ideal, so that a value beyond the ideal counts as one before it.
+    Distances are measured from the metric's ideal, seed by seed, so that a value beyond the ideal counts as
+    one before it, and does not make up for it.
     A generator that is worse than the best floor lies below 0; one that is nearer to the ideal than real
     cells happened to be lies above 1.
 
     Parameters
     ----------
     frame
-        The results, with the columns ``model`` and the metric's name.
+        The results, with the column ``model``.
     metric
         Its declaration: ``name``, ``ideal``, ``floors``.
+    values
+        Model → column → one value per Job.
 
     Returns
     -------
@@ -31,7 +46,7 @@ def positions(frame: pd.DataFrame, metric: Mapping[str, Any]) -> pd.Series | Non
         One number for each row of `frame`; None where the ceiling or every declared floor is missing, or
         where a floor is no worse than the ceiling, so that there is no scale (such a run is suspect).
     """
-    distances = (frame[metric["name"]] - metric["ideal"]).abs()
+    distances = frame["model"].map(lambda model: mean_distance(values[model].get(metric["name"], ()), metric))
     scored = distances.set_axis(frame["model"]).dropna()
     floors = scored[scored.index.isin(metric["floors"])]
     if floors.empty or CEILING not in scored:

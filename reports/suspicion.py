@@ -32,7 +32,7 @@ def suspects(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> list[
 
 def contradictions(frame: pd.DataFrame, metric: Mapping[str, Any]) -> list[str]:
     """Return those lines of `suspects` that concern one metric."""
-    values = _values(frame, metric)
+    values = _values(frame, metric["name"])
     broken = _broken_order(values, metric)
     for control in metric["catches"]:
         if control in values and not _alarmed(values[control], metric):
@@ -44,15 +44,18 @@ def contradictions(frame: pd.DataFrame, metric: Mapping[str, Any]) -> list[str]:
 def copying(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return one line for each model or baseline whose cells set off a metric's alarm of copying.
 
+    All cells together may, or the mean over types: a rare type that is copied whole is few of all cells, but
+    reaches an alarm of 5 % where there are no more than 20 types.
+
     Parameters
     ----------
     frame, metrics
         As for `suspects`; `frame` with the column ``role``.
     """
     return [
-        f"{model}: {metric['name']} {value:.3g} (ideal {metric['ideal']:g}, alarm {metric['alarm']:g})"
+        f"{model}: {name} {value:.3g} (ideal {metric['ideal']:g}, alarm {metric['alarm']:g})"
         for metric in metrics
-        for model, value in _copiers(frame, metric).items()
+        for model, (name, value) in _copiers(frame, metric).items()
     ]
 
 
@@ -61,14 +64,20 @@ def copiers(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> set[st
     return {model for metric in metrics for model in _copiers(frame, metric)}
 
 
-def _copiers(frame: pd.DataFrame, metric: Mapping[str, Any]) -> dict[str, float]:
-    values = _values(frame[frame["role"].isin(TRAINED_ROLES)], metric)
-    return {model: value for model, value in values.items() if _alarmed(value, metric)}
+def _copiers(frame: pd.DataFrame, metric: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
+    """Return for each copier the quantity that set off the alarm, all cells before the mean over types."""
+    found: dict[str, tuple[str, float]] = {}
+    trained = frame[frame["role"].isin(TRAINED_ROLES)]
+    for name in (metric["name"], f"{metric['name']}_by_type"):
+        for model, value in _values(trained, name).items():
+            if _alarmed(value, metric):
+                found.setdefault(model, (name, value))
+    return found
 
 
-def _values(frame: pd.DataFrame, metric: Mapping[str, Any]) -> dict[str, float]:
-    values: dict[str, float] = frame.set_index("model")[metric["name"]].dropna().to_dict()
-    return values
+def _values(frame: pd.DataFrame, name: str) -> dict[str, float]:
+    by_model = frame.set_index("model")
+    return dict(by_model[name].dropna()) if name in by_model else {}
 
 
 def _broken_order(values: Mapping[str, float], metric: Mapping[str, Any]) -> list[str]:

@@ -186,7 +186,7 @@ def results_frame(view: RunView) -> pd.DataFrame:
     rows.sort(key=lambda row: ROLES.index(row["role"]))
     frame = pd.DataFrame(rows).reindex(columns=_result_columns(view, values, rows))
     metrics = scored_metrics(view)
-    places = {f"{metric['name']}_position": positions(frame, metric) for metric in metrics}
+    places = {f"{metric['name']}_position": positions(frame, metric, values) for metric in metrics}
     frame = frame.assign(**{name: place for name, place in places.items() if place is not None})
     frame.attrs |= {"suspect": suspects(frame, metrics), "copying": copying(frame, metrics)}
     return frame

@@ -31,7 +31,7 @@ class Effect:
         Mean over seeds of abs(B − ideal) − abs(A − ideal), in units of the quantity; below 0 where B is
         better. NaN without a common seed.
     low, high
-        95 % t interval of the mean; NaN below three seeds.
+        95 % t interval of the mean, of this effect by itself; NaN below three seeds.
     p_value
         Of the paired t test, two-sided; NaN below three seeds.
     """
@@ -43,8 +43,13 @@ class Effect:
     p_value: float
 
 
-def paired_effect(a: Mapping[int, float], b: Mapping[int, float], *, ideal: float) -> Effect:
+def paired_effect(
+    a: Mapping[int, float], b: Mapping[int, float], *, ideal: float, resolution: float
+) -> Effect:
     """Compare two generators in one quantity.
+
+    Shares of cells come in steps, so that few seeds often differ alike by chance: the differences are taken
+    to scatter by at least one step.
 
     Parameters
     ----------
@@ -52,6 +57,8 @@ def paired_effect(a: Mapping[int, float], b: Mapping[int, float], *, ideal: floa
         Values by training seed.
     ideal
         The value that is best.
+    resolution
+        Least standard deviation of the differences, above 0: what one cell makes in a share of the cells.
     """
     seeds = sorted(a.keys() & b.keys())
     differences = np.array([abs(b[seed] - ideal) - abs(a[seed] - ideal) for seed in seeds])
@@ -59,10 +66,7 @@ def paired_effect(a: Mapping[int, float], b: Mapping[int, float], *, ideal: floa
     mean = float(differences.mean()) if n_seeds else math.nan
     if n_seeds < LEAST_SEEDS:
         return Effect(n_seeds, mean, math.nan, math.nan, math.nan)
-    error = float(differences.std(ddof=1)) / math.sqrt(n_seeds)
-    if error == 0:
-        # All seeds differ alike, as where nothing is drawn: no doubt, unless they are equal.
-        return Effect(n_seeds, mean, mean, mean, 1.0 if mean == 0 else 0.0)
+    error = max(float(differences.std(ddof=1)), resolution) / math.sqrt(n_seeds)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n_seeds - 1)) * error
     p_value = float(2 * stats.t.sf(abs(mean) / error, n_seeds - 1))
     return Effect(n_seeds, mean, mean - half, mean + half, p_value)

@@ -22,17 +22,17 @@ from __future__ import annotations
 import gc
 import inspect
 import json
-import os
 import sys
 import traceback
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from bench.clock import PhaseClock, training_rate
 from bench.gate.lines import PROTOCOL
 from bench.hyperparameters import hyperparameters
+from bench.processes import keep_output_for_answers
 from bench.registry import resolve_model
 from bench.resources import die_with_parent
 from bench.speed.rounds import once
@@ -143,7 +143,7 @@ class Opened:
 
 def main() -> int:
     """Answer the lines of the standard input until it ends."""
-    answers = _take_output()
+    answers = keep_output_for_answers()
     opened: Opened | None = None
 
     def answer(words: dict[str, Any]) -> None:
@@ -169,13 +169,6 @@ def main() -> int:
             message = (str(error).strip().splitlines() or [""])[0]
             answer({"failed": f"{type(error).__name__}: {message}"})
     return 0
-
-
-def _take_output() -> TextIO:
-    """Keep the standard output for answers: whatever else prints to it goes to the log with the errors."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return answers
 
 
 if __name__ == "__main__":

@@ -7,17 +7,17 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from bench.clock import PhaseClock
 from bench.hyperparameters import hyperparameters
+from bench.processes import keep_output_for_answers
 from bench.registry import resolve_model
 from bench.resources import die_with_parent
 from bench.speed.rounds import once
@@ -101,7 +101,7 @@ class PacedMonitor:
 
 def main() -> int:
     """Do as the lines of the standard input say."""
-    answers = _take_output()
+    answers = keep_output_for_answers()
     order = json.loads(sys.stdin.readline())
     die_with_parent(order["parent"])
     sys.path.append(str(Path.cwd()))
@@ -164,13 +164,6 @@ def _training_cells(path: Path) -> AnnData:
 
     adata = datasets.load(path)
     return adata[adata.obs["split"] == "train"].copy()
-
-
-def _take_output() -> TextIO:
-    """Keep the standard output for answers: whatever else prints to it goes to the log with the errors."""
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return answers
 
 
 if __name__ == "__main__":

@@ -2,14 +2,20 @@ import numpy as np
 import pytest
 
 from metrics.by_type import measure_by_type, order_of_contents, rows_by_type, score_with_types
+from metrics.cell_correlation import METRIC as CELL_CORRELATION
+from metrics.coverage import COVERAGE, DENSITY, PRECISION, RECALL
 from metrics.declaration import NotApplicable
+from metrics.gene_correlation import METRIC as GENE_CORRELATION
+from metrics.mixing import METRIC as MIXING
+from metrics.rf_auc import rf_auc_by_type
+from metrics.zero_fraction import METRIC as ZERO_FRACTION
 from tests.metrics.typed_cells import evidence, sample_of, typed_cells
 
 
 def test_types_need_ten_cells_on_either_side():
     test = np.array(["A"] * 10 + ["B"] * 10 + ["C"] * 9)
     synthetic = np.array(["C"] * 11 + ["A"] * 10 + ["B"] * 7 + ["D"])
-    rows, notes = rows_by_type(test, synthetic)
+    rows, lost, notes = rows_by_type(test, synthetic)
     assert {name: [side.tolist() for side in sides] for name, sides in rows.items()} == {
         "A": [list(range(10)), list(range(11, 21))]
     }
@@ -18,6 +24,75 @@ def test_types_need_ten_cells_on_either_side():
         "left out C: 9 test and 11 synthetic cells",
         "left out D: 0 test and 1 synthetic cells",
     ]
+    assert lost == {}
+
+
+def test_a_type_is_lost_where_chance_does_not_explain_it():
+    test = np.array(["A"] * 10 + ["B"] * 12 + ["C"] * 40 + ["D"] * 9)
+    synthetic = np.array(["A"] * 4 + ["B"] * 6 + ["C"] * 9)
+    rows, lost, notes = rows_by_type(test, synthetic)
+    assert rows == {}
+    # Half of B's cells are there: too few to measure, too many to call it lost.
+    assert lost == {"A": (10, 4), "C": (40, 9)}
+    assert notes == [
+        "left out B: 12 test and 6 synthetic cells",
+        "left out D: 9 test and 0 synthetic cells",
+    ]
+
+
+def without_type(lost):
+    """Evidence, and fresh cells of all types but one, some of them there twice."""
+    real = evidence()
+    counts, types = typed_cells(400, seed=1)
+    return real, sample_of(real, counts[types != lost][:150])
+
+
+def test_a_lost_type_counts_at_the_worst_or_is_left_out_by_name():
+    real, sample = without_type("C")
+    n_test, n_synthetic = int(np.sum(real.test_calls == "C")), int(np.sum(sample.calls == "C"))
+    sizes = f"C, which is lost: {n_test} test and {n_synthetic} synthetic cells"
+    score = score_with_types(real, sample, lambda *_: {"share": 0.9, "other": 5.0}, worst=0.0)
+    assert score.values["share_by_type"] == pytest.approx(0.6)
+    assert score.details["by_type"]["C"] == {
+        "share": 0.0,
+        "test_cells": n_test,
+        "synthetic_cells": n_synthetic,
+    }
+    assert f"counted at its worst {sizes}" in score.notes
+    score = score_with_types(real, sample, lambda *_: {"distance": 3.0})
+    assert score.values["distance_by_type"] == 3.0
+    assert f"left out {sizes}" in score.notes
+
+
+@pytest.mark.parametrize(
+    ("metric", "worst"),
+    [
+        (PRECISION, 0),
+        (RECALL, 0),
+        (DENSITY, 0),
+        (COVERAGE, 0),
+        (MIXING, 1),
+        (ZERO_FRACTION, 1),
+        (CELL_CORRELATION, 2),
+        (GENE_CORRELATION, 2),
+    ],
+    ids=lambda given: getattr(given, "name", ""),
+)
+def test_losing_a_type_makes_no_bounded_mean_better(metric, worst):
+    real, sample = without_type("C")
+    score = metric.compute(real, sample)
+    by_type = score.details["by_type"]
+    assert by_type["C"][metric.name] == worst in metric.bounds
+    mean = np.mean([by_type[name][metric.name] for name in "ABC"])
+    assert score.values[f"{metric.name}_by_type"] == pytest.approx(mean)
+
+
+def test_a_forest_tells_the_cells_of_a_lost_type_by_their_absence():
+    real, sample = without_type("C")
+    score = rf_auc_by_type(real, sample, n_trees=20)
+    areas = [score.details["by_type"][name]["rf_auc"] for name in "ABC"]
+    assert areas[2] == 1
+    assert score.headline == pytest.approx(0.5 + np.mean([abs(area - 0.5) for area in areas]))
 
 
 def test_types_count_alike_whatever_their_size():

@@ -118,7 +118,8 @@ def test_each_metric_is_computed_on_components_and_by_type(prepared, metric, of_
     assert score.values[f"{metric.name}_by_type"] == pytest.approx(
         np.mean([numbers[metric.name] for numbers in score.details["by_type"].values()])
     )
-    if metric is PRECISION:
-        assert score.interval is None
-    else:
+    if metric is RECALL:
         assert score.interval[0] <= each.mean() <= score.interval[1]
+    else:
+        # The test cells' balls hang on all test cells: no bootstrap of single cells' counts is right.
+        assert score.interval is None

@@ -1,4 +1,5 @@
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -92,6 +93,12 @@ def test_no_marker_stands_for_two_types(real):
     assert list(chosen) == ["A", "B", "C"]
     assert chosen["A"] == real.markers["A"].genes[0]
     assert len(set(chosen.values())) == 3
+
+
+def test_a_type_that_no_gene_is_left_for_has_no_marker(real):
+    ranked = SimpleNamespace(genes=np.array([1, 0]))
+    few = SimpleNamespace(markers=dict.fromkeys("ABC", ranked), train_types=real.train_types)
+    assert top_markers(few) == {"A": 1, "B": 0}
 
 
 def test_without_types_there_are_no_colours_but_a_map():

@@ -31,6 +31,12 @@ def test_a_worked_example():
     assert score.interval[0] < 0.5 < score.interval[1]
 
 
+def test_the_interval_of_a_share_is_made_of_shares():
+    low, _ = type_proportions(*called("aabb", "abab")).interval
+    _, high = type_proportions(*called("aaab", "cccc")).interval
+    assert (low, high) == (0, 1)
+
+
 def test_the_order_of_cells_matters_neither_to_the_number_nor_to_its_interval():
     first = type_proportions(*called("aaaabbbcdd", "aaaaaaaabe"))
     second = type_proportions(*called("dabcabadba", "aeaaaabaaa"))

@@ -34,6 +34,15 @@ def test_the_best_is_nearest_to_the_ideal_and_resolved_where_seeds_tell():
     assert best(view, "mmd")["unresolved"] == ["scgan"]
 
 
+def test_values_on_both_sides_of_the_ideal_are_no_better_than_each():
+    view = make_run_view()
+    for seed, value in enumerate((0.2, 0.5, 0.8)):
+        score_of(view, "activa", "rf_auc", seed)["values"] = {"rf_auc": value}
+    for seed in (0, 1):
+        score_of(view, "scgan", "rf_auc", seed)["values"] = {"rf_auc": 0.6}
+    assert best(view, "rf_auc")["model"] == "scgan"
+
+
 def test_who_copies_takes_no_part_and_a_contradicted_metric_is_marked():
     view = make_run_view()
     finish_scgan(view, [0.10, 0.12, 0.11])

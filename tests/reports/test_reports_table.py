@@ -6,6 +6,7 @@ from scipy import stats
 
 from reports.augmentation import augmentation_frame
 from reports.published import published_frame
+from reports.suspicion import copiers
 from reports.table import headline_fraction, results_frame, score_values, summarise, whole_frame
 from tests.reports.run_view import (
     as_protocol,
@@ -260,6 +261,30 @@ def test_a_value_below_an_ideal_is_placed_as_one_as_far_above_it():
     ]
     assert places[0] == pytest.approx(places[1])
     assert places[1] < 0
+
+
+def test_values_on_both_sides_of_the_ideal_do_not_make_up_for_each_other():
+    view = make_run_view()
+    for seed, value in enumerate((0.2, 0.5, 0.8)):
+        score_of(view, "activa", "rf_auc", seed)["values"]["rf_auc"] = value
+    frame = results_frame(view).set_index("model")
+    assert frame.loc["activa", "rf_auc"] == pytest.approx(0.5)
+    # Distances .3, 0, .3 of activa, .01, 0, .01 of real cells, .38 of the best floor.
+    place = (0.38 - 0.2) / (0.38 - 0.02 / 3)
+    assert frame.loc["activa", "rf_auc_position"] == pytest.approx(place)
+
+
+def test_a_rare_type_that_is_copied_whole_raises_the_alarm():
+    view = make_run_view(seeds=1)
+    view["metrics"] = [
+        metric | ({"alarm": 0.05} if metric["name"] == "mmd" else {}) for metric in view["metrics"]
+    ]
+    shares = {"activa": (0.04, 0.125), "scgan": (0.04, 0.049), "memorise": (0.04, 0.125)}
+    for model, (overall, by_type) in shares.items():
+        score_of(view, model, "mmd")["values"] = {"mmd": overall, "mmd_by_type": by_type}
+    frame = results_frame(view)
+    assert frame.attrs["copying"] == ["activa: mmd_by_type 0.125 (ideal 0, alarm 0.05)"]
+    assert copiers(frame, view["metrics"]) == {"activa"}
 
 
 def test_without_a_floor_worse_than_real_there_is_no_scale():
