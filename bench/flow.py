@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from bench import hardware
 from bench.errors import DONE, SOME_FAILED, RequestError
 from bench.executor import run_jobs, run_scoring
@@ -241,7 +243,8 @@ def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> TrackingR
     from bench.tracking import TrackingUnavailable, sync
 
     try:
-        with progress.transfers() as report:
+        # One upload at a time: two would both create what neither has found.
+        with FileLock(run.path / ".mlflow.lock"), progress.transfers() as report:
             return sync(view, folder=run.path, report=report)
     except TrackingUnavailable as error:
         progress.say(f"MLflow was not updated: {error}. Later: bench sync {shlex.quote(str(run.path))}")

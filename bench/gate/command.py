@@ -102,7 +102,9 @@ def accept(
         raise RequestError(f"--accept: --baseline {baseline!r} is no file to store in, such as {DEFAULT}")
     stored = Baseline.read(path) if path.exists() else Baseline()
     accepted = {"accepted": acceptance(reason.strip())}
-    for model in models or tuple(stored.counts) or YARDSTICK:
+    # Scores are accepted for themselves: to count again beside them would accept a count unseen.
+    counted = models or (() if current is not None else tuple(stored.counts) or YARDSTICK)
+    for model in counted:
         stored.counts[model] = accepted | accepted_counts(model)
         console.print(f"{model}: {len(stored.counts[model]['counts'])} counts accepted", highlight=False)
     if current is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import xml.etree.ElementTree as ElementTree
 from itertools import groupby
 
 from bench.gate.findings import Finding, Outcome
 from bench.gate.tables import cells
 
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _ELEMENTS = {
     "regression": "failure",
     "failed": "error",
@@ -33,7 +35,8 @@ def _case(finding: Finding) -> ElementTree.Element:
     name = finding.measure or "gate"
     case = ElementTree.Element("testcase", classname=f"{finding.tier}.{finding.subject}", name=name, time="0")
     _, _, base, now, ratio, allowed, verdict = cells(finding)
-    message = f"{verdict}: {now} against {base}, ratio {ratio}, {allowed}"
+    # XML has no place for control characters, which a worker's last words may hold.
+    message = _CONTROL.sub("", f"{verdict}: {now} against {base}, ratio {ratio}, {allowed}")
     if finding.status in _ELEMENTS:
         ElementTree.SubElement(case, _ELEMENTS[finding.status], message=message)
     else:

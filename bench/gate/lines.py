@@ -56,8 +56,8 @@ class Worker:
         if not place.folder.is_dir():
             raise WorkerFailed(f"it has no folder {place.prefix}")
         own = place.root / "bench"
-        # An editable installation of head would lend its worker to a base that has none.
-        if (own / "__init__.py").exists() and not (own / "gate" / "worker.py").exists():
+        # An editable installation of head would lend its worker to a base of this project that has none.
+        if (own / "registry.py").exists() and not (own / "gate" / "worker.py").exists():
             raise NoGateWorker("has no gate worker yet: nothing to compare")
         self._log = log
         self._output = log.open("ab")

@@ -103,7 +103,11 @@ def compare_quality(stored: Mapping[str, Any], found: Mapping[str, Any]) -> Outc
         for name, metric in stored[title]["metrics"].items()
         if name in found[title]["metrics"] and len(metric["values"]) >= LEAST_SEEDS
     ]
-    findings = []
+    findings = [
+        Finding(TIER, title, "", "failed", note="the run has no scores of it; the baseline has")
+        for title in stored
+        if title not in found
+    ]
     for title in common:
         for name, metric in stored[title]["metrics"].items():
             now = found[title]["metrics"].get(name)

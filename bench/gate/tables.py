@@ -8,6 +8,7 @@ from typing import Final
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bench.gate.findings import Finding, Outcome
 
@@ -57,11 +58,12 @@ def print_outcome(outcome: Outcome, *, console: Console) -> None:
             _, *row, _ = cells(finding)
             # Narrow terminals have no room for words that say that all is well.
             verdict = finding.status.replace("no regression", "ok")
-            table.add_row(*row, verdict, style=_STYLES.get(finding.status, "yellow"))
+            # As text: a test's name may hold what Rich would take for markup.
+            table.add_row(*map(Text, [*row, verdict]), style=_STYLES.get(finding.status, "yellow"))
         console.print(table)
     notes = [f"{finding.title}: {finding.note}" for finding in outcome.findings if finding.note]
     for remark in [*notes, *outcome.remarks]:
-        console.print(remark, highlight=False, soft_wrap=True)
+        console.print(remark, highlight=False, markup=False, soft_wrap=True)
     console.print(f"gate: {outcome.headline}", highlight=False)
 
 
@@ -70,7 +72,7 @@ def markdown(outcome: Outcome) -> str:
     lines = [f"## Gate: {outcome.headline}", ""]
     lines += ["| " + " | ".join(COLUMNS) + " |", "|---|---|--:|--:|--:|---|---|"]
     for finding in outcome.findings:
-        *row, verdict = (cell.replace("|", "\\|") for cell in cells(finding))
+        *row, verdict = map(_in_a_cell, cells(finding))
         lines.append("| " + " | ".join([*row, _MARKS[finding.status] + verdict]) + " |")
     lines += ["", *(f"- {remark}" for remark in outcome.remarks)]
     if any(finding.status == "undecided" for finding in outcome.findings):
@@ -88,6 +90,11 @@ def workflow_commands(outcome: Outcome) -> list[str]:
             message = f"{verdict}: {now} against {base}, ratio {ratio} ({finding.tier}, {allowed})"
             lines.append(f"::{_LEVELS[finding.status]} title={title}::{_escaped(message)}")
     return lines
+
+
+def _in_a_cell(text: str) -> str:
+    """Keep text within one cell of a Markdown table, and from being read as HTML."""
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
 
 
 def _escaped(text: str) -> str:

@@ -71,8 +71,10 @@ def test_accept_keeps_the_reason_and_the_gate_holds_it(tmp_path):
 def test_scores_are_accepted_with_a_run_and_compared(tmp_path, monkeypatch):
     baseline, runs = tmp_path / "gate.json", {"good": [0.70, 0.71, 0.72], "bad": [0.9, 0.9, 0.9]}
     monkeypatch.setattr(command.RunFolder, "open", lambda path: Folder(runs[path.name]))
-    accept(baseline, current="good")
-    stored = json.loads(baseline.read_text())["quality"]["mine · strict"]
+    accept(baseline, current="good", models=())
+    whole = json.loads(baseline.read_text())
+    assert whole["counts"] == {}  # a count must not be accepted unseen
+    stored = whole["quality"]["mine · strict"]
     assert stored["accepted"]["reason"] == "because" and stored["metrics"]["rf_auc"]["ideal"] == 0.5
     assert gate(baseline, current="good")[0] == 0
     code, text = gate(baseline, current="bad")

@@ -90,3 +90,17 @@ def test_outputs_go_where_they_are_wanted(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("::error ")
     write_outputs(OUTCOME, markdown_file=None, junit_file=None, environment={})
     assert capsys.readouterr().out == ""
+
+
+def test_names_and_notes_are_shown_as_they_are_written():
+    # As rows of tests/perf are called, and as the last words of a worker may be.
+    odd = Finding(
+        "benchmarks", "test_step[cpu-fp32]", "", "failed", note="lost [/tmp/x]\n\x1b[31m<b>two lines"
+    )
+    console = Console(file=io.StringIO(), width=200)
+    print_outcome(Outcome([odd]), console=console)
+    text = console.file.getvalue()
+    assert text.count("test_step[cpu-fp32]") == 2 and "[/tmp/x]" in text
+    assert "two lines" in ElementTree.fromstring(junit(Outcome([odd]))).find(".//error").get("message")
+    row = markdown(Outcome([odd])).splitlines()[4]
+    assert row.startswith("| benchmarks |") and row.endswith("two lines) |") and "&lt;b>" in row

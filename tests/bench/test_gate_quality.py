@@ -115,3 +115,13 @@ def test_unlike_runs_are_refused_by_name(other, words):
 def test_nothing_in_common_is_refused():
     with pytest.raises(RequestError, match="the baseline of nothing"):
         compare_quality({}, quality_of(Folder([0.7] * 3)))
+
+
+def test_a_model_that_has_no_scores_any_more_fails():
+    stored = quality_of(Folder([0.7] * 3))
+    (lost,) = [
+        one
+        for one in compare_quality(stored | {"gone · strict": {}}, stored).findings
+        if one.note[:7] == "the run"
+    ]
+    assert (lost.subject, lost.status) == ("gone · strict", "failed")

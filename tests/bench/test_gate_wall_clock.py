@@ -138,6 +138,7 @@ def test_a_base_without_a_worker_is_told_from_a_crash(repository, tmp_path):
     old = tmp_path / "old"
     (old / "bench").mkdir(parents=True)
     (old / "bench" / "__init__.py").write_text("")
+    (old / "bench" / "registry.py").write_text("")
     (old / "mine.py").write_text(MINE)
     code, text = gate(str(old))
     assert code == 0 and "the base has no gate worker yet: nothing to compare" in text

@@ -41,7 +41,8 @@ def started(out, *arguments):
     command = [sys.executable, "-m", "bench", "ui", "--out", str(out), *map(str, arguments)]
     process = subprocess.Popen(
         command,
-        env=environment(),
+        # Where a proxy is set that is nobody's, a server of this machine must be found all the same.
+        env=environment(http_proxy="http://127.0.0.1:9", no_proxy=""),
         stdout=subprocess.PIPE,
         text=True,
         # As from a terminal, whatever the tests themselves were started from.
