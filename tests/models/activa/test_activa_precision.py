@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 
+from metrics.augmentation import AugmentationSetting, augmentation_f1
 from metrics.correlation_discrepancy import correlation_discrepancy, correlation_matrix
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.library_size import METRIC as LIBRARY_SIZE
@@ -16,6 +17,7 @@ from models.activa.training import train
 from models.base import Budget
 
 N_TRAIN, N_TEST, N_GENES = 1200, 300, 600
+N_KEPT = 10
 BUDGET = "12epochs"
 SEEDS = 3
 
@@ -32,8 +34,18 @@ def kang(folder):
     return counts[:, genes], adata.obs["cell_type"].to_numpy(dtype=str)[rows]
 
 
+def made_rare(counts, types):
+    """The task of finding the most common type after a few of its cells, and its code."""
+    names, sizes = np.unique(types, return_counts=True)
+    code = sizes.argmax()
+    of_type = np.flatnonzero(types[:N_TRAIN] == names[code])
+    kept = np.setdiff1d(np.arange(N_TRAIN), of_type[N_KEPT:])
+    test = slice(N_TRAIN, None)
+    return AugmentationSetting(counts[kept], types[kept], counts[test], types[test], names[code], 0), code
+
+
 def trained_metrics(counts, types, real, *, precision, seed):
-    """rf_auc, mmd, cd and the library-size error of as many drawn cells as there are test cells."""
+    """The paper's four metrics and the library-size error of as many drawn cells as there are test cells."""
     codes = np.unique(types, return_inverse=True)[1][:N_TRAIN]
     cells = counts[:N_TRAIN].astype(np.float32)
     networks = train(
@@ -44,7 +56,9 @@ def trained_metrics(counts, types, real, *, precision, seed):
         budget=Budget.parse(BUDGET),
         settings=Settings(precision=precision),
     )
-    drawn = SampleEvidence(real, sample_cells(networks, N_TEST, seed=seed).matrix, space="cp20k")
+    sample = sample_cells(networks, N_TEST, seed=seed)
+    drawn = SampleEvidence(real, sample.matrix, space="cp20k")
+    task, code = made_rare(counts, types)
     correlations = [
         correlation_matrix(cells[:, real.cd_genes].toarray())[0] for cells in (real.test_cells, drawn.cells)
     ]
@@ -52,6 +66,7 @@ def trained_metrics(counts, types, real, *, precision, seed):
         rf_auc(real.test_cells, drawn.cells, n_trees=50, seed=0).mean,
         mmd(real.pca_scores, drawn.pca_scores, bandwidth=real.bandwidth).biased ** 0.5,
         correlation_discrepancy(*correlations),
+        augmentation_f1(task, drawn.cells[sample.types == code], n_trees=100).headline,
         LIBRARY_SIZE.compute(real, drawn).headline,
     ]
 
