@@ -171,7 +171,7 @@ def answers(address: str) -> bool:
     """Tell whether an MLflow server is in good health at an address."""
     try:
         # A proxy that the environment names knows no server of this machine.
-        proxies = {} if urlsplit(address).hostname in (HOST, "localhost") else None
+        proxies: dict[str, str] | None = {} if urlsplit(address).hostname in (HOST, "localhost") else None
         with build_opener(ProxyHandler(proxies)).open(f"{address.rstrip('/')}/health", timeout=5) as reply:
             return bool(reply.status == 200)
     except (URLError, OSError, ValueError):
