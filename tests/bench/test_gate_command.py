@@ -2,6 +2,8 @@
 
 import io
 import json
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -66,6 +68,31 @@ def test_accept_keeps_the_reason_and_the_gate_holds_it(tmp_path):
     again = json.loads(baseline.read_text())["counts"]
     assert list(again) == [PLAIN] and again[PLAIN]["accepted"]["reason"] == "one step more is right"
     assert gate(baseline)[0] == 0
+
+
+def test_a_branch_with_one_operator_more_fails(tmp_path, monkeypatch):
+    def git(*arguments):
+        who = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
+        subprocess.run(["git", *who, *arguments], check=True, capture_output=True)
+
+    monkeypatch.chdir(tmp_path)
+    git("init", "--quiet", "--initial-branch", "main")
+    shutil.copy(Path(__file__).parent / "generators" / "gated.py", "mine.py")
+    accept("gate.json", models=("./mine.py:Tiny",))
+    git("add", ".")
+    git("commit", "--message", "A generator and its counts")
+    git("switch", "--create", "change")
+    mine = Path("mine.py").read_text()
+    Path("mine.py").write_text(
+        mine.replace("(self.decoder(self.encoder(cells))", "(self.decoder(self.encoder(cells * 1.0))")
+    )
+    git("commit", "--all", "--message", "One operator more")
+    code, text = gate("gate.json")
+    assert code == 3
+    rows = [line for line in text.splitlines() if "step operators" in line]
+    assert len(rows) == 1 and "regression" in rows[0]
+    git("switch", "main")
+    assert gate("gate.json")[0] == 0
 
 
 def test_scores_are_accepted_with_a_run_and_compared(tmp_path, monkeypatch):
