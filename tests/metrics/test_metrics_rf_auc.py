@@ -204,15 +204,16 @@ def test_by_type_scores_each_type_and_names_what_it_left_out():
     real, sample = evidence(n_of_types, made_types, {"B": 4.0, "NK": 40.0, "T": 4.0, "DC": 4.0})
     score = rf_auc_by_type(real, sample, n_trees=30)
     by_type = score.details["by_type"]
-    assert list(by_type) == ["B", "NK"]
+    assert list(by_type) == ["B", "NK", "DC"]
+    assert by_type["DC"]["rf_auc"] == 1.0  # lost: a type that is hard to make must not be left out
     assert by_type["NK"]["rf_auc"] > 0.97
     assert abs(by_type["B"]["rf_auc"] - 0.5) < 0.2
     assert (by_type["B"]["test_cells"], by_type["B"]["synthetic_cells"]) == (40, 55)
-    distances = [abs(by_type[name]["rf_auc"] - 0.5) for name in ("B", "NK")]
+    distances = [abs(by_type[name]["rf_auc"] - 0.5) for name in ("B", "NK", "DC")]
     assert score.headline == pytest.approx(0.5 + np.mean(distances))
     assert score.notes == [
-        "left out DC: 21 test and 6 synthetic cells",
         "left out T: 9 test and 9 synthetic cells",
+        "counted at its worst DC, which is lost: 21 test and 6 synthetic cells",
     ]
 
 
