@@ -54,7 +54,7 @@ def base_of(head: Place, baseline: str) -> Iterator[Place]:
         The checkout that is judged.
     baseline
         A folder that holds another checkout, or a git reference; of a reference a temporary work tree is
-        made, which is gone when the block ends, however it ends.
+        made, which is gone when the block ends. A process that is killed leaves it.
 
     Raises
     ------
