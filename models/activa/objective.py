@@ -81,7 +81,7 @@ class Passes(NamedTuple):
     prior_codes
         Inputs of the decoder's last Linear for z_p, in the generator's graph.
     cells
-        x, x_r and x_g below one another, in the products' number type.
+        x, x_r and x_g below one another, in the products' number type and width.
     codes
         Inputs of the decoder's last Linear for x_r and x_g, likewise.
     outputs
@@ -132,7 +132,8 @@ def forward_passes(players: Players, batch: Batch, *, open_generator: bool, halv
     codes = players.decode([posterior.codes, prior_codes], out=cells[n_cells:])
     outputs = tuple(part.detach().requires_grad_() for part in players.encode(cells[n_cells:]).chunk(2))
     kls = tuple(kl_divergence(*networks.encoder.after_first(part)) for part in outputs)
-    leaf = players.workspace(n_cells).copy_(cells[n_cells : 2 * n_cells]).requires_grad_()
+    decoded = players.genes(cells[n_cells : 2 * n_cells])
+    leaf = players.workspace(n_cells).copy_(decoded).requires_grad_()
     conditioning = conditioning_loss(batch.logits, networks.conditioner(leaf), halved=halved)
     difference = torch.sub(leaf.detach(), batch.cells, out=players.difference(n_cells))
     return Passes(
@@ -179,9 +180,10 @@ def paper_gradients(players: Players, batch: Batch, weights: Weights, *, margin:
     by_cells, decoded = players.by_cells(3 * n_cells), passes.cells[n_cells:]
     adversarial = generator_weights[0] * torch.cat([by_outputs for by_outputs, *_ in game])
     players.back_through_encoder(adversarial, out=by_cells[: 2 * n_cells])
-    by_cells[2 * n_cells :] = _fidelity(players, passes, generator_weights)
-    by_cells[:n_cells] += by_cells[2 * n_cells :]
-    by_cells[2 * n_cells :] = _fidelity(players, passes, encoder_weights)
+    fidelity = players.genes(by_cells)[2 * n_cells :]
+    fidelity.copy_(_fidelity(players, passes, generator_weights))
+    players.genes(by_cells)[:n_cells] += fidelity
+    fidelity.copy_(_fidelity(players, passes, encoder_weights))
     through_relu(by_cells[: 2 * n_cells], decoded)
     through_relu(by_cells[2 * n_cells :], decoded[:n_cells])
 
@@ -227,7 +229,7 @@ def release_gradients(
     encoder_weights, terms = _encoder_loss(passes, weights, margin)
     game, posterior = _game_gradients(players, passes), passes.posterior
     by_cells = players.by_cells(n_cells)
-    by_cells.copy_(_fidelity(players, passes, encoder_weights))
+    players.genes(by_cells).copy_(_fidelity(players, passes, encoder_weights))
     through_relu(by_cells, passes.cells[n_cells : 2 * n_cells])
     gradients = grad(
         [posterior.kl, posterior.codes],
@@ -260,8 +262,8 @@ def warm_up_gradients(players: Players, batch: Batch) -> Gradients:
     cells, by_cells = players.cells(2 * n_cells), players.by_cells(n_cells)
     posterior = _encode(players, batch)
     codes = players.decode([posterior.codes], out=cells[n_cells:])
-    difference = players.difference(n_cells).copy_(cells[n_cells:]).sub_(batch.cells)
-    by_cells.copy_(torch.mul(difference, 2 / n_cells, out=players.workspace(n_cells)))
+    difference = players.difference(n_cells).copy_(players.genes(cells[n_cells:])).sub_(batch.cells)
+    players.genes(by_cells).copy_(torch.mul(difference, 2 / n_cells, out=players.workspace(n_cells)))
     through_relu(by_cells, cells[n_cells:])
     gradients = grad(
         [posterior.kl, posterior.codes],
@@ -277,7 +279,7 @@ def warm_up_gradients(players: Players, batch: Batch) -> Gradients:
 def _encode(players: Players, batch: Batch) -> Posterior:
     """Encode x and take z on to the decoder's last layer."""
     cells = players.cells(len(batch.cells))
-    cells.copy_(batch.cells)
+    players.genes(cells).copy_(batch.cells)
     outputs = players.encode(cells).requires_grad_()
     mean, log_variance = players.networks.encoder.after_first(outputs)
     codes = players.networks.decoder.hidden(mean + (log_variance / 2).exp() * batch.noise)

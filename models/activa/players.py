@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.activa.networks import Networks
-from models.activa.wide import WideLinear, product_type
+from models.activa.wide import WideLinear, product_type, product_width
 
 
 class Players:
@@ -40,25 +40,34 @@ class Players:
         assert isinstance(first, nn.Linear) and isinstance(last, nn.Linear)
         weight = first.weight
         dtype = product_type(networks.settings.precision, weights=weight.dtype, device=weight.device)
-        self.first, self.last = WideLinear(first, dtype=dtype), WideLinear(last, dtype=dtype)
+        width = product_width(networks.n_genes, dtype=dtype, device=weight.device)
+        self.first = WideLinear(first, dtype=dtype, shape=(first.out_features, width))
+        self.last = WideLinear(last, dtype=dtype, shape=(width, last.in_features))
         self.wide = {"encoder": self.first, "decoder": self.last}
         self.encoder_rest = list(networks.encoder.layers[1:].parameters())
         self.decoder_rest = list(networks.decoder.hidden.parameters())
         self._dtype, self._weights_dtype = dtype, weight.dtype
-        shape = (3 * n_cells, networks.n_genes)
-        self._cells = torch.empty(shape, dtype=dtype, device=weight.device)
-        self._by_cells = torch.empty_like(self._cells)
+        # Zeros, because nothing but products ever writes beyond the genes.
+        self._cells = torch.zeros((3 * n_cells, width), dtype=dtype, device=weight.device)
+        self._by_cells = torch.zeros_like(self._cells)
         # Apart, because autograd keeps the count of writes by allocation.
         self._difference = weight.new_empty((n_cells, networks.n_genes))
         self._workspace = torch.empty_like(self._difference)
 
     def cells(self, n_rows: int) -> Tensor:
-        """Return the room for x, x_r and x_g below one another: n_rows × n_genes, kept for one step."""
+        """Return the room for x, x_r and x_g below one another, kept for one step.
+
+        n_rows × the products' width: the genes, then zeros (see `product_width`).
+        """
         return self._cells[:n_rows]
 
     def by_cells(self, n_rows: int) -> Tensor:
-        """Return the room for gradients with respect to cells: n_rows × n_genes."""
+        """Return the room for gradients with respect to cells: as wide as these."""
         return self._by_cells[:n_rows]
+
+    def genes(self, rows: Tensor) -> Tensor:
+        """Return the part of `cells` or `by_cells` that holds genes."""
+        return rows[:, : self.networks.n_genes]
 
     def difference(self, n_cells: int) -> Tensor:
         """Return the room for x_r − x: n_cells × n_genes, in the weights' number type."""

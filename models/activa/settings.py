@@ -45,7 +45,8 @@ class Settings:
         Of Adam in the conditioner's pre-training.
     precision
         Of the wide layers' products: ``"bf16"`` or ``"fp32"``. Weights, Adam and in training all that lies
-        between those layers are fp32 in either; samples are drawn with the decoder's other layers in it, too.
+        between those layers are fp32 in either, but that with ``"bf16"`` a GPU rounds the factors of products
+        there to TF32; samples are drawn with the decoder's other layers in bf16, too.
     sampling_norm
         Whose BatchNorm statistics samples are drawn with (see `models.activa.sampling`).
     confidence_threshold

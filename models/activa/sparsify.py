@@ -154,8 +154,9 @@ class CsrBuilder:
         self._rows_done += len(rows.ends)
         if end > len(self._values):
             self._make_room(int(end * max(1.0, _SPARE * self._n_rows / self._rows_done)))
-        self._columns[self._used : end] = rows.columns
-        self._values[self._used : end] = rows.values
+        # By PyTorch, whose threads share the work: the system has to find the memory as it is written to.
+        torch.from_numpy(self._columns[self._used : end]).copy_(torch.from_numpy(rows.columns))
+        torch.from_numpy(self._values[self._used : end]).copy_(torch.from_numpy(rows.values))
         self._ends.append(rows.ends + self._used)
         self._used = end
 

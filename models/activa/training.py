@@ -27,6 +27,7 @@ from models.activa.settings import Settings
 from models.activa.storage import read_state, write_state
 from models.activa.streaming import in_memory
 from models.activa.weights import Weights
+from models.activa.wide import narrow_arithmetic
 from models.base import Budget, Diverged, Monitor, Progress, SilentMonitor
 
 LOG_EVERY: Final = 20
@@ -241,7 +242,11 @@ class Training:
         dict
             The terms of the losses, scalars on the device, valid until the next step.
         """
-        terms = self._classifier_step() if phase == "classifier" else self._updates[phase](self._batch())
+        if phase == "classifier":
+            terms = self._classifier_step()
+        else:
+            with narrow_arithmetic(self.settings.precision, device=self._device):
+                terms = self._updates[phase](self._batch())
         self.steps[phase] += 1
         return terms
 

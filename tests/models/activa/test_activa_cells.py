@@ -84,7 +84,7 @@ def test_dense_sparse_and_backed_cells_give_the_same_batches(device, wrapped, mo
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_cells_that_fit_on_the_gpu_only_as_csr_lie_there_so(monkeypatch):
-    matrix, _ = small_cells(30)
+    matrix = sp.csr_matrix(np.diag(np.arange(1, 31, dtype=np.float32)))
     monkeypatch.setattr(cells_module, "_room", lambda device: cells_module._csr_bytes(matrix))
     kept = TrainingCells(matrix, device=torch.device("cuda"))
     assert kept._dense is None and kept._csr is not None

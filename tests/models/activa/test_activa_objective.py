@@ -4,10 +4,11 @@ import copy
 
 import pytest
 import torch
-from activa_cases import DEVICES, small_batch, small_networks, small_players, small_settings
+from activa_cases import DEVICES, N_GENES, small_batch, small_networks, small_players, small_settings
 from torch.distributions import Normal
 from torch.distributions.kl import kl_divergence as torch_kl
 
+from models.activa import players as players_module
 from models.activa.objective import (
     encode_again,
     forward_passes,
@@ -76,8 +77,9 @@ def assert_same(ours, theirs, *, rtol=1e-9):
         torch.testing.assert_close(mine, other, rtol=rtol, atol=1e-10)
 
 
-@pytest.fixture
-def networks():
+@pytest.fixture(params=[N_GENES, N_GENES + 14], ids=["genes", "genes and zeros"])
+def networks(request, monkeypatch):
+    monkeypatch.setattr(players_module, "product_width", lambda *_, **__: request.param)
     return small_networks().double()
 
 
@@ -245,6 +247,7 @@ def test_the_release_encodes_again_with_the_stepped_encoder(networks, batch):
     with torch.no_grad():
         for parameter in networks.encoder.parameters():
             parameter *= 1.1
+    players.first.refresh()
     terms = encode_again(players, passes, weight_adversarial=0.5)
     fooled = [kl(networks.encoder(cells)).item() for cells in before]
     assert terms["generator_kl_reconstructed"].item() == pytest.approx(fooled[0])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from activa_cases import DEVICES, N_GENES, N_TYPES, begun, small_batch, small_networks, small_players
 from oracle_paper import PaperStep
+from torch.nn.functional import pad
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bench.speed.baselines import ReleaseStep, plain_copy
@@ -97,7 +98,8 @@ def test_steps_are_the_oracles(objective, dtype, close, device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_bf16_products_are_those_of_fp32_but_for_rounding(device):
+@pytest.mark.parametrize("shape", [(40, 300), (64, 320)])
+def test_bf16_products_are_those_of_fp32_but_for_rounding(device, shape):
     """Each factor and the product are rounded by 2⁻⁹ at most, so three times that bounds the error."""
     generator = torch.Generator().manual_seed(0)
     linear = torch.nn.Linear(300, 40)
@@ -107,9 +109,12 @@ def test_bf16_products_are_those_of_fp32_but_for_rounding(device):
         (rows, linear.weight, linear.bias),
         by_outputs,
     )
-    layer = wide.WideLinear(linear.to(device), dtype=torch.bfloat16)
-    rows, by_outputs = rows.to(device).bfloat16(), by_outputs.to(device).bfloat16()
-    found = (layer.forward(rows), layer.backward(by_outputs), *layer.learn(by_outputs, rows))
+    layer = wide.WideLinear(linear.to(device), dtype=torch.bfloat16, shape=shape)
+    rows = pad(rows, (0, shape[1] - 300)).to(device).bfloat16()
+    by_outputs = pad(by_outputs, (0, shape[0] - 40)).to(device).bfloat16()
+    outputs, by_rows = layer.forward(rows), layer.backward(by_outputs)
+    assert not outputs[:, 40:].any() and not by_rows[:, 300:].any()
+    found = (outputs[:, :40], by_rows[:, :300], *layer.learn(by_outputs, rows))
     for mine, wanted in zip(found, [exact[0], *exact[1]], strict=True):
         assert 1e-4 < relative_error(mine.float().cpu(), wanted) < 3 * 2**-9
 
