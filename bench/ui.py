@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import socket
@@ -15,26 +16,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 from urllib.error import URLError
-from urllib.parse import urlsplit
-from urllib.request import ProxyHandler, build_opener
+from urllib.parse import quote, urlsplit
+from urllib.request import OpenerDirector, ProxyHandler, build_opener
 
 from rich.console import Console
+from rich.text import Text
 
 from bench.errors import RequestError
 from bench.progress import Progress
 from bench.tracking.store import (
     ENVIRONMENT,
+    EXPERIMENT_KIND,
     artifacts_of,
     database_of,
     is_server,
+    masked,
     uri_of,
 )
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
 POLL_SECONDS = 0.2
-# The pages of trained models; without it MLflow opens those of chat applications.
-EXPERIMENTS = "/#/experiments?workflowType=machine_learning"
+# The pages of trained models; without it MLflow opens those of chat applications, also behind its own links.
+TRAINING = "workflowType=machine_learning"
+EXPERIMENTS = f"/#/experiments?{TRAINING}"
+MOST_DATASETS = 10
 
 
 @dataclass(frozen=True)
@@ -113,11 +119,11 @@ def serving(uri: str, *, port: int | None, artifacts: Path, progress: Progress) 
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             # -P: a folder called `datasets` in the current directory must not shadow ours.
-            [sys.executable, "-P", "-m", "bench.guard", *_server(uri, port, artifacts)],
+            [sys.executable, "-P", "-m", "bench.guard", *_server(port, artifacts)],
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=ENVIRONMENT | os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+            env=ENVIRONMENT | os.environ | _settings(uri),
             # Ctrl-C is for this process alone, which then closes the guard's input.
             start_new_session=True,
         )
@@ -131,9 +137,13 @@ def serving(uri: str, *, port: int | None, artifacts: Path, progress: Progress) 
             process.wait()
 
 
-def _server(uri: str, port: int, artifacts: Path) -> list[str]:
+def _settings(uri: str) -> dict[str, str]:
+    # Everybody on a machine can read the words of a command, and an address may hold a password.
+    return {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def _server(port: int, artifacts: Path) -> list[str]:
     options = {
-        "--backend-store-uri": uri,
         "--artifacts-destination": artifacts.as_uri(),
         "--host": HOST,
         "--port": str(port),
@@ -170,23 +180,44 @@ def _wait_until_it_answers(pages: Pages, progress: Progress) -> None:
 def answers(address: str) -> bool:
     """Tell whether an MLflow server is in good health at an address."""
     try:
-        # A proxy that the environment names knows no server of this machine.
-        proxies: dict[str, str] | None = {} if urlsplit(address).hostname in (HOST, "localhost") else None
-        with build_opener(ProxyHandler(proxies)).open(f"{address.rstrip('/')}/health", timeout=5) as reply:
+        with _opener(address).open(f"{address.rstrip('/')}/health", timeout=5) as reply:
             return bool(reply.status == 200)
     except (URLError, OSError, ValueError):
         return False
 
 
+def runs_pages(address: str) -> dict[str, str]:
+    """Return data set → address of the list of its runs, the last changed first; empty if nobody tells."""
+    wanted = quote(f"tags.`{EXPERIMENT_KIND[0]}` = '{EXPERIMENT_KIND[1]}'")
+    query = f"max_results={MOST_DATASETS}&order_by=last_update_time%20DESC&filter={wanted}"
+    place = address.rstrip("/")
+    try:
+        with _opener(address).open(f"{place}/api/2.0/mlflow/experiments/search?{query}", timeout=5) as reply:
+            found = json.load(reply).get("experiments", [])
+    except (URLError, OSError, ValueError):
+        return {}
+    return {each["name"]: f"{place}/#/experiments/{each['experiment_id']}/runs?{TRAINING}" for each in found}
+
+
+def _opener(address: str) -> OpenerDirector:
+    # A proxy that the environment names knows no server of this machine.
+    proxies: dict[str, str] | None = {} if urlsplit(address).hostname in (HOST, "localhost") else None
+    return build_opener(ProxyHandler(proxies))
+
+
 def _require_answer(uri: str, port: int | None) -> None:
     if port is not None:
-        raise RequestError(f"--port {port}: MLFLOW_TRACKING_URI is a server already, at {uri}")
+        raise RequestError(f"--port {port}: MLFLOW_TRACKING_URI is a server already, at {masked(uri)}")
     if not answers(uri):
-        raise RequestError(f"MLFLOW_TRACKING_URI {uri}: no MLflow server answers there")
+        raise RequestError(f"MLFLOW_TRACKING_URI {masked(uri)}: no MLflow server answers there")
 
 
 def _print_address(console: Console, address: str) -> None:
-    console.print(f"MLflow  {address.rstrip('/')}{EXPERIMENTS}", highlight=False, soft_wrap=True)
+    pages = {"MLflow": f"{address.rstrip('/')}{EXPERIMENTS}"} | runs_pages(address)
+    width = max(map(len, pages))
+    for name, place in pages.items():
+        # Text: names of data sets may look like markup.
+        console.print(Text(f"{name:{width}}  {masked(place)}"), soft_wrap=True)
 
 
 def _cause(log: IO[bytes]) -> str:
@@ -194,4 +225,4 @@ def _cause(log: IO[bytes]) -> str:
     log.seek(0)
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"(ERROR|[\w.]*(Error|Exception))\b", line)]
-    return (named or lines or ["it printed nothing"])[-1]
+    return masked((named or lines or ["it printed nothing"])[-1])

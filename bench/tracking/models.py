@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from bench.tracking.naming import model_name
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import LoggedModel, Run
@@ -65,7 +67,7 @@ def _logged(client: MlflowClient, run: Run, job: Mapping[str, Any]) -> LoggedMod
         return model
     return client.create_logged_model(
         where[0],
-        name=job["model"],
+        name=model_name(job["model"]),
         source_run_id=run.info.run_id,
         params={name: str(job[name]) for name in ("dataset", "seed", "budget")},
         model_type="generator",

@@ -51,8 +51,8 @@ def scalars(
     named |= {("seconds", phase): float(seconds) for phase, seconds in record["phases"].items()}
     named |= {("steps", phase): float(steps) for phase, steps in record["steps"].items()}
     by_phase = record["memory"]["by_phase"]
-    # Not another "/": each would open a section of charts above those of the load.
-    named |= {("system", f"peak_rss_gib:{k.replace('/', ':')}"): v / GIB for k, v in by_phase.items()}
+    # Not another "/", and behind `rss_gib`: sections and charts stand in alphabetical order.
+    named |= {("system", f"rss_gib_peak:{k.replace('/', ':')}"): v / GIB for k, v in by_phase.items()}
     # In order, because the page of a single run lists metrics as they came.
     return dict(sorted((allowed(f"{group}/{name}"), value) for (group, name), value in named.items()))
 
@@ -102,6 +102,11 @@ def origin_tags(record: Mapping[str, Any]) -> dict[str, str]:
 def allowed(name: str) -> str:
     """Replace what MLflow does not allow in a name (``CD14+ Monocyte`` → ``CD14_ Monocyte``)."""
     return re.sub(r"[^\w.\- :/]", "_", name)
+
+
+def model_name(name: str) -> str:
+    """Replace what MLflow does not allow in the name of a model (``gan.v2`` → ``gan_v2``)."""
+    return re.sub(r"[/:.%\"']", "_", name)
 
 
 def text(value: Any) -> str:

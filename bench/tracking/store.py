@@ -5,9 +5,16 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import shlex
+import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 DEFAULT_OUT = Path("runs")
 # A run must not wait minutes for a server that is down; what the user set counts.
@@ -18,6 +25,11 @@ ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
+CONNECT_SECONDS = 15.0
+# Up to the last @ of a word: whoever wrote one into a password meant it.
+PASSWORDS = re.compile(r"(?<=://)([^\s:/@]*:)\S+(?=@)|(\bpassword=)[^\s&]+", re.IGNORECASE)
+# What the pages offer for an experiment: training runs, not traces of a chat.
+EXPERIMENT_KIND = ("mlflow.experimentKind", "custom_model_development")
 NOISY_LOGGERS = {"mlflow": logging.WARNING, "alembic": logging.WARNING, "urllib3": logging.ERROR}
 
 
@@ -45,13 +57,49 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http://", "https://"))
 
 
+def masked(text: str) -> str:
+    """Return a text with every password in an address replaced: ``postgresql://me:***@host/mlflow``."""
+    return PASSWORDS.sub(r"\1\2***", text)
+
+
 def ui_command(out: Path) -> str:
     """Return what opens MLflow's pages on the runs under `out`: a command, or for a server its address."""
     uri = uri_of(out)
     if is_server(uri):
-        return uri
+        return masked(uri)
     is_default = out.resolve() == DEFAULT_OUT.resolve()
     return "bench ui" if is_default else f"bench ui --out {shlex.quote(str(out))}"
+
+
+def client_of(uri: str) -> MlflowClient:
+    """Open a store or a server.
+
+    Raises
+    ------
+    TrackingUnavailable
+        If its address cannot be read, or what speaks to it is not installed.
+    OSError
+        If nothing listens at a database's port.
+    """
+    from mlflow import MlflowClient
+
+    try:
+        _require_listener(uri)
+        return MlflowClient(tracking_uri=uri)
+    except (ImportError, ValueError) as error:
+        raise TrackingUnavailable(masked(f"MLflow at {uri} could not be opened: {error}")) from error
+
+
+def _require_listener(uri: str) -> None:
+    # MLflow would try for two minutes, and say so each time.
+    place = urlsplit(uri)
+    try:
+        host, port = place.hostname, place.port
+    except ValueError:
+        # Whoever opens the store says what is wrong; this error would tell half of a password with a slash.
+        return
+    if not is_server(uri) and host and port:
+        socket.create_connection((host, port), timeout=CONNECT_SECONDS).close()
 
 
 def in_one_line(error: BaseException) -> str:

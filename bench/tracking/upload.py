@@ -15,11 +15,14 @@ from bench.tracking import naming
 from bench.tracking.models import log_model
 from bench.tracking.points import curve_points, scalar_points
 from bench.tracking.store import (
+    EXPERIMENT_KIND,
     TrackingUnavailable,
     artifacts_of,
     brief_and_quiet,
+    client_of,
     in_one_line,
     is_server,
+    masked,
     uri_of,
 )
 from reports import RunView
@@ -35,11 +38,9 @@ if TYPE_CHECKING:
 METRICS_A_CALL = 800
 PAIRS_A_CALL = 100
 TAG_LENGTH = 5000
-DIGEST_LENGTH = 36
+DIGEST_LENGTH = 12
 RUNS_A_PAGE = 1000
 RUN_STATUS = {"ok": "FINISHED", "skipped": "FINISHED", "killed": "KILLED"}
-# What the pages offer for an experiment: training runs, not traces of a chat.
-EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 
 Report = Callable[[str, int, int | None], None]
 
@@ -51,7 +52,7 @@ class TrackingResult:
     Attributes
     ----------
     uri
-        Of the tracking store or server.
+        Of the tracking store or server, without its password.
     experiment_id, run_id
         The data set's experiment; the parent run.
     created, updated, unchanged
@@ -93,15 +94,15 @@ def sync(
     """
     uri = tracking_uri or uri_of(folder.parent)
     with brief_and_quiet():
-        from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            client = MlflowClient(tracking_uri=uri)
-            return _Upload(client, uri, view, folder, report or (lambda what, done, total: None)).run()
+            return _Upload(
+                client_of(uri), uri, view, folder, report or (lambda what, done, total: None)
+            ).run()
         except (MlflowException, SQLAlchemyError, OSError) as error:
-            raise TrackingUnavailable(f"MLflow at {uri} {in_one_line(error)}") from error
+            raise TrackingUnavailable(masked(f"MLflow at {uri} {in_one_line(error)}")) from error
 
 
 class _Upload:
@@ -121,7 +122,7 @@ class _Upload:
             self.report("updating MLflow", done, len(self.records))
             counts[self._sync_job(record, parent, known.get(record["key"]))] += 1
         self._finish_parent(parent)
-        return TrackingResult(self.uri, self.experiment_id, parent.info.run_id, **counts)
+        return TrackingResult(masked(self.uri), self.experiment_id, parent.info.run_id, **counts)
 
     def _experiment(self) -> str:
         name = str(self.dataset["name"])
@@ -129,7 +130,7 @@ class _Upload:
         if experiment is None:
             # A server decides itself where artifacts go; without one they would land in the working folder.
             location = None if is_server(self.uri) else artifacts_of(self.folder.parent).as_uri()
-            return str(self.client.create_experiment(name, location, tags=EXPERIMENT_TAGS))
+            return str(self.client.create_experiment(name, location, tags=dict([EXPERIMENT_KIND])))
         if experiment.lifecycle_stage == "deleted":
             identity = experiment.experiment_id
             raise TrackingUnavailable(

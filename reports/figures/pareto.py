@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, pairwise
 from textwrap import fill
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentF
 
 from reports import RunView
 from reports.figures.first_scores import GENERATORS
+from reports.figures.labels import Point, Segment, label_points
 from reports.figures.style import (
     GREEN,
     GREY,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 LOWEST: Final = -1.0
 MARKERS: Final = {"model": "o", "baseline": "s"}
 REMARK_WIDTH: Final = 100
+MOST_OF_FINE_TICKS: Final = 100
 
 
 @mpl.rc_context(STYLE)
@@ -60,8 +62,9 @@ def pareto_figure(view: RunView) -> Figure | None:
         return None
     figure, panels = grid(len(drawn), columns=2, height=2.5, width=4.4)
     styles = dict(zip(shown["model"], cycle(LINE_COLOURS), strict=False))
+    named = []
     for axes, (metric, cost, label) in zip(panels, drawn, strict=True):
-        _draw(axes, _points(shown, metric, cost), cost, styles)
+        named.append(_draw(axes, _points(shown, metric, cost), cost, styles))
         axes.set_title(f"{metric['name']} → {metric['ideal']:g}")
         axes.set_xlabel(label)
     what = (
@@ -71,6 +74,10 @@ def pareto_figure(view: RunView) -> Figure | None:
     figure.suptitle(f"{heading(view, what)} · n = {seeds_in_words(frame)}{missing}")
     figure.supylabel("place between the best floor (0 %) and real cells (100 %)", fontsize=9)
     _legend(figure, panels)
+    # Where names have room is known only when everything else has its place.
+    figure.draw_without_rendering()
+    for axes, (points, lines) in zip(panels, named, strict=True):
+        label_points(axes, points, lines)
     return figure
 
 
@@ -108,8 +115,12 @@ def _points(frame: pd.DataFrame, metric: Mapping[str, Any], cost: str) -> pd.Dat
     return points[np.isfinite(points["quality"]) & (points["cost"] > 0)]
 
 
-def _draw(axes: Axes, points: pd.DataFrame, cost: str, styles: Mapping[str, str]) -> None:
+def _draw(
+    axes: Axes, points: pd.DataFrame, cost: str, styles: Mapping[str, str]
+) -> tuple[list[Point], list[Segment]]:
+    """Draw a panel without names; return what is to be named, and the lines in their way."""
     front = points[pareto_front(points["cost"], points["quality"])].sort_values("cost")
+    named, lines = [], _steps(list(zip(front["cost"], front["quality"].clip(lower=LOWEST), strict=True)))
     axes.axhspan(0, 1, color=GREEN, alpha=0.08, linewidth=0, label="between the best floor and real cells")
     axes.plot(
         front["cost"],
@@ -136,17 +147,29 @@ def _draw(axes: Axes, points: pd.DataFrame, cost: str, styles: Mapping[str, str]
         if f"{cost}_low" in row and np.isfinite(row[f"{cost}_low"]):
             ends = [max(row[f"{cost}_low"], row["cost"] / 10), row[f"{cost}_high"]]
             axes.plot(ends, [place[1]] * 2, color=styles[row["model"]], linewidth=1)
+            lines.append(((ends[0], place[1]), (ends[1], place[1])))
         name = f"{row['model']} ({100 * row['quality']:.0f} %)" if below else row["model"]
-        axes.annotate(name, place, (6, 4), textcoords="offset points", fontsize=8)
+        named.append(Point(*place, name, styles[row["model"]]))
+    _scale(axes)
+    return named, lines
+
+
+def _steps(front: Sequence[tuple[float, float]]) -> list[Segment]:
+    corners = [(after[0], before[1]) for before, after in pairwise(front)]
+    return [*zip(front, corners, strict=False), *zip(corners, front[1:], strict=True)]
+
+
+def _scale(axes: Axes) -> None:
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    # Room for names at both sides.
+    left, right = axes.get_xlim()
+    room = (right / left) ** 0.15
+    axes.set_xlim(left / room, right * room)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if right / left < MOST_OF_FINE_TICKS else (1,)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     axes.set_ylim(LOWEST - 0.15, 1.2)
-    # Room for the names at the right.
-    left, right = axes.get_xlim()
-    axes.set_xlim(left / 1.3, right * (right / left) ** 0.4)
     axes.grid(color="#EEEEEE", zorder=0)
     axes.set_axisbelow(True)
 

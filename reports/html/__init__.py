@@ -21,9 +21,9 @@ from reports.further_tables import (
     intervals_table,
     published_table,
 )
-from reports.html.inline import inline_svg
 from reports.html.panels import Panel, Sight, panels
-from reports.html.pictures import Picture, described, pictures
+from reports.html.pictures import INLINE as SPEED
+from reports.html.pictures import Picture, pictures
 from reports.html.tables import PageTable, page_table, plain_table
 from reports.published import NOTES
 from reports.side_by_side import Block, NamedRun, blocks, differences_table
@@ -31,8 +31,7 @@ from reports.summary import summary
 from reports.table import results_frame, rows_of, under_protocol
 from reports.words import budgets_in_words, figure, hardware_in_words, shape_in_words
 
-MOST_PICTURE_BYTES: Final = 4_000_000
-INLINE: Final = "pareto"
+MOST_BYTES: Final = 4_900_000
 
 
 class _Group(NamedTuple):
@@ -56,7 +55,7 @@ class _RunPart(NamedTuple):
     name: str
     sentences: list[str]
     marks: list[_Mark]
-    speed: list[Markup]
+    speed: list[Picture]
     further: list[PageTable]
     pictures: list[Picture]
     facts: list[tuple[str, list[str]]]
@@ -105,17 +104,31 @@ def html_report(
         for block in blocks(runs)
     ]
     differences = differences_table(runs)
-    return environment.get_template("report.html").render(
-        title=_title(runs),
-        style=Markup(style),
-        style_hash=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
-        groups=groups,
-        differences=None if differences is None else page_table("In what the runs differ", differences),
-        runs=[
-            _run_part(run, files, most_bytes=MOST_PICTURE_BYTES // len(runs), number=number)
-            for number, (run, files) in enumerate(zip(runs, figures, strict=True))
-        ],
-    )
+    template = environment.get_template("report.html")
+    content = {
+        "title": _title(runs),
+        "style": Markup(style),
+        "style_hash": base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
+        "groups": groups,
+        "differences": None if differences is None else page_table("In what the runs differ", differences),
+    }
+    parts = [_run_part(run) for run in runs]
+    # Pictures get what the words leave.
+    words = len(template.render(content, runs=parts).encode())
+    most_bytes = max(0, MOST_BYTES - words) // len(runs)
+    return template.render(content, runs=_with_pictures(parts, figures, most_bytes=most_bytes))
+
+
+def _with_pictures(
+    parts: Sequence[_RunPart], figures: Sequence[Sequence[Path]], *, most_bytes: int
+) -> list[_RunPart]:
+    complete = []
+    for number, (part, files) in enumerate(zip(parts, figures, strict=True)):
+        found = pictures(files, prefix=f"r{number}-", most_bytes=most_bytes)
+        speed = [picture for picture in found if picture.kind == SPEED]
+        others = [picture for picture in found if picture.kind != SPEED]
+        complete.append(part._replace(speed=speed, pictures=others))
+    return complete
 
 
 def _title(runs: Sequence[NamedRun]) -> str:
@@ -123,28 +136,22 @@ def _title(runs: Sequence[NamedRun]) -> str:
     return f"Generators of single cells on {' and '.join(names)}"
 
 
-def _run_part(run: NamedRun, files: Sequence[Path], *, most_bytes: int, number: int) -> _RunPart:
+def _run_part(run: NamedRun) -> _RunPart:
+    """Return all of a run's part but its pictures."""
     views = [under_protocol(run.view, protocol) for protocol in run.view["run"]["protocols"]]
-    inline = [file for file in files if file.stem.startswith(INLINE) and file.suffix == ".svg"]
-    shown = [file for file in files if not file.stem.startswith(INLINE)]
     failed = rows_of(failures_frame(run.view))
     return _RunPart(
         name=run.name,
         sentences=[summary(views[0])[0], *(summary(view)[1] for view in views)],
         marks=[mark for view in views for mark in _marks(view)],
-        speed=[_inline(file, prefix=f"r{number}-{place}-") for place, file in enumerate(inline)],
+        speed=[],
         further=list(_further(run)),
-        pictures=pictures(shown, most_bytes=most_bytes),
+        pictures=[],
         facts=_facts(run.view),
         models=_models(run),
         failures=_failures(run.name, failed) if failed else None,
         command=run.command,
     )
-
-
-def _inline(file: Path, *, prefix: str) -> Markup:
-    text = file.read_text(encoding="utf-8")
-    return Markup(inline_svg(text, prefix=prefix, label=described(file.stem)[1]))
 
 
 def _marks(view: RunView) -> Iterator[_Mark]:

@@ -8,13 +8,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from markupsafe import Markup
 from PIL import Image
 
 from reports.figures.style import PIXELS_PER_INCH
+from reports.html.inline import inline_svg
 
+INLINE: Final = "pareto"
 SMALL_SVG: Final = 120_000
 WIDTHS: Final = (1600, 1000, 640)
-COLOURS: Final = 256
+QUALITY: Final = 80
 CSS_PIXELS_PER_INCH: Final = 96
 
 KINDS: Final = {
@@ -66,14 +69,25 @@ KINDS: Final = {
 
 
 class Picture(NamedTuple):
-    """A figure: title, words that say what it shows, its width in CSS pixels, its data.
+    """A figure.
 
-    ``url`` is empty where it was left out for its size.
+    Attributes
+    ----------
+    kind, title, words
+        Which; what it is called; what it shows.
+    width
+        In CSS pixels.
+    svg
+        The figure as an element of the page; empty where it is none.
+    url
+        Its data; empty where it is an element, or was left out for its size.
     """
 
+    kind: str
     title: str
     words: str
     width: int
+    svg: Markup
     url: str
 
 
@@ -85,27 +99,46 @@ def described(stem: str) -> tuple[str, str]:
     return title + of, f"{title}{of}: {words}."
 
 
-def pictures(files: Sequence[Path], *, most_bytes: int) -> list[Picture]:
+def pictures(files: Sequence[Path], *, prefix: str, most_bytes: int) -> list[Picture]:
     """Return figures that together take no more than `most_bytes` of the page.
 
-    A figure is an SVG where that is small, else a PNG. Where all together are too large, the largest gets
-    fewer colours and pixels until they fit, and is left out in the end.
+    A figure is an SVG where that is small, else pixels without loss; that of speed and quality is an element
+    of the page. Where all together are too large, the largest becomes pixels, and then fewer pixels until
+    they fit, and is left out in the end.
 
     Parameters
     ----------
     files
         Each figure as PNG and as SVG.
+    prefix
+        Goes before every id of an element.
     most_bytes
         Of all together, encoded.
     """
     stems = list(dict.fromkeys(file.with_suffix("") for file in files))
-    step = dict.fromkeys(stems, 0)
-    urls = {stem: _url(stem, 0) for stem in stems}
-    while sum(map(len, urls.values())) > most_bytes:
-        largest = max(urls, key=lambda stem: len(urls[stem]))
+    step = {stem: 0 if stem.name.startswith(INLINE) else 1 for stem in stems}
+    found = {stem: _picture(stem, first, f"{prefix}{stem.name}-") for stem, first in step.items()}
+    while sum(map(_size, found.values())) > most_bytes:
+        largest = max(found, key=lambda stem: _size(found[stem]))
         step[largest] += 1
-        urls[largest] = _url(largest, step[largest])
-    return [Picture(*described(stem.name), _width(stem), url) for stem, url in urls.items()]
+        found[largest] = _picture(largest, step[largest], "")
+    return list(found.values())
+
+
+def _picture(stem: Path, step: int, prefix: str) -> Picture:
+    """Return a figure, smaller with each step; with nothing to show after the last."""
+    title, words = described(stem.name)
+    svg, url = Markup(), ""
+    if step == 0:
+        text = stem.with_name(f"{stem.name}.svg").read_text(encoding="utf-8")
+        svg = Markup(inline_svg(text, prefix=prefix, label=words))
+    elif step <= 1 + len(WIDTHS):
+        url = _url(stem, step)
+    return Picture(stem.name.partition("-")[0], title, words, _width(stem), svg, url)
+
+
+def _size(picture: Picture) -> int:
+    return len(picture.svg.encode()) + len(picture.url)
 
 
 def _width(stem: Path) -> int:
@@ -120,20 +153,19 @@ def _png(stem: Path) -> Path:
 
 
 def _url(stem: Path, step: int) -> str:
-    """Return a figure's data as a URL, smaller with each step; empty after the last."""
-    if step == 0:
+    file = BytesIO()
+    with Image.open(_png(stem)) as image:
+        flat = image.convert("RGB")
+    if step == 1:
         svg = stem.with_name(f"{stem.name}.svg").read_bytes()
         if len(svg) <= SMALL_SVG:
             return _data("image/svg+xml", svg)
-        return _data("image/png", _png(stem).read_bytes())
-    if step > len(WIDTHS):
-        return ""
-    width, file = WIDTHS[step - 1], BytesIO()
-    with Image.open(_png(stem)) as image:
-        flat = image.convert("RGB")
-    flat.thumbnail((width, 100 * width), Image.Resampling.LANCZOS)
-    flat.quantize(COLOURS, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
-    return _data("image/png", file.getvalue())
+        flat.save(file, "WEBP", lossless=True)
+    else:
+        width = WIDTHS[step - 2]
+        flat.thumbnail((width, 100 * width), Image.Resampling.LANCZOS)
+        flat.save(file, "WEBP", quality=QUALITY)
+    return _data("image/webp", file.getvalue())
 
 
 def _data(kind: str, content: bytes) -> str:

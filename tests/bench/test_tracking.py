@@ -10,6 +10,7 @@ from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from bench.tracking import TrackingUnavailable, run_name, sync, ui_command
+from bench.tracking.store import masked
 from reports.table import results_frame
 from tests.reports.run_view import make_run_view, record_of, score_of, unstart, write_curves, write_resources
 
@@ -77,7 +78,7 @@ def test_metrics_have_the_names_and_values_of_the_table(uploaded):
         "seconds/fit/classifier": 2.0,
         "speed/sample_cells": 100_000,
         "steps/adversarial": 180,
-        "system/peak_rss_gib:fit": 1.0,
+        "system/rss_gib_peak:fit": 1.0,
     }
     assert {name: logged[name] for name in expected} == expected
     augmented = runs(client, result)["activa · zheng · seed 0 · 10 % Dendritic · subsample 0"]
@@ -157,7 +158,7 @@ def test_the_data_set_is_an_input_with_its_key_as_digest(uploaded):
     client, _, result, _ = uploaded
     for name in (RUN, "activa · zheng · seed 0"):
         (given,) = client.get_run(runs(client, result)[name].info.run_id).inputs.dataset_inputs
-        assert (given.dataset.name, given.dataset.digest) == ("zheng", ("5ca1ab1e" * 8)[:36])
+        assert (given.dataset.name, given.dataset.digest) == ("zheng", ("5ca1ab1e" * 8)[:12])
         origin = {"uri": "https://example.org/zheng.h5ad", "checksum": "sha256:0011"}
         assert json.loads(given.dataset.source) == origin
 
@@ -275,6 +276,29 @@ def test_a_server_that_does_not_answer_is_named_in_one_line(tmp_path):
     assert dict(os.environ) == environment
 
 
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("postgresql://me:s3cret@127.0.0.1:5432/mlflow", "postgresql://me:***@127.0.0.1:5432/mlflow"),
+        ("mysql+pymysql://me:s3c@re/t@host/db", "mysql+pymysql://me:***@host/db"),
+        ("no 'https://:s3cret@host/x' there", "no 'https://:***@host/x' there"),
+        ("postgresql://host/db?user=me&password=s3cret&x=1", "postgresql://host/db?user=me&password=***&x=1"),
+        ("postgresql://me@host:5432/db", "postgresql://me@host:5432/db"),
+        ("sqlite:////home/me:here@there/mlflow.db", "sqlite:////home/me:here@there/mlflow.db"),
+        ("http://127.0.0.1:5000/#/experiments/1", "http://127.0.0.1:5000/#/experiments/1"),
+    ],
+)
+def test_a_password_is_masked_and_nothing_else(address, shown):
+    assert masked(address) == shown
+
+
+def test_a_password_with_a_slash_is_not_told_by_the_error_of_its_address(tmp_path):
+    uri = "postgresql://me:s3/cret@127.0.0.1:here/db"
+    with pytest.raises(TrackingUnavailable, match="could not be opened") as caught:
+        sync(make_run_view(tmp_path / RUN, seeds=1), folder=tmp_path / RUN, tracking_uri=uri)
+    assert "s3" not in str(caught.value)
+
+
 def test_a_deleted_experiment_is_named_with_the_remedy(tmp_path, uploaded):
     client, _, first, _ = uploaded
     identity = client.create_experiment("binned")
@@ -296,6 +320,25 @@ def test_names_and_values_are_made_to_fit(tmp_path, uploaded):
     (run,) = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
     assert run.data.metrics["scores/mmd/CD14_ Monocyte"] == 0.3
     assert run.data.params["markers"] == "x" * 499 + "…"
+
+
+def test_names_that_look_like_markup_or_addresses_are_kept(tmp_path, uploaded):
+    client, _, first, _ = uploaded
+    folder = tmp_path / "20260102-063000-odd"
+    view, model, dataset = make_run_view(folder, seeds=1), 'gan.v2 <b>&"c"', '<i>&"Q"</i>'
+    view["records"] = [record_of(view, "activa")]
+    view["run"]["dataset"]["name"] = dataset
+    view["records"][0]["job"] |= {"model": model, "dataset": dataset}
+    stored = folder / "jobs" / "activa-main-0"
+    (stored / "model").mkdir(parents=True)
+    (stored / "job.json").write_text("{}")
+    (stored / "model" / "weights").write_text("1")
+    result = sync(view, folder=folder, tracking_uri=first.uri)
+    assert client.get_experiment(result.experiment_id).name == dataset
+    names = {run.info.run_name for run in client.search_runs([result.experiment_id])}
+    assert names == {folder.name, f"{model} · {dataset} · seed 0"}
+    (logged,) = client.search_logged_models([result.experiment_id])
+    assert (logged.name, str(logged.status)) == ("gan_v2 <b>&_c_", "READY")
 
 
 def test_uploading_says_nothing(tmp_path, capfd, uploaded):

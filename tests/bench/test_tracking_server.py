@@ -1,12 +1,9 @@
 """A tracking server on PostgreSQL that dies and comes back: real processes, really killed."""
 
 import os
-import pwd
-import shutil
-import socket
+import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from contextlib import ExitStack
@@ -21,59 +18,16 @@ from rich.console import Console
 from bench.progress import Progress
 from bench.tracking import TrackingUnavailable, sync
 from bench.ui import serving
+from tests.postgres import PASSWORD, free_port, running_postgres
 from tests.reports.run_view import make_run_view, write_curves, write_resources
 
 THROWAWAY = Path(__file__).parent / "generators" / "throwaway.py"
 
 
-def binary(name):
-    """Return one of PostgreSQL's programs: Debian keeps them off the PATH."""
-    found = shutil.which(name) or next(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), None)
-    return found or pytest.skip(f"PostgreSQL's {name} is not installed")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
 def postgres():
-    """The URI of an empty database of its own; PostgreSQL refuses to run as root."""
-    pytest.importorskip("psycopg", reason="psycopg is not installed")
-    initdb, server, ready = binary("initdb"), binary("postgres"), binary("pg_isready")
-    home, port = Path(tempfile.mkdtemp(prefix="bench-postgres-")), free_port()
-    as_user = []
-    if os.getuid() == 0:
-        as_user = ["runuser", "-u", "postgres", "--"]
-        os.chown(home, pwd.getpwnam("postgres").pw_uid, -1)
-    data = home / "data"
-    create = [*as_user, initdb, "-D", data, "-U", "bench", "-A", "trust", "--no-sync", "-E", "UTF8"]
-    subprocess.run(create, cwd=home, check=True, capture_output=True)
-    options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": home, "fsync": "off"}
-    settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
-    with (home / "log.txt").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bench.guard", *as_user, server, "-D", str(data), *settings],
-            cwd=home,
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        answer = [ready, "-q", "-h", "127.0.0.1", "-p", str(port)]
-        for _ in range(150):
-            if subprocess.run(answer, check=False).returncode == 0:
-                break
-            time.sleep(0.2)
-        else:
-            raise AssertionError((home / "log.txt").read_text())
-        yield f"postgresql://bench@127.0.0.1:{port}/postgres"
-    finally:
-        process.stdin.close()
-        process.wait()
-        shutil.rmtree(home, ignore_errors=True)
+    with running_postgres() as uri:
+        yield uri
 
 
 class Server:
@@ -111,8 +65,8 @@ def server(postgres, tmp_path_factory):
     made.stop()
 
 
-def bench(*arguments, server, home):
-    environment = os.environ | {"MLFLOW_TRACKING_URI": server.address, "BENCH_CACHE": str(home / "cache")}
+def bench(*arguments, uri, home):
+    environment = os.environ | {"MLFLOW_TRACKING_URI": uri, "BENCH_CACHE": str(home / "cache")}
     return subprocess.Popen(
         [sys.executable, "-m", "bench", *map(str, arguments)],
         cwd=home,
@@ -146,11 +100,16 @@ def everything(client, experiment):
     }
 
 
-def test_a_run_goes_on_while_its_server_is_dead_and_is_uploaded_later(server, tmp_path, prepared):
+def a_run(prepared, uri, home):
+    """Start ``bench run`` on tiny cells."""
     cells = anndata.AnnData(prepared.layers["counts"], obs=prepared.obs[["cell_type"]], var=prepared.var)
-    cells.write_h5ad(tmp_path / "cells.h5ad")
+    cells.write_h5ad(home / "cells.h5ad")
     wanted = ("--models", f"{THROWAWAY}:Mean", "--profile", "smoke", "--metrics", "library_size_error")
-    process = bench("run", "--dataset", "cells.h5ad", *wanted, server=server, home=tmp_path)
+    return bench("run", "--dataset", "cells.h5ad", *wanted, uri=uri, home=home)
+
+
+def test_a_run_goes_on_while_its_server_is_dead_and_is_uploaded_later(server, tmp_path, prepared):
+    process = a_run(prepared, server.address, tmp_path)
     wait_for(lambda: tmp_path.glob("runs/*/jobs/*/record.json"), process)
     server.kill()
     printed, _ = process.communicate(timeout=120)
@@ -160,7 +119,7 @@ def test_a_run_goes_on_while_its_server_is_dead_and_is_uploaded_later(server, tm
     assert f"bench sync {folder}" in printed
     server.start()
     for expected in ("jobs: 3 new, 0 updated, 0 unchanged", "jobs: 0 new, 0 updated, 3 unchanged"):
-        process = bench("sync", folder, server=server, home=tmp_path)
+        process = bench("sync", folder, uri=server.address, home=tmp_path)
         printed, _ = process.communicate(timeout=120)
         assert process.returncode == 0, printed
         assert expected in printed
@@ -205,3 +164,27 @@ def test_an_upload_during_which_the_server_dies_is_completed_and_doubles_nothing
     again = sync(view, folder=folder, tracking_uri=server.address)
     assert (again.created, again.updated, again.unchanged) == (0, 0, 23)
     assert everything(client, result.experiment_id) == held
+
+
+def test_the_password_of_a_store_is_nowhere_to_be_seen(postgres, tmp_path, prepared):
+    process = a_run(prepared, postgres, tmp_path)
+    told = [process.communicate(timeout=120)[0]]
+    assert process.returncode == 0, told
+    (folder,) = (path.parent for path in tmp_path.glob("runs/*/plan.json"))
+    process = bench("sync", folder, uri=postgres, home=tmp_path)
+    told.append(process.communicate(timeout=120)[0])
+    assert postgres.replace(PASSWORD, "***") in told[-1]
+    for port in (f"{free_port()}", "here"):
+        wrong = f"{postgres.rpartition(':')[0]}:{port}/postgres"
+        process = bench("sync", folder, uri=wrong, home=tmp_path)
+        told.append(process.communicate(timeout=60)[0])
+        assert f"MLflow was not updated: MLflow at {wrong.replace(PASSWORD, '***')} could not be" in told[-1]
+    process = bench("ui", uri=postgres, home=tmp_path)
+    told += wait_for(lambda: [line for line in [process.stdout.readline()] if "http://" in line], process)
+    running = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    told += [word for each in running for word in each.cmdline()]
+    assert len(running) >= 3
+    process.send_signal(signal.SIGINT)
+    told.append(process.communicate(timeout=60)[0])
+    told += [file.read_bytes().decode(errors="replace") for file in tmp_path.rglob("*") if file.is_file()]
+    assert [text for text in told if PASSWORD in text] == []

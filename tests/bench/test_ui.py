@@ -1,5 +1,6 @@
 """``bench ui``: a real server, stopped as users and accidents stop it."""
 
+import json
 import os
 import re
 import signal
@@ -63,7 +64,9 @@ def test_ctrl_c_is_its_normal_end(out):
     process, address, children = started(out)
     assert len(children) >= 2
     with urlopen(f"{address}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=zheng") as reply:
-        assert b'"zheng"' in reply.read()
+        experiment = json.load(reply)["experiment"]
+    page = f"{address}/#/experiments/{experiment['experiment_id']}/runs?workflowType=machine_learning"
+    assert process.stdout.readline() == f"zheng   {page}\n"
     sockets = [c for child in children for c in child.net_connections(kind="inet") if c.status == "LISTEN"]
     assert {connection.laddr.ip for connection in sockets} == {"127.0.0.1"}
     process.send_signal(signal.SIGINT)

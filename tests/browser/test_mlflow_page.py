@@ -1,5 +1,9 @@
-"""MLflow's pages on a run of 200 Jobs, as somebody sees them who opens the link of ``bench ui``."""
+"""MLflow's pages on a run of many Jobs, as somebody sees them who opens the link of ``bench ui``.
 
+On SQLite the run was tracked in a file that a server then shows; on PostgreSQL it went through the server.
+"""
+
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
@@ -9,29 +13,47 @@ from rich.console import Console
 
 from bench.progress import Progress
 from bench.tracking import sync
-from bench.ui import EXPERIMENTS, serving
-from tests.tracked_run import make_long_view
+from bench.ui import EXPERIMENTS, runs_pages, serving
+from tests.postgres import running_postgres
+from tests.tracked_run import MODELS, make_long_view
 
 RUN = "20260102-030405-zheng"
-JOBS = ["activa · zheng · seed 39", "cscgan · zheng · seed 39", "nb_copula · zheng · seed 39"]
+JOBS = {"sqlite": 200, "postgresql": 100}
 SCREENSHOTS = Path(__file__).resolve().parents[2] / ".ci" / "screenshots"
 
 
+@pytest.fixture(scope="module", params=list(JOBS))
+def store(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def tracked(tmp_path_factory):
-    """A store with a run of 200 Jobs: its folder and what `sync` told."""
+def served(store, tmp_path_factory, browser):
+    """A server on a store that holds the run: its address and what `sync` told."""
     out = tmp_path_factory.mktemp("runs")
-    folder = out / RUN
-    view = make_long_view(folder, jobs=200)
-    return out, sync(view, folder=folder, tracking_uri=f"sqlite:///{out / 'mlflow.db'}")
+    view = make_long_view(out / RUN, jobs=JOBS[store])
+    with ExitStack() as stack:
+        uri = f"sqlite:///{out / 'mlflow.db'}"
+        if store == "postgresql":
+            uri = stack.enter_context(running_postgres())
+        else:
+            result = sync(view, folder=out / RUN, tracking_uri=uri)
+        quiet = Progress(Console(quiet=True))
+        pages = serving(uri, port=None, artifacts=out / "mlartifacts", progress=quiet)
+        address = stack.enter_context(pages).address
+        if store == "postgresql":
+            result = sync(view, folder=out / RUN, tracking_uri=address)
+        yield address, result
 
 
-@pytest.fixture(scope="module")
-def address(tracked):
-    out, result = tracked
-    quiet = Progress(Console(quiet=True))
-    with serving(result.uri, port=None, artifacts=out / "mlartifacts", progress=quiet) as pages:
-        yield pages.address
+@pytest.fixture
+def address(served):
+    return served[0]
+
+
+@pytest.fixture
+def result(served):
+    return served[1]
 
 
 @pytest.fixture
@@ -56,49 +78,65 @@ def close_assistant(page):
         button.first.click()
 
 
-def keep(page, name):
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+@pytest.fixture
+def keep(page, store):
+    """Keep what the page shows."""
+
+    def screenshot(name):
+        SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / f"{name}_{store}.png")
+
+    return screenshot
 
 
-def test_three_runs_are_compared(page, address, tracked):
+@pytest.fixture
+def jobs(store):
+    """Names of three Jobs."""
+    last = JOBS[store] // len(MODELS) - 1
+    return [f"{model} · zheng · seed {last}" for model in ("activa", "cscgan", "nb_copula")]
+
+
+def test_three_runs_are_compared(page, address, result, jobs, keep):
     page.goto(f"{address}{EXPERIMENTS}")
     page.get_by_role("link", name="zheng").first.wait_for()
-    identity, wanted = tracked[1].experiment_id, quote('params.experiment = "main"')
-    page.goto(f"{address}/#/experiments/{identity}/runs?workflowType=machine_learning&searchFilter={wanted}")
+    (link,) = runs_pages(address).values()
+    assert f"/experiments/{result.experiment_id}/runs" in link
+    page.goto(link)
+    page.get_by_role("row").filter(has_text=RUN).first.wait_for()
+    wanted = quote('params.experiment = "main"')
+    page.goto(f"{link}&searchFilter={wanted}")
     # A page has a hundred; their parent comes with them, folded.
     page.get_by_text("101 matching runs").wait_for()
     close_assistant(page)
     page.get_by_role("row").filter(has_text=RUN).get_by_role("button").first.click()
-    for name in JOBS:
+    for name in jobs:
         row = page.get_by_role("row").filter(has_text=name).first
         row.get_by_role("checkbox", name="Press Space to toggle row selection").check()
-    keep(page, "mlflow_runs")
+    keep("mlflow_runs")
     page.get_by_role("button", name="Compare").first.click()
     page.get_by_text("Comparing 3 Runs from 1 Experiment").wait_for()
     headline = page.get_by_text("headline/mmd").last
     headline.scroll_into_view_if_needed()
     told = page.inner_text("body")
-    for words in (*JOBS, "headline/cd", "headline/mmd", "headline/training_seconds", "scores/mmd_root"):
+    for words in (*jobs, "headline/cd", "headline/mmd", "headline/training_seconds", "scores/mmd_root"):
         assert words in told
     names = [line for line in told.splitlines() if line.startswith(("headline/", "scores/", "seconds/"))]
     listed = names[names.index("headline/cd") :]
     assert listed == sorted(listed)
-    keep(page, "mlflow_compare")
+    keep("mlflow_compare")
 
 
-def test_a_figure_is_shown_among_the_artifacts(page, address, tracked):
-    result = tracked[1]
+def test_a_figure_is_shown_among_the_artifacts(page, address, result, keep):
     run = f"{address}/#/experiments/{result.experiment_id}/runs/{result.run_id}"
     page.goto(f"{run}/artifacts/figures/overview.png?workflowType=machine_learning")
     figure = page.locator("img[src^='blob:'], img[src*='get-artifact']").first
     figure.wait_for()
     page.wait_for_function("image => image.naturalWidth > 400", arg=figure.element_handle())
-    keep(page, "mlflow_figure")
+    close_assistant(page)
+    keep("mlflow_figure")
 
 
-def test_the_load_of_a_job_is_drawn(page, address, tracked):
-    result = tracked[1]
+def test_the_load_of_a_job_is_drawn(page, address, result, keep):
     (run,) = MlflowClient(result.uri).search_runs(
         [result.experiment_id], "attributes.run_name = 'activa · zheng · seed 3'"
     )
@@ -106,4 +144,6 @@ def test_the_load_of_a_job_is_drawn(page, address, tracked):
     page.goto(f"{where}/system-metrics?workflowType=machine_learning")
     for name in ("cpu_percent", "rss_gib"):
         page.get_by_text(name, exact=True).first.wait_for()
-    keep(page, "mlflow_system")
+    page.locator(".js-plotly-plot .xtick text").nth(1).wait_for()
+    close_assistant(page)
+    keep("mlflow_system")

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from io import BytesIO
 from itertools import pairwise
 from xml.etree import ElementTree
 
@@ -129,7 +130,7 @@ def test_nothing_is_asked_of_any_network(text, page):
     for element in page.iter():
         for name, value in element.items():
             if name in ("src", "href", "srcset", "data", "action", "poster") or "url(" in value:
-                assert re.match(r"(data:image/(png|svg\+xml);base64,|#|url\(#)", value), (element.tag, value)
+                assert re.match(r"(data:image/(webp|svg\+xml);base64,|#|url\(#)", value), (element.tag, value)
     assert not list(page.iter("script")) and not list(page.iter("link")) and not list(page.iter("iframe"))
     style = page.find(".//style").text
     assert "url(" not in style and "@import" not in style
@@ -182,6 +183,58 @@ def test_marks_of_a_suspect_run_and_of_copies_stand_on_top():
     assert "by mmd (ideal 0) activa with 0.420 [0.370, 0.470], the only one scored, though the" in top
 
 
+def test_a_run_in_which_every_job_failed_says_so(tmp_path):
+    view = make_run_view(tmp_path / "run")
+    for record in view["records"]:
+        fate = {
+            "status": "out_of_memory",
+            "reason": "the system ended it for its memory",
+            "failed_phase": "fit",
+        }
+        record |= fate | {"seconds_to_failure": 2.0, "training": None, "timing": None, "samples": {}}
+        view["scores"][record["key"]] = []
+    view["augmentation_baselines"] = []
+    page = parsed(rendered(view, save_figures(view, tmp_path / "figures")))
+    failures = table(page, "What did not finish")
+    assert len(failures) == 1 + len(view["records"])
+    assert failures[1] == [
+        "activa · seed 0",
+        "out of memory",
+        "fit",
+        "2.00",
+        "the system ended it for its memory",
+    ]
+    assert row(table(page, "Headline"), "activa")[-1].replace(" ", "") == "outofmemory"
+    assert "No generator has both a cost and a place" in words(page)
+    assert words(page.find(".//pre")) == COMMAND
+
+
+def test_one_generator_and_one_seed_make_a_page(tmp_path):
+    view = make_run_view(tmp_path / "run", seeds=1)
+    view["records"] = [record_of(view, "activa")]
+    view["augmentation_baselines"] = []
+    page = parsed(rendered(view, save_figures(view, tmp_path / "figures")))
+    rows = table(page, "Headline")
+    activa = dict(zip(rows[0], row(rows, "activa"), strict=True))
+    assert activa["mmdstrict→ 0"].startswith("0.400")
+    assert len([cells for cells in rows if cells[0]]) == 2
+    assert words(page.find(".//section[@aria-labelledby='unfinished']")).endswith("no Job failed.")
+
+
+def test_names_that_look_like_markup_are_drawn_and_written(tmp_path):
+    name = '<i>&"Q"</i>'
+    view = make_run_view(tmp_path / "run", seeds=1)
+    view["run"]["dataset"]["name"] = name
+    for record in view["records"]:
+        record["job"]["dataset"] = name
+        record["job"]["model"] = record["job"]["model"].replace("activa", 'a<b>&"c"')
+    page = parsed(rendered(view, save_figures(view, tmp_path / "figures")))
+    assert words(page.find(".//h1")) == f"Generators of single cells on {name}"
+    assert not list(page.iter("i")) and not list(page.iter("b"))
+    assert row(table(page, "Headline"), 'a<b>&"c"')
+    assert any(image.get("alt").startswith("Headline metrics") for image in page.iter("img"))
+
+
 def test_runs_side_by_side_carry_their_names(figures):
     other = make_run_view(seeds=1)
     other["run"]["hardware"] = HARDWARE | {"cpu_model": "Another CPU", "fingerprint": "ffff"}
@@ -207,14 +260,48 @@ def test_large_figures_are_made_smaller_until_they_fit(tmp_path):
         Image.fromarray(noise).save(tmp_path / f"{name}.png")
         (tmp_path / f"{name}.svg").write_bytes(b"<svg/>" if name == "roc" else b" " * 200_000)
         files += [tmp_path / f"{name}.png", tmp_path / f"{name}.svg"]
-    found = pictures(files, most_bytes=1_000_000)
-    assert [p.url[:22] for p in found] == ["data:image/svg+xml;bas", *["data:image/png;base64,"] * 2]
+    found = pictures(files, prefix="", most_bytes=1_000_000)
+    assert [p.url[:18] for p in found] == ["data:image/svg+xml", *["data:image/webp;ba"] * 2]
     assert 100_000 < sum(len(p.url) for p in found) <= 1_000_000
     assert found[1].width == 900 * 96 // 150
-    assert sum(len(p.url) for p in pictures(files, most_bytes=10**8)) > 3_000_000
+    assert sum(len(p.url) for p in pictures(files, prefix="", most_bytes=10**8)) > 3_000_000
     assert found[1].title == "Training curves · a"
     # What cannot be made small enough is left out, the largest first.
-    assert [bool(p.url) for p in pictures(files, most_bytes=100)] == [True, False, False]
+    assert [bool(p.url) for p in pictures(files, prefix="", most_bytes=100)] == [True, False, False]
+
+
+def test_pixels_of_a_figure_are_those_that_were_drawn(tmp_path):
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, 255, (60, 90, 3), dtype=np.uint8)
+    Image.fromarray(drawn).save(tmp_path / "roc.png")
+    (tmp_path / "roc.svg").write_bytes(b" " * 200_000)
+    (found,) = pictures([tmp_path / "roc.png", tmp_path / "roc.svg"], prefix="", most_bytes=10**6)
+    content = base64.b64decode(found.url.partition(",")[2])
+    with Image.open(BytesIO(content)) as image:
+        assert (np.asarray(image.convert("RGB")) == drawn).all()
+
+
+def test_a_page_stays_small_however_many_generators_and_cells_a_run_has(tmp_path):
+    view, rng = make_run_view(), np.random.default_rng(0)
+    for number in range(60):
+        for record in [r for r in view["records"] if r["job"]["model"] == "activa"]:
+            job = record["job"] | {"model": f"activa_{number}"}
+            view["records"].append(record | {"job": job, "key": f"{record['key']}-{number}"})
+            view["scores"][f"{record['key']}-{number}"] = view["scores"][record["key"]]
+    path = '<path d="M0 0L1 1" style="fill: #000000"/>' * 60_000
+    files = []
+    for name in ("pareto", *(f"embedding-{number}" for number in range(8))):
+        noise = rng.integers(0, 255, (500, 800, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{name}.png")
+        svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="90pt" height="90pt">{path}</svg>'
+        (tmp_path / f"{name}.svg").write_text(svg)
+        files += [tmp_path / f"{name}.png", tmp_path / f"{name}.svg"]
+    text = rendered(view, files)
+    assert 4_000_000 < len(text.encode()) < 5_000_000
+    page = parsed(text)
+    # All are shown, the one of speed and quality as pixels, too.
+    assert len([image for image in page.iter("img") if image.get("src")]) == 9
+    assert row(table(page, "Headline"), "activa_59")
 
 
 def test_an_inline_figure_keeps_its_shapes_and_loses_its_styles(figures):

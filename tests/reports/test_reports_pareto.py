@@ -1,6 +1,13 @@
+import json
+from itertools import combinations
+
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
+from reports.figures.labels import Point, label_points
 from reports.figures.pareto import pareto_figure, pareto_front
 from tests.reports.run_view import make_run_view, record_of
 
@@ -53,3 +60,47 @@ def test_no_scale_or_no_cost_gives_no_figure():
     view["metrics"] = [metric | {"floors": []} for metric in view["metrics"]]
     assert pareto_figure(view) is None
     assert np.isfinite(pareto_figure(make_run_view()).get_figwidth())
+
+
+def drawn_texts(figure):
+    """Return each panel's names with the place they take on the page, in pixels."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    return [
+        [(text.get_text(), Text.get_window_extent(text, renderer)) for text in axes.texts]
+        for axes in figure.axes
+    ]
+
+
+def test_names_of_points_in_one_place_do_not_hide_each_other():
+    view = make_run_view()
+    # Five more as good and as fast as activa, to a few per cent.
+    for number in range(5):
+        for record in [r for r in view["records"] if r["job"]["model"] == "activa"]:
+            copy = json.loads(json.dumps(record))
+            copy["job"]["model"], copy["key"] = f"generator_{number}", f"{record['key']}-{number}"
+            if copy["training"]:
+                copy["training"]["seconds"] *= 1 + number / 50
+            view["records"].append(copy)
+            view["scores"][copy["key"]] = view["scores"][record["key"]]
+    panels = drawn_texts(pareto_figure(view))
+    assert [len(names) for names in panels] == [7] * 6
+    for names in panels:
+        for (one, here), (other, there) in combinations(names, 2):
+            assert not here.padded(-1).overlaps(there.padded(-1)), (one, other)
+
+
+def test_a_name_lies_beside_its_point_unless_that_place_is_taken():
+    figure = Figure(figsize=(4, 3), dpi=100)
+    axes = figure.subplots()
+    axes.set(xlim=(0, 10), ylim=(0, 10))
+    figure.draw_without_rendering()
+    label_points(
+        axes, [Point(2, 5, "first", "red"), Point(9.8, 5, "second", "red"), Point(2, 5.1, "third", "red")]
+    )
+    places = [text.get_position() for text in axes.texts]
+    # Eight points to the right and a little above; the second has no room there.
+    assert places[0][0] == pytest.approx(8)
+    assert places[1][0] < 0
+    assert abs(places[2][1] - places[0][1]) >= 9 or places[2][0] < 0
