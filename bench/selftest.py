@@ -115,7 +115,7 @@ def page(results: dict[str, Any]) -> str:
     from bench.flow import declaration_of
     from reports.metric_cards import metric_page
 
-    return metric_page([declaration_of(metric) for metric in testable_metrics(())], results)
+    return metric_page([declaration_of(m) for m in choose_metrics((), "paper", [PROTOCOL])], results)
 
 
 def _asked(metric: Metric, sample: SampleEvidence) -> Reply:

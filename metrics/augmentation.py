@@ -3,7 +3,8 @@
 Heydari et al. 2022 (doi:10.1093/bioinformatics/btac095), section 5.5 and figure 6.
 
 The classifier of augmented cells weighs classes inversely to their size. Two of the baselines add
-no cells and differ in just that: ``none`` has no weights, ``class_weights`` has them.
+no cells and differ in just that: ``none`` has no weights, ``class_weights`` has them. No control is a floor:
+none is retrained on fewer cells, and what must be beaten are these baselines.
 """
 
 from __future__ import annotations

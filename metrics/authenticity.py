@@ -3,7 +3,7 @@
 Alaa et al. 2022 (doi:10.48550/arXiv.2102.08921), section 4.3: a synthetic cell is authentic if it is
 farther from its nearest training cell than that training cell is from its nearest other training cell.
 Cells of low variance come out as not authentic without being copies. Held-out cells are not all authentic
-either, so theirs is the number to compare with.
+either, so theirs is the number to compare with. No interval: no test cell enters the number.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ METRIC = Metric(
     bounds=(0.0, 1.0),
     reference="doi:10.48550/arXiv.2102.08921",
     cost="nearest training cells",
+    floors=("memorise",),
     group="memorisation",
     exempt=("real", "null"),
     judged_by="authenticity_test",

@@ -70,7 +70,12 @@ def order_of_contents(cells: CellMatrix) -> Rows:
 
 
 def measure_by_type(
-    real: RealEvidence, sample: SampleEvidence, measure: Measure, *, worst: Mapping[str, float] | None = None
+    real: RealEvidence,
+    sample: SampleEvidence,
+    measure: Measure,
+    *,
+    worst: Mapping[str, float] | None = None,
+    against_all: bool = False,
 ) -> tuple[dict[str, dict[str, float]], list[str]]:
     """Measure the cells of each type that has at least 10 of them on either side.
 
@@ -84,6 +89,8 @@ def measure_by_type(
         Takes rows of test cells and rows of synthetic cells; returns numbers by name.
     worst
         What stands for a lost type (see `rows_by_type`); None leaves it out, where nothing is the worst.
+    against_all
+        Whether instead the test cells of a lost type are measured against all synthetic cells.
 
     Returns
     -------
@@ -104,10 +111,14 @@ def measure_by_type(
         except NotApplicable as reason:
             notes.append(f"left out {cell_type}: {reason}")
     for cell_type, (n_test, n_synthetic) in lost.items():
+        sizes = {"test_cells": float(n_test), "synthetic_cells": float(n_synthetic)}
+        done = "left out"
         if worst is not None:
-            sizes = {"test_cells": float(n_test), "synthetic_cells": float(n_synthetic)}
-            found[cell_type] = {**worst, **sizes}
-        done = "left out" if worst is None else "counted at its worst"
+            found[cell_type], done = {**worst, **sizes}, "counted at its worst"
+        elif against_all:
+            test = np.flatnonzero(real.test_calls == cell_type)
+            found[cell_type] = measure(test, np.arange(sample.calls.size)) | sizes
+            done = "measured against all synthetic cells"
         notes.append(f"{done} {cell_type}, which is lost: {n_test} test and {n_synthetic} synthetic cells")
     return found, notes
 
@@ -119,6 +130,7 @@ def score_with_types(
     *,
     interval: tuple[float, float] | None = None,
     worst: float | None = None,
+    against_all: bool = False,
 ) -> Score:
     """Measure all cells, then the cells of each type; the first number also as its mean over types.
 
@@ -132,6 +144,8 @@ def score_with_types(
         Of the headline over all cells.
     worst
         What the headline of a lost type counts as; None leaves such a type out.
+    against_all
+        As for `measure_by_type`.
 
     Raises
     ------
@@ -141,7 +155,8 @@ def score_with_types(
     everything = np.arange(real.n_cells)
     values = measure(everything, everything)
     name = next(iter(values))
-    found, notes = measure_by_type(real, sample, measure, worst=None if worst is None else {name: worst})
+    at_worst = None if worst is None else {name: worst}
+    found, notes = measure_by_type(real, sample, measure, worst=at_worst, against_all=against_all)
     if found:
         values[f"{name}_by_type"] = float(np.mean([numbers[name] for numbers in found.values()]))
     return Score(values, {"by_type": found}, [*sample.notes, *notes], interval=interval)

@@ -68,7 +68,7 @@ def _score(
         seed=derived_seed(real.seed, what),
         replicates=REPLICATES,
     )
-    score = score_with_types(real, sample, measure, interval=interval)
+    score = score_with_types(real, sample, measure, interval=interval, against_all=True)
     score.values[f"{what}_ratio"] = float(synthetic_totals.mean() / totals.mean())
     score.details.update(percentiles(totals, synthetic_totals))
     return score

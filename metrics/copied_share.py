@@ -101,6 +101,7 @@ METRIC = Metric(
     bounds=(0.0, 1.0),
     reference="doi:10.1023/B:VISI.0000029664.99615.94",
     cost="nearest training cells",
+    floors=("memorise",),
     group="memorisation",
     exempt=("real", "null"),
     alarm=0.05,

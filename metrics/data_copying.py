@@ -182,6 +182,7 @@ METRIC = Metric(
     bounds=(-float("inf"), float("inf")),
     reference="doi:10.48550/arXiv.2004.05675",
     cost="nearest training cells, and a k-means partition of the training cells",
+    floors=("memorise",),
     group="memorisation",
     exempt=("real", "null"),
 )

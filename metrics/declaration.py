@@ -69,7 +69,9 @@ class Metric:
     cost
         One phrase: what makes it slow.
     floors
-        Controls that must score worse than the control ``real``; a run in which one does not is suspect.
+        Controls that must score worse than the control ``real`` (where that is exempt: than held-out real
+        cells); a run in which one does not is suspect. The best of them and ``real`` are the ends of the
+        metric's scale. None where no control is worse on all real data that were tried; the module says why.
     experiment
         Which Jobs it scores.
     needs_types

@@ -2,7 +2,8 @@
 
 The share of identical records, as in Platzer & Reutterer 2021 (doi:10.3389/fdata.2021.679939). Cells are
 compared in the protocol's genes and space: under ``strict`` counts in the same proportions are the same
-cell. Shallow cells may coincide by chance, so the test cells' shares stand beside.
+cell. Shallow cells may coincide by chance, so the test cells' shares stand beside. No interval: no test cell
+enters the number.
 """
 
 from __future__ import annotations
@@ -77,6 +78,7 @@ METRIC = Metric(
     bounds=(0.0, 1.0),
     reference="doi:10.3389/fdata.2021.679939",
     cost="eight projections of all cells",
+    floors=("memorise",),
     group="memorisation",
     exempt=("real", "null"),
 )

@@ -2,7 +2,8 @@
 
 Cells in ``cp20k`` and ``log_cp20k`` sum to 20 000 once the logarithm is undone, as after the layer
 of library-size normalisation of Marouf et al. 2020 (doi:10.1038/s41467-019-14018-z). Other metrics
-rescale synthetic cells, so the error is a number of its own.
+rescale synthetic cells, so the error is a number of its own. No control is a floor: all of them make counts,
+which promise no library size. No interval: no test cell enters the number.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Korsunsky et al. 2019 (doi:10.1038/s41592-019-0619-0): the inverse Simpson index of the labels around a
 cell, whose 90 nearest others weigh exp(−β·distance), with β such that the weights have perplexity 30. 1
 where all neighbours that weigh are of one side, 2 where both sides weigh the same. The distance is not
-squared: so does the authors' implementation, whatever "Gaussian" in the paper says.
+squared: so does the authors' implementation, whatever "Gaussian" in the paper says. No interval: test cells
+are neighbours of one another, and one that a bootstrap draws twice would be its own.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metrics.by_type import score_with_types
+from metrics.by_type import order_of_contents, score_with_types
 from metrics.declaration import Metric, NotApplicable, Score
 from metrics.seeds import derived_seed
 
@@ -98,11 +99,19 @@ def lisi(points: NDArray[np.float64], is_synthetic: NDArray[np.bool_]) -> NDArra
     return np.asarray(1 / (share**2 + (1 - share) ** 2), dtype=np.float64)
 
 
-def _embedded(points: NDArray[np.float64], *, seed: int) -> NDArray[np.float64]:
+def _embedded(points: NDArray[np.float64], *, order: Rows, seed: int) -> NDArray[np.float64]:
+    """Lay points out in two dimensions, taken in an order: a t-SNE hangs on it."""
     from sklearn.manifold import TSNE
 
     _check_number(points)
-    return np.asarray(TSNE(2, random_state=seed).fit_transform(points), dtype=np.float64)
+    found = np.empty((len(points), 2))
+    found[order] = TSNE(2, random_state=seed).fit_transform(points[order])
+    return found
+
+
+def _order(real: RealEvidence, sample: SampleEvidence) -> Rows:
+    """Return the rows of test and synthetic cells below one another, by what they hold."""
+    return np.append(order_of_contents(real.test_cells), real.n_cells + order_of_contents(sample.cells))
 
 
 def mixing(real: RealEvidence, sample: SampleEvidence) -> Score:
@@ -122,7 +131,7 @@ def mixing(real: RealEvidence, sample: SampleEvidence) -> Score:
     on_map = real.protocol.mixing == "tsne"
     points = np.concatenate([real.pca_scores, sample.pca_scores])
     if on_map:
-        points = _embedded(points, seed=derived_seed(real.seed, "mixing"))
+        points = _embedded(points, order=_order(real, sample), seed=derived_seed(real.seed, "mixing"))
     each = lisi(points, np.arange(len(points)) >= real.n_cells)
     average = np.mean if on_map else np.median
 

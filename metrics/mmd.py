@@ -277,7 +277,7 @@ def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
         # The biased estimate would mostly say how many cells the type has.
         return {"mmd2_unbiased": within_type.unbiased}
 
-    by_type, type_notes = measure_by_type(real, sample, measure)
+    by_type, type_notes = measure_by_type(real, sample, measure, against_all=True)
     if by_type:
         values["mmd2_unbiased_by_type"] = float(np.mean([v["mmd2_unbiased"] for v in by_type.values()]))
     return Score(

@@ -161,6 +161,7 @@ METRIC = Metric(
     bounds=(0.0, 1.0),
     reference="doi:10.3389/fdata.2021.679939",
     cost="nearest training cells",
+    floors=("memorise",),
     group="memorisation",
     exempt=("real", "null"),
 )

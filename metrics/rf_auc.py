@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from metrics.by_type import Rows, measure_by_type
+from metrics.by_type import Rows, measure_by_type, order_of_contents
 from metrics.declaration import Metric, NotApplicable, Score
 from metrics.folds import assign_folds, hold_out
 from metrics.forest import forest_input, positive_share, random_forest
@@ -266,10 +266,10 @@ def rf_auc_by_type(
     def measure(test: Rows, synthetic: Rows) -> dict[str, float]:
         cell_type = str(real.test_calls[test[0]])
         rng = np.random.default_rng(derived_seed(real.seed, f"cells of {cell_type}"))
+        members = real.test_cells[test], sample.cells[synthetic]
         n_cells = min(test.size, synthetic.size)
         result = rf_auc(
-            real.test_cells[rng.choice(test, n_cells, replace=False)],
-            sample.cells[rng.choice(synthetic, n_cells, replace=False)],
+            *(cells[rng.choice(order_of_contents(cells), n_cells, replace=False)] for cells in members),
             n_trees=n_trees,
             split=real.protocol.rf_auc_split,
             features=real.protocol.rf_auc_input,

@@ -74,7 +74,7 @@ def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
         distance = sliced_wasserstein(real.pca_scores[test], sample.pca_scores[synthetic], along=along)
         return {"sliced_wasserstein": distance}
 
-    score = score_with_types(real, sample, measure)
+    score = score_with_types(real, sample, measure, against_all=True)
     return replace(score, notes=[*score.notes, *real.pca_notes])
 
 

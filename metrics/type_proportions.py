@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.by_type import MINIMUM_CELLS_OF_TYPE
 from metrics.declaration import Metric, NotApplicable, Score
 from metrics.resampling import bootstrap_weights, shifted_percentile_interval
 from metrics.seeds import derived_seed
@@ -39,9 +40,9 @@ def type_proportions(real: RealEvidence, sample: SampleEvidence) -> Score:
     Returns
     -------
     Score
-        ``type_tv``; ``lost_types``, how many types it calls among the test cells but never among the
-        synthetic ones. Details: both proportions by type, the lost types, and the classifier's accuracy
-        on the test cells.
+        ``type_tv``; ``lost_types``, how many types it calls among at least 10 of the test cells but never
+        among the synthetic ones. Details: both proportions by type, the lost types, and the classifier's
+        accuracy on the test cells.
 
     Raises
     ------
@@ -54,7 +55,7 @@ def type_proportions(real: RealEvidence, sample: SampleEvidence) -> Score:
     if np.sum(in_test > 0) < 2:
         raise NotApplicable(f"all test cells are called {names[in_test.argmax()]}")
     found = in_synthetic / in_synthetic.sum()
-    is_lost = (in_test > 0) & (in_synthetic == 0)
+    is_lost = (in_test >= MINIMUM_CELLS_OF_TYPE) & (in_synthetic == 0)
     lost = [f"{names[i]} ({in_test[i]} test cells)" for i in np.flatnonzero(is_lost)]
 
     ascending = np.sort(codes[: real.n_cells])

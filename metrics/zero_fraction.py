@@ -2,6 +2,9 @@
 
 Also whether the share of zeros follows from a gene's mean as in real cells; for both see Cao et al.
 2021 (doi:10.1038/s41467-021-27130-w) and Crowell et al. 2023 (doi:10.1186/s13059-023-02904-1).
+
+No interval: in simulations a bootstrap of the test cells held what it should in 88 to 98 % of cases. A mean
+of absolute differences is biased upwards, and by how much hangs on how far apart the sides are.
 """
 
 from __future__ import annotations
@@ -91,5 +94,7 @@ METRIC = Metric(
     bounds=(0.0, 1.0),
     reference="doi:10.1186/s13059-023-02904-1",
     cost="one count of all non-zero values, once more for the types",
+    # Shuffled genes keep their zeros. Poisson counts have too few.
+    floors=("poisson",),
     group="marginals",
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from itertools import groupby
 from textwrap import fill
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ from rich.text import Text
 
 from reports import RunView
 from reports.fitted_table import Column, FittedTable, Footnotes
+from reports.remarks import remarks
 from reports.table import (
     NOT_RUN,
     headline_fraction,
@@ -94,8 +94,9 @@ def sections(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
 
 
 def _names(view: RunView, rows: Sequence[Mapping[str, Any]], notes: Footnotes, *, group: str) -> Column:
-    remarks, n_seeds = _remarks(view, group), max((row["n_seeds"] for row in rows), default=0)
-    names = [_with_n(_name(row, remarks, notes), row["n_seeds"], usual=n_seeds) for row in rows]
+    said = remarks(view, group, metrics=_names_in(view, group))
+    n_seeds = max((row["n_seeds"] for row in rows), default=0)
+    names = [_with_n(_name(row, said, notes), row["n_seeds"], usual=n_seeds) for row in rows]
     return Column("model", names, left=True)
 
 
@@ -114,32 +115,9 @@ def _with_n(cell: Text, n: int, *, usual: int) -> Text:
     return cell if n in (0, usual) else cell.append(f"\nn={n}", style="dim")
 
 
-def _name(row: Mapping[str, Any], remarks: Mapping[str, Sequence[str]], notes: Footnotes) -> Text:
-    mine = [text for text, models in remarks.items() if row["model"] in models]
+def _name(row: Mapping[str, Any], said: Mapping[str, Sequence[str]], notes: Footnotes) -> Text:
+    mine = [text for text, models in said.items() if row["model"] in models]
     return Text(row["model"] + notes.mark(mine), style="bold" if row["role"] == "model" else "")
-
-
-def _remarks(view: RunView, group: str) -> dict[str, list[str]]:
-    """Return what a group's metrics noted, each once, with the generators that it concerns.
-
-    What models warned of stands with the headline.
-    """
-    wanted = _names_in(view, group)
-    said: dict[str, list[str]] = {}
-    for model, records in groupby(view["records"], key=lambda record: record["job"]["model"]):
-        metrics: dict[str, dict[str, None]] = {}
-        for record in records:
-            metrics |= {warning: {} for warning in record["warnings"] if group == "headline"}
-            for score in (score for score in scores_of(view, record) if score["metric"] in wanted):
-                for note in score["notes"]:
-                    # Which types a mean beside the headline leaves out is in the score's file.
-                    if score["metric"].endswith("_by_type") or not note.startswith("left out "):
-                        metrics.setdefault(note, {})[score["metric"]] = None
-        for note, names in metrics.items():
-            # What several metrics note concerns the cells, not the metric.
-            text = f"{next(iter(names))}: {note}" if len(names) == 1 else note
-            said.setdefault(text, []).append(model)
-    return said
 
 
 def _names_in(view: RunView, group: str) -> Collection[str]:

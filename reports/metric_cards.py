@@ -40,6 +40,11 @@ HOW_TO_READ = (
     "computed once for all models and what an earlier metric of the same sample has computed already."
 )
 NOT_MEASURED = "Not measured: the run that made this page left it out (`--metrics`)."
+SCORES_A_RETRAINING = (
+    "Not measured: what it sees and what it is blind to. It scores generators that are trained anew on few "
+    "cells of one type, not a sample, so that it climbs no ladder. What it must beat stands beside it in a "
+    "run: no added cells, class weights, copies, interpolation, Poisson jitter."
+)
 WITHOUT_VALUES = ("none", "not applicable", "not asked")
 SIZES = ("genes", "test", "withdrawn", "train")
 
@@ -80,7 +85,7 @@ def metric_page(declarations: Sequence[Declaration], results: Mapping[str, Any])
         if members:
             blocks.append(f"## {title}")
         for declaration in members:
-            blocks += [declared(declaration), _measured(declaration["name"], results)]
+            blocks += [declared(declaration), _measured(declaration, results)]
     return "\n\n".join(blocks) + "\n"
 
 
@@ -98,10 +103,14 @@ def declared(declaration: Declaration) -> str:
     ]
     if declaration["floors"]:
         lines.append(f"- Must be worse than real cells: {', '.join(declaration['floors'])}.")
+    else:
+        lines.append("- No control is its floor, so that values have no place between floor and ceiling.")
     if declaration["exempt"]:
         lines.append(f"- Does not score the controls {', '.join(declaration['exempt'])}.")
     if declaration["alarm"] is not None:
-        lines.append(f"- From {declaration['alarm']:g} on a model is reported as copying.")
+        must = ", ".join(declaration["catches"])
+        also = f"; {must} must reach it" if must else ""
+        lines.append(f"- From {declaration['alarm']:g} on a model is reported as copying{also}.")
     if declaration["needs_types"]:
         lines.append("- Needs cell types.")
     if not declaration["default"]:
@@ -181,9 +190,11 @@ def _traps(results: Mapping[str, Any]) -> str:
     return _table(("trap", "what must not happen", "", "found"), rows)
 
 
-def _measured(name: str, results: Mapping[str, Any]) -> str:
+def _measured(declaration: Declaration, results: Mapping[str, Any]) -> str:
     """Return the part of a card that was measured."""
-    report = results["metrics"].get(name)
+    if declaration["experiment"] != "main":
+        return SCORES_A_RETRAINING
+    report = results["metrics"].get(declaration["name"])
     if report is None:
         return NOT_MEASURED
     lines: list[str] = []

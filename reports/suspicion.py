@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from reports.scale import CEILING
+from reports.scale import CEILING, held_out_distance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,16 +16,18 @@ TRAINED_ROLES = ("model", "baseline")
 def suspects(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return one line for each declared order that does not hold, or that lacks its ceiling.
 
-    Every floor that a metric declares must lie farther from the metric's ideal than the control ``real``;
-    a tie is broken order too. Every control that it declares to catch must reach its alarm. Controls that
-    were not run or not scored are passed over.
+    Every floor that a metric declares must lie farther from the metric's ideal than the control ``real``, or
+    than held-out real cells where the metric does not score that control; a tie is broken order too. Every
+    control that it declares to catch must reach its alarm. Controls that were not run or not scored are
+    passed over.
 
     Parameters
     ----------
     frame
         The results (see `reports.table.results_frame`, which carries these lines in its ``attrs``).
     metrics
-        Declarations of the metrics: ``name``, ``ideal``, ``floors``, ``alarm``, ``catches``.
+        Declarations of the metrics: ``name``, ``ideal``, ``floors``, ``exempt``, ``judged_by``, ``alarm``,
+        ``catches``.
     """
     return [line for metric in metrics for line in contradictions(frame, metric)]
 
@@ -33,7 +35,7 @@ def suspects(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> list[
 def contradictions(frame: pd.DataFrame, metric: Mapping[str, Any]) -> list[str]:
     """Return those lines of `suspects` that concern one metric."""
     values = _values(frame, metric["name"])
-    broken = _broken_order(values, metric)
+    broken = _broken_order(values, metric, frame)
     for control in metric["catches"]:
         if control in values and not _alarmed(values[control], metric):
             what = f"{control} {values[control]:.3g} did not reach the alarm {metric['alarm']:g}"
@@ -80,15 +82,19 @@ def _values(frame: pd.DataFrame, name: str) -> dict[str, float]:
     return dict(by_model[name].dropna()) if name in by_model else {}
 
 
-def _broken_order(values: Mapping[str, float], metric: Mapping[str, Any]) -> list[str]:
+def _broken_order(values: Mapping[str, float], metric: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
     name, ideal = metric["name"], metric["ideal"]
     floors = {floor: values[floor] for floor in metric["floors"] if floor in values}
-    if floors and CEILING not in values:
-        return [f"no ceiling: {CEILING} has no {name}"]
+    if CEILING in metric["exempt"]:
+        distance, ceiling = held_out_distance(frame, metric), "held-out real cells"
+    elif CEILING in values:
+        distance, ceiling = abs(values[CEILING] - ideal), f"{CEILING} {values[CEILING]:.3g}"
+    else:
+        return [f"no ceiling: {CEILING} has no {name}"] if floors else []
     return [
-        f"{name} (ideal {ideal:g}): {floor} {value:.3g} is not worse than {CEILING} {values[CEILING]:.3g}"
+        f"{name} (ideal {ideal:g}): {floor} {value:.3g} is not worse than {ceiling}"
         for floor, value in floors.items()
-        if abs(value - ideal) <= abs(values[CEILING] - ideal)
+        if abs(value - ideal) <= distance
     ]
 
 

@@ -39,6 +39,8 @@ class FreshCells:
         At least as many others of the withdrawn cells.
     copied_counts
         Training cells that the PCA has not seen, at least half as many.
+    real
+        The real cells that they are compared with.
     """
 
     counts: Csr
@@ -46,6 +48,7 @@ class FreshCells:
     spare_counts: Csr
     spare_types: NDArray[np.str_]
     copied_counts: Csr
+    real: RealEvidence
 
 
 class SelfTestCells:
@@ -111,6 +114,7 @@ class SelfTestCells:
             self.fresh_counts[spare],
             self.fresh_types[spare],
             self._copied_counts,
+            self.real,
         )
 
     def sample(self, matrix: CellMatrix, *, space: Space = "counts") -> SampleEvidence:

@@ -33,7 +33,7 @@ MUST_ANSWER: dict[str, tuple[str, ...]] = {
         "cell_correlation_error",
     ),
     # Some per cent of the cells are lost here: below what chance does to any headline.
-    "lost_rare_type": (),
+    "lost_rare_type": ("scarcest_type",),
     "lost_common_type": ("type_tv", "mmd", "sliced_wasserstein"),
     "copied_cells": ("c_t", "authenticity", "near_share", "copied_share", "duplicates"),
     "repeated_cells": ("coverage", "gene_correlation_error"),
@@ -80,7 +80,7 @@ MUST_NOT_ANSWER: dict[str, tuple[str, ...]] = {
 """Ladder → metrics that cannot see it, because ``strict`` rescales cells to one library size."""
 
 
-NEEDS_CELLS = {"lost_correlations": 300, "repeated_cells": 300}
+NEEDS_CELLS = {"lost_correlations": 300, "lost_rare_type": 300, "repeated_cells": 300}
 """Ladder → cells a side below which its answers drown in chance."""
 
 

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metrics.declaration import NotApplicable
+from metrics.scarcest_type import countable_types
 from metrics.selftest import corruptions
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from metrics.selftest.cells import FreshCells
     from metrics.spaces import Csr, Space
 
@@ -47,22 +46,25 @@ class Ladder:
     space: Space = "counts"
 
 
-def rarest_type(types: NDArray[np.str_]) -> str:
-    """Return the type with the fewest cells, of those with at least 10.
+def rarest_type(cells: FreshCells) -> str:
+    """Return the type with the fewest cells, of those with at least 10 that a classifier recognises.
 
     Raises
     ------
     NotApplicable
         If there are not two such types.
     """
-    names, sizes = np.unique(types, return_counts=True)
-    enough = sizes >= FEWEST_OF_TYPE
+    names, sizes = np.unique(cells.types, return_counts=True)
+    countable, _ = countable_types(cells.real)
+    enough = (sizes >= FEWEST_OF_TYPE) & np.isin(names, countable)
     if enough.sum() < 2:
-        raise NotApplicable(f"fewer than two types have {FEWEST_OF_TYPE} of the {types.size} cells")
+        raise NotApplicable(
+            f"fewer than two types with {FEWEST_OF_TYPE} of the cells can be told from others"
+        )
     return str(names[enough][sizes[enough].argmin()])
 
 
-def commonest_type(types: NDArray[np.str_]) -> str:
+def commonest_type(cells: FreshCells) -> str:
     """Return the type with the most cells.
 
     Raises
@@ -70,17 +72,17 @@ def commonest_type(types: NDArray[np.str_]) -> str:
     NotApplicable
         If it is the only one.
     """
-    names, sizes = np.unique(types, return_counts=True)
+    names, sizes = np.unique(cells.types, return_counts=True)
     if names.size < 2:
         raise NotApplicable("all cells are of one type")
     return str(names[sizes.argmax()])
 
 
-def _losing(type_of: Callable[[NDArray[np.str_]], str], cells: FreshCells, share: float, seed: int) -> Csr:
+def _losing(type_of: Callable[[FreshCells], str], cells: FreshCells, share: float, seed: int) -> Csr:
     return corruptions.lose_type(
         cells.counts,
         cells.types,
-        type_of(cells.types),
+        type_of(cells),
         share,
         others=cells.spare_counts,
         other_types=cells.spare_types,
@@ -115,8 +117,8 @@ LADDERS: dict[str, Ladder] = {
         ),
         Ladder(
             "lost_rare_type",
-            f"a share of the cells of the rarest type with at least {FEWEST_OF_TYPE} cells replaced by fresh "
-            "cells of other types",
+            f"a share of the cells of the rarest type with at least {FEWEST_OF_TYPE} cells, of those that a "
+            "classifier recognises, replaced by fresh cells of other types",
             (0.0, 0.5, 1.0),
             ("0 %", "50 %", "100 %"),
             partial(_losing, rarest_type),

@@ -1,13 +1,19 @@
 import numpy as np
 import pytest
+from scipy.stats import wasserstein_distance
 
 from metrics.by_type import measure_by_type, order_of_contents, rows_by_type, score_with_types
 from metrics.cell_correlation import METRIC as CELL_CORRELATION
+from metrics.cell_totals import GENES_PER_CELL, LIBRARY_SIZE
 from metrics.coverage import COVERAGE, DENSITY, PRECISION, RECALL
 from metrics.declaration import NotApplicable
 from metrics.gene_correlation import METRIC as GENE_CORRELATION
+from metrics.gene_trends import METRIC as MEAN_VARIANCE
+from metrics.marginals import METRIC as GENE_WASSERSTEIN
 from metrics.mixing import METRIC as MIXING
+from metrics.mmd import METRIC as MMD
 from metrics.rf_auc import rf_auc_by_type
+from metrics.sliced_wasserstein import METRIC as SLICED_WASSERSTEIN
 from metrics.zero_fraction import METRIC as ZERO_FRACTION
 from tests.metrics.typed_cells import evidence, sample_of, typed_cells
 
@@ -85,6 +91,32 @@ def test_losing_a_type_makes_no_bounded_mean_better(metric, worst):
     assert by_type["C"][metric.name] == worst in metric.bounds
     mean = np.mean([by_type[name][metric.name] for name in "ABC"])
     assert score.values[f"{metric.name}_by_type"] == pytest.approx(mean)
+
+
+@pytest.mark.parametrize(
+    "metric", [SLICED_WASSERSTEIN, GENE_WASSERSTEIN, MEAN_VARIANCE, LIBRARY_SIZE, GENES_PER_CELL, MMD]
+)
+def test_losing_a_type_makes_no_mean_distance_better(metric):
+    """What is missing is measured against all that is there; typed cells of another kind are far from it."""
+    real, lost = without_type("C")
+    complete = sample_of(real, typed_cells(400, seed=1)[0][: real.n_cells])
+    name = {"mmd": "mmd2_unbiased"}.get(metric.name, metric.name)
+    with_c, without_c = (metric.compute(real, sample) for sample in (complete, lost))
+    assert without_c.details["by_type"]["C"][name] > with_c.details["by_type"]["C"][name]
+    mean = np.mean([without_c.details["by_type"][of][name] for of in "ABC"])
+    assert without_c.values[f"{name}_by_type"] == pytest.approx(mean)
+
+
+def test_a_lost_type_is_measured_against_all_synthetic_cells():
+    real, sample = without_type("C")
+    score = GENES_PER_CELL.compute(real, sample)
+    test, made = (np.count_nonzero(cells.toarray(), axis=1) for cells in (real.test_cells, sample.cells))
+    of_c = test[real.test_calls == "C"]
+    expected = wasserstein_distance(of_c, made) / of_c.mean()
+    assert score.details["by_type"]["C"]["genes_per_cell_wasserstein"] == pytest.approx(expected)
+    assert any(
+        note.startswith("measured against all synthetic cells C, which is lost") for note in score.notes
+    )
 
 
 def test_a_forest_tells_the_cells_of_a_lost_type_by_their_absence():

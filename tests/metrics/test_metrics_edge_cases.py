@@ -126,6 +126,14 @@ def test_strange_synthetic_cells(name, sample):
 
 
 @pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("sample", ["NaN", "negative", "infinite", "overflowing logarithm"])
+def test_impossible_values_are_never_scored(name, sample):
+    real = real_cells(everything)
+    with pytest.raises(NotApplicable):
+        resolve_metric(name).compute(real, sample_cells(real, sample))
+
+
+@pytest.mark.parametrize("name", METRICS)
 @pytest.mark.parametrize("change", REAL, ids=lambda change: change.__name__)
 def test_strange_real_cells(name, change):
     real = real_cells(change)

@@ -111,7 +111,7 @@ def test_strict_takes_the_median_on_components_and_shows_which_type_does_not_mix
 
 
 def test_groundgan_takes_the_mean_on_a_map(monkeypatch):
-    def plane(points, *, seed):
+    def plane(points, *, order, seed):
         return points[:, :2]
 
     monkeypatch.setattr(module, "_embedded", plane)
@@ -124,14 +124,23 @@ def test_groundgan_takes_the_mean_on_a_map(monkeypatch):
 def test_the_map_is_a_plane_that_keeps_clusters_apart_and_is_seeded():
     rng = np.random.default_rng(0)
     points = rng.normal(size=(120, 5)) + 20 * np.repeat([0, 1], 60)[:, None]
-    plane = module._embedded(points, seed=3)
+    order = rng.permutation(120)
+    plane = module._embedded(points, order=order, seed=3)
     assert plane.shape == (120, 2)
     np.testing.assert_allclose(lisi(plane, np.arange(120) >= 60)[:5], 1.0, atol=0.6)
-    np.testing.assert_array_equal(module._embedded(points, seed=3), plane)
+    np.testing.assert_array_equal(module._embedded(points, order=order, seed=3), plane)
     nearest = np.argsort(cdist(plane, plane), axis=1)[:, 1]
     assert np.array_equal(nearest >= 60, np.arange(120) >= 60)
     with pytest.raises(NotApplicable, match="20 cells; LISI"):
-        module._embedded(points[:20], seed=3)
+        module._embedded(points[:20], order=np.arange(20), seed=3)
+
+
+def test_on_a_map_too_the_order_of_cells_does_not_matter():
+    """A t-SNE of the same points in another order is another map."""
+    real, sample = evidence("groundgan2024")
+    order = np.random.default_rng(2).permutation(real.n_cells)
+    moved = SampleEvidence(real, sample.matrix[order], space=sample.space)
+    assert METRIC.compute(real, moved).headline == METRIC.compute(real, sample).headline
 
 
 def test_activa_has_no_such_number():

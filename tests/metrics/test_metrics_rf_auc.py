@@ -30,12 +30,19 @@ def gamma_cells(seed, n_cells=60, n_genes=12, shift=0.0):
     )
 
 
-def plain_loop(cells, labels, *, n_trees, seed):
+def sparse_counts(seed, *, dispersion, n_cells=400, n_genes=2000):
+    """Return counts of which nine in ten are zero, each gene with a mean of its own."""
+    rng = np.random.default_rng(seed)
+    rates = np.random.default_rng(99).gamma(0.3, 0.5, n_genes) * rng.gamma(5.0, 0.2, (n_cells, 1))
+    return as_csr(rng.poisson(rates * rng.gamma(1 / dispersion, dispersion, (n_cells, n_genes))))
+
+
+def plain_loop(cells, labels, *, n_trees, seed, other_forests=0):
     seeds = np.random.SeedSequence(seed).generate_state(6)
     folds = StratifiedKFold(5, shuffle=True, random_state=int(seeds[0])).split(cells, labels)
     areas = []
     for fold, (kept, held_out) in enumerate(folds):
-        forest = RandomForestClassifier(n_trees, random_state=int(seeds[1 + fold]))
+        forest = RandomForestClassifier(n_trees, random_state=int(seeds[1 + fold]) + other_forests)
         votes = forest.fit(cells[kept], labels[kept]).predict_proba(cells[held_out])[:, 1]
         areas.append(roc_auc_score(labels[held_out], votes))
     return areas
@@ -51,6 +58,27 @@ def test_equals_a_plain_scikit_learn_loop():
     assert result.mean == pytest.approx(np.mean(expected))
     assert result.sd == pytest.approx(np.std(expected, ddof=1))
     assert 0.55 < result.mean < 1.0
+
+
+def test_fold_by_fold_as_plain_scikit_learn_at_the_size_of_a_small_data_set(monkeypatch):
+    sides = [
+        bring_to(sparse_counts(seed, dispersion=d), space="counts", target="log_cp20k")
+        for seed, d in ((0, 2.0), (1, 0.2))
+    ]
+    cells, labels = np.vstack([side.toarray() for side in sides]), np.repeat([0, 1], 400)
+    order = np.argsort(projections(as_csr(cells))[:, 0])
+    expected, *others = (
+        plain_loop(cells[order], labels[order], n_trees=30, seed=7, other_forests=number)
+        for number in range(4)
+    )
+    dense = rf_auc(*sides, n_trees=30, seed=7, n_jobs=2)
+    np.testing.assert_allclose(dense.fold_auc, expected, rtol=1e-12)
+    # Sparse columns are searched in another order of equal splits: another forest, no other answer.
+    monkeypatch.setattr(metrics.forest, "DENSE_BYTES", 0)
+    sparse = rf_auc(*sides, n_trees=30, seed=7, n_jobs=2)
+    noise = np.std([expected, *others], axis=0, ddof=1)
+    assert np.all(np.abs(sparse.fold_auc - np.mean([expected, *others], axis=0)) < 6 * noise.mean())
+    assert 0.55 < dense.mean < 0.95
 
 
 def test_scores_and_folds_give_the_areas_back():
@@ -222,6 +250,16 @@ def test_a_type_below_one_half_does_not_make_up_for_one_above(monkeypatch):
     monkeypatch.setattr(metrics.rf_auc, "rf_auc", lambda *_, **__: next(found))
     real, sample = evidence({"B": 10, "T": 10}, ["B"] * 10 + ["T"] * 10, {"B": 4.0, "T": 4.0})
     assert rf_auc_by_type(real, sample).headline == pytest.approx(0.8)
+
+
+def test_by_type_draws_the_same_cells_in_whatever_order_they_come():
+    """Of B there are more synthetic than test cells, so that some are drawn."""
+    made_types = np.repeat(["B", "NK"], [55, 30])
+    real, sample = evidence({"B": 40, "NK": 45}, made_types, {"B": 4.0, "NK": 5.0})
+    order = np.random.default_rng(1).permutation(made_types.size)
+    moved = called(SampleEvidence(real, sample.cells[order], space="log_cp20k"), made_types[order])
+    there, moved_there = (rf_auc_by_type(real, cells, n_trees=20).headline for cells in (sample, moved))
+    assert moved_there == there
 
 
 def test_by_type_needs_types_and_one_large_enough():

@@ -19,7 +19,7 @@ def called(test, synthetic):
 
 
 def test_a_worked_example():
-    real, sample = called("aaaabbbcdd", "aaaaaaaabe")
+    real, sample = called("aaaabbbcdd" * 10, "aaaaaaaabe" * 10)
     score = type_proportions(real, sample)
     # a 0.4 → 0.8, b 0.3 → 0.1, c 0.1 → 0, d 0.2 → 0, e 0 → 0.1.
     assert score.values == {"type_tv": pytest.approx(0.5), "lost_types": 2}
@@ -27,8 +27,12 @@ def test_a_worked_example():
     assert score.details["test_proportions"]["b"] == 0.3
     assert score.details["synthetic_proportions"]["e"] == 0.1
     assert score.details["classifier_accuracy"] == 0
-    assert score.notes == ["told before", "lost types: c (1 test cells), d (2 test cells)"]
+    assert score.notes == ["told before", "lost types: c (10 test cells), d (20 test cells)"]
     assert score.interval[0] < 0.5 < score.interval[1]
+
+
+def test_a_type_of_few_test_cells_is_not_called_lost():
+    assert type_proportions(*called("aaaabbbcdd", "aaaaaaaabe")).values["lost_types"] == 0
 
 
 def test_the_interval_of_a_share_is_made_of_shares():

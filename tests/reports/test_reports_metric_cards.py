@@ -9,7 +9,7 @@ from bench.flow import declaration_of
 from bench.registry import plugins, resolve_metric
 from metrics.selftest.ladder import LADDERS
 from metrics.selftest.traps import TRAPS
-from reports.metric_cards import NOT_MEASURED, declared, metric_page
+from reports.metric_cards import NOT_MEASURED, SCORES_A_RETRAINING, declared, metric_page
 from reports.selftest_tables import failures, print_self_test
 
 PAGE = Path(__file__).parents[2] / "docs" / "metrics.md"
@@ -29,6 +29,8 @@ DECLARATION = {
     "exempt": ("real",),
     "protocols": ("strict",),
     "alarm": 0.25,
+    "catches": ("memorise",),
+    "experiment": "main",
 }
 CARD = """\
 ### `evenness`
@@ -40,7 +42,7 @@ Share of even cells.
 - Cost: one look.
 - Must be worse than real cells: shuffle, poisson.
 - Does not score the controls real.
-- From 0.25 on a model is reported as copying.
+- From 0.25 on a model is reported as copying; memorise must reach it.
 - Needs cell types.
 - Computed only when named, and by the profile `paper`."""
 
@@ -165,12 +167,22 @@ def test_each_wrong_answer_and_failure_has_a_line_with_its_numbers():
     assert "not all as expected" in printed(wrong)
 
 
-def main_metrics():
-    found = map(resolve_metric, plugins("bench.metrics"))
-    return [metric for metric in found if metric.experiment == "main"]
+def test_a_metric_of_retrainings_has_a_card_that_says_why_nothing_was_measured():
+    page = metric_page([DECLARATION | {"experiment": "augmentation"}], results())
+    assert page.endswith(f"{CARD}\n\n{SCORES_A_RETRAINING}\n")
 
 
-@pytest.mark.parametrize("metric", main_metrics(), ids=lambda metric: metric.name)
+def test_a_metric_without_a_floor_or_a_control_to_catch_says_so():
+    card = declared(DECLARATION | {"floors": (), "catches": ()})
+    assert "- No control is its floor, so that values have no place between floor and ceiling." in card
+    assert "- From 0.25 on a model is reported as copying.\n" in card
+
+
+def installed_metrics():
+    return [resolve_metric(name) for name in plugins("bench.metrics")]
+
+
+@pytest.mark.parametrize("metric", installed_metrics(), ids=lambda metric: metric.name)
 def test_the_committed_page_follows_the_declarations(metric):
     remedy = f"docs/metrics.md is out of date for {metric.name}: bench test-metrics … --out docs/metrics.md"
     assert declared(declaration_of(metric)) + "\n" in PAGE.read_text(encoding="utf-8"), remedy
@@ -178,7 +190,8 @@ def test_the_committed_page_follows_the_declarations(metric):
 
 def test_the_committed_page_has_no_metric_ladder_or_trap_that_is_gone():
     page = PAGE.read_text(encoding="utf-8")
-    assert set(re.findall(r"^### `(\w+)`$", page, re.MULTILINE)) == {metric.name for metric in main_metrics()}
+    cards = set(re.findall(r"^### `(\w+)`$", page, re.MULTILINE))
+    assert cards == {metric.name for metric in installed_metrics()}
     for name, ladder in LADDERS.items():
         row = f"| {name.replace('_', ' ')} | {ladder.description} | {', '.join(ladder.labels)} |"
         assert row in page

@@ -296,6 +296,34 @@ def test_without_a_floor_worse_than_real_there_is_no_scale():
     assert "cd_position" not in frame
 
 
+def test_where_real_is_exempt_held_out_cells_are_the_ceiling():
+    view = make_run_view(seeds=1)
+    copies = {"floors": ["memorise"], "exempt": ["real"], "ideal": 1.0, "judged_by": "cd_test"}
+    view["metrics"] = [metric | (copies if metric["name"] == "cd" else {}) for metric in view["metrics"]]
+    fail_score(view, "real", "cd", "exempt")
+    for model, value in {"activa": 0.7, "scgan": 0.9, "memorise": 0.0}.items():
+        score_of(view, model, "cd")["values"] = {"cd": value, "cd_test": 0.6}
+    for floor in ("shuffle", "poisson"):
+        score_of(view, floor, "cd")["values"] = {"cd": 0.9, "cd_test": 0.6}
+    frame = results_frame(view).set_index("model")
+    # Distances to 1: memorise 1, held-out cells 0.4, activa 0.3.
+    assert frame.loc["activa", "cd_position"] == pytest.approx((1 - 0.3) / (1 - 0.4))
+    assert suspects(view) == []
+    score_of(view, "memorise", "cd")["values"]["cd"] = 0.6
+    assert suspects(view) == ["cd (ideal 1): memorise 0.6 is not worse than held-out real cells"]
+    assert "cd_position" not in results_frame(view)
+
+
+def test_where_real_is_exempt_and_nothing_stands_for_it_the_ideal_is_the_ceiling():
+    view = make_run_view(seeds=1)
+    copies = {"floors": ["memorise"], "exempt": ["real"]}
+    view["metrics"] = [metric | (copies if metric["name"] == "cd" else {}) for metric in view["metrics"]]
+    fail_score(view, "real", "cd", "exempt")
+    frame = results_frame(view).set_index("model")
+    # memorise 1.0 and activa 3.0 from the ideal 0.
+    assert frame.loc["activa", "cd_position"] == pytest.approx((1 - 3) / 1)
+
+
 def test_a_control_that_should_be_caught_and_is_not_makes_the_run_suspect():
     view = make_run_view(seeds=1)
     caught = {"alarm": -3.0, "catches": ["memorise"]}
