@@ -281,7 +281,7 @@ def gate(
     ] = "baselines/gate.json",
     current: Annotated[str | None, typer.Option(help="A run, or files of pytest-benchmark.")] = None,
     models: Annotated[
-        str | None, typer.Option(help="Names, file.py:Class or module:Class, by commas (default: activa).")
+        str | None, typer.Option(help="By commas, as for run (default: activa; a stored baseline's own).")
     ] = None,
     factor: Annotated[float, typer.Option(help="From which slowdown on timings are a regression.")] = 1.10,
     device: Annotated[str, typer.Option(help="Of timings: auto, cpu or cuda.")] = "auto",
@@ -292,10 +292,14 @@ def gate(
     junit: Annotated[Path | None, typer.Option(help="Write the outcome there as JUnit XML.")] = None,
 ) -> int:
     """Tell whether a generator got slower, hungrier or worse: exit code 3."""
+    import signal
+
     from rich.console import Console
 
     from bench.gate import command
 
+    # As Ctrl-C does, a CI service that ends the job must leave no work tree and no worker behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = _names("models", models) or ()
     if accept:
         return command.accept(baseline, reason=reason, current=current, models=chosen, console=Console())

@@ -12,7 +12,7 @@ from typing import Any, Final
 from bench.errors import RequestError
 from bench.gate.counts import compare_count
 from bench.gate.findings import Finding, Outcome
-from bench.gate.looks import FEWEST_PAIRS, judge_at_once
+from bench.gate.looks import fewest_pairs, judge_at_once
 from bench.gate.wall_clock import timing_finding
 
 TIER: Final = "benchmarks"
@@ -58,7 +58,8 @@ def compare_documents(base: Sequence[Document], head: Sequence[Document], *, fac
     """Compare parsed files, each side in the order in which they were made."""
     tables = [[_by_name(document) for document in side] for side in (base, head)]
     names = dict.fromkeys(name for table in tables[0] + tables[1] for name in table)
-    reason = _reason_to_doubt(base, head)
+    n_measures = sum(all(name in table for table in tables[0] + tables[1]) for name in names)
+    reason = _reason_to_doubt(base, head, fewest=fewest_pairs(max(1, n_measures)))
     findings: list[Finding] = []
     for name in names:
         rows = [[table[name] for table in side if name in table] for side in tables]
@@ -70,7 +71,7 @@ def compare_documents(base: Sequence[Document], head: Sequence[Document], *, fac
         if reason:
             findings.append(Finding(TIER, name, "median", "undecided", *middles, "s", note=reason))
         else:
-            judgement = judge_at_once(*medians, factor=factor)
+            judgement = judge_at_once(*medians, factor=factor, n_measures=n_measures)
             findings.append(timing_finding(TIER, name, "median", judgement, *middles, ""))
         counts = [_counts(side[0]) for side in rows]
         findings += [
@@ -80,9 +81,9 @@ def compare_documents(base: Sequence[Document], head: Sequence[Document], *, fac
     return Outcome(findings)
 
 
-def _reason_to_doubt(base: Sequence[Document], head: Sequence[Document]) -> str:
-    if len(base) < FEWEST_PAIRS:
-        return f"too few pairs of files: {len(base)}, where {FEWEST_PAIRS} are wanted"
+def _reason_to_doubt(base: Sequence[Document], head: Sequence[Document], *, fewest: int) -> str:
+    if len(base) < fewest:
+        return f"too few pairs of files: {len(base)}, where {fewest} are wanted for so many benchmarks"
     pairs = [sorted((_made(one), _made(other))) for one, other in zip(base, head, strict=True)]
     if any(earlier[1] > later[0] for earlier, later in pairwise(pairs)):
         return "base and head did not take turns: run them in alternation"

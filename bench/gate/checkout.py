@@ -8,9 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from tempfile import TemporaryDirectory
+from typing import Final
+
+from filelock import FileLock, Timeout
 
 from bench.errors import RequestError
+
+_PREFIX: Final = "bench-gate-"
+_LOCK: Final = "lock"
 
 
 @dataclass(frozen=True)
@@ -54,7 +61,7 @@ def base_of(head: Place, baseline: str) -> Iterator[Place]:
         The checkout that is judged.
     baseline
         A folder that holds another checkout, or a git reference; of a reference a temporary work tree is
-        made, which is gone when the block ends. A process that is killed leaves it.
+        made, which is gone when the block ends. What a killed process has left is removed by the next.
 
     Raises
     ------
@@ -71,7 +78,8 @@ def base_of(head: Place, baseline: str) -> Iterator[Place]:
             f"--baseline {baseline!r}: neither a file, nor a folder, nor a git reference here "
             "(in CI, fetch the history: fetch-depth: 0)"
         ) from error
-    with TemporaryDirectory(prefix="bench-gate-") as temporary:
+    _remove_abandoned()
+    with TemporaryDirectory(prefix=_PREFIX) as temporary, FileLock(Path(temporary) / _LOCK):
         root = Path(temporary).resolve() / "base"
         try:
             _git("worktree", "add", "--detach", "--quiet", str(root), commit)
@@ -80,6 +88,16 @@ def base_of(head: Place, baseline: str) -> Iterator[Place]:
             # It may not have come to be; why, says the error under way.
             with suppress(RequestError):
                 _git("worktree", "remove", "--force", str(root))
+
+
+def _remove_abandoned() -> None:
+    """Remove the work trees of gates that were killed: those whose lock nobody holds any more."""
+    for line in _git("worktree", "list", "--porcelain").splitlines():
+        root = Path(line.removeprefix("worktree "))
+        if line.startswith("worktree ") and root.parent.name.startswith(_PREFIX):
+            with suppress(Timeout, RequestError), FileLock(root.parent / _LOCK, blocking=False):
+                _git("worktree", "remove", "--force", str(root))
+                rmtree(root.parent, ignore_errors=True)
 
 
 def in_both(reference: str, head: Place) -> str:

@@ -46,7 +46,7 @@ def gate(
     current
         A run folder, or files of pytest-benchmark by commas.
     models
-        Of the wall clock and the counts; empty for activa, or for all that a stored baseline holds.
+        Of the wall clock and the counts; empty for activa, and of a stored baseline for all that it holds.
     factor, device, seed
         Of the wall clock: the slowdown that is a regression, where it runs, the order within pairs.
     markdown_file, junit_file
@@ -129,7 +129,8 @@ def write_outputs(
             file.write(markdown(outcome))
     if environment.get("GITHUB_ACTIONS"):
         # Not through Rich, which would break the lines.
-        print(*workflow_commands(outcome), sep="\n")  # noqa: T201
+        for line in workflow_commands(outcome):
+            print(line)  # noqa: T201
 
 
 def _compare_runs(baseline: str, current: str | None) -> Outcome:

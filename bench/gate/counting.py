@@ -96,8 +96,9 @@ def count(opened: Opened) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``counts`` by words, those that are 0 left out; the ``curve`` of logged values; the ``versions`` of
-        the frameworks whose operators were counted, empty if the generator uses none of those known here.
+        ``counts`` by words; the ``curve`` of logged values; the ``versions`` of the frameworks whose
+        operators were counted, empty if the generator uses none of those known here. A framework that did
+        nothing has no counts.
     """
     generator = opened.made()
     with ExitStack() as stack:
@@ -110,14 +111,17 @@ def count(opened: Opened) -> dict[str, Any]:
         generator.sample(opened.order["sample_cells"], seed=0)
         sample = {name: number - fit[name] for name, number in totals(every).items()}
         counts = monitor.counts() | _named("fit", fit | peaks) | _named("sample", sample | _peaks(every))
+    idle = {module: counter for module, counter in counters.items() if not any(counter.totals().values())}
+    unused = {
+        f"{what} {name}"
+        for counter in idle.values()
+        for name in counter.totals() | counter.peaks()
+        for what in ("step", "fit", "sample")
+    }
     return {
-        "counts": {name: number for name, number in counts.items() if number},
+        "counts": {name: number for name, number in counts.items() if name not in unused},
         "curve": monitor.curve,
-        "versions": {
-            module: import_module(module).__version__
-            for module, counter in counters.items()
-            if any(counter.totals().values())
-        },
+        "versions": {module: import_module(module).__version__ for module in counters if module not in idle},
     }
 
 

@@ -6,7 +6,6 @@ hang on the libraries: where these differ from those of the baseline, nothing is
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,8 +15,9 @@ from bench.errors import RequestError, named
 from bench.gate.baseline import Baseline
 from bench.gate.checkout import here
 from bench.gate.findings import Finding, Outcome, Status
-from bench.gate.lines import Worker, WorkerFailed
 from bench.gate.loss import choose_target, steps_to
+from bench.gate.sides import Worker
+from bench.lines import WorkerFailed
 
 TIER: Final = "counts"
 WORKLOAD: Final = {"cells": "synthetic:400x200x4", "budget": "300 steps", "sample_cells": 256}
@@ -49,10 +49,10 @@ def count_model(model: str) -> dict[str, Any]:
     # One thread: sums come out alike on machines with more cores and with fewer.
     with (
         TemporaryDirectory() as folder,
-        Worker(here(), device="cpu", threads=1, log=Path(folder) / "log") as worker,
+        Worker(here(), other=None, device="cpu", threads=1, log=Path(folder) / "log") as worker,
     ):
         cells = prepared_cells(str(WORKLOAD["cells"]))
-        opened = worker.ask("open", parent=os.getpid(), model=model, cells=cells, device="cpu", **words)
+        opened = worker.open(model=model, cells=cells, **words)
         if "skip" in opened:
             raise Skipped(opened["skip"])
         return {"workload": dict(WORKLOAD), **worker.ask("count")}
@@ -170,6 +170,8 @@ def compare_count(tier: str, subject: str, name: str, stored: float | None, now:
         status = "regression" if excess > 0 else "better"
     ratio = now / stored if stored else None
     note = "--accept it, so that it stays so" if status == "better" else ""
+    if status == "regression" and not stored:
+        note = "there was none"
     return Finding(tier, subject, name, status, stored, now, "", ratio, allowed, note)
 
 

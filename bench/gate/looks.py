@@ -1,6 +1,6 @@
 """When to stop timing, and what may be said then.
 
-After 9, 15 and 25 pairs somebody looks. Each look has its own share of the error, and the shares add up to
+After 9, 15 and 25 pairs somebody looks. Each look has its own share of the errors, and the shares add up to
 the error of the whole (Bonferroni: true whatever the looks have in common, which is nearly everything):
 
 ===========  ==================  =====================
@@ -12,16 +12,19 @@ pairs        false "regression"  false "no regression"
 together     1.0 %               5.0 %
 ===========  ==================  =====================
 
-The first column is for equal programs, the second for one that is slower by the factor or more.
+The first column is for a build whose base and head are equal: its measures (three a model) divide it among
+them, once more by Bonferroni. The second is for one measure that is slower by the factor or more, and is not
+divided: a build passes only if every measure does, the slower one included.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from typing import Final, Literal
 
-from bench.gate.statistics import Ratio, paired_ratio
+from bench.gate.statistics import Ratio, outside, paired_ratio
 
 Verdict = Literal["regression", "no regression", "undecided"]
 FACTOR: Final = 1.10
@@ -46,7 +49,8 @@ class Look:
 
 
 LOOKS: Final = (Look(9, 0.002, 0.010), Look(15, 0.003, 0.015), Look(25, 0.005, 0.025))
-FEWEST_PAIRS: Final = LOOKS[0].n_pairs
+REGRESSION_ERROR: Final = sum(look.regression_error for look in LOOKS)
+CLEARANCE_ERROR: Final = sum(look.clearance_error for look in LOOKS)
 
 
 @dataclass(frozen=True)
@@ -79,17 +83,45 @@ def judge(base: Sequence[float], head: Sequence[float], look: Look, *, factor: f
     return Judgement("no regression" if ratio.upper < factor else "undecided", ratio)
 
 
-def judge_in_turns(base: Sequence[float], head: Sequence[float], *, factor: float = FACTOR) -> Judgement:
+def looks_shared(n_measures: int) -> tuple[Look, ...]:
+    """Return the looks at one of several measures of a build.
+
+    A share too small for its number of pairs, so that not even all of them slower would do, goes to the next
+    look.
+
+    Parameters
+    ----------
+    n_measures
+        That divide the error of a false regression.
+    """
+    looks, left = [], 0.0
+    for look in LOOKS:
+        error = look.regression_error / n_measures + left
+        left = 0.0 if outside(look.n_pairs, error) else error
+        looks.append(replace(look, regression_error=error))
+    return tuple(looks)
+
+
+def judge_in_turns(
+    base: Sequence[float], head: Sequence[float], *, factor: float = FACTOR, n_measures: int
+) -> Judgement:
     """Go through the looks that there are pairs for; the first that decides has the say.
+
+    Parameters
+    ----------
+    base, head, factor
+        As in `judge`.
+    n_measures
+        Of the whole build, of which this is one.
 
     Raises
     ------
     ValueError
         If there are fewer pairs than the first look wants.
     """
-    ready = [look for look in LOOKS if look.n_pairs <= len(base)]
+    ready = [look for look in looks_shared(n_measures) if look.n_pairs <= len(base)]
     if not ready:
-        raise ValueError(f"{len(base)} pairs: the first look is after {FEWEST_PAIRS}")
+        raise ValueError(f"{len(base)} pairs: the first look is after {LOOKS[0].n_pairs}")
     for look in ready:
         judgement = judge(base[: look.n_pairs], head[: look.n_pairs], look, factor=factor)
         if judgement.verdict != "undecided":
@@ -97,11 +129,19 @@ def judge_in_turns(base: Sequence[float], head: Sequence[float], *, factor: floa
     return judgement
 
 
-def judge_at_once(base: Sequence[float], head: Sequence[float], *, factor: float = FACTOR) -> Judgement:
-    """Judge pairs that were all there before anybody looked: one look has the errors to itself."""
-    whole = Look(
-        len(base),
-        sum(look.regression_error for look in LOOKS),
-        sum(look.clearance_error for look in LOOKS),
-    )
+def judge_at_once(
+    base: Sequence[float], head: Sequence[float], *, factor: float = FACTOR, n_measures: int
+) -> Judgement:
+    """Judge pairs that were all there before anybody looked: one look has the errors to itself.
+
+    The parameters are those of `judge_in_turns`.
+    """
+    whole = Look(len(base), REGRESSION_ERROR / n_measures, CLEARANCE_ERROR)
     return judge(base, head, whole, factor=factor)
+
+
+def fewest_pairs(n_measures: int) -> int:
+    """Return how many pairs `judge_at_once` must have to find a regression in one of several measures."""
+    return next(
+        n_pairs for n_pairs in count(LOOKS[0].n_pairs) if outside(n_pairs, REGRESSION_ERROR / n_measures)
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -39,18 +40,20 @@ class Pairs:
         for measure, seconds in found.items():
             self.seconds[side].setdefault(measure, []).append(seconds)
 
-    def decided(self, action: str, *, factor: float) -> bool:
+    def decided(self, action: str, *, factor: float, n_measures: int) -> bool:
         """Judge what both sides have timed of an action; tell whether nothing of it is open."""
         both = [
             measure for measure in MEASURES[action] if all(measure in side for side in self.seconds.values())
         ]
         for measure in both:
             base, head = (self.seconds[side][measure] for side in (BASE, HEAD))
-            self.judgements[measure] = judge_in_turns(base, head, factor=factor)
+            self.judgements[measure] = judge_in_turns(base, head, factor=factor, n_measures=n_measures)
         return all(self.judgements[measure].verdict != "undecided" for measure in both)
 
 
-def take_pairs(sides: Mapping[str, Side], *, factor: float, rng: np.random.Generator) -> Pairs:
+def take_pairs(
+    sides: Mapping[str, Side], *, factor: float, n_measures: int, rng: np.random.Generator
+) -> Pairs:
     """Take pairs until every measure is decided or the last look is over.
 
     Base goes first in half of the pairs, at random, so that what the first leaves to the second (warm caches,
@@ -62,6 +65,8 @@ def take_pairs(sides: Mapping[str, Side], *, factor: float, rng: np.random.Gener
         ``"base"`` and ``"head"``.
     factor
         Of a regression.
+    n_measures
+        Of the whole build, of which these are some.
     rng
         Draws the order.
     """
@@ -70,12 +75,13 @@ def take_pairs(sides: Mapping[str, Side], *, factor: float, rng: np.random.Gener
             # First calls pay for imports, compilation and caches.
             side(action)
     pairs, waiting = Pairs(), list(MEASURES)
+    decided = partial(pairs.decided, factor=factor, n_measures=n_measures)
     for number in range(1, LOOKS[-1].n_pairs + 1):
         for action in (*waiting, CALIBRATION):
             for name in rng.permutation((BASE, HEAD)).tolist():
                 pairs.add(name, sides[name](action))
         if any(number == look.n_pairs for look in LOOKS):
-            waiting = [action for action in waiting if not pairs.decided(action, factor=factor)]
+            waiting = [action for action in waiting if not decided(action)]
         if not waiting:
             break
     return pairs

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -15,9 +15,10 @@ import numpy as np
 from bench.gate.checkout import Place, base_of, here, in_both
 from bench.gate.counts import prepared_cells
 from bench.gate.findings import Finding, Outcome
-from bench.gate.lines import NoGateWorker, Worker, WorkerFailed
 from bench.gate.looks import Judgement, judge_at_once
-from bench.gate.pairs import BASE, HEAD, Pairs, Side, take_pairs
+from bench.gate.pairs import BASE, HEAD, MEASURES, Pairs, Side, take_pairs
+from bench.gate.sides import NoGateWorker, Worker
+from bench.lines import WorkerFailed
 from bench.processes import usable_cores
 
 TIER: Final = "wall clock"
@@ -60,12 +61,14 @@ def time_models(
     head, outcome = here(), Outcome()
     references = [in_both(model, head) for model in models]
     rng = np.random.default_rng(seed)
+    n_measures = len(models) * sum(map(len, MEASURES.values()))
     with base_of(head, baseline) as base, TemporaryDirectory() as logs:
         for model, reference in zip(models, references, strict=True):
             say(f"{model}: {baseline} and head take turns")
-            order = {"model": reference, "device": device, "cells": prepared_cells(CELLS), **WORKLOAD}
+            order = {"model": reference, "cells": prepared_cells(CELLS), **WORKLOAD}
             places = {HEAD: head, BASE: base}
-            outcome.extend(_timed(model, places, order, factor=factor, rng=rng, logs=Path(logs)))
+            take = partial(take_pairs, factor=factor, n_measures=n_measures, rng=rng)
+            outcome.extend(_timed(model, places, order, take=take, device=device, logs=Path(logs)))
     return outcome
 
 
@@ -74,8 +77,8 @@ def _timed(
     places: Mapping[str, Place],
     order: dict[str, Any],
     *,
-    factor: float,
-    rng: np.random.Generator,
+    take: Callable[[Mapping[str, Side]], Pairs],
+    device: str,
     logs: Path,
 ) -> Outcome:
     """Compare one model; a failure of base leaves nothing to compare with, one of head is a failure."""
@@ -86,15 +89,15 @@ def _timed(
         try:
             for name, place in places.items():
                 log = logs / f"{len(list(logs.iterdir()))}.log"
-                worker = Worker(place, device=order["device"], threads=usable_cores(), log=log)
-                stack.enter_context(worker)
-                opened = worker.ask("open", parent=os.getpid(), **order)
+                (other,) = (place for side, place in places.items() if side != name)
+                worker = Worker(place, other=other, device=device, threads=usable_cores(), log=log)
+                opened = stack.enter_context(worker).open(**order)
                 if "skip" in opened:
                     return _nothing(model, f"{name} cannot run on the synthetic cells: {opened['skip']}")
                 files[name], sides[name] = opened["file"], _asking(worker, name)
             if files[BASE] == files[HEAD]:
                 return _nothing(model, f"base and head both load {files[HEAD]}: the same code")
-            pairs = take_pairs(sides, factor=factor, rng=rng)
+            pairs = take(sides)
         except NoGateWorker as error:
             return _nothing(model, f"the {name} {error}")
         except WorkerFailed as error:
@@ -145,14 +148,15 @@ def timing_finding(
 ) -> Finding:
     """Put a judgement of paired timings into a row."""
     ratio = judgement.ratio
-    allowed = f"{ratio.lower:.3f} … {ratio.upper:.3f}, {ratio.n_pairs} pairs"
+    lower = f"{ratio.lower:.3f}" if ratio.lower else "–"
+    allowed = f"{lower} … {ratio.upper:.3f}, {ratio.n_pairs} pairs"
     return Finding(tier, subject, measure, judgement.verdict, base, head, "s", ratio.median, allowed, note)
 
 
 def _quietness(pairs: Pairs) -> str:
     """Say what base and head took for work that is the same in both."""
     base, head = (np.array(pairs.seconds[side][KERNEL]) for side in (BASE, HEAD))
-    ratio = judge_at_once(base.tolist(), head.tolist()).ratio
+    ratio = judge_at_once(base.tolist(), head.tolist(), n_measures=1).ratio
     quarter, three_quarters = np.quantile(head / base, (0.25, 0.75))
     return (
         f"the calibration kernel, the same work in base and head, took {ratio.median:.3f} × as long "

@@ -1,20 +1,24 @@
 """One checkout's generator in a process of its own, which does as it is asked, line by line.
 
-``python -P -m bench.gate.worker`` is what `bench.gate.lines.Worker` starts. Base's worker is base's version
-of this file, so the lines are a contract between versions:
+``python -P -m bench.gate.worker`` is what `bench.gate.sides.Worker` starts. In this repository base's worker
+is base's version of this file, so the lines are a contract between versions:
 
 ==============================================  ==========================================================
 asked                                           answered
 ==============================================  ==========================================================
 (nothing: on starting)                          ``{"gate_worker": 1}``, the protocol
-``open`` parent, model, cells, device, budget,  ``{"file": …, "name": …}``, or ``{"skip": reason}``
-sample_cells
+``open`` parent, root, other, model, cells,     ``{"file": …, "name": …}``, or ``{"skip": reason}``
+device, budget, sample_cells
 ``fit``                                         ``{"seconds": {"fit": …, "step": …}}``, of a new generator
 ``sample``                                      ``{"seconds": {"sample": …}}``, of the one last trained
 ``calibrate``                                   ``{"seconds": {"kernel": …}}``
 ``count``                                       ``{"counts": …, "curve": …, "versions": …}``
 whatever goes wrong                             ``{"failed": "the error, in one line"}``
 ==============================================  ==========================================================
+
+A model comes from the checkout at ``root``. So does this package where the checkout is one of it; elsewhere
+it is the installed one, even if the checkout has a folder ``bench`` or ``models``. A module that comes from
+the checkout at ``other`` is an error.
 """
 
 from __future__ import annotations
@@ -30,7 +34,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.clock import PhaseClock, training_rate
-from bench.gate.lines import PROTOCOL
+from bench.gate.origin import import_from, require_own
+from bench.gate.sides import PROTOCOL
 from bench.hyperparameters import hyperparameters
 from bench.processes import keep_output_for_answers
 from bench.registry import resolve_model
@@ -73,6 +78,7 @@ class Opened:
     def __init__(self, order: dict[str, Any]) -> None:
         import anndata
 
+        import_from(Path(order["root"]))
         self.order = order
         self.kind = resolve_model(order["model"]).generator
         cells = anndata.read_h5ad(order["cells"])
@@ -81,9 +87,15 @@ class Opened:
 
     def describe(self) -> dict[str, Any]:
         """Return whose code this is, or why it cannot run here."""
+        self.require_own_modules()
         if (reason := self.kind.skip(self.train)) is not None:
             return {"skip": reason}
         return {"file": inspect.getfile(self.kind), "name": self.kind.name}
+
+    def require_own_modules(self) -> None:
+        """Refuse modules of the checkout that this one is compared with."""
+        if "other" in self.order:
+            require_own(Path(self.order["root"]), Path(self.order["other"]))
 
     def made(self) -> Generator:
         """Return a new generator, prepared."""
@@ -150,8 +162,6 @@ def main() -> int:
         answers.write(json.dumps(words) + "\n")
         answers.flush()
 
-    # Last, not first: modules beside a model's file are found, but shadow none of ours.
-    sys.path.append(str(Path.cwd()))
     answer({"gate_worker": PROTOCOL})
     for line in sys.stdin:
         order = json.loads(line)
@@ -163,7 +173,9 @@ def main() -> int:
             else:
                 assert opened is not None
                 actions = {name: getattr(opened, name) for name in ("fit", "sample", "calibrate", "count")}
-                answer(actions[order["do"]]())
+                done = actions[order["do"]]()
+                opened.require_own_modules()
+                answer(done)
         except Exception as error:  # noqa: BLE001 - the process boundary: a failure becomes a finding
             traceback.print_exc()
             message = (str(error).strip().splitlines() or [""])[0]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from bench.errors import RequestError
+from bench.lines import Answer, LineProcess, WorkerFailed
 from bench.processes import usable_cores, worker_environment
 from bench.registry import resolve_model
 from bench.speed.floors import Rates, sampling_floor, step_floor
@@ -26,7 +23,7 @@ STEPS_ON_GPU = 50
 UNTIMED_CELLS = 512
 
 
-class Contender:
+class Contender(LineProcess):
     """A generator's process.
 
     Parameters
@@ -43,46 +40,18 @@ class Contender:
     """
 
     def __init__(self, order: dict[str, Any], *, log: Path) -> None:
+        environment = worker_environment(order["device"], usable_cores())
+        super().__init__("bench.speed.contender", environment=environment, log=log)
         self.failure: str | None = None
-        self._log = log
-        self._output = log.open("ab")
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bench.speed.contender"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._output,
-            text=True,
-            env=worker_environment(order["device"], usable_cores()),
-        )
-        self.ask(order | {"parent": os.getpid()})
+        self.turn("open", parent=os.getpid(), **order)
 
-    def ask(self, words: dict[str, Any]) -> dict[str, Any]:
-        """Write a line and wait for the answer; a contender that is gone or gives up has a `failure`."""
-        assert self._process.stdin and self._process.stdout
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(json.dumps(words) + "\n")
-            self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"failed": self._last_words()}
-        self.failure = answer.get("failed")
-        return answer
-
-    def _last_words(self) -> str:
-        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return ": ".join([f"ended with exit code {self._process.wait()}", *lines[-1:]])
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._process.kill()
-        self._process.wait()
-        for stream in (self._process.stdin, self._process.stdout, self._output):
-            # What was still to be written is of no use to a process that is gone.
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()  # type: ignore[union-attr]
+    def turn(self, do: str, **words: Any) -> Answer:
+        """Ask for something; one that is gone or gives up has a `failure`, and answers nothing."""
+        try:
+            return self.ask(do, **words)
+        except WorkerFailed as error:
+            self.failure = str(error)
+            return {}
 
 
 def measure_contenders(
@@ -139,7 +108,7 @@ def train_in_turns(contenders: dict[str, Contender]) -> dict[str, list[float]]:
     waiting = {name: contender for name, contender in contenders.items() if not contender.failure}
     while waiting:
         for name, contender in list(waiting.items()):
-            answer = contender.ask({"go": "on"})
+            answer = contender.turn("train")
             if "phase" in answer:
                 blocks[name].setdefault(answer["phase"], []).append(answer["seconds"])
             else:
@@ -178,7 +147,7 @@ def _sampling_rows(contenders: dict[str, Contender], shape: Shape, rates: Rates,
     found: dict[str, dict[str, Any]] = {}
 
     def draw(name: str, n_cells: int) -> float:
-        found[name] = contenders[name].ask({"sample_cells": n_cells})
+        found[name] = contenders[name].turn("sample", sample_cells=n_cells)
         # One that dies in the middle must not keep the others from their turns.
         return float(found[name].get("seconds", "nan"))
 

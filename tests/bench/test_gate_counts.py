@@ -7,7 +7,7 @@ import pytest
 
 from bench.errors import RequestError
 from bench.gate.baseline import Baseline
-from bench.gate.counts import accepted_counts, check_counts, compare_counts, count_model
+from bench.gate.counts import accepted_counts, check_counts, compare_count, compare_counts, count_model
 from bench.gate.loss import choose_target, smoothed, steps_to
 
 GENERATORS = Path(__file__).parent / "generators" / "gated.py"
@@ -133,6 +133,24 @@ def test_an_operator_more_in_every_step_is_a_regression(stored):
     assert back["step operators"].status == "better"
 
 
+@pytest.mark.parametrize(
+    ("stored", "now", "status"), [(0, 5, "regression"), (5, 0, "better"), (0, 0, "no regression")]
+)
+def test_none_is_a_count_too(stored, now, status):
+    finding = compare_count("counts", "mine", "sample allocations", stored, now)
+    assert (finding.status, finding.baseline, finding.current) == (status, stored, now)
+    assert finding.ratio is None or status == "better"
+    assert (finding.note == "there was none") == (status == "regression")
+
+
+def test_what_is_done_for_the_first_time_is_a_regression(again):
+    nothing = accepted_counts(f"{GENERATORS}:DrawsNothing")
+    assert nothing["counts"]["sample operators"] == nothing["counts"]["sample allocations"] == 0
+    first = {finding.measure: finding for finding in compare_counts("tiny", nothing, again)}
+    assert first["sample operators"].status == first["sample allocations"].status == "regression"
+    assert first["fit operators"].status == "no regression"
+
+
 def test_other_versions_do_not_compare(stored, again):
     [finding] = compare_counts("tiny", stored, again | {"versions": {"torch": "9.9.9"}})
     assert finding.status == "not comparable" and "here it is 9.9.9" in finding.note
@@ -209,3 +227,8 @@ def test_a_generator_without_a_framework_has_its_steps_counted():
     outcome = check_counts(Baseline({model: accepted}), ())
     assert [finding.status for finding in outcome.findings] == ["no regression"]
     assert "no operators to count" in outcome.remarks[0]
+
+
+def test_a_framework_that_does_nothing_has_no_counts():
+    found = count_model(f"{GENERATORS}:Idle")
+    assert (found["counts"], found["versions"]) == ({"training steps": 300}, {})

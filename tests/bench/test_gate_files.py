@@ -5,7 +5,8 @@ import json
 import pytest
 
 from bench.errors import RequestError
-from bench.gate.benchmark_files import compare_files, is_benchmark_file
+from bench.gate.benchmark_files import compare_documents, compare_files, is_benchmark_file
+from bench.gate.looks import fewest_pairs
 
 
 def write(
@@ -57,7 +58,19 @@ def test_equal_medians_pass_and_an_operator_more_does_not(tmp_path):
 
 def test_eight_pairs_are_too_few(tmp_path):
     timing, _ = found(tmp_path, 8, 2.0)
-    assert timing.status == "undecided" and timing.note == "too few pairs of files: 8, where 9 are wanted"
+    assert timing.status == "undecided" and timing.note.startswith("too few pairs of files: 8, where 9 are")
+
+
+def test_more_benchmarks_want_more_pairs(tmp_path):
+    # 2⁻⁹ is at most a fifth of 1 %, and no sixth of it.
+    assert [fewest_pairs(n_measures) for n_measures in (1, 5, 6, 10, 11, 100)] == [9, 9, 10, 10, 11, 14]
+    documents = [[json.loads(path.read_text()) for path in side] for side in sides(tmp_path, 9, 1.2)]
+    for document in documents[0] + documents[1]:
+        row = document["benchmarks"][0]
+        document["benchmarks"] = [row | {"fullname": f"test_{number}"} for number in range(6)]
+    timings = [row for row in compare_documents(*documents, factor=1.1).findings if row.measure == "median"]
+    assert len(timings) == 6 and {row.status for row in timings} == {"undecided"}
+    assert "9, where 10 are wanted" in timings[0].note
 
 
 def test_runs_that_took_no_turns_decide_nothing(tmp_path):

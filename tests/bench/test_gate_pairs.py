@@ -24,7 +24,7 @@ class Scripted:
 def taken(base, head, seed=0):
     calls = []
     sides = {BASE: Scripted(BASE, calls, **base), HEAD: Scripted(HEAD, calls, **head)}
-    return take_pairs(sides, factor=FACTOR, rng=np.random.default_rng(seed)), calls
+    return take_pairs(sides, factor=FACTOR, n_measures=1, rng=np.random.default_rng(seed)), calls
 
 
 def test_nine_pairs_decide_clear_cases_in_an_order_that_is_drawn():
@@ -56,7 +56,7 @@ def test_what_is_open_goes_on_and_what_is_decided_does_not():
     sides = {name: Noisy(name, calls, fit=1.0) for name in (BASE, HEAD)}
     for side in sides.values():
         side.seconds["sample"] = 1.0
-    pairs = take_pairs(sides, factor=FACTOR, rng=np.random.default_rng(0))
+    pairs = take_pairs(sides, factor=FACTOR, n_measures=3, rng=np.random.default_rng(0))
     assert pairs.judgements["sample"].verdict == "undecided"
     assert len(pairs.seconds[BASE]["sample"]) == len(pairs.seconds[BASE]["kernel"]) == 25
     assert len(pairs.seconds[BASE]["fit"]) == 9

@@ -12,7 +12,7 @@ import yaml
 from rich.console import Console
 
 from bench.errors import RequestError
-from bench.gate import command
+from bench.gate import command, sides
 from bench.gate.checkout import base_of, here, in_both
 
 MINE = '''
@@ -134,24 +134,57 @@ def test_a_head_that_fails_is_a_failure(repository):
     assert leftovers() == 0
 
 
-def test_a_base_without_a_worker_is_told_from_a_crash(repository, tmp_path):
-    old = tmp_path / "old"
-    (old / "bench").mkdir(parents=True)
-    (old / "bench" / "__init__.py").write_text("")
-    (old / "bench" / "registry.py").write_text("")
-    (old / "mine.py").write_text(MINE)
-    code, text = gate(str(old))
+@pytest.fixture
+def checkout(tmp_path):
+    """Another version of this package, as far as the gate looks at it."""
+    folder = tmp_path / "version"
+    for file in ("bench/__init__.py", "bench/registry.py", "models/base.py", "mine.py"):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text("")
+    return folder
+
+
+def test_a_base_without_a_worker_is_told_from_a_crash(repository, checkout):
+    code, text = gate(str(checkout))
     assert code == 0 and "the base has no gate worker yet: nothing to compare" in text
 
 
-def test_a_base_of_another_protocol_is_named(repository, tmp_path):
-    new = tmp_path / "new"
-    (new / "bench" / "gate").mkdir(parents=True)
-    for package in (new / "bench", new / "bench" / "gate"):
-        (package / "__init__.py").write_text("")
-    (new / "bench" / "gate" / "worker.py").write_text("print('{\"gate_worker\": 2}')")
-    code, text = gate(str(new))
+def test_a_base_of_another_protocol_is_named(repository, checkout):
+    (checkout / "bench" / "gate").mkdir()
+    (checkout / "bench" / "gate" / "__init__.py").write_text("")
+    (checkout / "bench" / "gate" / "worker.py").write_text("print('{\"gate_worker\": 2}')")
+    code, text = gate(str(checkout))
     assert code == 0 and "the base has a gate worker of protocol 2, this is 1" in text
+
+
+def test_folders_of_the_repository_that_have_our_names_are_not_taken_for_ours(repository):
+    for package in ("bench", "models", "datasets"):
+        Path(package).mkdir()
+        Path(package, "__init__.py").write_text("raise RuntimeError('not this one')")
+    Path("mine.py").write_text(MINE.replace("import time\n", "import time\n\nimport datasets\n"))
+    git("add", ".")
+    git("commit", "--quiet", "-m", "names that we use, too")
+    code, text = gate("HEAD")
+    assert code == 0 and "3 no regression" in text, text
+
+
+def test_a_module_that_only_head_has_is_not_lent_to_base(repository, monkeypatch):
+    Path("mine.py").write_text(MINE.replace("import time\n", "import time\n\nimport helper\n"))
+    git("commit", "--quiet", "-am", "without its helper")
+    Path("lib").mkdir()
+    Path("lib", "helper.py").write_text("")
+    # As an editable installation does it.
+    lent = [str(repository / "lib"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(lent))
+    code, text = gate("HEAD")
+    assert code == 0 and "1 not comparable" in text
+    assert "the base does not run: ImportError: module helper comes from the other checkout" in text
+
+
+def test_a_worker_that_does_not_answer_is_a_failure_that_names_the_limit(repository, monkeypatch):
+    monkeypatch.setattr(sides, "LIMIT_SECONDS", 0.01)
+    code, text = gate("HEAD")
+    assert code == 1 and "start: no answer within 0.01 s, the limit of an answer" in text
 
 
 def test_code_that_is_in_neither_checkout_is_not_compared_with_itself(repository):

@@ -24,7 +24,7 @@ def test_workflows_parse_and_run_environments_that_tox_has(file):
         given = job.get("strategy", {}).get("matrix", {}).get("environment", [])
         for step in job["steps"]:
             assert ("uses" in step) != ("run" in step)
-            named = re.findall(r"tox run -e (\w+)", step.get("run", ""))
+            named = re.findall(r"tox run -e ([\w-]+)", step.get("run", ""))
             environments += given if "matrix.environment" in step.get("run", "") else named
     assert environments and all(f"testenv:{name}" in tox for name in environments)
 

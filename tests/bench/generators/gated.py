@@ -60,6 +60,13 @@ class OneOperatorMore(Tiny):
         return super().loss(cells * 1.0)
 
 
+class DrawsNothing(Tiny):
+    """Its sampling calls no operator."""
+
+    def sample(self, n_cells, *, cell_types=None, seed):
+        return None
+
+
 class Refuses(Tiny):
     @classmethod
     def skip(cls, train):
@@ -83,3 +90,9 @@ class Plain(Tiny):
 
     def sample(self, n_cells, *, cell_types=None, seed):
         return None
+
+
+class Idle(Plain):
+    """Declares a framework and does nothing with it."""
+
+    framework = "pytorch"

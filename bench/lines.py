@@ -1,0 +1,119 @@
+"""A process that is asked by lines of JSON, and answers each with one: the parent's end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+Answer = dict[str, Any]
+
+
+class WorkerFailed(Exception):
+    """A process cannot do what it was asked; the message is its reason, in one line."""
+
+
+class LineProcess:
+    """A module that runs as a process in a group of its own, all of which is killed when the block ends.
+
+    Parameters
+    ----------
+    module
+        What ``python -P -m`` runs.
+    environment
+        The whole of it.
+    log
+        File for all that it prints.
+    folder
+        Where it runs; None for this process's own.
+    limit_seconds
+        Of one answer; None for none.
+    """
+
+    def __init__(
+        self,
+        module: str,
+        *,
+        environment: dict[str, str],
+        log: Path,
+        folder: Path | None = None,
+        limit_seconds: float | None = None,
+    ) -> None:
+        self._log, self._limit = log, limit_seconds
+        self._output = log.open("ab")
+        self._process = subprocess.Popen(
+            # -P: a folder called `datasets` in the current directory must not shadow ours.
+            [sys.executable, "-P", "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._output,
+            text=True,
+            cwd=folder,
+            env=environment,
+            start_new_session=True,
+        )
+
+    def ask(self, do: str, **words: Any) -> Answer:
+        """Ask for something and wait for the answer.
+
+        Raises
+        ------
+        WorkerFailed
+            If it says that it failed, is gone, or takes longer than the limit.
+        """
+        assert self._process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps({"do": do, **words}) + "\n")
+            self._process.stdin.flush()
+        answer = self.read(do)
+        if "failed" in answer:
+            raise WorkerFailed(answer["failed"])
+        return answer
+
+    def read(self, what: str) -> Answer:
+        """Wait for a line.
+
+        Parameters
+        ----------
+        what
+            It answers; for the error.
+
+        Raises
+        ------
+        WorkerFailed
+            As in `ask`, but for what the answer itself says.
+        """
+        assert self._process.stdout
+        # Each line is asked for, so that none waits in the buffer, where it would not be seen.
+        if not select.select([self._process.stdout], [], [], self._limit)[0]:
+            raise WorkerFailed(f"{what}: no answer within {self._limit:g} s, the limit of an answer")
+        if line := self._process.stdout.readline():
+            answer: Answer = json.loads(line)
+            return answer
+        lines = self._log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        raise WorkerFailed(": ".join([f"ended with exit code {self._process.wait()}", *lines[-1:]]))
+
+    def close(self) -> None:
+        """Kill the process and what it has started, if they are still there."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._output):
+            # What was still to be written is of no use to a process that is gone.
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()  # type: ignore[union-attr]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
