@@ -164,11 +164,11 @@ def results_frame(view: RunView) -> pd.DataFrame:
         ``model``, ``role``, ``budget``; `COST_COLUMNS` and the metrics' values, averaged over seeds and
         sample seeds (``peak_device_gib`` only where a device was used); ``status``, ``reason``, ``n_seeds``
         (training seeds that have results). A column with three values or more has its 95 % t interval in
-        ``NAME_low`` and ``NAME_high``; one that rests on another number of values than ``n_seeds`` has that
-        in ``NAME_n`` (subsampling seeds, for the augmentation experiment). A metric that declares floors has
-        its place between the best of them (0) and the ceiling (1) in ``NAME_position`` (see
-        `reports.scale`). What failed is a row with its status and reason. ``attrs["suspect"]`` and
-        ``attrs["copying"]`` list what `reports.suspicion` found.
+        ``NAME_low`` and ``NAME_high``, a metric's within its bounds; one that rests on another number of
+        values than ``n_seeds`` has that in ``NAME_n`` (subsampling seeds, for the augmentation experiment). A
+        metric that declares floors has its place between the best of them (0) and the ceiling (1) in
+        ``NAME_position`` (see `reports.scale`). What failed is a row with its status and reason.
+        ``attrs["suspect"]`` and ``attrs["copying"]`` list what `reports.suspicion` found.
     """
     by_model: dict[str, list[Mapping[str, Any]]] = {}
     for record in records_of(view, "main"):
@@ -188,6 +188,7 @@ def results_frame(view: RunView) -> pd.DataFrame:
     metrics = scored_metrics(view)
     places = {f"{metric['name']}_position": positions(frame, metric, values) for metric in metrics}
     frame = frame.assign(**{name: place for name, place in places.items() if place is not None})
+    frame = frame.assign(**_ends_within_bounds(frame, metrics))
     frame.attrs |= {"suspect": suspects(frame, metrics), "copying": copying(frame, metrics)}
     return frame
 
@@ -213,6 +214,16 @@ def summary_columns(values: Mapping[str, Sequence[float]]) -> dict[str, float]:
         if len(group) >= 3:
             columns |= {f"{name}_low": summary.low, f"{name}_high": summary.high}
     return columns
+
+
+def _ends_within_bounds(frame: pd.DataFrame, metrics: Sequence[Mapping[str, Any]]) -> dict[str, pd.Series]:
+    """Cut intervals off where no value can lie: a t interval knows nothing of a metric's bounds."""
+    return {
+        end: frame[end].clip(*metric["bounds"])
+        for metric in metrics
+        for end in (f"{metric['name']}_low", f"{metric['name']}_high")
+        if end in frame
+    }
 
 
 def rows_of(frame: pd.DataFrame) -> list[dict[str, Any]]:

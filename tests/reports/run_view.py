@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ HARDWARE = {
 USUAL = {
     "better": "lower",
     "ideal": 0.0,
+    "bounds": [0.0, math.inf],
     "floors": ["shuffle"],
     "experiment": "main",
     "group": "headline",
@@ -33,7 +35,7 @@ USUAL = {
     "exempt": [],
 }
 METRICS = [
-    USUAL | {"name": "rf_auc", "ideal": 0.5, "floors": ["shuffle", "poisson"]},
+    USUAL | {"name": "rf_auc", "ideal": 0.5, "bounds": [0.0, 1.0], "floors": ["shuffle", "poisson"]},
     USUAL | {"name": "mmd"},
     USUAL | {"name": "cd"},
     USUAL
@@ -41,6 +43,7 @@ METRICS = [
         "name": "augmentation_f1",
         "better": "higher",
         "ideal": 1.0,
+        "bounds": [0.0, 1.0],
         "floors": [],
         "experiment": "augmentation",
     },

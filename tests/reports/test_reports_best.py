@@ -63,7 +63,7 @@ def test_two_sentences_say_what_ran_and_what_can_be_said():
         "budgets and 3 training seeds; of scgan, cscgan not every training finished."
     )
     assert said.startswith("Best under protocol strict (140 cells a side) is by rf_auc (ideal 0.5) activa ")
-    assert "with 0.930 [0.840, 1.02], not resolved from scgan, worse than the best floor; by mmd" in said
+    assert "with 0.930 [0.840, 1.00], not resolved from scgan, worse than the best floor; by mmd" in said
     assert said.endswith("by augmentation_f1 (ideal 1) activa with 0.750, the only one scored.")
 
 

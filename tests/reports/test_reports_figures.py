@@ -59,7 +59,7 @@ def test_overview_shows_means_intervals_and_controls():
         assert line.get_xdata() == pytest.approx([value, value])
     (interval,) = axes.collections
     half = 4.302653 * np.std([0.90, 0.92, 0.97], ddof=1) / np.sqrt(3)
-    assert interval.get_segments()[0][:, 0] == pytest.approx([0.93 - half, 0.93 + half])
+    assert interval.get_segments()[0][:, 0] == pytest.approx([0.93 - half, 1.0])
 
 
 def test_baselines_stand_beside_models_in_the_overview_and_the_null_among_the_lines():
