@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from rich.console import Console
 from bench import flow
 from bench.commands import show
 from bench.errors import DONE, RequestError
+from bench.plan import choose_metrics
 from bench.run_folder import RunFolder
 from bench.spec import EVERY_MODEL, IN_MEMORY, RunSpec
 
@@ -50,13 +51,16 @@ def report(paths: Sequence[Path], *, html: Path | None, format: str | None, outp
 def run_command(spec: RunSpec) -> str:
     """Return the ``bench run`` that makes a request again; empty if its cells came from Python.
 
-    Reading it gives an equal `RunSpec`, but for hyper-parameters that were given as numbers or lists (in a
-    TOML file, or from Python): those come back as the text that means the same.
+    Reading it gives an equal `RunSpec`, but for what is this machine's: ``--out`` is left out, and of an
+    absolute path only the name at its end is told. Hyper-parameters that were given as numbers or lists (in a
+    TOML file, or from Python) come back as the text that means the same.
     """
+    from reports.words import without_folder
+
     if spec.dataset == IN_MEMORY:
         return ""
     words = ["bench", "run"]
-    for name, value in spec.model_dump(mode="json", exclude_defaults=True).items():
+    for name, value in spec.model_dump(mode="json", exclude_defaults=True, exclude={"out"}).items():
         option = f"--{name.replace('_', '-')}"
         if name == "settings":
             pairs = [(m, n, v) for m, settings in value.items() for n, v in settings.items()]
@@ -66,7 +70,36 @@ def run_command(spec: RunSpec) -> str:
         elif name == "timeout":
             words += [option, f"{value}s"]
         else:
-            words += [option, ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+            given = value if isinstance(value, list) else [value]
+            words += [option, ",".join(without_folder(str(word)) for word in given)]
+    return shlex.join(words)
+
+
+def score_commands(spec: RunSpec, view: Mapping[str, Any]) -> list[str]:
+    """Return each ``bench score RUN`` that a view's scores take beside those that its request asks for."""
+    from reports.table import scored_metrics, under_protocol
+
+    kinds = {record["job"]["experiment"]["kind"] for record in view["records"]}
+    under: dict[tuple[str, ...], list[str]] = {}
+    for protocol in view["run"]["protocols"]:
+        scored = [metric["name"] for metric in scored_metrics(under_protocol(view, protocol))]
+        usual = {m.name for m in choose_metrics((), spec.profile, [protocol]) if m.experiment in kinds}
+        asked = (set(spec.metrics) or usual) if protocol in spec.protocol else set()
+        further = [name for name in scored if name not in asked]
+        if not usual.isdisjoint(further) and usual.issubset(scored):
+            under.setdefault((), []).append(protocol)
+            further = [name for name in further if name not in usual]
+        if further:
+            under.setdefault(tuple(further), []).append(protocol)
+    return [_score_command(metrics, protocols, spec) for metrics, protocols in under.items()]
+
+
+def _score_command(metrics: Sequence[str], protocols: Sequence[str], spec: RunSpec) -> str:
+    words = ["bench", "score", "RUN"]
+    if metrics:
+        words += ["--metrics", ",".join(metrics)]
+    if tuple(protocols) != spec.protocol:
+        words += ["--protocol", ",".join(protocols)]
     return shlex.join(words)
 
 
@@ -134,15 +167,18 @@ def _write(text: str, file: Path | None) -> None:
 
 def _named(folders: Sequence[RunFolder]) -> list[NamedRun]:
     """Return what is known of each run, under the name of its folder (its path, where that is no other)."""
-    from reports.side_by_side import NamedRun
-
     names = [folder.path.name for folder in folders]
     if len(set(names)) < len(names):
         names = [str(folder.path) for folder in folders]
-    return [
-        NamedRun(name, folder.view(), run_command(folder.read_spec()))
-        for name, folder in zip(names, folders, strict=True)
-    ]
+    return [_named_run(name, folder) for name, folder in zip(names, folders, strict=True)]
+
+
+def _named_run(name: str, folder: RunFolder) -> NamedRun:
+    from reports.side_by_side import NamedRun
+
+    view, spec = folder.view(), folder.read_spec()
+    again = run_command(spec)
+    return NamedRun(name, view, "\n".join([again, *score_commands(spec, view)]) if again else "")
 
 
 def _sights() -> dict[str, tuple[list[str], list[str]]]:

@@ -12,7 +12,7 @@ Everything here reads one plain dictionary, the *run view*, and changes nothing:
     has not run yet has the status ``not run``.
 ``scores``
     Job key → list of scores (``metric``, ``sample_seed``, ``protocol``, ``n_cells``, ``values``, ``details``,
-    ``notes``, ``error``).
+    ``notes``, ``error``, ``failed``: it broke, as against one that does not apply).
 ``augmentation_baselines``
     What the cheap augmenters reached in the augmentation experiment.
 ``metrics``

@@ -18,6 +18,7 @@ from reports.further_tables import (
     augmentation_table,
     failures_frame,
     intervals_table,
+    place_of,
     published_table,
 )
 from reports.main_table import group_tables, key, main_table
@@ -110,7 +111,7 @@ def failures(view: RunView) -> list[RenderableType]:
     rows = rows_of(failures_frame(view))
     blocks: list[RenderableType] = []
     for row in rows:
-        place = f" in {row['phase']}" if row["phase"] else ""
+        place = f" in {place}" if (place := place_of(row)) else ""
         time = "" if math.isnan(row["seconds"]) else f" after {figure(row['seconds'])} s"
         status = row["status"].replace("_", " ")
         line = f"{row['job']}: {status}{place}{time}: {row['reason']}"

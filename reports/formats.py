@@ -12,16 +12,16 @@ import pandas as pd
 from reports.augmentation import augmentation_frame
 from reports.best import best_frame
 from reports.fitted_table import SUPERSCRIPTS, FittedTable
-from reports.further_tables import PUBLISHED_TITLE, failures_frame, published_table
+from reports.further_tables import PUBLISHED_TITLE, failures_frame, place_of, published_table
 from reports.intervals import intervals_frame
 from reports.published import NOTES, published_frame
 from reports.side_by_side import NamedRun, blocks, differences_table, runs_frame
 from reports.summary import summary
 from reports.table import results_frame, rows_of, under_protocol, values_by_model, whole_frame
+from reports.words import source_in_words
 
 SCHEMA: Final = 1
 FACTS: Final = (
-    "dataset",
     "dataset_key",
     "train_shape",
     "n_test",
@@ -83,7 +83,10 @@ def as_markdown(runs: Sequence[NamedRun]) -> str:
     for title, table, remarks in _tables(runs):
         parts += [f"### {_markdown(title)}", _markdown_table(table), *map(_markdown, remarks)]
     for run in runs:
-        failed = [f"- {row['job']}: {row['status']}: {row['reason']}" for row in _failures(run)]
+        failed = [
+            f"- {row['job']}: {' in '.join(filter(None, (row['status'], place_of(row))))}: {row['reason']}"
+            for row in _failures(run)
+        ]
         if failed:
             parts += [f"### Not finished · {_markdown(run.name)}", "\n".join(map(_markdown, failed))]
     return "\n\n".join(parts) + "\n"
@@ -130,6 +133,7 @@ def _run(run: NamedRun) -> dict[str, Any]:
         "name": run.name,
         "command": run.command,
         **{name: run.view["run"][name] for name in FACTS},
+        "dataset": {**run.view["run"]["dataset"], "source": source_in_words(run.view["run"]["dataset"])},
         "summary": {name: summary(view) for name, view in views.items()},
         "suspect": {name: found["suspect"] for name, found in frames.items()},
         "copying": {name: found["copying"] for name, found in frames.items()},

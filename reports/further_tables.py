@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any, Final
 
@@ -92,26 +92,48 @@ def published_table(view: RunView) -> FittedTable | None:
 
 
 def failures_frame(view: RunView) -> pd.DataFrame:
-    """Return what did not end well and why, one row per Job.
+    """Return what did not end well and why: a row per Job, then a row per score.
 
     Returns
     -------
     pandas.DataFrame
-        ``job`` (in words), ``status``, ``phase`` (empty where unknown), ``seconds`` (to the failure; NaN
-        where unknown), ``reason``.
+        ``job`` (in words), ``status`` (``score failed`` of a score), ``phase`` (empty where unknown),
+        ``metric`` and ``protocol`` (empty of a Job), ``seconds`` (to the failure; NaN where unknown),
+        ``reason``.
     """
-    rows = [
+    jobs = [
         (
             job_in_words(record["job"]),
             record["status"],
             record["failed_phase"] or "",
+            "",
+            "",
             math.nan if record["seconds_to_failure"] is None else record["seconds_to_failure"],
             record["reason"],
         )
         for record in view["records"]
         if record["status"] not in ("ok", NOT_RUN)
     ]
-    return pd.DataFrame(rows, columns=["job", "status", "phase", "seconds", "reason"])
+    columns = ["job", "status", "phase", "metric", "protocol", "seconds", "reason"]
+    return pd.DataFrame([*jobs, *_failed_scores(view)], columns=columns)
+
+
+def place_of(failure: Mapping[str, Any]) -> str:
+    """Return in what it failed: a Job's phase (empty where unknown), or a score's metric and protocol."""
+    return str(failure["phase"]) or ", ".join(filter(None, (failure["metric"], failure["protocol"])))
+
+
+def _failed_scores(view: RunView) -> list[tuple[Any, ...]]:
+    """Return the scores that broke, alike ones of several samples once; one that does not apply is none."""
+    found = {
+        (job_in_words(record["job"]), score["metric"], score["protocol"], score["error"]): None
+        for record in view["records"]
+        for score in view["scores"].get(record["key"], [])
+        if score.get("failed")
+    }
+    return [
+        (job, "score failed", "", metric, protocol, math.nan, error) for job, metric, protocol, error in found
+    ]
 
 
 def _kept(row: dict[str, Any]) -> str:

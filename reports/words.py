@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from reports import RunView
@@ -47,6 +48,19 @@ def hardware_in_words(hardware: Mapping[str, Any]) -> str:
     gpus = Counter((gpu["model"], round(gpu["memory_bytes"] / GIB)) for gpu in hardware["gpus"])
     facts += [f"{count} × {model} with {memory} GiB" for (model, memory), count in gpus.items()]
     return " · ".join(facts if gpus else [*facts, "no GPU"])
+
+
+def without_folder(words: str) -> str:
+    """Return the last part of what begins as an absolute path, anything else as it is.
+
+    A report goes to others: where a file lies on this machine is none of their concern.
+    """
+    return Path(words).name if Path(words).is_absolute() else words
+
+
+def source_in_words(dataset: Mapping[str, Any]) -> str:
+    """Return where a data set came from: its addresses, or the names of its files."""
+    return "; ".join(map(without_folder, str(dataset["source"]).split("; ")))
 
 
 def shape_in_words(run: Mapping[str, Any]) -> str:

@@ -9,13 +9,13 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.errors import DONE, RequestError
-from bench.flow import resolve_device
+from bench.flow import exit_code, resolve_device
 from bench.gate.baseline import DEFAULT, Baseline, acceptance
 from bench.gate.benchmark_files import compare_files, is_benchmark_file
 from bench.gate.counts import accepted_counts, check_counts
 from bench.gate.findings import Outcome
 from bench.gate.junit import junit
-from bench.gate.quality import compare_quality, quality_of
+from bench.gate.quality import accepted_quality, compare_quality, quality_of
 from bench.gate.tables import markdown, print_outcome, workflow_commands
 from bench.gate.wall_clock import time_models
 from bench.run_folder import RunFolder
@@ -93,7 +93,7 @@ def accept(
     Raises
     ------
     RequestError
-        Without a reason, or if a model or the run is not to be had.
+        Without a reason, or if a model or the run is not to be had, or something of the run failed.
     """
     if not (reason and reason.strip()):
         raise RequestError("--accept wants --reason: say in a few words why these numbers are right")
@@ -104,13 +104,16 @@ def accept(
     accepted = {"accepted": acceptance(reason.strip())}
     # Scores are accepted for themselves: to count again beside them would accept a count unseen.
     counted = models or (() if current is not None else tuple(stored.counts) or YARDSTICK)
+    if current is not None:
+        run = RunFolder.open(Path(current))
+        if exit_code(run) != DONE:
+            raise RequestError(f"--current {current}: a Job or a score of it failed; accept a whole run")
+        for title, scores in accepted_quality(run).items():
+            stored.quality[title] = accepted | scores
+            console.print(f"{title}: {len(scores['metrics'])} scores accepted", highlight=False)
     for model in counted:
         stored.counts[model] = accepted | accepted_counts(model)
         console.print(f"{model}: {len(stored.counts[model]['counts'])} counts accepted", highlight=False)
-    if current is not None:
-        for title, scores in quality_of(RunFolder.open(Path(current))).items():
-            stored.quality[title] = accepted | scores
-            console.print(f"{title}: {len(scores['metrics'])} scores accepted", highlight=False)
     stored.write(path)
     console.print(f"→ {path}", highlight=False)
     return DONE

@@ -19,6 +19,9 @@ LEAST_FALL: Final = 0.2
 def choose_target(curve: Sequence[Point]) -> dict[str, Any] | None:
     """Choose what to watch: of the longest phase, the value that falls most, half-way down.
 
+    Only values that are never negative are losses that end at some point: a critic's, a difference of
+    scores, may fall without bound, and does so where the training diverges.
+
     Parameters
     ----------
     curve
@@ -27,17 +30,19 @@ def choose_target(curve: Sequence[Point]) -> dict[str, Any] | None:
     Returns
     -------
     dict or None
-        ``phase``, ``name`` and ``value``; None if nothing that is logged falls and stays down.
+        ``phase``, ``name`` and ``value``; None if no such loss is logged that falls and stays down.
     """
     if not curve:
         return None
     phase = max(curve, key=lambda point: point["steps"])["phase"]
     best, target = LEAST_FALL, None
-    for name in next(point for point in curve if point["phase"] == phase)["values"]:
+    points = [point["values"] for point in curve if point["phase"] == phase]
+    for name in points[0]:
         means = [mean for _, mean in smoothed(curve, phase, name)]
-        if not means or not all(map(math.isfinite, means)) or not means[0]:
+        is_loss = all(0 <= values[name] < math.inf for values in points if name in values)
+        if not (is_loss and means and means[0]):
             continue
-        fall, middle = (means[0] - means[-1]) / abs(means[0]), (means[0] + means[-1]) / 2
+        fall, middle = (means[0] - means[-1]) / means[0], (means[0] + means[-1]) / 2
         down = [mean <= middle for mean in means]
         if fall >= best and down == sorted(down):
             best, target = fall, {"phase": phase, "name": name, "value": middle}

@@ -54,31 +54,46 @@ def quality_of(folder: RunFolder) -> dict[str, dict[str, Any]]:
     -------
     dict
         By ``"model · protocol"``: ``dataset``, ``dataset_key``, ``protocol``, ``budget``, ``n_cells``, and
-        ``metrics``: by name ``better``, ``ideal``, ``values`` by seed (the mean over sample seeds).
+        ``metrics``: by name ``better``, ``ideal``, ``values`` by seed (the mean over sample seeds), and
+        ``lost``: by seed why it has no value.
     """
     view = folder.view()
-    declared = {metric["name"]: metric for metric in view["metrics"]}
-    sizes = view["run"]["protocol_facts"]
     found: dict[str, dict[str, Any]] = {}
     for record in view["records"]:
         job = record["job"]
         if job["experiment"]["kind"] != "main" or job["role"] not in ("model", "baseline"):
             continue
-        for score in view["scores"][record["key"]]:
-            if score["metric"] not in declared or score["metric"] not in score["values"]:
-                continue
+        for protocol in view["run"]["protocols"]:
             facts = {"dataset": job["dataset"], "dataset_key": job["dataset_key"], "budget": job["budget"]}
-            facts |= {"protocol": score["protocol"], "n_cells": sizes[score["protocol"]]["n_cells"]}
-            entry = found.setdefault(f"{job['model']} · {score['protocol']}", facts | {"metrics": {}})
-            metric = declared[score["metric"]]
-            stored = entry["metrics"].setdefault(
-                metric["name"], {"better": metric["better"], "ideal": metric["ideal"], "values": {}}
-            )
-            stored["values"].setdefault(str(job["seed"]), []).append(score["values"][metric["name"]])
-    for entry in found.values():
-        for metric in entry["metrics"].values():
-            metric["values"] = {seed: float(np.mean(drawn)) for seed, drawn in metric["values"].items()}
+            facts |= {"protocol": protocol, "n_cells": view["run"]["protocol_facts"][protocol]["n_cells"]}
+            entry = found.setdefault(f"{job['model']} · {protocol}", facts | {"metrics": {}})
+            scores = [score for score in view["scores"][record["key"]] if score["protocol"] == protocol]
+            for declared in view["metrics"]:
+                name = declared["name"]
+                metric = entry["metrics"].setdefault(
+                    name, {"better": declared["better"], "ideal": declared["ideal"], "values": {}, "lost": {}}
+                )
+                drawn = [score for score in scores if score["metric"] == name]
+                if drawn and all(name in score["values"] for score in drawn):
+                    values = [score["values"][name] for score in drawn]
+                    metric["values"][str(job["seed"])] = float(np.mean(values))
+                else:
+                    metric["lost"][str(job["seed"])] = _reason(record, drawn)
     return found
+
+
+def accepted_quality(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """Return what a baseline stores of a run: of `quality_of`, the metrics that every seed has a value of."""
+    stored = {}
+    for title, scores in quality_of(folder).items():
+        kept = {
+            name: {key: fact for key, fact in metric.items() if key != "lost"}
+            for name, metric in scores["metrics"].items()
+            if not metric["lost"]
+        }
+        if kept:
+            stored[title] = scores | {"metrics": kept}
+    return stored
 
 
 def compare_quality(stored: Mapping[str, Any], found: Mapping[str, Any]) -> Outcome:
@@ -97,26 +112,25 @@ def compare_quality(stored: Mapping[str, Any], found: Mapping[str, Any]) -> Outc
         )
     for title in common:
         _require_alike(title, stored[title], found[title])
-    judged = [
-        (title, name)
+    rows = [
+        (title, name, metric, found[title]["metrics"].get(name))
         for title in common
         for name, metric in stored[title]["metrics"].items()
-        if name in found[title]["metrics"] and len(metric["values"]) >= LEAST_SEEDS
+        if metric["values"]
     ]
+    judged = sum(
+        len(metric["values"]) >= LEAST_SEEDS and now is not None and not now["lost"]
+        for *_, metric, now in rows
+    )
     findings = [
         Finding(TIER, title, "", "failed", note="the run has no scores of it; the baseline has")
         for title in stored
         if title not in found
     ]
-    for title in common:
-        for name, metric in stored[title]["metrics"].items():
-            now = found[title]["metrics"].get(name)
-            values = list(now["values"].values()) if now else []
-            limits = {"error": ERROR / max(1, len(judged)), "resolution": 1 / stored[title]["n_cells"]}
-            findings.append(judge_metric(title, name, metric, values, **limits))
-    shares = (
-        f"{ERROR:.0%} of false alarms shared by {len(judged)} scores" if judged else "no score was judged"
-    )
+    for title, name, metric, now in rows:
+        limits = {"error": ERROR / max(1, judged), "resolution": 1 / stored[title]["n_cells"]}
+        findings.append(judge_metric(title, name, metric, now, **limits))
+    shares = f"{ERROR:.0%} of false alarms shared by {judged} scores" if judged else "no score was judged"
     return Outcome(findings, [f"quality: distances from the ideal; {shares}"])
 
 
@@ -124,7 +138,7 @@ def judge_metric(
     subject: str,
     name: str,
     metric: Mapping[str, Any],
-    values: Sequence[float],
+    now: Mapping[str, Any] | None,
     *,
     error: float,
     resolution: float,
@@ -137,19 +151,24 @@ def judge_metric(
         For the finding.
     metric
         ``ideal``, ``better`` and the baseline's ``values`` by seed.
-    values
-        Of the run's seeds.
+    now
+        The run's ``values`` and ``lost``; None if it was not asked for the metric.
     error
         Of this one comparison.
     resolution
         What one cell makes in a share of the cells.
     """
     known = list(metric["values"].values())
-    if not values:
-        return Finding(
-            TIER, subject, name, "not comparable", float(np.mean(known)), note="the run has no score"
-        )
-    before, after = float(np.mean(known)), float(np.mean(values))
+    before = float(np.mean(known))
+    if now is None:
+        note = "the run was not asked for it"
+        return Finding(TIER, subject, name, "not comparable", before, note=note)
+    values = list(now["values"].values())
+    if lost := now["lost"]:
+        seed, reason = next(iter(lost.items()))
+        note = f"{len(lost)} of {len(lost) + len(values)} seeds have no value; seed {seed}: {reason}"
+        return Finding(TIER, subject, name, "failed", before, note=note)
+    after = float(np.mean(values))
     if len(known) < LEAST_SEEDS:
         note = f"the baseline has {len(known)} seeds; {LEAST_SEEDS} at least make an interval"
         return Finding(TIER, subject, name, "undecided", before, after, note=note)
@@ -161,6 +180,12 @@ def judge_metric(
     allowed = f"within {limit:.4g} of {ideal:g}"
     note = f"{metric['better']} is better; {len(known)} seeds, now {len(values)}"
     return Finding(TIER, subject, name, status, before, after, allowed=allowed, note=note)
+
+
+def _reason(record: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> str:
+    """Say why a seed has no value: its scores' own words, else what became of its Job."""
+    errors = [score["error"] for score in scores if score["error"]]
+    return str(errors[0] if errors else record["reason"] or "it has no score")
 
 
 def _require_alike(title: str, stored: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -8,7 +8,7 @@ Names sort: whoever reads one of MLflow's alphabetical lists from the top meets 
 ``seconds/``           of every phase
 ``speed/``             steps a second; how many cells were sampled to time it, and how dense they were
 ``steps/``             of every phase
-``system/``            memory and load, a point a second; peaks, of the whole and of every phase
+``system/``            memory and load, a point a second, not thinned; peaks, of the whole and of every phase
 ``training/``          curves, thinned; ``training_final/``, ``training_lowest/`` and ``training_highest/``
                        are of the whole curve
 =====================  ==================================================================================

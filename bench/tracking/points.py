@@ -37,7 +37,10 @@ def scalar_points(named: Mapping[str, float], run: Run, *, now: int) -> list[Met
 def curve_points(
     curves: Mapping[str, Curve], run: Run, client: MlflowClient, *, group: str, since: int, pace: int = 0
 ) -> list[Metric]:
-    """Return the points of curves behind the last that a run has, at most `CURVE_POINTS` of each.
+    """Return the points of curves behind the last that a run has.
+
+    Of each they are at most `CURVE_POINTS`; a series by the clock is whole, a thousand seconds being a call
+    or two.
 
     Parameters
     ----------
@@ -50,7 +53,7 @@ def curve_points(
     since
         Milliseconds since 1970 at step 0.
     pace
-        Milliseconds a step.
+        Milliseconds a step of a series by the clock; 0 of one whose steps are those of a training.
     """
     from mlflow.entities import Metric
 
@@ -59,6 +62,7 @@ def curve_points(
         key, logged = allowed(f"{group}/{name}"), -1
         if key in run.data.metrics:
             logged = max(point.step for point in client.get_metric_history(run.info.run_id, key))
-        new = thin([(step, value) for step, value in curve if step > logged], limit=CURVE_POINTS)
-        points += [Metric(key, value, since + pace * step, step) for step, value in new]
+        new = [(step, value) for step, value in curve if step > logged]
+        shown = new if pace else thin(new, limit=CURVE_POINTS)
+        points += [Metric(key, value, since + pace * step, step) for step, value in shown]
     return points

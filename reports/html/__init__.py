@@ -19,6 +19,7 @@ from reports.further_tables import (
     augmentation_table,
     failures_frame,
     intervals_table,
+    place_of,
     published_table,
 )
 from reports.html.panels import Panel, Sight, panels
@@ -29,7 +30,7 @@ from reports.published import NOTES
 from reports.side_by_side import Block, NamedRun, blocks, differences_table
 from reports.summary import summary
 from reports.table import results_frame, rows_of, under_protocol
-from reports.words import budgets_in_words, figure, hardware_in_words, shape_in_words
+from reports.words import budgets_in_words, figure, hardware_in_words, shape_in_words, source_in_words
 
 MOST_BYTES: Final = 4_900_000
 
@@ -186,7 +187,7 @@ def _facts(view: RunView) -> list[tuple[str, list[str]]]:
     data = run["dataset"]
     facts = {
         "Data set": [f"{data['name']}: {shape_in_words(run)}"],
-        "Source": [str(data["source"]), f"checksum {data['checksum']}"],
+        "Source": [source_in_words(data), f"checksum {data['checksum']}"],
         "Notes on the data": list(data["notes"]),
         "Profile": [str(run["profile"]), budgets_in_words(view)],
         "Seeds": [f"training {', '.join(seeds)}", f"samples {', '.join(samples)}"],
@@ -215,7 +216,7 @@ def _settings(job: Mapping[str, Any]) -> str:
 
 def _failures(name: str, rows: Sequence[Mapping[str, Any]]) -> PageTable:
     cells = [
-        (row["job"], row["status"].replace("_", " "), row["phase"], figure(row["seconds"]), row["reason"])
+        (row["job"], row["status"].replace("_", " "), place_of(row), figure(row["seconds"]), row["reason"])
         for row in rows
     ]
     header = ("job", "ended", "in", "after, s", "reason")

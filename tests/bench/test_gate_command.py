@@ -108,6 +108,14 @@ def test_scores_are_accepted_with_a_run_and_compared(tmp_path, monkeypatch):
     assert code == 3 and "mine · strict · rf_auc" in text
 
 
+def test_a_run_of_which_something_failed_is_not_accepted(tmp_path, monkeypatch):
+    monkeypatch.setattr(command.RunFolder, "open", lambda path: Folder([0.7, 0.7, 0.7]))
+    monkeypatch.setattr(command, "exit_code", lambda run: 1)
+    with pytest.raises(RequestError, match="--current crashed: a Job or a score of it failed"):
+        accept(tmp_path / "gate.json", current="crashed", models=())
+    assert not (tmp_path / "gate.json").exists()
+
+
 def test_two_runs_are_compared(tmp_path, monkeypatch):
     runs = {"good": [0.70, 0.71, 0.72], "bad": [0.9, 0.9, 0.9]}
     monkeypatch.setattr(command.RunFolder, "open", lambda path: Folder(runs[path.name]))

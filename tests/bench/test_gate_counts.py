@@ -1,6 +1,7 @@
 """The deterministic tier: what is counted, and what counts as more."""
 
 import gc
+import math
 from pathlib import Path
 
 import pytest
@@ -182,12 +183,12 @@ def test_the_loss_to_watch_and_the_steps_to_it_worked_by_hand():
     def point(phase, steps, **values):
         return {"phase": phase, "steps": steps, "values": values}
 
-    # Means of five: b 10, 8, 6, 4; a 10, 9, 8, 7; c rises; d comes down and goes up again.
+    # Means of five: b 10, 8, 6, 4; a 10, 9, 8, 7; c rises; d comes down and goes up again: 50, 40, 50, 40.
     logged = {
         "a": [12, 11, 10, 9, 8, 7, 6, 5],
         "b": [14, 12, 10, 8, 6, 4, 2, 0],
         "c": [1, 2, 3, 4, 5, 6, 7, 8],
-        "d": [50, 50, 50, 50, 50, -200, 250, -200],
+        "d": [50, 50, 50, 50, 50, 0, 100, 0],
     }
     curve = [point("early", step, b=100.0 / step) for step in range(1, 9)]
     curve += [
@@ -203,6 +204,16 @@ def test_the_loss_to_watch_and_the_steps_to_it_worked_by_hand():
     assert steps_to(curve, target | {"value": 3.9}) is None
     assert choose_target([point("long", step, c=1.0 - 0.01 * step) for step in range(9)]) is None
     assert choose_target([]) is None
+
+
+@pytest.mark.parametrize("end", [-1e-3, -29226.5, math.nan, math.inf])
+def test_a_critic_that_falls_below_nothing_is_no_loss_to_wait_for(end):
+    def curve(last):
+        values = [64.0, 32.0, 16.0, 8.0, 4.0, 2.0, 1.0, last]
+        return [{"phase": "adversarial", "steps": n, "values": {"critic": v}} for n, v in enumerate(values)]
+
+    assert choose_target(curve(0.0))["name"] == "critic"
+    assert choose_target(curve(end)) is None
 
 
 @pytest.mark.parametrize(

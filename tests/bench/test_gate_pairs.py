@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bench.gate import worker
 from bench.gate.looks import FACTOR
 from bench.gate.pairs import BASE, HEAD, take_pairs
 from bench.gate.wall_clock import found_in
@@ -73,3 +74,11 @@ def test_findings_tell_medians_bounds_and_the_kernel():
     assert sample.allowed == "1.300 … 1.300, 9 pairs"
     assert "took 1.000 × as long" in outcome.remarks[0]
     assert outcome.exit_code == 3
+
+
+def test_one_interrupted_call_of_the_kernel_does_not_make_its_time(monkeypatch):
+    calls = iter([0.020, 0.090, 0.021, 0.022, 0.019])
+    monkeypatch.setattr(worker, "once", lambda function, synchronise: next(calls))
+    # Without the cells and the generator that opening takes.
+    opened = worker.Opened.__new__(worker.Opened)
+    assert opened.calibrate() == {"seconds": {"kernel": 0.021}}

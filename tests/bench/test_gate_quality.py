@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.errors import RequestError
-from bench.gate.quality import compare_quality, highest_mean, judge_metric, quality_of
+from bench.gate.quality import accepted_quality, compare_quality, highest_mean, judge_metric, quality_of
 
 RF_AUC = {"name": "rf_auc", "better": "lower", "ideal": 0.5}
 
@@ -27,9 +27,28 @@ def test_a_new_mean_is_outside_as_often_as_allowed():
 
 
 class Folder:
-    def __init__(self, values, *, n_cells=600, budget="40 epochs", dataset_key="k", role="model"):
+    """A run of a model, with two samples a seed; a seed whose value is None failed to be scored once."""
+
+    def __init__(
+        self,
+        values,
+        *,
+        n_cells=600,
+        budget="40 epochs",
+        dataset_key="k",
+        role="model",
+        metrics=(RF_AUC,),
+        reason="",
+    ):
         self.values, self.n_cells, self.budget = values, n_cells, budget
         self.dataset_key, self.role = dataset_key, role
+        self.metrics, self.reason = metrics, reason
+
+    def jobs(self):
+        return []
+
+    def job_folder(self, job):
+        raise AssertionError(job)
 
     def view(self):
         jobs = {
@@ -45,17 +64,23 @@ class Folder:
             for seed in range(len(self.values))
         }
         return {
-            "run": {"protocol_facts": {"strict": {"n_cells": self.n_cells}}},
-            "metrics": [RF_AUC],
-            "records": [{"key": key, "job": job} for key, job in jobs.items()],
+            "run": {"protocols": ["strict"], "protocol_facts": {"strict": {"n_cells": self.n_cells}}},
+            "metrics": self.metrics,
+            "records": [{"key": key, "job": job, "reason": self.reason} for key, job in jobs.items()],
             "scores": {
-                key: [
-                    {"metric": "rf_auc", "protocol": "strict", "values": {"rf_auc": value + shift}}
-                    for shift in (-0.01, 0.01)
-                ]
+                key: [] if self.reason else [scored(0.69 if value is None else value - 0.01), last(value)]
                 for key, value in zip(jobs, self.values, strict=True)
             },
         }
+
+
+def scored(value):
+    return {"metric": "rf_auc", "protocol": "strict", "values": {"rf_auc": value}, "error": None}
+
+
+def last(value):
+    crashed = {"values": {}, "error": "ValueError: no trees", "failed": True}
+    return scored(0.0) | crashed if value is None else scored(value + 0.01)
 
 
 def test_scores_are_read_by_seed_and_averaged_over_samples():
@@ -92,11 +117,39 @@ def test_scores_share_the_error():
         "m",
         "rf_auc",
         {**RF_AUC, "values": {"0": 0.70, "1": 0.71, "2": 0.72}},
-        [0.735],
+        {"values": {"0": 0.735}, "lost": {}},
         error=0.001,
         resolution=0,
     )
     assert wide.status == "no regression"
+
+
+def finding(before, after):
+    [found] = compare_quality(quality_of(before), quality_of(after)).findings
+    return found
+
+
+def test_a_metric_that_crashes_fails_the_gate():
+    good = Folder([0.70, 0.71, 0.72])
+    lost = finding(good, Folder([0.70, None, 0.72]))
+    assert lost.status == "failed"
+    assert lost.note == "1 of 3 seeds have no value; seed 1: ValueError: no trees"
+    assert compare_quality(quality_of(good), quality_of(Folder([None] * 3))).exit_code == 1
+    # Nor may a seed whose training failed vanish from the mean.
+    untrained = finding(good, Folder([0.7] * 3, reason="the loss is not finite"))
+    assert untrained.status == "failed" and "3 of 3" in untrained.note and "not finite" in untrained.note
+
+
+def test_a_metric_that_was_not_asked_for_or_that_the_baseline_lacks_is_no_failure():
+    good = Folder([0.70, 0.71, 0.72])
+    assert finding(good, Folder([0.7] * 3, metrics=())).status == "not comparable"
+    assert compare_quality(quality_of(Folder([None] * 3)), quality_of(good)).findings == []
+
+
+def test_only_metrics_of_which_every_seed_has_a_value_are_accepted():
+    assert accepted_quality(Folder([0.70, None, 0.72])) == {}
+    stored = accepted_quality(Folder([0.7, 0.8]))["mine · strict"]["metrics"]["rf_auc"]
+    assert stored.keys() == {"better", "ideal", "values"}
 
 
 @pytest.mark.parametrize(

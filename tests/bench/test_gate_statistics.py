@@ -196,6 +196,16 @@ def test_recorded_timings_of_one_program_raise_no_false_alarm():
     assert builds(recorded(["step", "fit", "sample"]), trials=1500).get("regression", 0) < 0.01
 
 
+@pytest.mark.parametrize("measure", RECORDED["seconds"]["base"])
+@pytest.mark.parametrize("sides", [("base", "head"), ("head", "base")])
+def test_the_recording_as_it_is_favours_no_side(measure, sides):
+    # Swapped at random, as above, timings that favoured one side would look equal.
+    base, head = (RECORDED["seconds"][side][measure] for side in sides)
+    assert judge_in_turns(base, head, n_measures=N_MEASURES).verdict != "regression"
+    whole = judge_at_once(base, head, n_measures=1)
+    assert whole.verdict != "regression" and whole.ratio.lower <= 1
+
+
 # Noise of a single timing: 12 % of the kernel, 24 to 39 % of the others, on a machine thrice oversubscribed.
 @pytest.mark.parametrize(
     ("measure", "least"), [("kernel", 0.95), ("step", 0.7), ("fit", 0.65), ("sample", 0.6)]

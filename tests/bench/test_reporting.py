@@ -1,6 +1,7 @@
 """``bench report``: what is written where, the command that makes a run again, what is refused."""
 
 import json
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from bench import cli, commands, reporting
 from bench.errors import RequestError
 from bench.plan import Experiment, Job
-from bench.reporting import run_command
+from bench.reporting import run_command, score_commands
 from bench.run_folder import RunFolder, read_json, write_json
 from bench.spec import IN_MEMORY, RunSpec
 from reports.table import whole_frame
@@ -49,7 +50,7 @@ def test_html_is_one_file_with_the_numbers_and_the_command(run, tmp_path, capsys
     page = tmp_path / "report.html"
     assert report(run.path, html=page) == 1
     text = page.read_text()
-    assert "[0.840, 1.02]" in text
+    assert "[0.840, 1.00]" in text
     assert "bench run --dataset zheng.h5ad --budget activa=40epochs --seeds 0,1,2" in text
     assert "collapsed modes" in text
     assert str(page) in capsys.readouterr().out.replace("\n", "")
@@ -149,13 +150,95 @@ def test_the_command_reads_back_as_the_same_request(monkeypatch, options):
     program, *arguments = shlex.split(run_command(spec))
     assert program == "bench"
     cli.app(arguments, standalone_mode=False)
-    # As it is stored: paths and tuples come back as such.
-    assert read == [RunSpec.checked(**json.loads(spec.model_dump_json()))]
+    # As it is stored, but for where its results lie: paths and tuples come back as such.
+    stored = json.loads(spec.model_dump_json(exclude={"out"}))
+    assert read == [RunSpec.checked(**stored)]
 
 
 def test_numbers_come_back_as_the_text_that_means_the_same():
     command = run_command(RunSpec(settings={"activa": {"layers": [512, 256], "rate": 0.1, "fast": True}}))
     assert command.endswith("--set 'activa.layers=[512, 256]' --set activa.rate=0.1 --set activa.fast=true")
+
+
+def test_the_command_holds_no_folder_of_this_machine():
+    spec = RunSpec(
+        dataset="/home/me/cells/zheng.h5ad",
+        models=("activa", "/home/me/mine.py:Mine"),
+        hardware="/home/me/v100.toml",
+        out="/home/me/runs",
+    )
+    wanted = "bench run --models activa,mine.py:Mine --dataset zheng.h5ad --hardware v100.toml"
+    assert run_command(spec) == wanted
+
+
+USUAL = {"strict": ["cd", "mmd"], "activa2022": ["mmd"]}
+
+
+@pytest.mark.parametrize(
+    ("asked", "protocols", "scored", "commands"),
+    [
+        ((), ("strict",), {"strict": ["cd", "mmd"]}, []),
+        (("cd",), ("strict",), {"strict": ["cd"]}, []),
+        # Fewer were asked for than were scored: the default set, one more than it, a part of it.
+        (("rare",), ("strict",), {"strict": ["rare", "cd", "mmd"]}, ["bench score RUN"]),
+        (
+            ("cd",),
+            ("strict",),
+            {"strict": ["cd", "mmd", "rare"]},
+            ["bench score RUN", "bench score RUN --metrics rare"],
+        ),
+        (("rare",), ("strict",), {"strict": ["rare", "cd"]}, ["bench score RUN --metrics cd"]),
+        # Another protocol than was asked for.
+        (
+            (),
+            ("strict",),
+            {"strict": ["cd", "mmd"], "activa2022": ["mmd"]},
+            ["bench score RUN --protocol activa2022"],
+        ),
+        (
+            ("cd",),
+            ("strict",),
+            {"strict": ["cd", "rare"], "activa2022": ["rare"]},
+            ["bench score RUN --metrics rare --protocol strict,activa2022"],
+        ),
+        (
+            ("cd",),
+            ("strict", "activa2022"),
+            {"strict": ["cd", "rare"], "activa2022": ["rare"]},
+            ["bench score RUN --metrics rare"],
+        ),
+    ],
+)
+def test_what_was_scored_later_has_a_command_of_its_own(monkeypatch, asked, protocols, scored, commands):
+    def usual(named, profile, under):
+        # Without an experiment of its kind, a metric of the default set is not missed.
+        kinds = {"augmentation_f1": "augmentation"}
+        names = [*USUAL[under[0]], "augmentation_f1"]
+        return [SimpleNamespace(name=name, experiment=kinds.get(name, "main")) for name in names]
+
+    monkeypatch.setattr(reporting, "choose_metrics", usual)
+    scores = [{"metric": m, "protocol": p} for p, metrics in scored.items() for m in metrics]
+    view = {
+        "run": {"protocols": list(scored)},
+        "records": [{"key": "a", "job": {"experiment": {"kind": "main"}}}],
+        "scores": {"a": scores},
+        "metrics": [{"name": name} for name in ("cd", "mmd", "rare")],
+    }
+    assert score_commands(RunSpec(metrics=asked, protocol=protocols), view) == commands
+
+
+def test_a_run_scored_with_more_than_its_request_says_so(tmp_path, capsys):
+    scored = stored(tmp_path, seeds=1)
+    request = read_json(scored.request)
+    write_json(scored.request, request | {"spec": request["spec"] | {"metrics": ["rf_auc"]}})
+    report(scored.path, format="json")
+    (told,) = json.loads(capsys.readouterr().out)["runs"]
+    first, second = told["command"].splitlines()
+    assert first.endswith("--metrics rf_auc")
+    assert second == "bench score RUN --metrics mmd,cd,augmentation_f1"
+    report(scored.path, html=tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text()
+    assert f"{second}</code>" in text and "RUN is the folder that the first line makes." in text
 
 
 def test_cells_from_python_have_no_command():

@@ -4,12 +4,14 @@ import os
 import shlex
 import socket
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.entities import ViewType
 
 from bench.tracking import TrackingUnavailable, run_name, sync, ui_command
+from bench.tracking.points import curve_points
 from bench.tracking.store import masked
 from reports.table import results_frame
 from tests.reports.run_view import make_run_view, record_of, score_of, unstart, write_curves, write_resources
@@ -381,3 +383,15 @@ def test_a_job_takes_few_calls_however_long_its_curves(tmp_path, uploaded, monke
     # The parent's parameters and its tags, and the Job: 400 points and everything else in one.
     assert len(calls) == 3
     assert max(map(sum, calls)) < 500
+
+
+@pytest.mark.parametrize(("pace", "steps"), [(1000, list(range(300))), (0, [0, 299])])
+def test_only_a_series_by_the_clock_keeps_every_point(pace, steps):
+    run = SimpleNamespace(data=SimpleNamespace(metrics={}))
+    curve = [(second, second / 2) for second in range(300)]
+    points = curve_points({"rss_gib": curve}, run, None, group="system", since=5000, pace=pace)
+    assert len(points) == (300 if pace else 200)
+    assert set(steps) <= {point.step for point in points}
+    assert {(p.key, p.value, p.timestamp) for p in points} == {
+        ("system/rss_gib", p.step / 2, 5000 + pace * p.step) for p in points
+    }

@@ -128,6 +128,12 @@ def fail_score(view: dict, model: str, metric: str, reason: str, seed: int = 0) 
     score_of(view, model, metric, seed).update(values={}, error=reason)
 
 
+def break_score(view: dict, model: str, metric: str, reason: str, seed: int = 0) -> None:
+    """Have a score fail, as against one that does not apply."""
+    fail_score(view, model, metric, reason, seed)
+    score_of(view, model, metric, seed)["failed"] = True
+
+
 def as_protocol(view: dict, protocol: str) -> dict:
     """Return a view whose scores were all taken under another protocol."""
     view = copy.deepcopy(view)
@@ -301,6 +307,7 @@ def _score(metric: str, values: dict, *, details: dict | None = None, error: str
         "interval": None,
         "p_value": None,
         "error": error,
+        "failed": False,
         "seconds": 1.0,
     }
 

@@ -8,6 +8,7 @@ from reports.words import figure
 from tests.reports.run_view import (
     USUAL,
     as_protocol,
+    break_score,
     fail_after_storing,
     fail_score,
     make_run_view,
@@ -156,6 +157,12 @@ def test_failures_are_listed_with_phase_time_and_reason():
     assert "2 ok, 1" in text
     assert "scgan · seed 2: killed in fit after 12.3 s: ended by signal SIGKILL" in text
     assert "cscgan · 10 % of Dendritic · subsample 0: timeout in fit after 60.0 s" in text
+
+
+def test_failed_scores_are_listed_with_metric_and_reason():
+    view = make_run_view()
+    break_score(view, "activa", "mmd", "ValueError: infinite distance", seed=1)
+    assert "activa · seed 1: score failed in mmd, strict: ValueError: infinite distance" in rendered(view)
 
 
 def test_footnotes_carry_warnings_errors_and_notes_once():

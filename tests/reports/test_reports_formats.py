@@ -10,7 +10,7 @@ import pytest
 from reports.formats import as_csv, as_json, as_latex, as_markdown
 from reports.side_by_side import NamedRun, runs_frame
 from reports.table import results_frame
-from tests.reports.run_view import as_protocol, make_run_view, record_of
+from tests.reports.run_view import as_protocol, break_score, make_run_view, record_of, score_of
 
 THIRD = 1 / 3
 
@@ -89,7 +89,7 @@ def test_markdown_is_a_table_that_names_cannot_break():
     assert r"| 0.900 ±.004<br>-5 % |" in line
     header = next(line for line in text.splitlines() if line.startswith("| model |"))
     assert header.count("|") == line.replace(r"\|", "").count("|") == 14
-    assert "- cscgan · seed 0: diverged: critic loss is NaN at step 17" in text
+    assert "- cscgan · seed 0: diverged in fit: critic loss is NaN at step 17" in text
 
 
 def test_headings_that_a_terminal_breaks_are_whole():
@@ -122,3 +122,42 @@ def test_a_failure_without_a_time_has_none():
     (run,) = json.loads(as_json([a_run(view)]))["runs"]
     assert run["failures"][0]["seconds"] is None
     assert not math.isnan(run["failures"][1]["seconds"])
+
+
+def test_failed_scores_stand_behind_failed_jobs_with_metric_and_reason():
+    view = make_run_view(seeds=1)
+    break_score(view, "activa", "mmd", "ValueError: infinite distance")
+    # Of two samples that fail alike one is enough.
+    view["scores"]["activa-main-0"].append(score_of(view, "activa", "mmd") | {"sample_seed": 1})
+    (run,) = json.loads(as_json([a_run(view)]))["runs"]
+    *jobs, score = run["failures"]
+    assert [(row["status"], row["metric"]) for row in jobs] == [("diverged", ""), ("timeout", "")]
+    assert score == {
+        "job": "activa · seed 0",
+        "status": "score failed",
+        "phase": "",
+        "metric": "mmd",
+        "protocol": "strict",
+        "seconds": None,
+        "reason": "ValueError: infinite distance",
+    }
+    assert "- activa · seed 0: score failed in mmd, strict: ValueError: infinite distance" in as_markdown(
+        [a_run(view)]
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("/home/me/cells/zheng.h5ad", "zheng.h5ad"),
+        ("/home/me/mtx", "mtx"),
+        ("https://example.org/zheng.h5ad", "https://example.org/zheng.h5ad"),
+        ("/home/me/a.gz; https://example.org/b.gz", "a.gz; https://example.org/b.gz"),
+        ("synthetic:100x20", "synthetic:100x20"),
+    ],
+)
+def test_json_tells_no_folder_of_this_machine(source, told):
+    view = make_run_view(seeds=1)
+    view["run"]["dataset"]["source"] = source
+    (run,) = json.loads(as_json([a_run(view)]))["runs"]
+    assert run["dataset"] == view["run"]["dataset"] | {"source": told}

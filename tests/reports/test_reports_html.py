@@ -17,7 +17,7 @@ from reports.html import html_report
 from reports.html.inline import inline_svg
 from reports.html.pictures import pictures
 from reports.side_by_side import NamedRun
-from tests.reports.run_view import HARDWARE, make_run_view, record_of, score_of
+from tests.reports.run_view import HARDWARE, break_score, fail_score, make_run_view, record_of, score_of
 
 SVG = "{http://www.w3.org/2000/svg}"
 COMMAND = "bench run --dataset zheng.h5ad --seeds 0,1,2"
@@ -105,6 +105,29 @@ def test_failures_stand_with_phase_time_and_reason(page):
     rows = table(page, "What did not finish")
     assert rows[1] == ["scgan · seed 2", "killed", "fit", "12.3", "ended by signal SIGKILL"]
     assert len(rows) == 1 + 5
+
+
+def test_a_failed_score_stands_among_the_failures_though_no_job_failed(tmp_path):
+    view = make_run_view(tmp_path / "run", seeds=1)
+    view["records"] = [record_of(view, "activa"), record_of(view, "scgan")]
+    view["augmentation_baselines"] = []
+    # The first broke; the other only does not apply.
+    break_score(view, "activa", "mmd", "ValueError: infinite distance")
+    fail_score(view, "scgan", "cd", "too few cells")
+    page = parsed(rendered(view))
+    rows = table(page, "What did not finish")
+    assert rows[1:] == [
+        ["activa · seed 0", "score failed", "mmd, strict", "–", "ValueError: infinite distance"]
+    ]
+    assert "no score failed" not in words(page)
+
+
+def test_the_source_is_a_name_with_a_checksum_not_a_folder(tmp_path):
+    view = make_run_view(tmp_path / "run", seeds=1)
+    view["run"]["dataset"]["source"] = "/home/me/cells/zheng.h5ad"
+    told = words(parsed(rendered(view)).find(".//dl"))
+    assert "Sourcezheng.h5adchecksum sha256:0011" in told.replace("\n", "")
+    assert "/home/me" not in rendered(view)
 
 
 def test_circumstances_and_command_are_told(page):
@@ -218,7 +241,9 @@ def test_one_generator_and_one_seed_make_a_page(tmp_path):
     activa = dict(zip(rows[0], row(rows, "activa"), strict=True))
     assert activa["mmdstrict→ 0"].startswith("0.400")
     assert len([cells for cells in rows if cells[0]]) == 2
-    assert words(page.find(".//section[@aria-labelledby='unfinished']")).endswith("no Job failed.")
+    assert words(page.find(".//section[@aria-labelledby='unfinished']")).endswith(
+        "no Job and no score failed."
+    )
 
 
 def test_names_that_look_like_markup_are_drawn_and_written(tmp_path):
