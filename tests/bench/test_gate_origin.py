@@ -49,5 +49,6 @@ def test_only_modules_of_the_other_checkout_are_refused(
 
 def test_this_package_is_not_borrowed_from_the_other_checkout():
     home = Path(__file__).parents[2]
-    with pytest.raises(ImportError, match="module bench comes from the other checkout"):
+    # Which of its modules is named hangs on what other tests have imported.
+    with pytest.raises(ImportError, match=r"module \S+ comes from the other checkout"):
         require_own(home / "elsewhere", home)
