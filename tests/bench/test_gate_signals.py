@@ -28,8 +28,6 @@ def started(repository, tmp_path):
         env=os.environ | {"TMPDIR": str(tmp_path / "temporary"), "BENCH_CACHE": str(tmp_path / "cache")},
         stderr=subprocess.PIPE,
         text=True,
-        # Whoever starts the tests in the background has them ignore it, and their children with them.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     until = time.monotonic() + LIMIT_SECONDS
     while len(workers := psutil.Process(process.pid).children()) < 2 and time.monotonic() < until:

@@ -46,8 +46,6 @@ def started(out, *arguments):
         env=environment(http_proxy="http://127.0.0.1:9", no_proxy=""),
         stdout=subprocess.PIPE,
         text=True,
-        # As from a terminal, whatever the tests themselves were started from.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     for line in process.stdout:
         if found := re.search(r"http://127\.0\.0\.1:\d+", line):

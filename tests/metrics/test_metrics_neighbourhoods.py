@@ -105,8 +105,7 @@ def test_on_real_cells_floors_score_worse_than_real_ones_and_copies_are_caught()
     shuffled = SampleEvidence(real, rng.permuted(counts[400:], axis=0)[:400], space="counts")
     for metric in METRICS:
         ceiling, floor = (metric.compute(real, sample).headline for sample in (drawn, shuffled))
-        if metric.floors:
-            assert metric.floors == ("shuffle",)
+        if "shuffle" in metric.floors:
             assert abs(floor - metric.ideal) > 2 * abs(ceiling - metric.ideal)
         if metric.catches:
             assert ceiling == 1 > metric.alarm > floor
