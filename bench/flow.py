@@ -324,6 +324,7 @@ def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[
             name=prepared.name,
             key=prepared.key,
             train_types=adata.obs.loc[train, "cell_type"].astype(str),
+            n_genes=adata.n_vars,
             n_test=int((adata.obs["split"] == "test").sum()),
             n_pool=int(adata.obs["control_pool"].sum()),
             augmentation_type=datasets.rare_type(adata),

@@ -14,6 +14,7 @@ from bench.errors import RequestError, named
 from bench.hyperparameters import hyperparameters
 from bench.processes import usable_cores
 from bench.registry import ModelChoice, plugins, resolve_metric, resolve_model
+from bench.settle import settled
 from bench.spec import EVERY_MODEL, RunSpec
 from metrics.protocols import OBSERVED, protocol_named
 from models.base import Budget
@@ -58,7 +59,12 @@ class Job(BaseModel):
     """One training of one generator on one data set, and the samples drawn from it.
 
     The content key covers everything that may change what comes out; the wall-clock limit is no
-    part of it.
+    part of it, nor is the reason for a setting.
+
+    Attributes
+    ----------
+    settled
+        Why a hyper-parameter that was left to the machine is what it is, by its name.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -72,6 +78,7 @@ class Job(BaseModel):
     conditional: bool
     space: str
     hyperparameters: dict[str, Any]
+    settled: dict[str, str] = {}
     content: str
     dataset: str
     dataset_key: str
@@ -89,7 +96,7 @@ class Job(BaseModel):
     @property
     def key(self) -> str:
         """Hash of the Job's content; the name of its folder."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json", exclude={"settled"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -123,6 +130,8 @@ class DatasetFacts:
         The data set's name and content key.
     train_types
         Cell type of each training cell.
+    n_genes
+        Genes that are left.
     n_test, n_pool
         Test cells; training cells that the controls `real` and `memorise` draw from.
     augmentation_type
@@ -132,6 +141,7 @@ class DatasetFacts:
     name: str
     key: str
     train_types: pd.Series[Any]
+    n_genes: int
     n_test: int
     n_pool: int
     augmentation_type: str
@@ -231,6 +241,8 @@ def make_plan(
     for choice in choices:
         experiments = [Experiment()]
         settings = hyperparameters(choice.generator, spec.settings.get(choice.name))
+        on_this_machine = settled(choice, settings, n_genes=facts.n_genes, device=device)
+        settings |= {name: value for name, (value, _) in on_this_machine.items()}
         generator = made(choice, settings)
         if with_augmentation and generator.role in ("model", "baseline") and generator.conditional:
             experiments += augmentation_experiments(spec, facts)
@@ -238,6 +250,7 @@ def make_plan(
             # The experiment has seeds of its own for the cells it keeps; one training each is enough.
             seeds = spec.seeds if experiment.kind == "main" else spec.seeds[:1]
             shared = _shared_facts(spec, facts, choice, generator, settings, experiment, device)
+            shared["settled"] = {name: reason for name, (_, reason) in on_this_machine.items()}
             jobs += [Job(seed=seed, **shared) for seed in seeds]
     return jobs
 

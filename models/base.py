@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, NamedTuple, Protocol, Self
 
 import numpy as np
 
@@ -21,6 +21,24 @@ if TYPE_CHECKING:
 
 Space = Literal["counts", "cp20k", "log_cp20k"]
 Role = Literal["model", "baseline", "ceiling", "floor", "cheat", "null"]
+
+AUTO: Final = "auto"
+"""A hyper-parameter that is left to the machine: `Generator.settle` decides it."""
+
+
+class Settled(NamedTuple):
+    """What a hyper-parameter that was left to the machine is on this one.
+
+    Attributes
+    ----------
+    value
+        Of the hyper-parameter.
+    reason
+        Why, in a phrase.
+    """
+
+    value: Any
+    reason: str
 
 
 class GeneratorError(Exception):
@@ -225,6 +243,30 @@ class Generator(ABC):
     def skip(cls, train: AnnData) -> str | None:
         """Return why this generator cannot run on `train`, or None: a row of the table, not a failure."""
         return None
+
+    @classmethod
+    def settle(cls, settings: Mapping[str, Any], *, n_genes: int, device: str) -> dict[str, Settled]:
+        """Decide the hyper-parameters that are ``"auto"``: once, when a run is planned, for all its Jobs.
+
+        Called in a process with the environment and the threads of a Job, before there is any training. What
+        is decided takes the place of ``"auto"`` in the plan, in the Job's key and in the Record, so that
+        unlike settings never pass for the same Job.
+
+        Parameters
+        ----------
+        settings
+            Every hyper-parameter of the constructor.
+        n_genes
+            Of the training cells.
+        device
+            ``"cpu"`` or ``"cuda"``.
+
+        Returns
+        -------
+        dict
+            By hyper-parameter, for each that is ``"auto"``.
+        """
+        return {}
 
     def prepare(self, train: AnnData) -> None:  # noqa: B027 - most generators need none
         """Set up whatever is not training (device transfers, compilation); timed and reported apart."""

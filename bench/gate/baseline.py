@@ -22,7 +22,8 @@ class Baseline:
     Attributes
     ----------
     counts
-        By model: ``accepted`` (date and reason), ``workload``, ``versions``, ``counts``, ``loss``.
+        By model: ``accepted`` (date and reason), ``workload``, ``settings`` (what it leaves to the
+        machine, as it was), ``versions``, ``counts``, ``loss``.
     quality
         By model and protocol: ``accepted`` and what `bench.gate.quality.quality_of` returns.
     """

@@ -112,7 +112,8 @@ def accept(
             stored.quality[title] = accepted | scores
             console.print(f"{title}: {len(scores['metrics'])} scores accepted", highlight=False)
     for model in counted:
-        stored.counts[model] = accepted | accepted_counts(model)
+        settings = stored.counts.get(model, {}).get("settings")
+        stored.counts[model] = accepted | accepted_counts(model, settings)
         console.print(f"{model}: {len(stored.counts[model]['counts'])} counts accepted", highlight=False)
     stored.write(path)
     console.print(f"→ {path}", highlight=False)

@@ -30,15 +30,22 @@ class Skipped(Exception):
     """A generator that cannot run on the tiny cells, and says why."""
 
 
-def count_model(model: str) -> dict[str, Any]:
+def count_model(model: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Count what a model does on tiny synthetic cells, on the CPU, in a process of its own.
 
     A GPU is not asked: shared machines have none, and a recorded CUDA graph hides its operators.
 
+    Parameters
+    ----------
+    model
+        Name or reference.
+    settings
+        What it leaves to the machine, as it was when a baseline was counted; None for this machine's.
+
     Returns
     -------
     dict
-        ``workload``, ``versions``, ``counts`` and ``curve``.
+        ``workload``, ``settings``, ``versions``, ``counts`` and ``curve``.
 
     Raises
     ------
@@ -52,10 +59,10 @@ def count_model(model: str) -> dict[str, Any]:
         Worker(here(), other=None, device="cpu", threads=1, log=Path(folder) / "log") as worker,
     ):
         cells = prepared_cells(str(WORKLOAD["cells"]))
-        opened = worker.open(model=model, cells=cells, **words)
+        opened = worker.open(model=model, cells=cells, settings=dict(settings or {}), **words)
         if "skip" in opened:
             raise Skipped(opened["skip"])
-        return {"workload": dict(WORKLOAD), **worker.ask("count")}
+        return {"workload": dict(WORKLOAD), "settings": opened["settings"], **worker.ask("count")}
 
 
 def prepared_cells(dataset: str) -> str:
@@ -86,14 +93,15 @@ def check_counts(baseline: Baseline, models: tuple[str, ...]) -> Outcome:
     """
     outcome = Outcome()
     for model in models or tuple(baseline.counts):
+        stored = baseline.counts.get(model)
         try:
-            found = count_model(model)
+            found = count_model(model, stored and stored.get("settings"))
         except Skipped as reason:
             outcome.findings.append(Finding(TIER, model, "", "not comparable", note=str(reason)))
         except WorkerFailed as error:
             outcome.findings.append(Finding(TIER, model, "", "failed", note=str(error)))
         else:
-            outcome.findings += compare_counts(model, baseline.counts.get(model), found)
+            outcome.findings += compare_counts(model, stored, found)
             if not found["versions"]:
                 outcome.remarks.append(
                     f"{model}: no operators to count, as it declares neither PyTorch nor TensorFlow"
@@ -101,8 +109,10 @@ def check_counts(baseline: Baseline, models: tuple[str, ...]) -> Outcome:
     return outcome
 
 
-def accepted_counts(model: str) -> dict[str, Any]:
+def accepted_counts(model: str, settings: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return what a baseline stores of a model, counted now: with the loss to watch in place of the curve.
+
+    Parameters are those of `count_model`.
 
     Raises
     ------
@@ -110,7 +120,7 @@ def accepted_counts(model: str) -> dict[str, Any]:
         If the model cannot run, or fails.
     """
     try:
-        found = count_model(model)
+        found = count_model(model, settings)
     except (Skipped, WorkerFailed) as error:
         raise RequestError(f"--accept: {named(model, error)}") from error
     curve = found.pop("curve")

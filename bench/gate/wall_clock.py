@@ -85,16 +85,19 @@ def _timed(
     with ExitStack() as stack:
         sides: dict[str, Side] = {}
         files: dict[str, str] = {}
+        settings: dict[str, Any] = {}
         name = HEAD
         try:
             for name, place in places.items():
                 log = logs / f"{len(list(logs.iterdir()))}.log"
                 (other,) = (place for side, place in places.items() if side != name)
                 worker = Worker(place, other=other, device=device, threads=usable_cores(), log=log)
-                opened = stack.enter_context(worker).open(**order)
+                opened = stack.enter_context(worker).open(**order, settings=settings)
                 if "skip" in opened:
                     return _nothing(model, f"{name} cannot run on the synthetic cells: {opened['skip']}")
                 files[name], sides[name] = opened["file"], _asking(worker, name)
+                # Head's, which comes first: what each side settled by itself might differ.
+                settings = opened.get("settings", {})
             if files[BASE] == files[HEAD]:
                 return _nothing(model, f"base and head both load {files[HEAD]}: the same code")
             pairs = take(sides)

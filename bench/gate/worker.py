@@ -7,14 +7,17 @@ is base's version of this file, so the lines are a contract between versions:
 asked                                           answered
 ==============================================  ==========================================================
 (nothing: on starting)                          ``{"gate_worker": 1}``, the protocol
-``open`` parent, root, other, model, cells,     ``{"file": …, "name": …}``, or ``{"skip": reason}``
-device, budget, sample_cells
+``open`` parent, root, other, model, cells,     ``{"file": …, "name": …, "settings": …}``, or
+device, budget, sample_cells, settings          ``{"skip": reason}``
 ``fit``                                         ``{"seconds": {"fit": …, "step": …}}``, of a new generator
 ``sample``                                      ``{"seconds": {"sample": …}}``, of the one last trained
 ``calibrate``                                   ``{"seconds": {"kernel": …}}``
 ``count``                                       ``{"counts": …, "curve": …, "versions": …}``
 whatever goes wrong                             ``{"failed": "the error, in one line"}``
 ==============================================  ==========================================================
+
+``settings`` are hyper-parameters; the answer adds to them what the model leaves to the machine, so that the
+other side, or a later count, can be given the same.
 
 A model comes from the checkout at ``root``. So does this package where the checkout is one of it; elsewhere
 it is the installed one, even if the checkout has a folder ``bench`` or ``models``. A module that comes from
@@ -85,6 +88,7 @@ class Opened:
         self.kind = resolve_model(order["model"]).generator
         cells = anndata.read_h5ad(order["cells"])
         self.train: AnnData = cells[cells.obs["split"] == "train"].copy()
+        self.settings = self._settled(order.get("settings") or {})
         self._trained: Generator | None = None
 
     def describe(self) -> dict[str, Any]:
@@ -92,7 +96,13 @@ class Opened:
         self.require_own_modules()
         if (reason := self.kind.skip(self.train)) is not None:
             return {"skip": reason}
-        return {"file": inspect.getfile(self.kind), "name": self.kind.name}
+        return {"file": inspect.getfile(self.kind), "name": self.kind.name, "settings": self.settings}
+
+    def _settled(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Return the settings given and those that are left to this machine."""
+        every = hyperparameters(self.kind, given)
+        found = self.kind.settle(every, n_genes=self.train.n_vars, device=self.order["device"])
+        return given | {name: value for name, (value, _) in found.items()}
 
     def require_own_modules(self) -> None:
         """Refuse modules of the checkout that this one is compared with."""
@@ -101,7 +111,7 @@ class Opened:
 
     def made(self) -> Generator:
         """Return a new generator, prepared."""
-        generator = self.kind(**hyperparameters(self.kind, {}))
+        generator = self.kind(**hyperparameters(self.kind, self.settings))
         generator.prepare(self.train)
         return generator
 

@@ -21,7 +21,10 @@ from bench.hardware.gpus import describe_gpus, gpu_utilisation, has_cuda, machin
 __all__ = ["Declaration", "check", "declared", "describe", "fingerprint", "has_cuda", "known_names", "load"]
 
 _CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "bf16")
-_THREAD_SETTINGS = (
+_SETTINGS = (
+    "ATEN_CPU_CAPABILITY",
+    "ONEDNN_MAX_CPU_ISA",
+    "OMP_WAIT_POLICY",
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -58,8 +61,8 @@ def describe(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         ``physical_cores`` and ``logical_cores`` this process may use, ``cpu_quota`` (cores' worth of
         time a control group allows, or None), ``governor`` (or None), ``memory_bytes``, ``gpus`` (a
         list of ``model`` and ``memory_bytes``), ``driver`` (or None), ``operating_system``, ``python``,
-        ``versions`` of the libraries installed, ``threads`` (the settings made in the environment), and
-        the `fingerprint` of it all.
+        ``versions`` of the libraries installed, ``threads`` (what the environment says of threads and of the
+        instructions that libraries may use), and the `fingerprint` of it all.
     """
     environment = os.environ if environment is None else environment
     gpus, driver = describe_gpus(environment)
@@ -78,7 +81,7 @@ def describe(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         "operating_system": platform.platform(),
         "python": platform.python_version(),
         "versions": _versions(),
-        "threads": {name: environment[name] for name in _THREAD_SETTINGS if name in environment},
+        "threads": {name: environment[name] for name in _SETTINGS if name in environment},
     }
     return description | {"fingerprint": fingerprint(description)}
 

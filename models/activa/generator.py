@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from models.activa.settings import Objective, Precision, SamplingNorm, Settings
-from models.base import Budget, Generator, GeneratorError, Monitor, Space, Unsupported
+from models.activa.settings import Objective, SamplingNorm, Settings
+from models.base import AUTO, Budget, Generator, GeneratorError, Monitor, Settled, Space, Unsupported
+from models.precision import Precision
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -149,6 +150,13 @@ class Activa(Generator):
             return "fewer than two cell types: the classifier has nothing to tell apart"
         return None
 
+    @classmethod
+    def settle(cls, settings: Mapping[str, Any], *, n_genes: int, device: str) -> dict[str, Settled]:
+        """Choose the precision of the wide layers' products; see `Generator.settle`."""
+        if settings["precision"] != AUTO:
+            return {}
+        return {"precision": Settings(**settings).settled_precision(n_genes=n_genes, device=device)}
+
     def prepare(self, train: AnnData) -> None:
         """Import PyTorch, with all that it imports when it is first put to work."""
         from models.activa import training
@@ -177,6 +185,7 @@ class Activa(Generator):
             device=device,
             monitor=monitor,
         )
+        self.settings = self._networks.settings
         self._facts = {
             "genes": train.var_names.astype(str).tolist(),
             "cell_types": cell_types.cat.categories.astype(str).tolist(),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+from models.base import AUTO, Settled
+from models.precision import Precision, settle_precision
 
 Objective = Literal["paper", "release"]
 SamplingNorm = Literal["prior", "eval", "batch"]
-Precision = Literal["bf16", "fp32"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,8 @@ class Settings:
     classifier_learning_rate, classifier_weight_decay
         Of Adam in the conditioner's pre-training.
     precision
-        Of the wide layers' products: ``"bf16"`` or ``"fp32"``. Weights, Adam and in training all that lies
+        Of the wide layers' products: ``"bf16"``, ``"fp32"``, or ``"auto"`` for what a probe finds faster
+        (see `models.precision`) on the machine that trains. Weights, Adam and in training all that lies
         between those layers are fp32 in either, but that with ``"bf16"`` a GPU rounds the factors of products
         there to TF32; samples are drawn with the decoder's other layers in bf16, too.
     sampling_norm
@@ -74,7 +77,7 @@ class Settings:
     soft_adapt: bool = False
     classifier_learning_rate: float = 1e-4
     classifier_weight_decay: float = 0.005
-    precision: Precision = "bf16"
+    precision: Precision = "auto"
     sampling_norm: SamplingNorm = "prior"
     confidence_threshold: float = 0.0
     max_draws_per_cell: int = 200
@@ -84,7 +87,7 @@ class Settings:
         for name, allowed in (
             ("objective", ("paper", "release")),
             ("sampling_norm", ("prior", "eval", "batch")),
-            ("precision", ("bf16", "fp32")),
+            ("precision", (AUTO, "bf16", "fp32")),
         ):
             if getattr(self, name) not in allowed:
                 raise ValueError(f"activa: {name}={getattr(self, name)!r} is not one of {', '.join(allowed)}")
@@ -98,6 +101,28 @@ class Settings:
             raise ValueError(f"activa: hidden_sizes={self.hidden_sizes} must be one or more positive widths")
         if self.confidence_threshold >= 1:
             raise ValueError(f"activa: confidence_threshold={self.confidence_threshold} must be below 1")
+
+    def settled_precision(self, *, n_genes: int, device: str) -> Settled:
+        """Return the precision for this machine, and why.
+
+        Parameters
+        ----------
+        n_genes
+            Width of a cell.
+        device
+            Where the networks are to lie.
+        """
+        hidden = self.hidden_sizes[0]
+        return settle_precision(
+            self.precision,
+            rows=self.batch_size,
+            widest=[(hidden, n_genes), (n_genes, hidden)],
+            device=device,
+        )
+
+    def settled(self, *, n_genes: int, device: str) -> Self:
+        """Return these settings with nothing left to the machine; parameters as in `settled_precision`."""
+        return replace(self, precision=self.settled_precision(n_genes=n_genes, device=device).value)
 
 
 _LEAST = {

@@ -140,12 +140,12 @@ class Training:
         device: torch.device,
         monitor: Monitor,
     ) -> None:
-        self.settings = settings
+        n_cells, n_genes = matrix.shape
+        self.settings = settings = settings.settled(n_genes=n_genes, device=str(device))
         self.monitor = monitor
         self._device = device
         children = np.random.SeedSequence(seed).spawn(6)
         seeds = [int(child.generate_state(1)[0]) for child in children]
-        n_cells, n_genes = matrix.shape
         self.networks = build_networks(
             settings, n_genes=n_genes, n_cell_types=n_cell_types, seed=seeds[0]
         ).to(device)

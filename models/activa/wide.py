@@ -26,7 +26,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from models.activa.settings import Precision
+from models.precision import Precision, has_bf16_units
 
 _COLUMNS_AT_ONCE: Final = 64
 """Of bf16, on a GPU: 128 bytes, a line of its cache."""
@@ -113,7 +113,7 @@ def product_type(precision: Precision, *, weights: torch.dtype, device: torch.de
     Parameters
     ----------
     precision
-        As set.
+        As settled: ``"bf16"`` or ``"fp32"``.
     weights
         Number type of the weights, which ``"fp32"`` leaves as it is.
     device
@@ -121,11 +121,11 @@ def product_type(precision: Precision, *, weights: torch.dtype, device: torch.de
     """
     if precision == "fp32":
         return weights
-    on_gpu = device.type == "cuda"
-    if not (torch.cuda.is_bf16_supported(including_emulation=False) if on_gpu else _has_bf16_units()):
+    if not has_bf16_units(device):
+        kind = "GPU" if device.type == "cuda" else "CPU"
         warnings.warn(
-            f"activa: this {'GPU' if on_gpu else 'CPU'} has no bf16 units, so precision=bf16 is right but "
-            "slow; set precision=fp32",
+            f"activa: this {kind} has no bf16 units, so precision=bf16 is right but slow; "
+            "set precision=auto or fp32",
             UserWarning,
             stacklevel=2,
         )
@@ -146,11 +146,3 @@ def narrow_arithmetic(precision: Precision, *, device: torch.device) -> Iterator
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def _has_bf16_units() -> bool:
-    """Tell whether PyTorch multiplies bf16 in hardware on this CPU (x86: AVX-512 BF16 or AMX; ARM: BF16)."""
-    if not (torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        return False
-    # oneDNN also calls a CPU able that has AVX-512 without BF16 and must emulate it.
-    return torch.cpu._is_avx512_bf16_supported() or not torch.cpu._is_avx512_supported()

@@ -28,6 +28,7 @@ def make_run(folder, prepared, classes, **request):
         name="tiny",
         key="key",
         train_types=prepared.obs.loc[train, "cell_type"].astype(str),
+        n_genes=prepared.n_vars,
         n_test=int((~train).sum()),
         n_pool=int(prepared.obs["control_pool"].sum()),
         augmentation_type="alpha",

@@ -243,3 +243,15 @@ def test_a_generator_without_a_framework_has_its_steps_counted():
 def test_a_framework_that_does_nothing_has_no_counts():
     found = count_model(f"{GENERATORS}:Idle")
     assert (found["counts"], found["versions"]) == ({"training steps": 300}, {})
+
+
+def test_counts_are_of_the_settings_that_were_accepted():
+    """On a machine that settles otherwise, what was counted is counted again."""
+    model = f"{GENERATORS}:Settles"
+    settled = count_model(model)
+    assert settled["settings"] == {"operators": 2}
+    as_accepted = accepted_counts(model, {"operators": 3})
+    assert as_accepted["settings"] == {"operators": 3}
+    assert as_accepted["counts"]["sample operators"] == settled["counts"]["sample operators"] + 1
+    outcome = check_counts(Baseline({model: as_accepted}), ())
+    assert {finding.status for finding in outcome.findings} == {"no regression"}

@@ -15,7 +15,9 @@ FILE = Path(__file__).parent / "generators" / "throwaway.py"
 @pytest.fixture
 def facts():
     types = pd.Series(["common"] * 240 + ["rare"] * 60)
-    return DatasetFacts("tiny", "d41d8cd98f", types, n_test=75, n_pool=90, augmentation_type="common")
+    return DatasetFacts(
+        "tiny", "d41d8cd98f", types, n_genes=40, n_test=75, n_pool=90, augmentation_type="common"
+    )
 
 
 def plan(facts, *, with_augmentation=False, **request):

@@ -34,7 +34,7 @@ def run(tmp_path_factory, prepared):
     spec = RunSpec.checked(models=names, profile="smoke", out=folder, protocol=PROTOCOLS, seeds=(0, 1))
     train = prepared.obs["split"] == "train"
     types = prepared.obs.loc[train, "cell_type"].astype(str)
-    facts = DatasetFacts("tiny", "key", types, n_test=30, n_pool=60, augmentation_type="alpha")
+    facts = DatasetFacts("tiny", "key", types, n_genes=40, n_test=30, n_pool=60, augmentation_type="alpha")
     choices = [resolve_model(name) for name in names]
     jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False)
     run = RunFolder.create(folder, "tiny")
@@ -179,7 +179,7 @@ def test_a_null_with_too_small_halves_is_skipped(tmp_path, prepared):
     few = prepared[(prepared.obs["null_half"] != 2) | (np.arange(prepared.n_obs) < 60)].copy()
     spec = RunSpec.checked(models=("null",), profile="smoke", out=tmp_path)
     types = few.obs.loc[few.obs["split"] == "train", "cell_type"].astype(str)
-    facts = DatasetFacts("tiny", "key", types, n_test=30, n_pool=60, augmentation_type="alpha")
+    facts = DatasetFacts("tiny", "key", types, n_genes=40, n_test=30, n_pool=60, augmentation_type="alpha")
     jobs = make_plan(spec, facts, [resolve_model("null")], device="cpu", with_augmentation=False)
     run = RunFolder.create(tmp_path, "tiny")
     few.write_h5ad(run.dataset)
@@ -191,7 +191,7 @@ def test_a_null_with_too_small_halves_is_skipped(tmp_path, prepared):
 
 
 def test_cells_made_are_as_many_as_the_largest_protocol_compares():
-    facts = DatasetFacts("big", "key", None, n_test=7000, n_pool=30_000, augmentation_type="a")
+    facts = DatasetFacts("big", "key", None, n_genes=40, n_test=7000, n_pool=30_000, augmentation_type="a")
     assert facts.cells_a_side(None, ["strict"]) == 2000
     assert facts.cells_a_side(None, ["groundgan2024"]) == 1000
     assert facts.cells_a_side(None, ["groundgan2024", "strict"]) == 2000

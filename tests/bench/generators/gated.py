@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from scipy import sparse
 
-from models.base import Generator
+from models.base import Generator, Settled
 
 
 class Tiny(Generator):
@@ -96,3 +98,25 @@ class Idle(Plain):
     """Declares a framework and does nothing with it."""
 
     framework = "pytorch"
+
+
+class Settles(Tiny):
+    """Leaves to the machine how many operators a sample takes."""
+
+    name = "settles"
+
+    def __init__(self, *, operators: int | Literal["auto"] = "auto") -> None:
+        self.operators = operators
+
+    @classmethod
+    def settle(cls, settings, *, n_genes, device):
+        return {"operators": Settled(2, "two will do")} if settings["operators"] == "auto" else {}
+
+    def sample(self, n_cells, *, cell_types=None, seed):
+        cells = super().sample(n_cells, seed=seed)
+        import torch
+
+        number = torch.ones(1)
+        for _ in range(self.operators):
+            number = number + 1
+        return cells

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from scipy import sparse
 
-from models.base import Diverged, Generator
+from models.base import Diverged, Generator, Settled
 
 
 class Mean(Generator):
@@ -136,3 +136,20 @@ class Broken(Mean):
 
     def __init__(self):
         raise OSError("no licence file")
+
+
+class Settles(Mean):
+    name = "settles"
+
+    def __init__(self, *, arithmetic: str = "auto") -> None:
+        super().__init__()
+        self.arithmetic = arithmetic
+
+    @classmethod
+    def settle(cls, settings, *, n_genes, device):
+        if settings["arithmetic"] != "auto":
+            return {}
+        value = {7: "seven"}.get(n_genes)
+        if value is None:
+            raise KeyError("no genes")
+        return {"arithmetic": Settled(value, f"{n_genes} genes on {device}")}

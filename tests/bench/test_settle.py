@@ -1,0 +1,81 @@
+"""What a generator leaves to the machine is decided once, remembered, and part of the Job."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from bench import settle
+from bench.errors import RequestError
+from bench.plan import DatasetFacts, make_plan
+from bench.registry import resolve_model
+from bench.spec import RunSpec
+
+FILE = Path(__file__).parent / "generators" / "throwaway.py"
+FACTS = DatasetFacts(
+    "tiny", "key", pd.Series(["a"] * 60), n_genes=7, n_test=20, n_pool=20, augmentation_type="a"
+)
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+
+
+def jobs(**settings):
+    spec = RunSpec.checked(
+        models=(f"{FILE}:Settles",), profile="smoke", settings={"settles": settings} if settings else {}
+    )
+    return make_plan(spec, FACTS, [resolve_model(spec.models[0])], device="cpu", with_augmentation=False)
+
+
+def test_the_plan_holds_what_was_settled_and_why():
+    (job,) = jobs()
+    assert job.hyperparameters == {"arithmetic": "seven"}
+    assert job.settled == {"arithmetic": "7 genes on cpu"}
+
+
+def test_unlike_settings_are_unlike_jobs_and_the_reason_is_no_part_of_the_key():
+    (settled,), (given,), (other,) = jobs(), jobs(arithmetic="seven"), jobs(arithmetic="eight")
+    assert given.settled == {}
+    assert settled.key == given.key
+    assert settled.key != other.key
+
+
+def test_it_is_settled_once_for_a_machine(monkeypatch):
+    first = jobs()
+    monkeypatch.setattr(settle, "_ask", lambda *_: pytest.fail("asked again"))
+    assert jobs() == first
+
+
+def test_another_number_of_genes_or_machine_is_asked_anew(monkeypatch):
+    jobs()
+    asked = []
+    monkeypatch.setattr(
+        settle, "_ask", lambda model, request: asked.append(request["n_genes"]) or {"arithmetic": ["x", "y"]}
+    )
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert jobs()[0].hyperparameters == {"arithmetic": "x"}
+    assert asked == [7]
+
+
+def test_nothing_is_asked_where_nothing_is_left_to_the_machine(monkeypatch):
+    monkeypatch.setattr(settle, "_ask", lambda *_: pytest.fail("asked"))
+    assert jobs(arithmetic="eight")[0].hyperparameters == {"arithmetic": "eight"}
+
+
+def test_a_generator_that_fails_at_it_is_a_wrong_request():
+    choice = resolve_model(f"{FILE}:Settles")
+    with pytest.raises(RequestError, match=r"^settles: settings for this machine: KeyError: 'no genes'$"):
+        settle.settled(choice, {"arithmetic": "auto"}, n_genes=0, device="cpu")
+
+
+def test_activa_without_bf16_units_is_fp32_and_nothing_is_timed(monkeypatch):
+    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    choice = resolve_model("activa")
+    found = settle.settled(choice, {"precision": "auto"}, n_genes=50, device="cpu")
+    assert found == {"precision": ("fp32", "this CPU has no bf16 units")}
+    (memory,) = Path(settle._memory(choice, {"device": "cpu"})).parent.glob("*.json")
+    assert json.loads(memory.read_text()) == {"precision": ["fp32", "this CPU has no bf16 units"]}
