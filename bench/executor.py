@@ -4,57 +4,92 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
+from functools import partial
 from typing import Any
 
 from bench.plan import Job
-from bench.processes import Outcome, run_worker, worker_environment
+from bench.processes import Outcome, run_worker, side_by_side, usable_cores, worker_environment
 from bench.progress import Progress, Stage
 from bench.records import OK, SKIPPED, record_of_death
 from bench.registry import resolve_metric
+from bench.resources import available_bytes
 from bench.run_folder import JobFolder, RunFolder, read_json, write_json
 from bench.scoring import failed_score, score_tasks
 
+GIB = 2**30
+SCORING_BYTES = 3 * GIB
+"""Of memory, for each scoring process: three times what the largest data sets took."""
+
 
 def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
-    """Run every Job that has not ended well yet, one at a time, because timing is exclusive.
+    """Run every Job that has not ended well yet: one at a time where anything is timed, else side by side.
 
     A failure becomes that Job's Record and never stops the others.
     """
     with progress.stage("training", total=len(jobs)) as stage:
-        for job in jobs:
+
+        def carry_out(job: Job, stop: threading.Event) -> None:
             folder = run.job_folder(job)
             record = folder.read_record()
             if record is None or record["status"] not in (OK, SKIPPED):
-                record = _run_job(run, job, timeout, stage)
+                record = _run_job(run, job, timeout, stage, stop)
             stage.done(job.title, _words(record))
+
+        for timed, at_once in ((True, 1), (False, _jobs_at_once(run))):
+            tasks = [partial(carry_out, job) for job in jobs if job.is_timed == timed]
+            side_by_side(tasks, at_once=at_once)
+
+
+def _jobs_at_once(run: RunFolder) -> int:
+    """Return how many Jobs of which nothing is timed may run side by side: a core, and memory, for each.
+
+    A worker holds the libraries and, while it reads them, the cells a few times over; on disk they are
+    packed.
+    """
+    each = GIB + 20 * run.dataset.stat().st_size
+    return max(1, min(usable_cores(), available_bytes() // each))
 
 
 def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, progress: Progress) -> bool:
-    """Score the stored cells in a process of its own; one that dies costs only the score it was computing.
+    """Score the stored cells in processes of their own; one that dies costs only the score it was computing.
+
+    Forests keep no more than a core busy in one process, so there are several, each with its share of the
+    Jobs and of the cores.
 
     Returns
     -------
     bool
         Whether everything was scored, if only with an error that the table shows.
     """
-    request = run.path / "scoring.json"
+    cores, jobs = usable_cores(), run.jobs()
+    n_shares = max(1, min(cores, len(jobs), available_bytes() // SCORING_BYTES))
+    environment = worker_environment(jobs[0].device, max(1, cores // n_shares))
     with progress.stage("scoring", total=None) as stage:
-        while True:
-            write_json(request, {"metrics": metrics, "protocols": protocols, "current": None})
-            outcome = run_worker(
-                ["bench.scoring", str(run.path)],
-                log=run.path / "scoring.log",
-                timeout=None,
-                on_poll=lambda: stage.follow(_peek(request).get("current")),
-            )
-            current = _peek(request).get("current")
-            if outcome.returncode == 0 or current is None:
-                break
-            failed_score(run, current, _cause(outcome))
-        request.unlink(missing_ok=True)
-        if outcome.returncode != 0:
-            stage.done("scoring", f"{_cause(outcome)}; see {run.path / 'scoring.log'}")
-    return outcome.returncode == 0
+
+        def score(share: int, stop: threading.Event) -> bool:
+            request = run.scoring_request(share)
+            wanted = {"metrics": metrics, "protocols": protocols, "share": share, "n_shares": n_shares}
+            while True:
+                write_json(request, wanted | {"current": None})
+                outcome = run_worker(
+                    ["bench.scoring", str(request)],
+                    log=run.scoring_log(share),
+                    timeout=None,
+                    on_poll=lambda: stage.follow(_peek(request).get("current")),
+                    environment=environment,
+                    stop=stop,
+                )
+                current = _peek(request).get("current")
+                if outcome.returncode == 0 or current is None:
+                    break
+                failed_score(run, current, _cause(outcome))
+            request.unlink(missing_ok=True)
+            if outcome.returncode != 0:
+                stage.done("scoring", f"{_cause(outcome)}; see {run.scoring_log(share)}")
+            return outcome.returncode == 0
+
+        return all(side_by_side([partial(score, share) for share in range(n_shares)], at_once=n_shares))
 
 
 def forget_scores(run: RunFolder, metrics: list[str], protocols: list[str]) -> None:
@@ -63,7 +98,9 @@ def forget_scores(run: RunFolder, metrics: list[str], protocols: list[str]) -> N
         task.file(run).unlink(missing_ok=True)
 
 
-def _run_job(run: RunFolder, job: Job, timeout: float | None, stage: Stage) -> dict[str, Any]:
+def _run_job(
+    run: RunFolder, job: Job, timeout: float | None, stage: Stage, stop: threading.Event
+) -> dict[str, Any]:
     folder = run.job_folder(job)
     _sweep(folder)
     write_json(folder.job, job.model_dump(mode="json"))
@@ -76,6 +113,7 @@ def _run_job(run: RunFolder, job: Job, timeout: float | None, stage: Stage) -> d
             timeout=timeout,
             on_poll=lambda: stage.follow({"title": job.title, **_peek(folder.progress)}),
             environment=worker_environment(job.device, job.threads) | {"TMPDIR": str(scratch)},
+            stop=stop,
         )
         record = folder.read_record()
         if record is None:

@@ -104,6 +104,11 @@ class Job(BaseModel):
         """Whether its `fit` takes time worth telling: it has a budget, or is a baseline."""
         return self.budget is not None or self.role == "baseline"
 
+    @property
+    def is_timed(self) -> bool:
+        """Whether anything of it is timed that somebody compares, so that it must run alone."""
+        return self.is_trained or self.timing_cells > 0
+
     def scored_under(self, protocol: str) -> str:
         """Return the protocol whose scores stand for those under `protocol`.
 
@@ -347,9 +352,8 @@ def _shared_facts(
         "device": device,
         "threads": usable_cores(),
         "n_cells": facts.cells_a_side(spec.cells, spec.protocol) if main else experiment.added_cells or 0,
-        # `real` and `null` cannot give more cells than there are; a retraining has been timed already.
-        "timing_cells": scale.timing_cells if main and generator.role not in ("ceiling", "null") else 0,
-        # Nobody compares the speed of controls.
+        # Nobody compares the speed of controls; a retraining has been timed already.
+        "timing_cells": scale.timing_cells if main and generator.role in ("model", "baseline") else 0,
         "timing_repeats": scale.timing_repeats if generator.role == "model" else 1,
         "timing_limit_seconds": scale.timing_limit_seconds,
     }

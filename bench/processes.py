@@ -7,14 +7,17 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import TextIO, TypeVar
 
 from bench.resources import oom_kills
 
+T = TypeVar("T")
 POLL_SECONDS = 0.1
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -23,6 +26,10 @@ THREAD_VARIABLES = (
     "NUMEXPR_NUM_THREADS",
     "TF_NUM_INTRAOP_THREADS",
 )
+
+
+class Stopped(Exception):
+    """A worker was ended because something else went wrong while several ran side by side."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,7 @@ def run_worker(
     timeout: float | None,
     on_poll: Callable[[], None],
     environment: dict[str, str] | None = None,
+    stop: threading.Event | None = None,
 ) -> Outcome:
     """Run ``python -m …`` to its end, or to its limit.
 
@@ -95,6 +103,13 @@ def run_worker(
         Called about ten times a second while it runs.
     environment
         Its environment; None for this process's own.
+    stop
+        Ends the worker when it is set.
+
+    Raises
+    ------
+    Stopped
+        If `stop` was set.
     """
     oom_before, started = oom_kills(), time.monotonic()
     with log.open("ab") as output:
@@ -111,6 +126,8 @@ def run_worker(
         try:
             while process.poll() is None:
                 on_poll()
+                if stop is not None and stop.is_set():
+                    raise Stopped(arguments[0])
                 if timeout is not None and time.monotonic() - started > timeout:
                     timed_out = True
                     break
@@ -123,3 +140,29 @@ def run_worker(
             returncode = process.wait()
     killed = returncode == -signal.SIGKILL and not timed_out
     return Outcome(returncode, timed_out, killed and oom_kills() > oom_before, time.monotonic() - started)
+
+
+def side_by_side(tasks: Sequence[Callable[[threading.Event], T]], *, at_once: int) -> list[T]:
+    """Run tasks that each wait for a worker, several at a time, and return what they return, in order.
+
+    Parameters
+    ----------
+    tasks
+        Each is given the event to hand to `run_worker`.
+    at_once
+        How many at a time.
+
+    Raises
+    ------
+    BaseException
+        What the first task raised, or Ctrl-C; the workers of all others have been ended by then.
+    """
+    stop = threading.Event()
+    with ThreadPoolExecutor(max(1, at_once)) as pool:
+        futures = [pool.submit(task, stop) for task in tasks]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise

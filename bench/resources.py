@@ -142,6 +142,11 @@ class ResourceSampler:
         self._peaks[phase] = max(rss, self._peaks.get(phase, 0))
 
 
+def available_bytes() -> int:
+    """Return how much memory new processes may take without any being moved to disk."""
+    return int(psutil.virtual_memory().available)
+
+
 def own_peak_rss_bytes() -> int:
     """Return the largest resident set this process has had.
 

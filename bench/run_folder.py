@@ -149,6 +149,14 @@ class RunFolder:
                 raise RequestError(f"{str(path)!r} is not a run folder: it has no {file.name}")
         return run
 
+    def scoring_request(self, share: int) -> Path:
+        """Return the file that tells a scoring process what to do, and by which it tells how far it is."""
+        return self.path / f"scoring-{share}.json"
+
+    def scoring_log(self, share: int) -> Path:
+        """Return the file that takes what a scoring process prints."""
+        return self.path / f"scoring-{share}.log"
+
     def write_request(self, spec: RunSpec, jobs: list[Job], **context: Any) -> None:
         """Store the request, the plan and what was known when the run began."""
         write_json(self.request, {"spec": spec.model_dump(mode="json"), **context})

@@ -1,6 +1,7 @@
 """Scores of stored cells: no model is needed, and editing a metric retrains nothing.
 
-``python -m bench.scoring RUN PARENT`` is the process that `bench.executor.run_scoring` starts.
+``python -m bench.scoring REQUEST PARENT`` is what `bench.executor.run_scoring` starts, a process for each
+share of the Jobs.
 """
 
 from __future__ import annotations
@@ -137,11 +138,11 @@ def failed_score(run: RunFolder, current: dict[str, Any], cause: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Score a run as its ``scoring.json`` asks, telling there which score is being computed."""
+    """Score a share of a run's Jobs as a file asks, telling there which score is being computed."""
     die_with_parent(int(arguments[1]))
-    run = RunFolder.open(Path(arguments[0]))
-    request_file = run.path / "scoring.json"
+    request_file = Path(arguments[0])
     request = read_json(request_file)
+    run = RunFolder.open(request_file.parent)
     metrics = [resolve_metric(name) for name in request["metrics"]]
     scorer = Scorer(run)
     for task, position in _announced(run, metrics, request, request_file):
@@ -149,9 +150,13 @@ def main(arguments: list[str]) -> int:
         _store(run, task, score)
         cost = f"{score['seconds']:.2f} s, evidence {score['shared_seconds']:.2f} s"
         print(f"{position} {task.job.title} {task.metric.name} {cost}", flush=True)  # noqa: T201
-    if any(metric.experiment == "augmentation" for metric in metrics):
+    # What belongs to no Job: the first share draws the maps, the last scores what stands beside augmentation.
+    if request["share"] == request["n_shares"] - 1 and any(
+        metric.experiment == "augmentation" for metric in metrics
+    ):
         _store_baselines(run, scorer)
-    store_embeddings(run, scorer)
+    if request["share"] == 0:
+        store_embeddings(run, scorer)
     return 0
 
 
@@ -167,7 +172,8 @@ def _computed(scorer: Scorer, task: ScoreTask) -> dict[str, Any]:
 def _announced(
     run: RunFolder, metrics: list[Metric], request: dict[str, Any], request_file: Path
 ) -> Iterator[tuple[ScoreTask, str]]:
-    tasks = missing_scores(run, metrics, request["protocols"])
+    own = {job.key for job in run.jobs()[request["share"] :: request["n_shares"]]}
+    tasks = [task for task in missing_scores(run, metrics, request["protocols"]) if task.job.key in own]
     for number, task in enumerate(tasks):
         current = {
             "title": task.job.title,

@@ -1,9 +1,11 @@
 import os
 import time
+from functools import partial
 
 import psutil
+import pytest
 
-from bench.processes import run_worker
+from bench.processes import run_worker, side_by_side
 
 
 def script(tmp_path, name, text):
@@ -61,3 +63,46 @@ def test_the_signal_that_ended_a_worker_is_named(tmp_path):
         environment=script(tmp_path, "crashes", text),
     )
     assert (outcome.signal_name, outcome.timed_out, outcome.out_of_memory) == ("SIGSEGV", False, False)
+
+
+def test_side_by_side_returns_in_order_and_never_more_than_asked_for():
+    running, most = set(), []
+
+    def task(number, stop):
+        running.add(number)
+        most.append(len(running))
+        time.sleep(0.01 * (5 - number))
+        running.remove(number)
+        return number
+
+    tasks = [partial(task, number) for number in range(5)]
+    assert side_by_side(tasks, at_once=2) == [0, 1, 2, 3, 4]
+    assert max(most) <= 2
+
+
+def test_what_fails_side_by_side_ends_the_other_workers(tmp_path):
+    environment = script(
+        tmp_path,
+        "waits",
+        f"import os, pathlib, time; pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(os.getpid()))\n"
+        "time.sleep(600)\n",
+    )
+
+    def waits(stop):
+        return run_worker(
+            ["waits"],
+            log=tmp_path / "log.txt",
+            timeout=None,
+            on_poll=lambda: None,
+            environment=environment,
+            stop=stop,
+        )
+
+    def fails(stop):
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.01)
+        raise ValueError("no such gene")
+
+    with pytest.raises(ValueError, match="no such gene"):
+        side_by_side([fails, waits], at_once=2)
+    assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
