@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, TypeVar
 
+from bench.hardware import cpu_quota
 from bench.resources import oom_kills
 
 T = TypeVar("T")
@@ -67,13 +68,23 @@ def keep_output_for_answers() -> TextIO:
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return how many cores this process may use, by its affinity and by its control group's quota.
+
+    More threads than the quota has cores are stopped in the middle of their work, all others waiting.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 def worker_environment(device: str, threads: int) -> dict[str, str]:
-    """Return the whole environment in which a Job runs; part of what makes timings comparable."""
+    """Return the whole environment in which a Job runs; part of what makes timings comparable.
+
+    Threads that wait sleep: spinning, they take the cores from whoever else works on the machine, themselves
+    included (docs/performance.md has the figures).
+    """
     environment = dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"PYTHONHASHSEED": "0"}
+    environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""

@@ -18,7 +18,17 @@ from typing import Any
 from bench.hardware.declarations import Declaration, check, declared, known_names
 from bench.hardware.gpus import describe_gpus, gpu_utilisation, has_cuda, machine_memory
 
-__all__ = ["Declaration", "check", "declared", "describe", "fingerprint", "has_cuda", "known_names", "load"]
+__all__ = [
+    "Declaration",
+    "check",
+    "cpu_quota",
+    "declared",
+    "describe",
+    "fingerprint",
+    "has_cuda",
+    "known_names",
+    "load",
+]
 
 _CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "bf16")
 _SETTINGS = (
@@ -73,7 +83,7 @@ def describe(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         "cpu_features": cpu_features,
         "physical_cores": _physical_cores(cores),
         "logical_cores": len(cores),
-        "cpu_quota": _cpu_quota(),
+        "cpu_quota": cpu_quota(),
         "governor": _governor(cores[0]),
         "memory_bytes": machine_memory(),
         "gpus": gpus,
@@ -170,7 +180,7 @@ def _physical_cores(cores: list[int]) -> int:
     return len(cores)
 
 
-def _cpu_quota() -> float | None:
+def cpu_quota() -> float | None:
     """Return the tightest limit of this process's control groups (version 2), in cores."""
     own = re.search(r"^0::/(.*)$", _read("/proc/self/cgroup"), re.MULTILINE)
     root = Path("/sys/fs/cgroup")

@@ -5,7 +5,8 @@ from functools import partial
 import psutil
 import pytest
 
-from bench.processes import run_worker, side_by_side
+from bench import processes
+from bench.processes import run_worker, side_by_side, usable_cores, worker_environment
 
 
 def script(tmp_path, name, text):
@@ -106,3 +107,17 @@ def test_what_fails_side_by_side_ends_the_other_workers(tmp_path):
     with pytest.raises(ValueError, match="no such gene"):
         side_by_side([fails, waits], at_once=2)
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
+
+
+@pytest.mark.parametrize(("quota", "cores"), [(None, 4), (2.5, 2), (0.5, 1), (8.0, 4)])
+def test_a_quota_leaves_fewer_cores(monkeypatch, quota, cores):
+    monkeypatch.setattr(processes, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    assert usable_cores() == cores
+
+
+def test_waiting_threads_of_a_job_sleep_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+    assert worker_environment("cpu", 3)["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert worker_environment("cpu", 3)["OMP_WAIT_POLICY"] == "ACTIVE"

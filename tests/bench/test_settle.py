@@ -10,6 +10,7 @@ from bench import settle
 from bench.errors import RequestError
 from bench.plan import DatasetFacts, make_plan
 from bench.registry import resolve_model
+from bench.run_folder import RunFolder
 from bench.spec import RunSpec
 
 FILE = Path(__file__).parent / "generators" / "throwaway.py"
@@ -79,3 +80,11 @@ def test_activa_without_bf16_units_is_fp32_and_nothing_is_timed(monkeypatch):
     assert found == {"precision": ("fp32", "this CPU has no bf16 units")}
     (memory,) = Path(settle._memory(choice, {"device": "cpu"})).parent.glob("*.json")
     assert json.loads(memory.read_text()) == {"precision": ["fp32", "this CPU has no bf16 units"]}
+
+
+def test_a_run_that_goes_on_keeps_what_was_settled(tmp_path, monkeypatch):
+    run = RunFolder.create(tmp_path / "runs", "tiny")
+    run.write_request(RunSpec.checked(), jobs())
+    monkeypatch.setattr(settle, "_ask", lambda *_: pytest.fail("asked again"))
+    (job,) = RunFolder.open(run.path).jobs()
+    assert (job.hyperparameters, job.settled) == ({"arithmetic": "seven"}, {"arithmetic": "7 genes on cpu"})
