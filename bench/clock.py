@@ -11,8 +11,8 @@ from typing import Any
 PAUSED = "paused"
 
 
-def _nothing_to_wait_for() -> None:
-    pass
+def nothing_to_wait_for() -> None:
+    """Return at once: what a clock synchronises with while no generator is there."""
 
 
 class PhaseClock:
@@ -40,7 +40,7 @@ class PhaseClock:
 
     def __init__(
         self,
-        synchronise: Callable[[], None] = _nothing_to_wait_for,
+        synchronise: Callable[[], None] = nothing_to_wait_for,
         *,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:

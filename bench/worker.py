@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.cells import write_cells
-from bench.clock import PhaseClock, repeat, summarise, training_rate
+from bench.clock import PhaseClock, nothing_to_wait_for, repeat, summarise, training_rate
+from bench.contract import Contract, checksum, require_unchanged
 from bench.errors import RequestError
 from bench.hyperparameters import hyperparameters
 from bench.monitor import WorkerMonitor
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from models.base import Generator
 
 TIMING_CHUNK = 2048
+OVERRUN = 1.1
 
 
 class Skipped(Exception):
@@ -92,13 +94,15 @@ def _run(
     if (reason := generator_class.skip(train)) is not None:
         raise Skipped(reason)
     generator = _trained(generator_class, job, train, folder, clock, monitor)
+    contract = Contract.of(generator.space, train)
     del train
     if job.is_trained:
         record["training"] = training_rate(clock.seconds, clock.steps)
     generator.monitor = monitor
     clock.synchronise = generator.synchronise
     for sample_seed in job.sample_seeds:
-        record["samples"][str(sample_seed)] = _store_sample(generator, job, sample_seed, folder, monitor)
+        stored = _store_sample(generator, job, sample_seed, folder, monitor, contract)
+        record["samples"][str(sample_seed)] = stored
     if job.timing_cells:
         with monitor.phase("sample_timing"):
             record["timing"] = _time_sampling(generator, job)
@@ -137,6 +141,7 @@ def _trained(
         clock.restore(seconds)
     generator = generator_class(**hyperparameters(generator_class, job.hyperparameters))
     clock.synchronise = generator.synchronise
+    budget, before = Budget.parse(job.budget or "1steps"), checksum(train)
     with monitor.phase("prepare"):
         generator.prepare(train)
     with monitor.phase("fit"):
@@ -144,19 +149,38 @@ def _trained(
             train,
             seed=derive(job.seed, "fit"),
             device=job.device,
-            budget=Budget.parse(job.budget or "1steps"),
+            budget=budget,
             monitor=monitor,
         )
+    require_unchanged(before, train)
+    if overrun := _overrun(budget, clock.seconds["fit"]):
+        warnings.warn(overrun, stacklevel=1)
     with monitor.phase("save"), whole_folder(folder.model) as target:
         generator.save(target)
     fitted = {"clock": clock.export("prepare", "fit"), "peak_rss_bytes": own_peak_rss_bytes()}
     write_json(folder.fitted, fitted)
     shutil.rmtree(folder.checkpoint, ignore_errors=True)
-    return generator
+    # Let go first: two of them would count as what one takes.
+    del generator
+    clock.synchronise = nothing_to_wait_for
+    with monitor.phase("reload"):
+        return generator_class.load(folder.model, device=job.device)
+
+
+def _overrun(budget: Budget, seconds: float) -> str | None:
+    """Say by how much a training took longer than a budget in seconds allows."""
+    if budget.unit != "seconds" or seconds <= OVERRUN * budget.amount:
+        return None
+    return f"trained for {seconds:.0f} s, {seconds / budget.amount:.2g} times its budget of {budget}"
 
 
 def _store_sample(
-    generator: Generator, job: Job, sample_seed: int, folder: JobFolder, monitor: WorkerMonitor
+    generator: Generator,
+    job: Job,
+    sample_seed: int,
+    folder: JobFolder,
+    monitor: WorkerMonitor,
+    contract: Contract,
 ) -> dict[str, Any]:
     experiment = job.experiment
     cell_types = None if experiment.kind == "main" else [str(experiment.cell_type)] * job.n_cells
@@ -164,6 +188,8 @@ def _store_sample(
         cells = generator.sample(
             job.n_cells, cell_types=cell_types, seed=derive(job.seed, "sample", sample_seed)
         )
+    with monitor.phase("check"):
+        cells = contract.hold(cells, n_cells=job.n_cells, requested=cell_types)
     with monitor.phase("write"):
         facts = {"model": job.model, "space": generator.space, "job": job.key, "sample_seed": sample_seed}
         facts["versions"] = versions()

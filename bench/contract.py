@@ -1,0 +1,187 @@
+"""What a generator promises of its cells (`models.base.Generator`), held against the cells it gives.
+
+A promise that is broken fails the Job, because any score of such cells would be of something else; what can
+be put right without guessing is put right, and said.
+"""
+
+from __future__ import annotations
+
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+    from scipy.sparse import csr_matrix
+
+LIBRARY_SIZE = 20_000
+LIBRARY_SIZE_TOLERANCE = 0.01
+MOST_LOGGED = float(np.log1p(LIBRARY_SIZE))
+
+
+class BrokenContract(Exception):
+    """A generator did not do what `models.base.Generator` says; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What cells of one generator must be like.
+
+    Attributes
+    ----------
+    space
+        As the generator declares it.
+    genes
+        Names of the training cells' genes, in order.
+    cell_types
+        Types among the training cells.
+    """
+
+    space: str
+    genes: tuple[str, ...]
+    cell_types: frozenset[str]
+
+    @classmethod
+    def of(cls, space: str, train: AnnData) -> Contract:
+        """Return the contract of a generator that was trained on these cells."""
+        types = train.obs["cell_type"].dropna().astype(str).unique()
+        return cls(space, tuple(train.var_names.astype(str)), frozenset(types))
+
+    def hold(self, cells: Any, *, n_cells: int, requested: Sequence[str] | None) -> AnnData:
+        """Return cells as they may be written, or say which promise they break.
+
+        Warns of genes in another order, which are put right, and of library sizes off what ``cp20k`` says.
+
+        Parameters
+        ----------
+        cells
+            What `sample` returned.
+        n_cells, requested
+            What was asked for: how many cells, and of which types.
+
+        Returns
+        -------
+        AnnData
+            X is CSR float32, without stored zeros; genes are in the order of the training cells.
+
+        Raises
+        ------
+        BrokenContract
+            If cells are too few or too many, genes or types others than asked for, or values NaN, infinite,
+            negative or not of the declared space.
+        """
+        from anndata import AnnData
+
+        if not isinstance(cells, AnnData):
+            raise BrokenContract(f"sample returned {type(cells).__name__} instead of AnnData")
+        if cells.n_obs != n_cells:
+            raise BrokenContract(f"sample returned {cells.n_obs} cells, {n_cells} were asked for")
+        cells = self._with_genes_in_order(cells)
+        matrix = as_csr(cells.X)
+        self._check_values(matrix)
+        self._check_types(cells, requested)
+        if matrix is not cells.X:
+            cells = AnnData(matrix, obs=cells.obs, var=cells.var, uns=dict(cells.uns))
+        return cells
+
+    def _with_genes_in_order(self, cells: AnnData) -> AnnData:
+        given = tuple(cells.var_names.astype(str))
+        if given == self.genes:
+            return cells
+        unknown, missing = set(given) - set(self.genes), set(self.genes) - set(given)
+        if unknown or missing or len(given) != len(self.genes):
+            example = f", such as {min(unknown or missing)!r}" if unknown or missing else ""
+            raise BrokenContract(
+                f"sample returned other genes than those of the training cells: {len(unknown)} unknown, "
+                f"{len(missing)} missing{example}"
+            )
+        warnings.warn("genes came in another order than the training cells': put right", stacklevel=2)
+        return cells[:, list(self.genes)].copy()
+
+    def _check_values(self, matrix: csr_matrix) -> None:
+        values = matrix.data
+        if not np.isfinite(values).all():
+            raise BrokenContract(f"{_rows_with(matrix, ~np.isfinite(values))} hold NaN or infinite values")
+        if (values < 0).any():
+            raise BrokenContract(f"{_rows_with(matrix, values < 0)} hold negative values")
+        if self.space == "counts" and (broken := values != np.rint(values)).any():
+            raise BrokenContract(
+                f"declared counts, but {_rows_with(matrix, broken)} hold values that are not whole"
+            )
+        if self.space == "log_cp20k" and values.size and values.max() > MOST_LOGGED * 1.0001:
+            raise BrokenContract(
+                f"declared log_cp20k, but values reach {values.max():.4g}, above log1p(20 000) = "
+                f"{MOST_LOGGED:.4g}"
+            )
+        if self.space == "cp20k":
+            sums = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
+            if (abs(sums - LIBRARY_SIZE) > LIBRARY_SIZE_TOLERANCE * LIBRARY_SIZE).any():
+                warnings.warn(
+                    f"library sizes are {sums.min():.0f} to {sums.max():.0f}, not {LIBRARY_SIZE} as in cp20k",
+                    stacklevel=3,
+                )
+
+    def _check_types(self, cells: AnnData, requested: Sequence[str] | None) -> None:
+        if "cell_type" not in cells.obs:
+            if requested is not None:
+                raise BrokenContract('cell types were asked for and obs["cell_type"] is missing')
+            return
+        types = cells.obs["cell_type"]
+        if types.isna().any():
+            raise BrokenContract(f"{int(types.isna().sum())} cells have no cell type")
+        if unknown := set(types.astype(str)) - self.cell_types:
+            raise BrokenContract(f"cell type {min(unknown)!r} is none of the training cells'")
+        if requested is not None and types.astype(str).tolist() != list(map(str, requested)):
+            raise BrokenContract("cells are not of the types asked for, in the order asked for")
+
+
+def as_csr(matrix: Any) -> csr_matrix:
+    """Return a matrix as CSR float32 without stored zeros; the very same one if it is that already.
+
+    Raises
+    ------
+    BrokenContract
+        If it holds no numbers.
+    """
+    from scipy.sparse import csr_matrix, issparse
+
+    if matrix is None or getattr(matrix, "dtype", None) is None or matrix.dtype.kind not in "fiub":
+        kind = "nothing" if matrix is None else getattr(matrix, "dtype", type(matrix).__name__)
+        raise BrokenContract(f"X of the sample holds {kind}, no numbers")
+    is_csr = issparse(matrix) and matrix.format == "csr" and matrix.dtype == np.float32
+    found = matrix if is_csr else csr_matrix(matrix, dtype=np.float32)
+    if not found.has_canonical_format:
+        found.sum_duplicates()
+    if not np.all(found.data):
+        found.eliminate_zeros()
+    return found
+
+
+def _rows_with(matrix: csr_matrix, broken: np.ndarray) -> str:
+    rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))[broken]
+    return f"{np.unique(rows).size} of {matrix.shape[0]} cells"
+
+
+def checksum(train: AnnData) -> dict[str, int]:
+    """Return a cheap checksum of each part of the training cells that a generator is given."""
+    return {name: zlib.crc32(np.ascontiguousarray(part).view(np.uint8)) for name, part in _parts(train)}
+
+
+def _parts(train: AnnData) -> Iterator[tuple[str, np.ndarray]]:
+    for name, matrix in (("X", train.X), ('layers["counts"]', train.layers["counts"])):
+        for part in ("data", "indices", "indptr"):
+            yield f"{name}.{part}", getattr(matrix, part)
+    # Numbers of categories would not see that two types changed names.
+    for name, words in (('obs["cell_type"]', train.obs["cell_type"]), ("var_names", train.var_names)):
+        yield name, np.frombuffer("\n".join(map(str, words)).encode(), dtype=np.uint8)
+
+
+def require_unchanged(before: dict[str, int], train: AnnData) -> None:
+    """Raise BrokenContract if the training cells are not what they were when `checksum` returned `before`."""
+    after = checksum(train)
+    if changed := [name for name in before if after[name] != before[name]]:
+        raise BrokenContract(f"fit changed the training cells: {changed[0]}")
