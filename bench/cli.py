@@ -27,6 +27,9 @@ Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_d
 Metrics = Annotated[
     str | None, typer.Option(help="Metric names, separated by commas (default: the default set).")
 ]
+MetricTimeout = Annotated[
+    str | None, typer.Option(help="Wall-clock limit of each score, such as 15min (default: 1h).")
+]
 Protocol = Annotated[
     str | None,
     typer.Option(help="strict, activa2022, groundgan2024, by commas; +observed at the end of one."),
@@ -62,6 +65,7 @@ def run(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     hardware: Annotated[str | None, typer.Option(help="What this machine must be: a name or a TOML.")] = None,
     timeout: Annotated[str | None, typer.Option(help="Wall-clock limit of each Job, such as 15min.")] = None,
+    metric_timeout: MetricTimeout = None,
     out: Annotated[Path | None, typer.Option(help="Folder for run folders (default: runs).")] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
     dry_run: Annotated[
@@ -88,7 +92,10 @@ def run(
         "sample_seeds": None if sample_seeds is None else spec.parse_seeds("sample-seeds", sample_seeds),
         "budget": None if budget is None else spec.parse_budgets(budget),
         "settings": spec.parse_settings(set_) if set_ else None,
-        "timeout": None if timeout is None else spec.parse_duration(timeout),
+        "timeout": None if timeout is None else spec.parse_duration("timeout", timeout),
+        "metric_timeout": None
+        if metric_timeout is None
+        else spec.parse_duration("metric-timeout", metric_timeout),
     }
     options = {name: value for name, value in given.items() if value is not None}
     if resume is not None:

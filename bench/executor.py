@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import threading
+import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from bench.plan import Job
@@ -14,7 +15,7 @@ from bench.progress import Progress, Stage
 from bench.records import OK, SKIPPED, record_of_death
 from bench.registry import resolve_metric
 from bench.resources import available_bytes
-from bench.run_folder import JobFolder, RunFolder, read_json, write_json
+from bench.run_folder import DamagedFile, JobFolder, RunFolder, read_json, write_json
 from bench.scoring import failed_score, score_tasks
 
 GIB = 2**30
@@ -65,6 +66,7 @@ def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, pro
     cores, jobs = usable_cores(), run.jobs()
     n_shares = max(1, min(cores, len(jobs), available_bytes() // SCORING_BYTES))
     environment = worker_environment(jobs[0].device, max(1, cores // n_shares))
+    limit = run.read_spec().metric_timeout
     with progress.stage("scoring", total=None) as stage:
 
         def score(share: int, stop: threading.Event) -> bool:
@@ -72,24 +74,55 @@ def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, pro
             wanted = {"metrics": metrics, "protocols": protocols, "share": share, "n_shares": n_shares}
             while True:
                 write_json(request, wanted | {"current": None})
-                outcome = run_worker(
-                    ["bench.scoring", str(request)],
-                    log=run.scoring_log(share),
-                    timeout=None,
-                    on_poll=lambda: stage.follow(_peek(request).get("current")),
-                    environment=environment,
-                    stop=stop,
-                )
+                cause = _score_share(request, run.scoring_log(share), environment, limit, stage, stop)
                 current = _peek(request).get("current")
-                if outcome.returncode == 0 or current is None:
+                if cause is None or current is None:
                     break
-                failed_score(run, current, _cause(outcome))
+                failed_score(run, current, cause)
             request.unlink(missing_ok=True)
-            if outcome.returncode != 0:
-                stage.done("scoring", f"{_cause(outcome)}; see {run.scoring_log(share)}")
-            return outcome.returncode == 0
+            if cause is not None:
+                stage.done("scoring", f"{cause}; see {run.scoring_log(share)}")
+            return cause is None
 
         return all(side_by_side([partial(score, share) for share in range(n_shares)], at_once=n_shares))
+
+
+class _Overdue(Exception):
+    """A score takes longer than it may."""
+
+
+def _score_share(
+    request: Path,
+    log: Path,
+    environment: dict[str, str],
+    limit: float,
+    stage: Stage,
+    stop: threading.Event,
+) -> str | None:
+    """Run a scoring process until it ends or hangs; return why it did not end well, or None."""
+    latest: tuple[Any, float] = (None, time.monotonic())
+
+    def follow() -> None:
+        nonlocal latest
+        current = _peek(request).get("current")
+        stage.follow(current)
+        if current != latest[0]:
+            latest = current, time.monotonic()
+        elif current is not None and time.monotonic() - latest[1] > limit:
+            raise _Overdue
+
+    try:
+        outcome = run_worker(
+            ["bench.scoring", str(request)],
+            log=log,
+            timeout=None,
+            on_poll=follow,
+            environment=environment,
+            stop=stop,
+        )
+    except _Overdue:
+        return f"ended after {limit:g} s, the limit of a score (--metric-timeout)"
+    return None if outcome.returncode == 0 else _cause(outcome)
 
 
 def forget_scores(run: RunFolder, metrics: list[str], protocols: list[str]) -> None:
@@ -142,7 +175,7 @@ def _peek(path: Any) -> dict[str, Any]:
     """Read a JSON file that may not be there yet."""
     try:
         found: dict[str, Any] = read_json(path)
-    except (FileNotFoundError, json.JSONDecodeError):
+    except (FileNotFoundError, DamagedFile):
         return {}
     return found
 

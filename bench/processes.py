@@ -7,9 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import sysconfig
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from bench.resources import oom_kills
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1
+FAULTS = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
+"""Signals on which Python writes the stack, when it is run with faulthandler."""
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -53,6 +56,11 @@ class Outcome:
     timed_out: bool
     out_of_memory: bool
     seconds: float
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it ended by a fault of its own, of which the log has the stack."""
+        return -self.returncode in FAULTS
 
     @property
     def signal_name(self) -> str:
@@ -91,6 +99,24 @@ def worker_environment(device: str, threads: int) -> dict[str, str]:
     return environment
 
 
+def with_own_code(environment: Mapping[str, str] | None) -> dict[str, str]:
+    """Return an environment in which a process imports the very packages that this one runs.
+
+    A checkout that is run without being installed would else lend its name to the code that is installed.
+
+    Parameters
+    ----------
+    environment
+        The environment; None for this process's own.
+    """
+    environment = dict(os.environ if environment is None else environment)
+    home = Path(__file__).resolve().parents[1]
+    if home not in map(Path, (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))):
+        others = filter(None, [environment.get("PYTHONPATH")])
+        environment["PYTHONPATH"] = os.pathsep.join([str(home), *others])
+    return environment
+
+
 def run_worker(
     arguments: list[str],
     *,
@@ -126,12 +152,12 @@ def run_worker(
     with log.open("ab") as output:
         process = subprocess.Popen(
             # -P: a folder called `datasets` in the current directory must not shadow ours.
-            [sys.executable, "-P", "-m", *arguments, str(os.getpid())],
+            [sys.executable, "-P", "-X", "faulthandler", "-m", *arguments, str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=environment,
+            env=with_own_code(environment),
         )
         timed_out = False
         try:

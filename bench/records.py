@@ -86,17 +86,15 @@ def record_of_death(
     fitted
         ``fitted.json``, if the training had ended before.
     """
+    log = f"; see jobs/{job.key}/log.txt in the run folder"
     if outcome.timed_out:
         status, reason = "timeout", f"the wall-clock limit ended it after {outcome.seconds:.0f} s"
     elif outcome.out_of_memory:
         status, reason = "out_of_memory", "the kernel ended it for want of memory"
     elif outcome.returncode < 0:
-        status, reason = "killed", f"ended by signal {outcome.signal_name}"
+        status, reason = "killed", f"ended by signal {outcome.signal_name}{log if outcome.crashed else ''}"
     else:
-        status, reason = (
-            "failed",
-            f"the worker exited with code {outcome.returncode}; see log.txt in its folder",
-        )
+        status, reason = "failed", f"the worker exited with code {outcome.returncode}{log}"
     now = datetime.now(UTC)
     record = new_record(job) | {
         "status": status,

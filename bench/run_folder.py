@@ -13,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
+from pydantic import ValidationError
 
 from bench.errors import RequestError
 from bench.plan import Job
@@ -33,9 +34,24 @@ def write_json(path: Path, content: Any) -> None:
         temporary.unlink(missing_ok=True)
 
 
+class DamagedFile(RequestError):
+    """A file of a run folder is no JSON, or not what it should be; the message names it and the remedy."""
+
+
 def read_json(path: Path) -> Any:
-    """Read a JSON file."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file.
+
+    Raises
+    ------
+    DamagedFile
+        If it is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DamagedFile(
+            f"{path} is damaged ({error}): restore it from a copy, or delete it to have it made again"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -92,11 +108,12 @@ class JobFolder:
         self.scores = path / "scores"
 
     def read_record(self) -> dict[str, Any] | None:
-        """Return the Record, or None if the Job has not ended."""
-        if not self.record.exists():
+        """Return the Record, or None if the Job has not ended, or if the file is damaged: it is run again."""
+        try:
+            record: dict[str, Any] = read_json(self.record)
+        except (FileNotFoundError, DamagedFile):
             return None
-        record: dict[str, Any] = read_json(self.record)
-        return record
+        return record if isinstance(record, dict) and record.keys() >= {"status", "job"} else None
 
     def cells(self, sample_seed: int) -> Path:
         """Return where the cells drawn with a sample seed are stored."""
@@ -207,8 +224,17 @@ class RunFolder:
             lock.release()
 
     def jobs(self) -> list[Job]:
-        """Return the plan."""
-        return [Job(**job) for job in read_json(self.plan)]
+        """Return the plan.
+
+        Raises
+        ------
+        DamagedFile
+            If it holds anything else.
+        """
+        try:
+            return [Job(**job) for job in read_json(self.plan)]
+        except (TypeError, ValidationError) as error:
+            raise DamagedFile(f"{self.plan} is damaged: it holds no plan; start a new run") from error
 
     def job_folder(self, job: Job) -> JobFolder:
         """Return the folder of a Job."""

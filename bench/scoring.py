@@ -22,7 +22,7 @@ from bench.embeddings import store_embeddings
 from bench.plan import Job, exists_in
 from bench.registry import hash_files, resolve_metric
 from bench.resources import die_with_parent
-from bench.run_folder import RunFolder, read_json, write_json
+from bench.run_folder import DamagedFile, RunFolder, read_json, write_json
 from bench.scorer import Scorer, cells_a_side, metrics_hash, real_side
 from metrics.protocols import Protocol, protocol_named
 from metrics.shared_cost import EVIDENCE
@@ -195,7 +195,7 @@ def _store_baselines(run: RunFolder, scorer: Scorer) -> None:
     experiments = dict.fromkeys(job.experiment for job in run.jobs() if job.experiment.kind == "augmentation")
     for experiment in experiments:
         file = run.baselines / f"{experiment.slug}.json"
-        if not file.exists() or read_json(file)["key"] != metrics_hash():
+        if _key_in(file) != metrics_hash():
             write_json(file, {"key": metrics_hash(), "scores": scorer.baselines(experiment)})
 
 
@@ -222,8 +222,16 @@ def _store(run: RunFolder, task: ScoreTask, score: dict[str, Any]) -> None:
 
 
 def _is_current(run: RunFolder, task: ScoreTask) -> bool:
-    file = task.file(run)
-    return file.exists() and read_json(file)["key"] == task.key
+    return _key_in(task.file(run)) == task.key
+
+
+def _key_in(file: Path) -> str | None:
+    """Return the key that a file holds, or None if it is missing or damaged: it is made again."""
+    try:
+        content = read_json(file)
+    except (FileNotFoundError, DamagedFile):
+        return None
+    return content.get("key") if isinstance(content, dict) else None
 
 
 if __name__ == "__main__":

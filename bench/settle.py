@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError, named
-from bench.processes import keep_output_for_answers, usable_cores, worker_environment
+from bench.processes import keep_output_for_answers, usable_cores, with_own_code, worker_environment
 from models.base import AUTO, Generator, Settled
 
 if TYPE_CHECKING:
@@ -44,16 +44,19 @@ def settled(
     RequestError
         If the generator fails.
     """
+    # Not at the top: the run folder knows the plan, which calls this.
+    from bench.run_folder import DamagedFile, read_json, write_json
+
     overridden = choice.generator.settle.__func__ is not Generator.settle.__func__  # type: ignore[attr-defined]
     if not overridden or AUTO not in settings.values():
         return {}
     request = {"reference": choice.reference, "settings": settings, "n_genes": n_genes, "device": device}
     memory = _memory(choice, request)
-    if memory.exists():
-        found = json.loads(memory.read_text(encoding="utf-8"))
-    else:
+    try:
+        found = read_json(memory)
+    except (FileNotFoundError, DamagedFile):
         found = _ask(choice.name, request)
-        _remember(memory, found)
+        write_json(memory, found)
     return {name: Settled(*parts) for name, parts in found.items()}
 
 
@@ -68,14 +71,8 @@ def _memory(choice: ModelChoice, request: dict[str, Any]) -> Path:
     return cache_folder() / "settled" / f"{key}.json"
 
 
-def _remember(memory: Path, found: dict[str, Any]) -> None:
-    from bench.run_folder import write_json
-
-    write_json(memory, found)
-
-
 def _ask(model: str, request: dict[str, Any]) -> dict[str, Any]:
-    environment = worker_environment(request["device"], usable_cores())
+    environment = with_own_code(worker_environment(request["device"], usable_cores()))
     command = [sys.executable, "-P", "-m", "bench.settle", json.dumps(request)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:

@@ -52,6 +52,8 @@ class RunSpec(BaseModel):
         Name or path of a hardware declaration that this machine must meet.
     timeout
         Wall-clock limit of each Job in seconds.
+    metric_timeout
+        Wall-clock limit of each score in seconds.
     out
         Folder that holds the run folders and MLflow's store.
     """
@@ -74,6 +76,7 @@ class RunSpec(BaseModel):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     hardware: str | None = None
     timeout: float | None = Field(default=None, gt=0)
+    metric_timeout: float = Field(default=3600.0, gt=0)
     out: Path = Path("runs")
 
     @field_validator("budget", mode="before")
@@ -192,8 +195,15 @@ def parse_settings(assignments: list[str]) -> dict[str, dict[str, Any]]:
     return settings
 
 
-def parse_duration(text: str) -> float:
+def parse_duration(option: str, text: str) -> float:
     """Read ``90s``, ``15min``, ``2h`` or plain seconds.
+
+    Parameters
+    ----------
+    option
+        Whose value it is, for the error.
+    text
+        The value.
 
     Raises
     ------
@@ -205,7 +215,7 @@ def parse_duration(text: str) -> float:
     except ValueError:
         budget = None
     if budget is None or budget.unit != "seconds":
-        raise RequestError(f"--timeout {text!r} is not like 90s, 15min or 2h")
+        raise RequestError(f"--{option} {text!r} is not like 90s, 15min or 2h")
     return budget.amount
 
 

@@ -1,6 +1,10 @@
 import os
+import shutil
+import subprocess
+import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import psutil
 import pytest
@@ -121,3 +125,38 @@ def test_waiting_threads_of_a_job_sleep_unless_the_user_says_otherwise(monkeypat
     assert worker_environment("cpu", 3)["OMP_WAIT_POLICY"] == "PASSIVE"
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
     assert worker_environment("cpu", 3)["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_a_crash_leaves_its_stack_in_the_log(tmp_path):
+    outcome = run_worker(
+        ["crashes"],
+        log=tmp_path / "log.txt",
+        timeout=None,
+        on_poll=lambda: None,
+        environment=script(
+            tmp_path,
+            "crashes",
+            "import os, signal\ndef in_the_library(): os.kill(os.getpid(), signal.SIGSEGV)\nin_the_library()",
+        ),
+    )
+    assert outcome.crashed
+    assert "in in_the_library" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_worker_runs_the_code_of_its_parent_whatever_is_installed(tmp_path):
+    """A checkout beside the installed package: its process imports from the checkout."""
+    package = tmp_path / "bench"
+    package.mkdir()
+    for name in ("__init__", "processes", "resources", "resource_series"):
+        source = Path(processes.__file__).with_name(f"{name}.py")
+        (package / f"{name}.py").write_text(source.read_text() if source.exists() else "")
+    shutil.copytree(Path(processes.__file__).parent / "hardware", package / "hardware")
+    (package / "__init__.py").write_text("")
+    (package / "tells.py").write_text("import bench; print(bench.__file__)")
+    text = (
+        "import bench.processes, pathlib\n"
+        f"bench.processes.run_worker(['bench.tells'], log=pathlib.Path({str(tmp_path / 'log.txt')!r}), "
+        "timeout=None, on_poll=lambda: None)\n"
+    )
+    subprocess.run([sys.executable, "-c", text], cwd=tmp_path, check=True)
+    assert (tmp_path / "log.txt").read_text().strip() == str(package / "__init__.py")

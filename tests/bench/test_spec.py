@@ -46,7 +46,7 @@ def test_settings_by_model():
 
 def test_seeds_and_durations():
     assert parse_seeds("seeds", "0,2,5-7") == [0, 2, 5, 6, 7]
-    assert [parse_duration(text) for text in ("90", "90s", "15min", "2h")] == [90, 90, 900, 7200]
+    assert [parse_duration("timeout", text) for text in ("90", "90s", "15min", "2h")] == [90, 90, 900, 7200]
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def test_seeds_and_durations():
     [
         (lambda: parse_settings(["objective=release"]), "--set 'objective=release' is not MODEL.NAME=VALUE"),
         (lambda: parse_seeds("seeds", "1,x"), "--seeds '1,x': give whole numbers"),
-        (lambda: parse_duration("soon"), "--timeout 'soon' is not like"),
-        (lambda: parse_duration("5epochs"), "--timeout '5epochs' is not like"),
+        (lambda: parse_duration("metric-timeout", "soon"), "--metric-timeout 'soon' is not like"),
+        (lambda: parse_duration("timeout", "5epochs"), "--timeout '5epochs' is not like"),
         (
             lambda: RunSpec.checked(profile="fast"),
             "--profile 'fast': Input should be 'smoke', 'quick' or 'paper'",
