@@ -246,4 +246,5 @@ METRIC = Metric(
     needs_types=True,
     # It compares trainings on the same cells, always all genes in log_cp20k.
     protocols=("strict",),
+    default=True,
 )

@@ -106,4 +106,5 @@ METRIC = Metric(
     exempt=("real", "null"),
     alarm=0.05,
     catches=("memorise",),
+    default=True,
 )

@@ -124,4 +124,5 @@ METRIC = Metric(
     # their distance from real cells drowns in the noise.
     floors=("shuffle",),
     needs_types=True,
+    default=True,
 )

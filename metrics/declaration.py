@@ -77,7 +77,7 @@ class Metric:
     needs_types
         Whether it cannot be computed without cell types.
     default
-        Whether it is computed when no metrics are named.
+        Whether it is computed when no metrics are named; the profile ``paper`` computes all.
     group
         With which others it stands in tables and on cards.
     exempt
@@ -104,7 +104,7 @@ class Metric:
     floors: tuple[str, ...] = ()
     experiment: Literal["main", "augmentation"] = "main"
     needs_types: bool = False
-    default: bool = True
+    default: bool = False
     group: Group = "headline"
     exempt: tuple[str, ...] = ()
     protocols: tuple[str, ...] = tuple(PROTOCOLS)

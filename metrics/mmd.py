@@ -314,4 +314,5 @@ METRIC = Metric(
     reference="doi:10.1038/s41467-019-14018-z",
     cost="all distances between cells on 50 components",
     floors=("shuffle", "shuffle_within_type", "poisson"),
+    default=True,
 )

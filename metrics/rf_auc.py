@@ -297,6 +297,7 @@ METRIC = Metric(
     reference="doi:10.1093/bioinformatics/btac095",
     cost="five forests of 1000 trees on all genes",
     floors=("shuffle", "shuffle_within_type", "poisson"),
+    default=True,
 )
 
 METRIC_BY_TYPE = Metric(
@@ -311,5 +312,4 @@ METRIC_BY_TYPE = Metric(
     # Not shuffle: all its cells may be called one type.
     floors=("shuffle_within_type", "poisson"),
     needs_types=True,
-    default=False,
 )

@@ -122,4 +122,5 @@ METRIC = Metric(
     floors=("shuffle",),
     needs_types=True,
     group="coverage",
+    default=True,
 )

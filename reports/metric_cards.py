@@ -40,6 +40,10 @@ HOW_TO_READ = (
     "computed once for all models and what an earlier metric of the same sample has computed already."
 )
 NOT_MEASURED = "Not measured: the run that made this page left it out (`--metrics`)."
+WHEN_COMPUTED = (
+    "Where no metrics are named, those are computed whose cards say so. `--metrics NAME,NAME` names others, "
+    "`--metrics all` all of them; the profile `paper` computes all."
+)
 SCORES_A_RETRAINING = (
     "Not measured: what it sees and what it is blind to. It scores generators that are trained anew on few "
     "cells of one type, not a sample, so that it climbs no ladder. What it must beat stands beside it in a "
@@ -79,6 +83,7 @@ def metric_page(declarations: Sequence[Declaration], results: Mapping[str, Any])
         _overview(results),
         "## Traps",
         _traps(results),
+        WHEN_COMPUTED,
     ]
     for group, title in GROUPS.items():
         members = [declaration for declaration in declarations if declaration["group"] == group]
@@ -113,8 +118,8 @@ def declared(declaration: Declaration) -> str:
         lines.append(f"- From {declaration['alarm']:g} on a model is reported as copying{also}.")
     if declaration["needs_types"]:
         lines.append("- Needs cell types.")
-    if not declaration["default"]:
-        lines.append("- Computed only when named, and by the profile `paper`.")
+    if declaration["default"]:
+        lines.append("- Computed when no metrics are named.")
     return "\n".join(lines)
 
 

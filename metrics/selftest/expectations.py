@@ -82,6 +82,9 @@ MUST_NOT_ANSWER: dict[str, tuple[str, ...]] = {
 NEEDS_CELLS = {"lost_correlations": 300, "lost_rare_type": 300, "repeated_cells": 300}
 """Ladder → cells a side below which its answers drown in chance."""
 
+COSTLY = ("rf_auc_by_type",)
+"""Metrics that climb no ladder for curiosity's sake."""
+
 
 def expected(metric: str, ladder: str, *, n_cells: int) -> str | None:
     """Return the answer that a metric must give to a ladder, or None where there is no expectation."""
@@ -93,6 +96,6 @@ def expected(metric: str, ladder: str, *, n_cells: int) -> str | None:
 
 
 def asked_about(metric: Metric, ladder: str) -> bool:
-    """Return whether a metric climbs a ladder: any of the default set does, others only where they must."""
+    """Return whether a metric climbs a ladder: any does, but what is costly only where it must."""
     named = metric.name in (*MUST_ANSWER[ladder], *MUST_NOT_ANSWER.get(ladder, ()))
-    return metric.default or named
+    return named or metric.name not in COSTLY

@@ -36,6 +36,6 @@ def test_counts_have_no_error(real):
         METRIC.compute(real, SampleEvidence(real, CP20K, space="counts"))
 
 
-def test_it_belongs_to_the_default_set_and_orders_no_controls():
+def test_it_orders_no_controls():
     assert METRIC.name == "library_size_error"
-    assert (METRIC.default, METRIC.floors, METRIC.better) == (True, (), "lower")
+    assert (METRIC.floors, METRIC.better) == ((), "lower")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from metrics.selftest.answers import answer, tolerance
-from metrics.selftest.expectations import MUST_ANSWER, MUST_NOT_ANSWER
+from metrics.selftest.expectations import COSTLY, MUST_ANSWER, MUST_NOT_ANSWER, asked_about
 from metrics.selftest.ladder import LADDERS
 from metrics.zero_fraction import METRIC as LOWER
 
@@ -95,3 +95,11 @@ def test_every_metric_must_answer_some_ladder():
 
     main = {name for name in plugins("bench.metrics") if resolve_metric(name).experiment == "main"}
     assert main - {name for metrics in MUST_ANSWER.values() for name in metrics} == set()
+
+
+def test_whatever_is_not_costly_is_asked_about_every_ladder():
+    assert not LOWER.default
+    assert all(asked_about(LOWER, ladder) for ladder in LADDERS)
+    costly = replace(LOWER, name=COSTLY[0])
+    asked = {ladder for ladder in LADDERS if asked_about(costly, ladder)}
+    assert asked == {"wrong_zeros", "wrong_library_size"}

@@ -24,7 +24,7 @@ DECLARATION = {
     "cost": "one look",
     "floors": ("shuffle", "poisson"),
     "needs_types": True,
-    "default": False,
+    "default": True,
     "group": "use",
     "exempt": ("real",),
     "protocols": ("strict",),
@@ -44,7 +44,7 @@ Share of even cells.
 - Does not score the controls real.
 - From 0.25 on a model is reported as copying; memorise must reach it.
 - Needs cell types.
-- Computed only when named, and by the profile `paper`."""
+- Computed when no metrics are named."""
 
 
 def found(values, answer, expected=None, passed=None):
@@ -138,7 +138,7 @@ def test_the_page_says_on_what_it_was_measured_and_how_each_metric_answered():
 
 def test_a_metric_that_was_not_tested_has_a_card_that_says_so():
     page = metric_page([DECLARATION | {"name": "oddness"}], results())
-    assert page.endswith(f"profile `paper`.\n\n{NOT_MEASURED}\n")
+    assert page.endswith(f"no metrics are named.\n\n{NOT_MEASURED}\n")
 
 
 def test_tables_show_ladders_and_collect_metrics_without_an_answer():
@@ -176,6 +176,10 @@ def test_a_metric_without_a_floor_or_a_control_to_catch_says_so():
     card = declared(DECLARATION | {"floors": (), "catches": ()})
     assert "- No control is its floor, so that values have no place between floor and ceiling." in card
     assert "- From 0.25 on a model is reported as copying.\n" in card
+
+
+def test_a_metric_that_must_be_asked_for_does_not_say_that_it_is_computed():
+    assert "Computed when" not in declared(DECLARATION | {"default": False})
 
 
 def installed_metrics():
