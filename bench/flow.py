@@ -230,9 +230,9 @@ def carry_out(run: RunFolder, progress: Progress) -> int:
 def present(run: RunFolder, progress: Progress) -> None:
     """Draw a run's figures, write its table and bring MLflow up to date."""
     from reports.figures import save_figures
-    from reports.table import results_frame
+    from reports.table import results_frame, snapshot
 
-    view = run.view()
+    view = snapshot(run.view())
     results_frame(view).to_csv(run.path / "table.csv", index=False)
     save_figures(view, run.figures)
     track(run, view, progress)

@@ -175,8 +175,9 @@ def _named(folders: Sequence[RunFolder]) -> list[NamedRun]:
 
 def _named_run(name: str, folder: RunFolder) -> NamedRun:
     from reports.side_by_side import NamedRun
+    from reports.table import snapshot
 
-    view, spec = folder.view(), folder.read_spec()
+    view, spec = snapshot(folder.view()), folder.read_spec()
     again = run_command(spec)
     return NamedRun(name, view, "\n".join([again, *score_commands(spec, view)]) if again else "")
 

@@ -21,9 +21,9 @@ from reports.further_tables import (
     place_of,
     published_table,
 )
-from reports.main_table import group_tables, key, main_table
+from reports.main_table import COSTS_TITLE, costs_table, group_tables, key, main_table
 from reports.published import NOTES
-from reports.table import results_frame, rows_of, under_protocol
+from reports.table import results_frame, rows_of, snapshot, under_protocol
 from reports.words import budgets_in_words, figure, hardware_in_words, shape_in_words, sizes_in_words
 
 
@@ -44,14 +44,16 @@ def report(view: RunView) -> RenderableType:
     """Return everything there is to say about a run as one Rich renderable.
 
     Heading; under each protocol its warnings, the main table with its footnotes, the further groups of
-    metrics, intervals over the test cells, published figures; then what the data lack, the augmentation
-    experiment, failures.
+    metrics, intervals over the test cells, published figures; then costs, the augmentation experiment,
+    failures. Notes on the data, and what metrics remarked, stand on the page.
     """
+    view = snapshot(view)
     blocks = _heading(view)
     for protocol in view["run"]["protocols"]:
         blocks += _under(under_protocol(view, protocol))
     augmentation = _titled(AUGMENTATION_TITLE, augmentation_table(view))
-    return Group(*blocks, *_data_notes(view), *augmentation, *failures(view))
+    costs = _titled(COSTS_TITLE, costs_table(view))
+    return Group(*blocks, *costs, *augmentation, *failures(view))
 
 
 def _heading(view: RunView) -> list[RenderableType]:
@@ -100,10 +102,6 @@ def warnings(view: RunView) -> Iterator[RenderableType]:
 
 def _banner(text: str, colour: str) -> Panel:
     return Panel(Text(text), border_style=colour, expand=False)
-
-
-def _data_notes(view: RunView) -> list[RenderableType]:
-    return [Text(f"data: {note}", style="dim") for note in view["run"]["dataset"]["notes"]]
 
 
 def failures(view: RunView) -> list[RenderableType]:

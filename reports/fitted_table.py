@@ -15,8 +15,18 @@ SUPERSCRIPTS = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass
 class Footnotes:
-    """Numbered notes below a table; the same text has one number."""
+    """Numbered notes below a table; the same text has one number.
 
+    Attributes
+    ----------
+    everything
+        Whether also that is noted which no reader of a terminal can act on: what metrics remarked, and why
+        they do not score a control.
+    texts
+        The notes.
+    """
+
+    everything: bool = False
     texts: list[str] = field(default_factory=list)
 
     def mark(self, texts: Iterable[str]) -> str:
@@ -36,79 +46,81 @@ class Footnotes:
 
 @dataclass
 class Column:
-    """A column of the main table: its heading and a cell for every row.
+    """A column: its heading and a cell for every row.
 
-    ``whole`` is the heading where it need not be narrow; empty where that is no other.
+    ``narrow_header`` and ``narrow_cells`` are these where room is short; None where that makes no difference.
     """
 
     header: str
     cells: list[Text]
     left: bool = False
-    whole: str = ""
+    narrow_header: str | None = None
+    narrow_cells: list[Text] | None = None
 
     @property
     def header_lines(self) -> list[str]:
         """The heading line by line, no word broken."""
-        return (self.whole or self.header).split("\n")
+        return self.header.split("\n")
+
+    @property
+    def narrow(self) -> Column:
+        """The column where room is short."""
+        header, cells = self.narrow_header, self.narrow_cells
+        return Column(
+            self.header if header is None else header, self.cells if cells is None else cells, left=self.left
+        )
 
 
 @dataclass
 class FittedTable:
-    """A table of one row a generator: in one piece where it fits the terminal, else in parts that do.
+    """A table of one row a generator.
+
+    A terminal shows it as it is where that fits, else in its narrow form, else that in parts, each as wide
+    as fits.
 
     Attributes
     ----------
     name
         Column that identifies a row; it stands in every part.
-    lead, quality, tail
-        Columns from left to right. Where they do not fit, `lead` and `tail` stay together, and `quality`
-        is spread over as many parts as it takes.
+    values
+        The others from left to right.
     sections
         Whether a line follows, row by row.
     """
 
     name: Column
-    lead: list[Column]
-    quality: list[Column]
-    tail: list[Column]
+    values: list[Column]
     sections: list[bool]
 
     @property
     def columns(self) -> list[Column]:
         """All columns from left to right."""
-        return [self.name, *self.lead, *self.quality, *self.tail]
+        return [self.name, *self.values]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        whole = self._table(self.columns)
-
         def fits(table: Table) -> bool:
             return console.measure(table, options=options.update(width=10_000)).maximum <= options.max_width
 
-        if fits(whole):
+        if fits(whole := self._table(self.columns)):
             yield whole
             return
-        if self.lead or self.tail:
-            yield self._table([self.name, *self.lead, *self.tail])
-            yield Text()
+        name, *values = (column.narrow for column in self.columns)
         parts: list[list[Column]] = [[]]
-        for column in self.quality:
-            if parts[-1] and not fits(self._table([self.name, *parts[-1], column])):
+        for column in values:
+            if parts[-1] and not fits(self._table([name, *parts[-1], column], gap=1)):
                 parts.append([])
             parts[-1].append(column)
-        for number, part in enumerate(filter(None, parts)):
+        for number, part in enumerate(parts):
             if number:
                 yield Text()
-            yield self._table([self.name, *part])
+            yield self._table([name, *part], gap=1)
 
-    def _table(self, columns: Sequence[Column]) -> Table:
-        table = bare_table()
+    def _table(self, columns: Sequence[Column], *, gap: int = 2) -> Table:
+        table = Table(
+            box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, padding=(0, gap - 1)
+        )
         for column in columns:
             table.add_column(column.header, justify="left" if column.left else "right", overflow="fold")
         for row, end_section in enumerate(self.sections):
             table.add_row(*(column.cells[row] for column in columns), end_section=end_section)
         return table
-
-
-def bare_table() -> Table:
-    """Return a table with a line under its heading and no frame."""
-    return Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)

@@ -15,7 +15,7 @@ from reports.fitted_table import SUPERSCRIPTS, FittedTable
 from reports.further_tables import PUBLISHED_TITLE, failures_frame, place_of, published_table
 from reports.intervals import intervals_frame
 from reports.published import NOTES, published_frame
-from reports.side_by_side import NamedRun, blocks, differences_table, runs_frame
+from reports.side_by_side import NamedRun, blocks, differences_table, runs_frame, settled
 from reports.summary import summary
 from reports.table import results_frame, rows_of, under_protocol, values_by_model, whole_frame
 from reports.words import source_in_words
@@ -65,13 +65,13 @@ def as_json(runs: Sequence[NamedRun]) -> str:
 
     What is missing or not finite is ``null``. The fields are described in ``docs/report.md``.
     """
-    content = {"schema": SCHEMA, "runs": [_run(run) for run in runs]}
+    content = {"schema": SCHEMA, "runs": [_run(run) for run in settled(runs)]}
     return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def as_markdown(runs: Sequence[NamedRun]) -> str:
     """Return summary and tables in GitHub's Markdown."""
-    parts = []
+    runs, parts = settled(runs), []
     for run in runs:
         views = [under_protocol(run.view, protocol) for protocol in run.view["run"]["protocols"]]
         sentences = [summary(views[0])[0], *(summary(view)[1] for view in views)]
@@ -94,7 +94,8 @@ def as_markdown(runs: Sequence[NamedRun]) -> str:
 
 def as_latex(runs: Sequence[NamedRun]) -> str:
     r"""Return the tables in LaTeX, for ``\usepackage{booktabs}``; everything that LaTeX reads is escaped."""
-    return "\n".join(_latex_table(title, table, remarks) for title, table, remarks in _tables(runs))
+    tables = _tables(settled(runs))
+    return "\n".join(_latex_table(title, table, remarks) for title, table, remarks in tables)
 
 
 FORMATS: Final[dict[str, Callable[[Sequence[NamedRun]], str]]] = {
@@ -107,7 +108,7 @@ FORMATS: Final[dict[str, Callable[[Sequence[NamedRun]], str]]] = {
 
 def _tables(runs: Sequence[NamedRun]) -> list[tuple[str, FittedTable, list[str]]]:
     """Return title, table and remarks of all that stands in the printed formats."""
-    tables = [(block.title, block.table, block.remarks) for block in blocks(runs)]
+    tables = [(block.title, block.table, block.remarks) for block in blocks(runs, everything=True)]
     if (table := differences_table(runs)) is not None:
         tables.insert(0, ("The runs differ", table, []))
     for run in runs:

@@ -158,4 +158,4 @@ def _table(
         Column(header, list(cells), left=header in left)
         for header, cells in zip(headers, zip(*rows, strict=True), strict=True)
     ]
-    return FittedTable(columns[0], columns[1:], [], [], [*first[1:], False])
+    return FittedTable(columns[0], columns[1:], [*first[1:], False])

@@ -13,6 +13,7 @@ from rich.text import Text
 from reports import RunView
 from reports.fitted_table import Column, FittedTable, Footnotes
 from reports.remarks import remarks
+from reports.suspicion import TRAINED_ROLES
 from reports.table import (
     NOT_RUN,
     headline_fraction,
@@ -21,12 +22,16 @@ from reports.table import (
     rows_of,
     scored_metrics,
     scores_of,
+    summarise,
     values_by_model,
 )
 from reports.words import DASH, count, figure
 
 METRIC_LABELS: Final = {"augmentation_f1": "augm. F1"}
+MAIN: Final = "main"
+"""The table of the default metrics; the others stand in those of their groups."""
 GROUP_TITLES: Final = {
+    "headline": "More on the headline",
     "memorisation": "Memorisation: does it copy its training cells?",
     "coverage": "Coverage: are all kinds of real cells there, and no others?",
     "marginals": "Marginals: has each gene, and each cell, the counts it should have?",
@@ -34,33 +39,40 @@ GROUP_TITLES: Final = {
     "biology": "Biology: would the same genes be found?",
     "use": "Use: does what is learnt from synthetic cells hold for real ones?",
 }
+COSTS_TITLE: Final = "What it cost"
 # Their places are 0 % and 100 % by definition, or nearly.
 SCALE_ROLES: Final = ("ceiling", "floor")
 LEAST_PLACE: Final = -9.99
+NAME_WIDTH: Final = 15
+HEADER_WIDTH: Final = 7
 
 
 def main_table(view: RunView, notes: Footnotes) -> FittedTable:
-    """Return the headline metrics of every generator, under the run's first protocol also what it cost.
+    """Return the metrics of the default set, under the run's first protocol also the seconds that it took.
 
     Parameters
     ----------
     view
         The run, under one protocol.
     notes
-        Gets what models warned of and the metrics noted.
+        Gets what models warned of, and why a metric has no value.
     """
     frame = results_frame(view)
+    first = view["run"]["protocol"] == view["run"]["protocols"][0]
+    costs = _cost_columns(view, frame, ("training_seconds", "sample_seconds")) if first else []
+    return _table(view, MAIN, notes, before=costs)
+
+
+def costs_table(view: RunView) -> FittedTable:
+    """Return what else generators cost: budget, steps a second, memory, and how dense their cells are."""
+    frame = results_frame(view)
     rows = rows_of(frame)
-    lead, tail = [], []
-    if view["run"]["protocol"] == view["run"]["protocols"][0]:
-        lead = [Column("budget", [_budget(row) for row in rows], left=True), *_cost_columns(view, frame)]
-        tail = [Column("status", [status_text(row["status"]) for row in rows], left=True)]
+    names = ("steps_per_second", "sample_density", "peak_rss_gib", "peak_device_gib")
+    budgets = Column("budget", [Text(row["budget"] or DASH) for row in rows], left=True)
     return FittedTable(
-        name=_names(view, rows, notes, group="headline"),
-        lead=lead,
-        quality=_metric_columns(view, rows, notes, group="headline"),
-        tail=tail,
-        sections=sections(rows),
+        Column("model", [_bold_if_model(row["model"], row) for row in rows], left=True),
+        [budgets, *_cost_columns(view, frame, names)],
+        sections(rows),
     )
 
 
@@ -72,16 +84,30 @@ def group_tables(view: RunView) -> Iterator[tuple[str, FittedTable, Footnotes]]:
 
 
 def scored_groups(view: RunView) -> list[str]:
-    """Return the groups beside the headline of which the run scored a metric."""
-    scored = {metric["group"] for metric in scored_metrics(view)}
-    return [group for group in GROUP_TITLES if group in scored]
+    """Return the groups of which the run scored a metric that does not stand in the main table."""
+    return [group for group in GROUP_TITLES if metrics_in(view, group)]
+
+
+def metrics_in(view: RunView, table: str) -> list[Mapping[str, Any]]:
+    """Return the declarations of the scored metrics that stand in a table: `MAIN`, or that of a group."""
+    groups = list(GROUP_TITLES)
+    found = [
+        metric
+        for metric in scored_metrics(view)
+        if (table == MAIN if metric["default"] else table == metric["group"])
+    ]
+    return sorted(found, key=lambda metric: groups.index(metric["group"]))
 
 
 def group_table(view: RunView, group: str, notes: Footnotes) -> FittedTable:
     """Return one group of metrics of every generator; `notes` gets what they noted."""
-    rows = rows_of(results_frame(view))
-    names = _names(view, rows, notes, group=group)
-    return FittedTable(names, [], _metric_columns(view, rows, notes, group=group), [], sections(rows))
+    return _table(view, group, notes, before=[])
+
+
+def _table(view: RunView, table: str, notes: Footnotes, *, before: list[Column]) -> FittedTable:
+    rows, metrics = rows_of(results_frame(view)), metrics_in(view, table)
+    names = _names(view, rows, notes, metrics=metrics, warnings=table == MAIN)
+    return FittedTable(names, [*before, *_metric_columns(view, rows, notes, metrics)], sections(rows))
 
 
 def sections(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
@@ -93,11 +119,35 @@ def sections(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
     ]
 
 
-def _names(view: RunView, rows: Sequence[Mapping[str, Any]], notes: Footnotes, *, group: str) -> Column:
-    said = remarks(view, group, metrics=_names_in(view, group))
+def _names(
+    view: RunView,
+    rows: Sequence[Mapping[str, Any]],
+    notes: Footnotes,
+    *,
+    metrics: Sequence[Mapping[str, Any]],
+    warnings: bool,
+) -> Column:
+    """Return the column that names the generators."""
+    noting = {metric["name"] for metric in metrics} if notes.everything else ()
+    said = remarks(view, metrics=noting, warnings=warnings)
+    marks = [notes.mark(text for text, models in said.items() if row["model"] in models) for row in rows]
     n_seeds = max((row["n_seeds"] for row in rows), default=0)
-    names = [_with_n(_name(row, said, notes), row["n_seeds"], usual=n_seeds) for row in rows]
-    return Column("model", names, left=True)
+    cells, narrow = (
+        [
+            _with_n(_name(row, mark, width=width), row["n_seeds"], usual=n_seeds)
+            for row, mark in zip(rows, marks, strict=True)
+        ]
+        for width in (10 * NAME_WIDTH, NAME_WIDTH)
+    )
+    # Where room is short the protocol stands here, else above every score.
+    protocol = view["run"]["protocol"]
+    return Column(
+        "model",
+        cells,
+        left=True,
+        narrow_header="\n+".join(protocol.split("+")) + "\nmodel",
+        narrow_cells=narrow,
+    )
 
 
 def _n_seeds(frame: pd.DataFrame) -> int:
@@ -115,36 +165,45 @@ def _with_n(cell: Text, n: int, *, usual: int) -> Text:
     return cell if n in (0, usual) else cell.append(f"\nn={n}", style="dim")
 
 
-def _name(row: Mapping[str, Any], said: Mapping[str, Sequence[str]], notes: Footnotes) -> Text:
-    mine = [text for text, models in said.items() if row["model"] in models]
-    return Text(row["model"] + notes.mark(mine), style="bold" if row["role"] == "model" else "")
-
-
-def _names_in(view: RunView, group: str) -> Collection[str]:
-    return [metric["name"] for metric in view["metrics"] if metric["group"] == group]
-
-
-def _budget(row: Mapping[str, Any]) -> Text:
+def _name(row: Mapping[str, Any], marks: str, *, width: int) -> Text:
+    """Name a generator; on lines of their own say its role, and how it ended, where that is not well."""
+    lines = [_bold_if_model(_broken(row["model"] + marks, width), row)]
     if row["role"] != "model":
-        return Text(row["role"], style="italic")
-    return Text(row["budget"] or DASH)
+        lines.append(Text(f"  {row['role']}", style="not bold italic dim"))
+    if row["status"] != "ok":
+        lines += [Text("  ").append(line) for line in status_text(row["status"], width=width - 2).split("\n")]
+    return Text("\n").join(lines)
 
 
-def status_text(status: str) -> Text:
+def _bold_if_model(name: str, row: Mapping[str, Any]) -> Text:
+    return Text(name, style="bold" if row["role"] == "model" else "")
+
+
+def _broken(name: str, width: int) -> str:
+    """Return a name in lines, broken behind underscores alone."""
+    return fill(name.replace("_", "_ "), width=width, break_long_words=False).replace("_ ", "_")
+
+
+def status_text(status: str, *, width: int = 10) -> Text:
     """Return how a Job ended, in the colour it deserves."""
     style = {"ok": "green", "skipped": "yellow", NOT_RUN: "yellow"}.get(status, "bold red")
-    return Text(fill(status.replace("_", " "), width=10), style=style)
+    return Text(fill(status.replace("_", " "), width=width), style=style)
 
 
-def _cost_columns(view: RunView, frame: pd.DataFrame) -> list[Column]:
+def _cost_columns(view: RunView, frame: pd.DataFrame, wanted: Sequence[str]) -> list[Column]:
     timed, rows, single = frame["sample_cells"].max(), rows_of(frame), values_by_model(view)
-    headers = {"training_seconds": "training\nseconds", "steps_per_second": "steps\n/s"}
+    headers = {
+        "training_seconds": "training\nseconds",
+        "steps_per_second": "steps/s",
+        "sample_seconds": f"sampling\n{count(timed)}\ncells, s",
+        "sample_density": "non-zero",
+        "peak_rss_gib": "peak\nGiB",
+        "peak_device_gib": "device\nGiB",
+    }
     # Nothing was timed in a run of the ceiling alone, or where everything failed.
-    if not math.isnan(timed):
-        headers |= {"sample_seconds": f"sampling\n{count(timed)}\ncells, s", "sample_density": "non-\nzero"}
-    headers |= {"peak_rss_gib": "peak\nGiB", "peak_device_gib": "device\nGiB"}
+    unknown = ("sample_seconds", "sample_density") if math.isnan(timed) else ()
     columns = []
-    for name in (name for name in headers if name in frame):
+    for name in (name for name in wanted if name in frame and name not in unknown):
         cells = [
             _with_n(
                 _cost_cell(name, row, timed),
@@ -153,7 +212,7 @@ def _cost_columns(view: RunView, frame: pd.DataFrame) -> list[Column]:
             )
             for row in rows
         ]
-        columns.append(Column(headers[name], cells, whole=headers[name].replace("-\n", "-")))
+        columns.append(Column(headers[name], cells))
     return columns
 
 
@@ -162,29 +221,35 @@ def _cost_cell(name: str, row: Mapping[str, Any], timed: float) -> Text:
         share = row[name]
         return Text(DASH if math.isnan(share) else f"{100 * share:.{0 if share >= 0.1 else 1}f} %")
     other_size = name == "sample_seconds" and row["sample_cells"] < timed
-    return Text(figure(row[name]) + (f" ({count(row['sample_cells'])})" if other_size else ""))
+    return Text(figure(row[name]) + (f"\n({count(row['sample_cells'])})" if other_size else ""))
 
 
 def _metric_columns(
-    view: RunView, rows: Sequence[Mapping[str, Any]], notes: Footnotes, *, group: str
+    view: RunView,
+    rows: Sequence[Mapping[str, Any]],
+    notes: Footnotes,
+    metrics: Sequence[Mapping[str, Any]],
 ) -> list[Column]:
     single, n_subsamples = values_by_model(view), _n_subsamples(view)
-    reasons = _reasons(view, group)
+    reasons = _reasons(view, {metric["name"] for metric in metrics}, everything=notes.everything)
     columns = []
-    for metric in (metric for metric in scored_metrics(view) if metric["group"] == group):
+    for metric in metrics:
         name, main = metric["name"], metric["experiment"] == "main"
-        whole = METRIC_LABELS.get(name) or name
-        label = fill(whole.replace("_", "_ "), width=10).replace("_ ", "_")
-        cells = []
+        label, ideal = METRIC_LABELS.get(name) or name, f"\n→ {metric['ideal']:g}"
+        cells, narrow = [], []
         for row in rows:
             values = single[row["model"]].get(name, [])
-            cell = _metric_cell(name, row, values)
-            first, *rest = cell.split("\n")
-            first.append(notes.mark(reasons.get((row["model"], name), ())), style="dim")
-            cell = Text("\n").join([first, *rest]).append(_place(name, row), style="dim")
-            cells.append(_with_n(cell, len(values), usual=row["n_seeds"] if main else n_subsamples))
-        below = f"\n{view['run']['protocol']}\n→ {metric['ideal']:g}"
-        columns.append(Column(label + below, cells, whole=whole + below))
+            mark = Text(notes.mark(reasons.get((row["model"], name), ())), style="dim")
+            usual = row["n_seeds"] if main else n_subsamples
+            for column, cell in (
+                (cells, _metric_cell(name, row, values)),
+                (narrow, _narrow_cell(name, row, values)),
+            ):
+                first, *rest = cell.split("\n")
+                cell = Text("\n").join([first.append_text(mark), *rest])
+                column.append(_with_n(cell.append(_place(name, row), style="dim"), len(values), usual=usual))
+        header, short = f"{label}\n{view['run']['protocol']}{ideal}", _broken(label, HEADER_WIDTH) + ideal
+        columns.append(Column(header, cells, narrow_header=short, narrow_cells=narrow))
     return columns
 
 
@@ -197,12 +262,17 @@ def _place(name: str, row: Mapping[str, Any]) -> str:
 
 
 def _metric_cell(name: str, row: Mapping[str, Any], values: Sequence[float]) -> Text:
-    if len(values) == 2:
-        return Text("\n".join(figure(value) for value in values))
-    cell = mean_cell(name, row)
-    if len(values) == 1 and math.isfinite(deviation := row.get(f"{name}_sd", math.nan)):
-        cell.append(f" ±{deviation:.3f}".replace("0.", "."), style="dim")
-    return cell
+    return Text("\n".join(map(figure, values))) if len(values) == 2 else mean_cell(name, row)
+
+
+def _narrow_cell(name: str, row: Mapping[str, Any], values: Sequence[float]) -> Text:
+    """Return what `_metric_cell` does, of an interval only its half, to the decimals of the mean."""
+    if len(values) < 3:
+        return _metric_cell(name, row, values)
+    mean, _, high = summarise(values)
+    shown = figure(mean)
+    half = figure(high - mean) if "e" in shown else f"{high - mean:.{len(shown.partition('.')[2])}f}"
+    return Text(shown).append(f"\n±{half}", style="dim")
 
 
 def mean_cell(name: str, row: Mapping[str, Any]) -> Text:
@@ -213,12 +283,12 @@ def mean_cell(name: str, row: Mapping[str, Any]) -> Text:
     return cell
 
 
-def _reasons(view: RunView, group: str) -> dict[tuple[str, str], list[str]]:
-    """Return why metrics of a group have no value, by model and metric, each reason once."""
-    wanted = _names_in(view, group)
+def _reasons(view: RunView, wanted: Collection[str], *, everything: bool) -> dict[tuple[str, str], list[str]]:
+    """Return why metrics have no value, by model and metric, each reason once; of controls if asked for."""
     failed = {
         (record["job"]["model"], score["metric"], score["error"]): None
         for record in view["records"]
+        if everything or record["job"]["role"] in TRAINED_ROLES
         for score in scores_of(view, record)
         if score["error"] and score["metric"] in wanted
     }
@@ -238,7 +308,7 @@ def key(view: RunView, table: FittedTable) -> list[Text]:
     n_seeds = _n_seeds(results_frame(view))
     lines = [f"n = {_seeds(n_seeds)}"] if n_seeds else []
     shown = [cell.plain for column in table.columns for cell in column.cells]
-    if any(" %" in cell.plain.partition("\n")[2] for column in table.quality for cell in column.cells):
+    if any(" %" in cell.partition("\n")[2] for cell in shown):
         lines.append(
             "% below a score: its place between the best of the metric's floors (0 %) and real (100 %)"
         )
@@ -246,9 +316,8 @@ def key(view: RunView, table: FittedTable) -> list[Text]:
         lines.append(
             "n=… below a name or a figure: it rests on so many values; two of a metric are both shown"
         )
-    if any("±" in cell for cell in shown):
-        lines.append("±: standard deviation over folds, no interval")
-    if (fraction := headline_fraction(view)) is not None:
+    fraction = headline_fraction(view)
+    if fraction is not None and any(m["experiment"] == "augmentation" for m in metrics_in(view, MAIN)):
         seeds = _seeds(_n_subsamples(view), "subsampling ")
         lines.append(f"augm. F1 (augmentation_f1): over {seeds}, {100 * fraction:g} % of the type kept")
     return [Text(line, style="dim") for line in lines]
@@ -256,4 +325,5 @@ def key(view: RunView, table: FittedTable) -> list[Text]:
 
 def _seeds(n: int, kind: str = "") -> str:
     shown = {1: "", 2: ", both values of a metric, the mean of the rest"}
-    return f"{n} {kind}seed{'s' * (n > 1)}" + shown.get(n, ", mean and [95 % t interval]")
+    intervals = ", mean and its 95 % t interval, [low, high] or ± half of it"
+    return f"{n} {kind}seed{'s' * (n > 1)}" + shown.get(n, intervals)

@@ -21,17 +21,17 @@ NEVER_CALLED = re.compile(r"(?:^lost types|,)[: ]*(.+?) \(\d+ test cells\)")
 OneThing = tuple[str, str | None]
 
 
-def remarks(view: RunView, group: str, *, metrics: Collection[str]) -> dict[str, list[str]]:
+def remarks(view: RunView, *, metrics: Collection[str], warnings: bool) -> dict[str, list[str]]:
     """Return what was noted, each once, with the generators that it concerns.
 
     Parameters
     ----------
     view
         The run, under one protocol.
-    group
-        Of metrics; what models warned of stands with the headline.
     metrics
-        Names of those of the group.
+        Names of those whose notes are wanted.
+    warnings
+        Whether what models warned of is wanted.
 
     Returns
     -------
@@ -44,9 +44,8 @@ def remarks(view: RunView, group: str, *, metrics: Collection[str]) -> dict[str,
         sources: dict[OneThing, dict[str, None]] = {}
         seeds: dict[OneThing, set[int]] = {}
         for record in records:
-            warnings = record["warnings"] if group == "headline" else []
             for thing, source in [
-                *(((warning, None), None) for warning in warnings),
+                *(((warning, None), None) for warning in record["warnings"] if warnings),
                 *_noted(scores_of(view, record), metrics),
             ]:
                 sources.setdefault(thing, {}).update({} if source is None else {source: None})

@@ -12,12 +12,23 @@ from rich.text import Text
 from reports import RunView
 from reports.console import failures, warnings
 from reports.fitted_table import Column, FittedTable, Footnotes
-from reports.main_table import GROUP_TITLES, group_table, key, main_table, scored_groups, sections
-from reports.table import ROLES, results_frame, rows_of, under_protocol, whole_frame
+from reports.main_table import (
+    COSTS_TITLE,
+    GROUP_TITLES,
+    MAIN,
+    costs_table,
+    group_table,
+    key,
+    main_table,
+    scored_groups,
+    sections,
+)
+from reports.table import ROLES, results_frame, rows_of, snapshot, under_protocol, whole_frame
 from reports.words import budgets_in_words, hardware_in_words, shape_in_words, sizes_in_words
 
 OWN_TABLES: Final = "scores stand in tables of their own"
 TIMES_APART: Final = "times and memory do not compare"
+COSTS: Final = "costs"
 
 
 class NamedRun(NamedTuple):
@@ -38,13 +49,19 @@ class NamedRun(NamedTuple):
     command: str = ""
 
 
+def settled(runs: Sequence[NamedRun]) -> list[NamedRun]:
+    """Return runs that are asked for their results often (see `reports.table.Snapshot`)."""
+    return [run._replace(view=snapshot(run.view)) for run in runs]
+
+
 class Block(NamedTuple):
     """A table with everything that a reader must know to read it.
 
     Attributes
     ----------
-    title, protocol, group
-        What it shows, under which protocol, and the name of the group of metrics.
+    title, protocol, shows
+        What it shows in words, under which protocol, and the name of the table: see
+        `reports.main_table.metrics_in`; `COSTS` for costs.
     runs
         Whose rows it has; each seen under the protocol.
     table, remarks
@@ -53,7 +70,7 @@ class Block(NamedTuple):
 
     title: str
     protocol: str
-    group: str
+    shows: str
     runs: list[NamedRun]
     table: FittedTable
     remarks: list[str]
@@ -74,10 +91,17 @@ def comparable(runs: Sequence[NamedRun]) -> list[list[NamedRun]]:
     return list(groups.values())
 
 
-def blocks(runs: Sequence[NamedRun]) -> Iterator[Block]:
-    """Yield the headline table and those of the further groups of metrics, of all that compares.
+def blocks(runs: Sequence[NamedRun], *, everything: bool) -> Iterator[Block]:
+    """Yield the main table, those of the further groups of metrics and that of costs, of all that compares.
 
     Of several runs, each row carries the name of its run, and runs on unlike hardware a footnote.
+
+    Parameters
+    ----------
+    runs
+        One, or several.
+    everything
+        Whether the remarks tell all that was noted (see `reports.fitted_table.Footnotes`).
     """
     for members in comparable(runs):
         view = members[0].view
@@ -85,12 +109,21 @@ def blocks(runs: Sequence[NamedRun]) -> Iterator[Block]:
         if len(runs) > 1:
             facts += [str(view["run"]["dataset"]["name"]), ", ".join(run.name for run in members)]
         words = " · ".join(filter(None, facts))
-        yield _block(f"Headline · {words}", "headline", members, named=len(runs) > 1)
+        named = len(runs) > 1
+        yield _block(f"Headline · {words}", MAIN, members, named=named, everything=everything)
         for group in GROUP_TITLES:
             scored = [run for run in members if group in scored_groups(run.view)]
             if scored:
                 title = f"{GROUP_TITLES[group]} · {words}"
-                yield _block(title, group, scored, named=len(runs) > 1)
+                yield _block(title, group, scored, named=named, everything=everything)
+        first = [run for run in members if _is_first(run)]
+        if first:
+            yield _block(f"{COSTS_TITLE} · {words}", COSTS, first, named=named, everything=everything)
+
+
+def _is_first(run: NamedRun) -> bool:
+    """Tell whether a run is seen under its first protocol: costs are the same under all."""
+    return bool(run.view["run"]["protocol"] == run.view["run"]["protocols"][0])
 
 
 def differences_table(runs: Sequence[NamedRun]) -> FittedTable | None:
@@ -108,23 +141,21 @@ def differences_table(runs: Sequence[NamedRun]) -> FittedTable | None:
     meaning = Column("so", [Text(consequence) for *_, consequence in rows], left=True)
     return FittedTable(
         Column("differs in", [Text(what) for what, *_ in rows], left=True),
-        columns,
-        [],
-        [meaning],
+        [*columns, meaning],
         [False] * len(rows),
     )
 
 
 def side_by_side(runs: Sequence[NamedRun]) -> RenderableType:
     """Return runs side by side as one Rich renderable: differences, warnings, tables, failures."""
-    parts: list[RenderableType] = []
+    runs, parts = settled(runs), list[RenderableType]()
     if (table := differences_table(runs)) is not None:
         parts += [Text("The runs differ", style="bold yellow"), table]
     for members in comparable(runs):
         for run in members:
             if found := list(warnings(run.view)):
                 parts += [Text(), Text(f"{run.name} · protocol {run.view['run']['protocol']}"), *found]
-    for block in blocks(runs):
+    for block in blocks(runs, everything=False):
         parts += [Text(), Text(block.title, style="bold"), block.table]
         parts += [Text(line, style="dim") for line in block.remarks]
     for run in runs:
@@ -185,17 +216,22 @@ def _machine(run: NamedRun) -> str:
     return f"{hardware_in_words(hardware)} ({hardware['fingerprint']})"
 
 
-def _block(title: str, group: str, members: list[NamedRun], *, named: bool) -> Block:
-    notes, tables, keys = Footnotes(), [], []
-    for run in members:
-        headline = group == "headline"
-        table = main_table(run.view, notes) if headline else group_table(run.view, group, notes)
-        keys.append([line.plain for line in key(run.view, table)] if headline else [])
-        tables.append(table)
+def _block(title: str, shows: str, members: list[NamedRun], *, named: bool, everything: bool) -> Block:
+    notes = Footnotes(everything)
+    tables = [_table_of(run.view, shows, notes) for run in members]
+    keys = [
+        [line.plain for line in key(run.view, table)] if shows == MAIN else []
+        for run, table in zip(members, tables, strict=True)
+    ]
     table = _merged(members, tables, notes) if named else tables[0]
     remarks = [*_said(members, keys), *(line.plain for line in notes.lines())]
-    protocol = members[0].view["run"]["protocol"]
-    return Block(title, protocol, group, members, table, remarks)
+    return Block(title, members[0].view["run"]["protocol"], shows, members, table, remarks)
+
+
+def _table_of(view: RunView, shows: str, notes: Footnotes) -> FittedTable:
+    if shows == COSTS:
+        return costs_table(view)
+    return main_table(view, notes) if shows == MAIN else group_table(view, shows, notes)
 
 
 def _said(runs: list[NamedRun], lines: list[list[str]]) -> list[str]:
@@ -222,28 +258,41 @@ def _merged(runs: list[NamedRun], tables: list[FittedTable], notes: Footnotes) -
         if row["model"] == model
     ]
 
-    def spread(columns: list[list[Column]]) -> list[Column]:
-        by_header = [{column.header: column for column in of_table} for of_table in columns]
-        kinds = {header: column for of_table in by_header for header, column in of_table.items()}
-        return [
-            Column(
-                header,
-                [by_header[t][header].cells[n] if header in by_header[t] else Text() for t, n in places],
-                left=column.left,
-                whole=column.whole,
-            )
-            for header, column in kinds.items()
-        ]
-
     labels = [f"\n{run.name}{notes.mark(_unlike(run, runs[0]))}" for run in runs]
-    names = [tables[t].name.cells[n].copy().append(labels[t], style="not bold dim") for t, n in places]
+    names, narrow = (
+        [of_run[t].cells[n].copy().append(labels[t], style="not bold dim") for t, n in places]
+        for of_run in ([table.name for table in tables], [table.name.narrow for table in tables])
+    )
+    first = tables[0].name
     return FittedTable(
-        Column(tables[0].name.header, names, left=True),
-        spread([table.lead for table in tables]),
-        spread([table.quality for table in tables]),
-        spread([table.tail for table in tables]),
+        Column(first.header, names, left=True, narrow_header=first.narrow_header, narrow_cells=narrow),
+        _spread([table.values for table in tables], places),
         sections([rows[t][n] for t, n in places]),
     )
+
+
+def _spread(tables: list[list[Column]], places: Sequence[tuple[int, int]]) -> list[Column]:
+    """Return the columns of several tables, with cells for the rows at `places`, empty where one has none."""
+    by_header = [{column.header: column for column in of_table} for of_table in tables]
+    kinds = {header: column for of_table in by_header for header, column in of_table.items()}
+
+    def cells(header: str, *, narrow: bool) -> list[Text]:
+        shown = [
+            {name: (column.narrow if narrow else column).cells for name, column in of_table.items()}
+            for of_table in by_header
+        ]
+        return [shown[t][header][n] if header in shown[t] else Text() for t, n in places]
+
+    return [
+        Column(
+            header,
+            cells(header, narrow=False),
+            left=column.left,
+            narrow_header=column.narrow_header,
+            narrow_cells=cells(header, narrow=True),
+        )
+        for header, column in kinds.items()
+    ]
 
 
 def _unlike(run: NamedRun, first: NamedRun) -> list[str]:

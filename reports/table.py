@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -28,6 +29,50 @@ COST_COLUMNS = (
 )
 GIB = 2**30
 MINIMUM_KEPT_CELLS = 10
+
+
+class Snapshot(dict[str, Any]):
+    """A run view that nobody changes any more: under each protocol its results are computed once.
+
+    A page and its figures ask for them dozens of times; functions that take a run view take this one.
+
+    Parameters
+    ----------
+    view
+        The run.
+    """
+
+    def __init__(self, view: RunView) -> None:
+        super().__init__(view)
+        self._under = {self["run"]["protocol"]: self}
+
+    def under(self, protocol: str) -> Snapshot:
+        """Return the same run as seen under one of its protocols."""
+        if protocol not in self._under:
+            seen = Snapshot({**self, "run": {**self["run"], "protocol": protocol}})
+            seen._under = self._under
+            self._under[protocol] = seen
+        return self._under[protocol]
+
+    @cached_property
+    def results(self) -> pd.DataFrame:
+        """What `results_frame` returns."""
+        return _computed_results(self)
+
+    @cached_property
+    def values_by_model(self) -> dict[str, dict[str, list[float]]]:
+        """What `values_by_model` returns."""
+        return _computed_values(self)
+
+    @cached_property
+    def scored_metrics(self) -> list[Mapping[str, Any]]:
+        """What `scored_metrics` returns."""
+        return _computed_metrics(self)
+
+
+def snapshot(view: RunView) -> Snapshot:
+    """Return a run view for readers who ask it often; it must not be changed from now on."""
+    return view if isinstance(view, Snapshot) else Snapshot(view)
 
 
 class Summary(NamedTuple):
@@ -85,9 +130,9 @@ def scores_of(view: RunView, record: Mapping[str, Any]) -> list[Mapping[str, Any
     return [score for score in scores if score["protocol"] == view["run"]["protocol"]]
 
 
-def under_protocol(view: RunView, protocol: str) -> RunView:
+def under_protocol(view: RunView, protocol: str) -> Snapshot:
     """Return the same run as seen under one of its protocols: every table and figure is of one."""
-    return {**view, "run": {**view["run"], "protocol": protocol}}
+    return snapshot(view).under(protocol)
 
 
 def has_results(view: RunView, record: Mapping[str, Any]) -> bool:
@@ -102,6 +147,10 @@ def records_of(view: RunView, kind: str) -> list[Mapping[str, Any]]:
 
 def scored_metrics(view: RunView) -> list[Mapping[str, Any]]:
     """Return the declarations of the metrics that this run scored, or tried to, in declared order."""
+    return snapshot(view).scored_metrics
+
+
+def _computed_metrics(view: RunView) -> list[Mapping[str, Any]]:
     scored = {score["metric"] for record in view["records"] for score in scores_of(view, record)}
     return [metric for metric in view["metrics"] if metric["name"] in scored]
 
@@ -123,6 +172,10 @@ def values_by_model(view: RunView) -> dict[str, dict[str, list[float]]]:
     There is one Job per training seed, and for the columns of the augmentation experiment one per
     subsampling seed at the headline fraction.
     """
+    return snapshot(view).values_by_model
+
+
+def _computed_values(view: RunView) -> dict[str, dict[str, list[float]]]:
     fraction = headline_fraction(view)
     collected: dict[str, dict[str, list[float]]] = {}
     for record in view["records"]:
@@ -168,8 +221,13 @@ def results_frame(view: RunView) -> pd.DataFrame:
         values than ``n_seeds`` has that in ``NAME_n`` (subsampling seeds, for the augmentation experiment). A
         metric that declares floors has its place between the best of them (0) and the ceiling (1) in
         ``NAME_position`` (see `reports.scale`). What failed is a row with its status and reason.
-        ``attrs["suspect"]`` and ``attrs["copying"]`` list what `reports.suspicion` found.
+        ``attrs["suspect"]`` and ``attrs["copying"]`` list what `reports.suspicion` found. Of a `Snapshot`
+        it is always the same object: copy it before you change it.
     """
+    return snapshot(view).results
+
+
+def _computed_results(view: RunView) -> pd.DataFrame:
     by_model: dict[str, list[Mapping[str, Any]]] = {}
     for record in records_of(view, "main"):
         by_model.setdefault(record["job"]["model"], []).append(record)
@@ -198,7 +256,7 @@ def whole_frame(view: RunView) -> pd.DataFrame:
 
     The columns are those of `results_frame`, after ``protocol``.
     """
-    frames = {name: results_frame(under_protocol(view, name)) for name in view["run"]["protocols"]}
+    frames = {name: results_frame(under_protocol(view, name)).copy() for name in view["run"]["protocols"]}
     for name, frame in frames.items():
         frame.insert(0, "protocol", name)
         frame.attrs.clear()

@@ -18,7 +18,7 @@ from reports.figures.roc import roc_figure
 from reports.figures.scale import scale_figure
 from reports.figures.style import save
 from reports.figures.training import curves_figure, training_curves
-from reports.table import under_protocol
+from reports.table import snapshot, under_protocol
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -58,7 +58,7 @@ def save_figures(view: RunView, output: Path) -> list[Path]:
     output.mkdir(parents=True, exist_ok=True)
     return [
         path
-        for name, figure in _figures(view)
+        for name, figure in _figures(snapshot(view))
         if figure is not None
         # MLflow's pages read a plus in a name as a space.
         for path in save(figure, output, name.replace("+", "-"))

@@ -27,7 +27,7 @@ from reports.html.pictures import INLINE as SPEED
 from reports.html.pictures import Picture, pictures
 from reports.html.tables import PageTable, page_table, plain_table
 from reports.published import NOTES
-from reports.side_by_side import Block, NamedRun, blocks, differences_table
+from reports.side_by_side import Block, NamedRun, blocks, differences_table, settled
 from reports.summary import summary
 from reports.table import results_frame, rows_of, under_protocol
 from reports.words import budgets_in_words, figure, hardware_in_words, shape_in_words, source_in_words
@@ -87,6 +87,7 @@ def html_report(
     str
         HTML without scripts, whose policy forbids every request.
     """
+    runs = settled(runs)
     environment = Environment(
         loader=PackageLoader("reports.html"),
         autoescape=True,
@@ -102,7 +103,7 @@ def html_report(
             page_table(block.title, block.table, block.remarks),
             panels(block, seen, named=len(runs) > 1),
         )
-        for block in blocks(runs)
+        for block in blocks(runs, everything=True)
     ]
     differences = differences_table(runs)
     template = environment.get_template("report.html")

@@ -6,9 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from reports.main_table import metrics_in
 from reports.scale import CEILING
 from reports.side_by_side import Block
-from reports.table import ROLES, results_frame, rows_of, scored_metrics, values_by_model
+from reports.table import ROLES, results_frame, rows_of, values_by_model
 from reports.words import figure
 
 MARGIN: Final = 3.0
@@ -87,18 +88,13 @@ def panels(block: Block, sights: Mapping[str, Sight], *, named: bool) -> list[Pa
     Parameters
     ----------
     block
-        Runs, protocol and group.
+        Runs, protocol and which metrics.
     sights
         By metric name.
     named
         Whether rows carry the name of their run.
     """
-    metrics = {
-        metric["name"]: metric
-        for run in block.runs
-        for metric in scored_metrics(run.view)
-        if metric["group"] == block.group
-    }
+    metrics = {metric["name"]: metric for run in block.runs for metric in metrics_in(run.view, block.shows)}
     return [_panel(block, metric, sights.get(name, Sight()), named=named) for name, metric in metrics.items()]
 
 

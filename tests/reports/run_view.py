@@ -28,6 +28,7 @@ USUAL = {
     "floors": ["shuffle"],
     "experiment": "main",
     "group": "headline",
+    "default": True,
     "alarm": None,
     "catches": [],
     "description": "how far synthetic cells are from real ones",
@@ -105,6 +106,29 @@ def make_run_view(folder: Path | str = "runs/20260102-030405-zheng", *, seeds: i
         if model in ("activa", "cscgan"):
             _add_augmentation_job(view, model)
     return copy.deepcopy(view)
+
+
+def with_further_columns(view: dict) -> dict:
+    """Give a view the rest of the default columns, the usual baselines, and one more floor."""
+    view["metrics"] += [
+        USUAL | {"name": "copied_share", "group": "memorisation", "floors": []},
+        USUAL | {"name": "scarcest_type", "group": "coverage", "better": "higher", "ideal": 1.0},
+    ]
+    others = {"poisson_factors": "baseline", "nb_copula": "baseline", "shuffle_within_type": "floor"}
+    for record in [record for record in view["records"] if record["job"]["model"] == "poisson"]:
+        for model, role in others.items():
+            key = record["key"].replace("poisson", model)
+            view["records"].append(
+                record | {"key": key, "job": record["job"] | {"model": model, "role": role}}
+            )
+            view["scores"][key] = copy.deepcopy(view["scores"][record["key"]])
+    further = {"copied_share": (0.0123, 0.0101, 0.0), "scarcest_type": (0.571, 0.62, 0.5)}
+    for record in view["records"]:
+        job, scores = record["job"], view["scores"][record["key"]]
+        if scores and job["experiment"]["kind"] == "main":
+            share = 0.5 if job["model"] == "shuffle" else 1
+            scores += [_score(n, {n: share * values[job["seed"]]}) for n, values in further.items()]
+    return view
 
 
 def record_of(view: dict, model: str, seed: int = 0, kind: str = "main") -> dict:

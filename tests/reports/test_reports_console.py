@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 
 from reports.console import print_report
+from reports.side_by_side import NamedRun, blocks
 from reports.words import figure
 from tests.reports.run_view import (
     USUAL,
@@ -16,6 +17,7 @@ from tests.reports.run_view import (
     repeat_augmentation,
     score_of,
     unstart,
+    with_further_columns,
 )
 
 
@@ -46,23 +48,66 @@ def test_one_seed_at_120_columns_is_one_table():
         assert part in " · ".join(heading)
     assert "AMD EPYC 7B13 · 2 cores (4 threads) · 16 GiB · 2 × NVIDIA V100 with 32 GiB" in text
     assert "budgets: activa 40 epochs, scgan 200 steps, cscgan 200 steps · not the paper's" in text
-    assert re.search(r"sampling .*\n.* 100 000  non-.*\n.* cells, s  zero ", text)
     activa = re.split(r"\s{2,}", line_of(text, "activa").strip())
-    assert activa == [
-        "activa", "40 epochs", "30.0", "6.67", "1.25", "68 %", "1.50",
-        "0.900 ±.004", "0.400", "3.00", "0.750", "ok",
-    ]  # fmt: skip
-    assert re.split(r"\s{2,}", line_of(text, "real").strip())[:2] == ["real", "ceiling"]
-    for ideal in ("→ 0.5", "→ 0 ", "→ 1 "):
+    assert activa == ["activa", "30.0", "1.25", "0.900", "0.400", "3.00", "0.750"]
+    lines = text.splitlines()
+    assert lines[lines.index(line_of(text, "real")) + 1].split() == ["ceiling"]
+    for ideal in ("→ 0.5", "→ 0 ", "→ 1"):
         assert ideal in text
     assert "10 % of the type kept" in text
 
 
-def test_80_columns_split_cost_from_quality():
-    text = rendered(make_run_view(seeds=1), width=80)
-    assert max(map(len, text.splitlines())) <= 80
-    assert len([line for line in text.splitlines() if line.startswith("activa")]) == 2
-    assert "…" not in text
+def main_part(text):
+    """Return the lines of the main table."""
+    lines = text.splitlines()
+    (start,) = [number for number, line in enumerate(lines) if line.startswith("protocol")]
+    end = next(number for number, line in enumerate(lines) if line.startswith("n = "))
+    return lines[start + 2 : end]
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_eight_numeric_columns_stand_in_one_table_at_80_characters(seeds):
+    view = with_further_columns(make_run_view(seeds=seeds))
+    for model in ("poisson_factors", "activa"):
+        record_of(view, model)["warnings"] = [f"{model} was trained in fp32"]
+    lines = main_part(rendered(view, width=80))
+    assert max(map(len, lines)) <= 80
+    # Two lines of headings, the names of the quantities and their ideals.
+    heading = " ".join(lines[:3])
+    for word in ("training", "seconds", "100 000", "rf_auc", "mmd", "cd", "augm.", "copied_", "scarcest_"):
+        assert heading.count(word) == 1
+    rows = [line for line in lines if re.match(r"(activa|nb_copula|real)\S* ", line)]
+    assert [len(line.split()) for line in rows] == [9, 9, 9]
+    text = "\n".join(lines)
+    # Names are broken behind an underscore, and whole again when put together.
+    assert "poisson_\n" in re.sub(" +\n", "\n", re.sub(r"(poisson_) .*", r"\1", text))
+    assert re.search(r"^shuffle_ .*\nwithin_type ", text, re.MULTILINE)
+    assert "…" not in text and "strict+" not in text
+    # Nothing that costs room and says little: no budget, status or standard deviation over folds.
+    assert not re.search(r"budget|status|GiB|steps|±\.", text)
+    numbers = re.findall(r"±?-?\d[\d.]*", "\n".join(lines[4:]))
+    assert all(re.fullmatch(r"±?-?\d+(\.\d+)?", number) for number in numbers)
+
+
+def test_half_an_interval_has_the_decimals_of_its_mean():
+    view = with_further_columns(make_run_view())
+    lines = main_part(rendered(view, width=80))
+    place = next(number for number, line in enumerate(lines) if line.startswith("activa"))
+    # 0.40, 0.44, 0.42: standard deviation 0.02; t(0.975, 2) = 4.302653; 4.302653 · 0.02 / √3 = 0.0497.
+    assert lines[place].split()[4] == "0.420"
+    assert lines[place + 1].split()[1] == "±0.050"
+    # 0.0123, 0.0101, 0: standard deviation 0.006559, half an interval 0.01629.
+    assert lines[place].split()[-2:] == ["0.00747", "0.564"]
+    assert lines[place + 1].split()[-2] == "±0.01629"
+    # As for rf_auc, a place between the best floor and real cells.
+    assert lines[place + 2].split()[:2] == ["-13", "%"]
+
+
+def test_what_else_it_cost_stands_in_a_table_of_its_own():
+    costs = rendered(make_run_view(seeds=1)).split("What it cost")[1]
+    assert re.split(r"\s{2,}", line_of(costs, "scgan").strip()) == [
+        "scgan", "200 steps", "2.00", "68 %", "1.50", "3.00",
+    ]  # fmt: skip
 
 
 def test_the_papers_budgets_carry_no_warning():
@@ -76,13 +121,12 @@ def test_the_papers_budgets_carry_no_warning():
 def test_three_seeds_show_intervals_and_two_show_both_values():
     text = rendered(make_run_view(), width=160)
     assert "[2.85, 3.35]" in text
-    assert "n = 3 seeds, mean and [95 % t interval]" in text
+    assert "n = 3 seeds, mean and its 95 % t interval" in text
     lines = text.splitlines()
     scgan = next(number for number, line in enumerate(lines) if line.startswith("scgan"))
     assert "0.990" in lines[scgan]
     assert "0.980" in lines[scgan + 1]
-    assert lines[scgan + 1].startswith("n=2")
-    assert "±" not in text
+    assert lines[scgan + 2].startswith("n=2")
 
 
 @pytest.mark.parametrize("width", [80, 120])
@@ -99,9 +143,8 @@ def test_a_figure_that_rests_on_another_n_says_so(width):
     )
     assert quality[activa + 2].split()[1] == "%"
     assert quality[activa + 3].split() == ["n=2"]
-    assert "0.880 ±.004" in quality[poisson]
-    assert quality[poisson + 1].startswith(" ")
-    assert quality[poisson + 1].split()[0] == "n=1"
+    assert "0.880" in quality[poisson]
+    assert quality[poisson + 1].split()[:2] == ["floor", "n=1"]
     assert "n=… below a name or a figure: it rests on so many values" in text
     assert "n=" not in rendered(make_run_view(seeds=1), width=width)
 
@@ -110,10 +153,10 @@ def test_the_augmentation_score_counts_subsampling_seeds():
     view = make_run_view(seeds=1)
     repeat_augmentation(view, "activa", [0.76, 0.77, 0.78, 0.79])
     text = rendered(view, width=140)
-    assert re.search(r"^activa .* 0\.770 +ok", text, re.MULTILINE)
+    assert re.search(r"^activa .* 0\.770$", text, re.MULTILINE)
     assert "[0.750, 0.790]" in text
     assert "n = 1 seed\n" in text
-    assert "over 5 subsampling seeds, mean and [95 % t interval], 10 % of the type kept" in text
+    assert "over 5 subsampling seeds, mean and its 95 % t interval" in text
     assert "n=" not in text
     view["scores"]["activa-subsample-4"], view["records"][-1]["status"] = [], "failed"
     text = rendered(view, width=140)
@@ -124,7 +167,7 @@ def test_scores_of_a_job_that_failed_later_are_shown():
     view = make_run_view(seeds=1)
     fail_after_storing(view, "activa")
     text = rendered(view, width=140)
-    assert re.search(r"^activa .* 0\.900 ±\.004 +0\.400 +3\.00 +0\.750 +timeout", text, re.MULTILINE)
+    assert re.search(r"^activa .* 0\.900 +0\.400 +3\.00 +0\.750 *\n  timeout ", text, re.MULTILINE)
     assert "activa · seed 0: timeout in sample_timing after 60.0 s: the wall-clock limit" in text
 
 
@@ -134,22 +177,24 @@ def test_what_has_not_run_is_a_row_and_no_failure():
         if record["status"] != "ok":
             unstart(view, record["job"]["model"], kind=record["job"]["experiment"]["kind"])
     text = rendered(view, width=140)
-    assert re.search(r"^cscgan +200 steps( +–)+ +not run", text, re.MULTILINE)
+    assert re.search(r"^cscgan( +–)+ *\n  not run ", text, re.MULTILINE)
     assert "Not finished" not in text
 
 
 def test_the_same_reason_in_many_rows_and_columns_is_one_footnote():
     view = make_run_view(seeds=1)
-    models = ("real", "shuffle", "poisson", "memorise")
-    for model in models:
-        for metric in ("mmd", "cd"):
+    for metric in ("mmd", "cd"):
+        for model in ("real", "shuffle", "memorise"):
             fail_score(view, model, metric, "controls keep their library sizes")
+        fail_score(view, "scgan", metric, "library sizes are unknown")
     fail_score(view, "activa", "cd", "too few cells")
     text = rendered(view, width=140)
     assert "³ cd: too few cells" in text
-    assert text.count("² controls keep their library sizes") == text.count("library sizes") == 1
-    for model in models:
-        assert re.search(rf"^{model} .*–² +–²", text, re.MULTILINE)
+    assert text.count("² library sizes are unknown") == text.count("unknown") == 1
+    assert re.search(r"^scgan.* –² +–²", text, re.MULTILINE)
+    # What a control is not scored with is no news that anybody could act on.
+    assert "controls keep" not in text
+    assert re.search(r"^memorise .* – +– ", text, re.MULTILINE)
 
 
 def test_failures_are_listed_with_phase_time_and_reason():
@@ -165,21 +210,35 @@ def test_failed_scores_are_listed_with_metric_and_reason():
     assert "activa · seed 1: score failed in mmd, strict: ValueError: infinite distance" in rendered(view)
 
 
-def test_footnotes_carry_warnings_errors_and_notes_once():
+def test_footnotes_carry_warnings_and_reasons_once_and_no_remarks():
+    view = make_run_view(seeds=2)
+    score_of(view, "activa", "cd")["notes"] = ["3 genes are constant"]
+    text = rendered(view, width=160)
+    assert re.search(r"^scgan¹ .* 4\.00² ", text, re.MULTILINE)
+    assert "¹ critic loss rose during the last tenth of the training" in text
+    assert text.count("² cd: no cluster has a gene") == 1
+    # These stand on the page.
+    assert "constant" not in text
+    assert "12 cells had fewer than 10 genes" not in text
+
+
+def test_the_page_and_the_files_tell_everything_that_was_noted():
     view = make_run_view(seeds=2)
     for model in ("shuffle", "poisson"):
         score_of(view, model, "cd")["notes"] = ["3 genes are constant"]
     for metric in ("mmd", "cd"):
         score_of(view, "poisson", metric)["notes"] += ["1 cell is all zero"]
-    text = rendered(view, width=160)
-    assert re.search(r"^scgan¹ .* 4\.00⁴ ", text, re.MULTILINE)
-    assert re.search(r"^shuffle² ", text, re.MULTILINE)
-    assert re.search(r"^poisson² ³ ", text, re.MULTILINE)
-    assert "¹ critic loss rose during the last tenth of the training" in text
-    assert text.count("² cd: 3 genes are constant") == 1
-    assert "³ 1 cell is all zero" in text
-    assert text.count("⁴ cd: no cluster has a gene") == 1
-    assert "data: 12 cells had fewer than 10 genes" in text
+    fail_score(view, "real", "cd", "exempt")
+    block = next(iter(blocks([NamedRun("a", view)], everything=True)))
+    names = [cell.plain.split("\n")[0] for cell in block.table.name.cells]
+    assert {"scgan¹", "shuffle²", "poisson² ³"} <= set(names)
+    assert block.remarks[-5:] == [
+        "¹ critic loss rose during the last tenth of the training",
+        "² cd: 3 genes are constant",
+        "³ 1 cell is all zero",
+        "⁴ cd: no cluster has a gene",
+        "⁵ cd: exempt",
+    ]
 
 
 def test_the_augmentation_table_names_every_augmenter():
@@ -223,7 +282,8 @@ def test_a_run_that_measured_nothing_still_prints():
     view["records"] = [record_of(view, "cscgan")]
     view["augmentation_baselines"] = []
     text = rendered(view)
-    assert "diverged" in line_of(text, "cscgan")
+    assert "cscgan · seed 0: diverged in fit" in text
+    assert line_of(text, "  diverged")
 
 
 def test_square_brackets_in_reasons_are_text():
@@ -256,20 +316,22 @@ def test_each_score_names_its_protocol_and_protocols_have_tables_of_their_own():
     assert "7.77" not in first
     assert "7.77" in second
     assert re.search(r"^ .* activa2022 +activa2022 ", second, re.MULTILINE)
+    assert re.search(r"^activa2022 +", rendered(view, width=40), re.MULTILINE)
     # What training cost is told once.
-    assert "budget" not in second
+    assert "seconds" not in second and second.count("What it cost") == 1
 
 
-def test_groups_of_metrics_are_tables_of_their_own_with_their_own_notes():
+def test_metrics_beside_the_default_ones_stand_in_tables_of_their_groups():
     view = make_run_view(seeds=1)
-    view["metrics"] = [*view["metrics"], USUAL | {"name": "recall", "ideal": 1.0, "group": "coverage"}]
-    score = score_of(view, "activa", "mmd") | {"metric": "recall", "values": {"recall": 0.123}}
-    view["scores"]["activa-main-0"].append(score | {"notes": ["5 cells coincide", "left out B cells"]})
+    recall = USUAL | {"name": "recall", "ideal": 1.0, "group": "coverage", "default": False}
+    view["metrics"] += [recall, recall | {"name": "scarcest_type", "default": True}]
+    for name, value in (("recall", 0.123), ("scarcest_type", 0.456)):
+        score = score_of(view, "activa", "mmd") | {"metric": name, "values": {name: value}}
+        view["scores"]["activa-main-0"].append(score)
     main, coverage = rendered(view, width=140).split("Coverage: ")
-    assert "0.123" not in main
-    assert re.search(r"^activa¹ +0\.123", coverage, re.MULTILINE)
-    assert "¹ recall: 5 cells coincide" in coverage
-    assert "left out" not in coverage
+    assert "0.456" in main and "0.123" not in main
+    assert re.search(r"^activa +0\.123", coverage, re.MULTILINE)
+    assert "0.456" not in coverage
 
 
 def test_a_model_that_copies_is_named():

@@ -30,18 +30,21 @@ def names(table):
 
 
 def test_what_compares_stands_row_by_row():
-    (block,) = blocks(two())
-    assert names(block.table)[:4] == ["activa run-a", "activa run-b", "scgan¹ n=2 run-a", "scgan¹ run-b"]
-    assert names(block.table)[-1] == "memorise run-b"
+    block, _ = blocks(two(), everything=True)
+    scgan = ["scgan¹   2 ok, 1 killed n=2 run-a", "scgan¹ run-b"]
+    assert names(block.table)[:4] == ["activa run-a", "activa run-b", *scgan]
+    assert names(block.table)[-1] == "memorise   cheat run-b"
+    narrow = block.table.name.narrow.cells[2].plain
+    assert narrow == "scgan¹\n  2 ok, 1\n  killed\nn=2\nrun-a"
     assert column(block.table, "training")[:4] == ["33.0", "30.0", "105", "100"]
     assert column(block.table, "mmd")[:2] == ["0.420\n[0.370, 0.470]\n17 %", "0.400\n21 %"]
-    assert "run-a: n = 3 seeds, mean and [95 % t interval]" in block.remarks
+    assert "run-a: n = 3 seeds, mean and its 95 % t interval, [low, high] or ± half of it" in block.remarks
     assert "run-b: n = 1 seed" in block.remarks
     assert [len(set(map(len, [c.cells for c in block.table.columns])))] == [1]
 
 
 def test_unlike_hardware_is_marked_at_every_name():
-    (block,) = blocks(two(hardware=OTHER))
+    block, _ = blocks(two(hardware=OTHER), everything=True)
     of_b = [name for name in names(block.table) if "run-b" in name]
     assert of_b and all(name.endswith("run-b³") for name in of_b)
     assert block.remarks[-1].startswith("³ run-b: other hardware, Another CPU")
@@ -50,7 +53,7 @@ def test_unlike_hardware_is_marked_at_every_name():
 
 def test_other_cells_or_another_number_of_them_get_tables_of_their_own():
     for change in ({"n_cells": 99}, {"dataset_key": "other"}):
-        found = list(blocks(two(**change)))
+        found = [block for block in blocks(two(**change), everything=True) if block.shows == "main"]
         assert [[run.name for run in block.runs] for block in found] == [["run-a"], ["run-b"]]
         assert all("run-a" not in name for name in names(found[1].table))
 
@@ -58,7 +61,7 @@ def test_other_cells_or_another_number_of_them_get_tables_of_their_own():
 def test_protocols_get_tables_of_their_own():
     runs = [NamedRun("run-a", make_run_view()), NamedRun("run-b", as_protocol(make_run_view(), "activa2022"))]
     assert [[run.name for run in group] for group in comparable(runs)] == [["run-a"], ["run-b"]]
-    assert [block.protocol for block in blocks(runs)] == ["strict", "activa2022"]
+    assert [block.protocol for block in blocks(runs, everything=True)] == ["strict"] * 2 + ["activa2022"] * 2
 
 
 def test_differences_are_told_with_what_follows():

@@ -1,13 +1,29 @@
+import io
 import math
 
 import numpy as np
 import pytest
+from rich.console import Console
 from scipy import stats
 
+from reports import table
 from reports.augmentation import augmentation_frame
+from reports.console import print_report
+from reports.figures import save_figures
+from reports.formats import as_json, as_markdown
+from reports.html import html_report
 from reports.published import published_frame
+from reports.side_by_side import NamedRun
 from reports.suspicion import copiers
-from reports.table import headline_fraction, results_frame, score_values, summarise, whole_frame
+from reports.table import (
+    headline_fraction,
+    results_frame,
+    score_values,
+    snapshot,
+    summarise,
+    under_protocol,
+    whole_frame,
+)
 from tests.reports.run_view import (
     as_protocol,
     fail_after_storing,
@@ -344,3 +360,50 @@ def test_the_whole_table_has_rows_for_each_protocol():
     frame = whole_frame(view).set_index(["protocol", "model"])
     assert frame.loc[("strict", "activa"), "mmd"] == pytest.approx(0.40)
     assert frame.loc[("activa2022", "activa"), "mmd"] == pytest.approx(0.80)
+
+
+def two_protocols(folder):
+    view = make_run_view(folder, seeds=1)
+    for key, scores in as_protocol(view, "activa2022")["scores"].items():
+        view["scores"][key] += scores
+    view["run"]["protocols"] = ["strict", "activa2022"]
+    return view
+
+
+@pytest.mark.parametrize(
+    "show",
+    [
+        lambda view, folder: html_report([NamedRun("a", view)], [[]], sights={}),
+        lambda view, folder: print_report(view, console=Console(file=io.StringIO())),
+        lambda view, folder: save_figures(view, folder / "figures"),
+        lambda view, folder: as_json([NamedRun("a", view)]),
+        lambda view, folder: as_markdown([NamedRun("a", view)]),
+    ],
+    ids=["page", "terminal", "figures", "json", "markdown"],
+)
+def test_results_are_computed_once_for_each_protocol(tmp_path, monkeypatch, show):
+    computed, compute = [], table._computed_results
+
+    def counted(view):
+        computed.append(view["run"]["protocol"])
+        return compute(view)
+
+    monkeypatch.setattr(table, "_computed_results", counted)
+    show(two_protocols(tmp_path), tmp_path)
+    assert sorted(computed) == ["activa2022", "strict"]
+
+
+def test_a_snapshot_gives_the_same_results_as_its_view_under_each_protocol(tmp_path):
+    view = two_protocols(tmp_path)
+    kept = snapshot(view)
+    assert snapshot(kept) is kept and results_frame(kept) is results_frame(kept)
+    assert under_protocol(under_protocol(kept, "activa2022"), "strict") is kept
+    for name in view["run"]["protocols"]:
+        alone = {**view, "run": {**view["run"], "protocol": name}}
+        assert results_frame(under_protocol(kept, name)).equals(results_frame(alone))
+    # Whoever writes all protocols below one another leaves what is kept as it was.
+    whole_frame(kept)
+    assert "protocol" not in results_frame(kept) and set(results_frame(kept).attrs) == {"suspect", "copying"}
+    # A plain view may change between two readings.
+    score_of(view, "activa", "mmd")["values"]["mmd"] = 0.99
+    assert results_frame(view).set_index("model").loc["activa", "mmd"] == 0.99
