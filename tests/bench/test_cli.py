@@ -1,12 +1,12 @@
 """The command line: quick to answer, one line for every wrong word, the exit codes it promises."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from bench import cli
 from bench.hardware import has_cuda
 
 GENERATORS = Path(__file__).parent / "generators" / "throwaway.py"
@@ -25,8 +25,26 @@ HEAVY = (
 
 
 def bench(*arguments, **options):
+    """Run a command as a user does, in a process that imports everything anew."""
     command = [sys.executable, "-m", "bench", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture
+def answer(tmp_path, monkeypatch, capfd):
+    """Return a function that gives a command to this process: exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, *capfd.readouterr()
+
+    return call
 
 
 def test_help_imports_nothing_heavy():
@@ -79,12 +97,21 @@ def test_help_imports_nothing_heavy():
         (["data", "add", "pbmc68k", "missing.tar.gz"], "missing.tar.gz"),
     ],
 )
-def test_a_wrong_word_gets_one_line_and_leaves_nothing(tmp_path, arguments, message):
-    ended = bench(*arguments, cwd=tmp_path, env={**os.environ, "BENCH_CACHE": str(tmp_path / "cache")})
-    assert ended.returncode == 2, ended.stderr
-    assert message in ended.stderr
-    assert len(ended.stderr.strip().splitlines()) == 1
-    assert not (tmp_path / "runs").exists()
+def test_a_wrong_word_gets_one_line_and_leaves_nothing(answer, arguments, message):
+    code, _, errors = answer(*arguments)
+    assert code == 2, errors
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run", "--models", "activva"], ["run", "--metrics", "fid"], ["run", "--dataset", "a.h5ad"]]
+)
+def test_the_one_line_is_all_that_a_process_of_its_own_says(tmp_path, answer, arguments):
+    ended = bench(*arguments, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout, ended.stderr) == answer(*arguments)
+    assert ended.returncode == 2 and ended.stdout == ""
 
 
 def test_a_folder_that_shadows_ours_is_named(tmp_path):
@@ -95,15 +122,15 @@ def test_a_folder_that_shadows_ours_is_named(tmp_path):
     assert str(tmp_path / "datasets") in ended.stderr
 
 
-def test_hardware_is_shown():
-    ended = bench("hardware")
-    assert ended.returncode == 0
-    assert "fingerprint" in ended.stdout
+def test_hardware_is_shown(answer):
+    code, output, _ = answer("hardware")
+    assert code == 0
+    assert "fingerprint" in output
 
 
 @pytest.mark.parametrize("what", ["models", "metrics", "datasets"])
-def test_what_is_installed_is_listed(what):
-    ended = bench("list", what, env={**os.environ, "COLUMNS": "160"})
-    assert ended.returncode == 0
+def test_what_is_installed_is_listed(answer, what):
+    code, output, _ = answer("list", what)
+    assert code == 0
     expected = {"models": "cscgan", "metrics": "augmentation_f1", "datasets": "neurocovid"}[what]
-    assert expected in ended.stdout
+    assert expected in output
