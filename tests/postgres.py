@@ -50,12 +50,9 @@ def running_postgres():
         )
     try:
         answer = [ready, "-q", "-h", "127.0.0.1", "-p", str(port)]
-        for _ in range(150):
-            if subprocess.run(answer, check=False).returncode == 0:
-                break
-            time.sleep(0.2)
-        else:
-            raise AssertionError((home / "log.txt").read_text())
+        while subprocess.run(answer, check=False).returncode != 0:
+            assert process.poll() is None, (home / "log.txt").read_text()
+            time.sleep(0.1)
         yield f"postgresql://bench:{PASSWORD}@127.0.0.1:{port}/postgres"
     finally:
         process.stdin.close()

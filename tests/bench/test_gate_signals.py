@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
@@ -12,9 +11,9 @@ import pytest
 
 from bench.gate.checkout import base_of, here
 from tests.bench.test_gate_wall_clock import MINE, git, leftovers, repository
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 __all__ = ["repository"]
-LIMIT_SECONDS = 120
 
 
 @pytest.fixture
@@ -29,10 +28,12 @@ def started(repository, tmp_path):
         stderr=subprocess.PIPE,
         text=True,
     )
-    until = time.monotonic() + LIMIT_SECONDS
-    while len(workers := psutil.Process(process.pid).children()) < 2 and time.monotonic() < until:
+
+    def both_workers():
         assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
+        return (found := psutil.Process(process.pid).children())[1:] and found
+
+    workers = wait_until(both_workers)
     assert leftovers() == 1
     yield process, workers
     process.kill()

@@ -6,6 +6,7 @@ import psutil
 import pytest
 
 from bench.lines import LineProcess, WorkerFailed
+from tests.waiting import LIMIT_SECONDS
 
 ANSWERS = """
 import json, subprocess, sys, time
@@ -25,7 +26,9 @@ for line in sys.stdin:
 def process(tmp_path):
     (tmp_path / "answers.py").write_text(ANSWERS)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    with LineProcess("answers", environment=environment, log=tmp_path / "log", limit_seconds=60) as asked:
+    with LineProcess(
+        "answers", environment=environment, log=tmp_path / "log", limit_seconds=LIMIT_SECONDS
+    ) as asked:
         yield asked
 
 
@@ -34,7 +37,7 @@ def test_answers_come_and_the_end_ends_what_was_started_too(process):
     assert answer["twice"] == 42
     child = psutil.Process(answer["child"])
     process.close()
-    assert not psutil.wait_procs([child], timeout=60)[1]
+    assert not psutil.wait_procs([child], timeout=LIMIT_SECONDS)[1]
 
 
 def test_last_words_are_the_reason(process):

@@ -11,6 +11,7 @@ import pytest
 
 from bench import processes
 from bench.processes import run_worker, side_by_side, usable_cores, worker_environment
+from tests.waiting import wait_until
 
 
 def script(tmp_path, name, text):
@@ -34,28 +35,26 @@ def test_what_a_worker_prints_goes_to_its_log(tmp_path):
     assert {"out", "err"} == set((tmp_path / "log.txt").read_text().split())
 
 
-def test_the_limit_kills_the_worker_and_its_children(tmp_path):
+def test_the_limit_kills_the_worker_and_its_children(tmp_path, monkeypatch):
     text = (
         "import subprocess, sys, time, pathlib\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
-        f"pathlib.Path({str(tmp_path / 'pid')!r}).write_text(str(child.pid))\n"
+        "pathlib.Path('pid.part').write_text(str(child.pid))\n"
+        "pathlib.Path('pid.part').rename('pid')\n"
         "time.sleep(600)\n"
     )
+    monkeypatch.chdir(tmp_path)
     outcome = run_worker(
         ["hangs"],
         log=tmp_path / "log.txt",
-        timeout=2.0,
-        on_poll=lambda: None,
+        timeout=0.2,
+        # The limit is looked at after this: it finds everything started.
+        on_poll=lambda: wait_until((tmp_path / "pid").exists),
         environment=script(tmp_path, "hangs", text),
     )
     assert outcome.timed_out
     child = int((tmp_path / "pid").read_text())
-    for _ in range(50):
-        if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
-            break
-        time.sleep(0.1)
-    else:
-        raise AssertionError("the worker's child outlived it")
+    wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
 
 
 def test_the_signal_that_ended_a_worker_is_named(tmp_path):

@@ -2,7 +2,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import psutil
@@ -16,6 +15,7 @@ from bench.resource_series import ResourceSeries, cpu_seconds
 from bench.resources import ResourceSampler
 from bench.run_folder import JobFolder
 from reports.curves import read_curves, read_resources
+from tests.waiting import wait_until
 
 
 class Hands:
@@ -77,9 +77,7 @@ def test_the_time_of_children_that_have_ended_counts():
 def test_the_sampler_writes_what_it_sees(tmp_path):
     path = tmp_path / "resources.jsonl"
     with ResourceSampler(lambda: "fit/warm_up", interval=0.005, series=path):
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline and not (path.exists() and path.read_text().endswith("\n")):
-            time.sleep(0.01)
+        wait_until(lambda: path.exists() and path.read_text().endswith("\n"))
     (line, *_) = lines(path)
     assert line["phase"] == "fit/warm_up"
     assert 0.2 < line["values"]["rss_bytes"] / psutil.Process(os.getpid()).memory_info().rss < 1.5

@@ -2,7 +2,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from types import SimpleNamespace
 
 import psutil
@@ -12,19 +11,12 @@ from bench import resources
 from bench.hardware.gpus import process_bytes
 from bench.resources import ResourceSampler, die_with_parent, framework_peak_bytes, own_peak_rss_bytes
 from reports.curves import read_resources
+from tests.waiting import wait_until
 
 MIB = 2**20
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="a Linux facility")
 
 ALLOCATE = "memory = bytearray(b'x') * (200 * 2**20)\n"
-
-
-def wait_until(condition):
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("what was waited for did not happen in 30 s")
 
 
 def test_memory_is_told_by_phase():
@@ -189,9 +181,9 @@ def gone(pid):
 def test_a_worker_dies_with_its_killed_parent():
     worker = (
         "import os, time\nfrom bench.resources import die_with_parent\n"
-        "die_with_parent(os.getppid())\nprint(os.getpid(), flush=True)\ntime.sleep(120)"
+        "die_with_parent(os.getppid())\nprint(os.getpid(), flush=True)\ntime.sleep(600)"
     )
-    bystander = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(120)"
+    bystander = "import os, time\nprint(os.getpid(), flush=True)\ntime.sleep(600)"
     parent = (
         "import subprocess, sys\n"
         f"started = [subprocess.Popen([sys.executable, '-c', code], stdout=subprocess.PIPE, text=True)"

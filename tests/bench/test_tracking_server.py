@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +19,7 @@ from bench.tracking import TrackingUnavailable, sync
 from bench.ui import serving
 from tests.postgres import PASSWORD, free_port, running_postgres
 from tests.reports.run_view import make_run_view, write_curves, write_resources
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 THROWAWAY = Path(__file__).parent / "generators" / "throwaway.py"
 
@@ -50,7 +50,7 @@ class Server:
         assert len(victims) >= 2
         for victim in victims:
             victim.kill()
-        psutil.wait_procs(victims, timeout=10)
+        psutil.wait_procs(victims, timeout=LIMIT_SECONDS)
         self.stop()
 
     def stop(self):
@@ -78,12 +78,11 @@ def bench(*arguments, uri, home):
 
 
 def wait_for(found, process):
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
-        if paths := list(found()):
-            return paths
-        time.sleep(0.05)
-    raise AssertionError(process.communicate()[0])
+    def found_or_ended():
+        assert process.poll() is None, process.communicate()[0]
+        return list(found())
+
+    return wait_until(found_or_ended)
 
 
 def everything(client, experiment):
@@ -112,7 +111,7 @@ def test_a_run_goes_on_while_its_server_is_dead_and_is_uploaded_later(server, tm
     process = a_run(prepared, server.address, tmp_path)
     wait_for(lambda: tmp_path.glob("runs/*/jobs/*/record.json"), process)
     server.kill()
-    printed, _ = process.communicate(timeout=120)
+    printed, _ = process.communicate(timeout=LIMIT_SECONDS)
     (folder,) = (path.parent for path in tmp_path.glob("runs/*/plan.json"))
     assert process.returncode == 0, printed
     assert f"MLflow was not updated: MLflow at {server.address} does not answer" in printed
@@ -120,7 +119,7 @@ def test_a_run_goes_on_while_its_server_is_dead_and_is_uploaded_later(server, tm
     server.start()
     for expected in ("jobs: 3 new, 0 updated, 0 unchanged", "jobs: 0 new, 0 updated, 3 unchanged"):
         process = bench("sync", folder, uri=server.address, home=tmp_path)
-        printed, _ = process.communicate(timeout=120)
+        printed, _ = process.communicate(timeout=LIMIT_SECONDS)
         assert process.returncode == 0, printed
         assert expected in printed
     client = MlflowClient(server.address)
@@ -168,16 +167,16 @@ def test_an_upload_during_which_the_server_dies_is_completed_and_doubles_nothing
 
 def test_the_password_of_a_store_is_nowhere_to_be_seen(postgres, tmp_path, prepared):
     process = a_run(prepared, postgres, tmp_path)
-    told = [process.communicate(timeout=120)[0]]
+    told = [process.communicate(timeout=LIMIT_SECONDS)[0]]
     assert process.returncode == 0, told
     (folder,) = (path.parent for path in tmp_path.glob("runs/*/plan.json"))
     process = bench("sync", folder, uri=postgres, home=tmp_path)
-    told.append(process.communicate(timeout=120)[0])
+    told.append(process.communicate(timeout=LIMIT_SECONDS)[0])
     assert postgres.replace(PASSWORD, "***") in told[-1]
     for port in (f"{free_port()}", "here"):
         wrong = f"{postgres.rpartition(':')[0]}:{port}/postgres"
         process = bench("sync", folder, uri=wrong, home=tmp_path)
-        told.append(process.communicate(timeout=60)[0])
+        told.append(process.communicate(timeout=LIMIT_SECONDS)[0])
         assert f"MLflow was not updated: MLflow at {wrong.replace(PASSWORD, '***')} could not be" in told[-1]
     process = bench("ui", uri=postgres, home=tmp_path)
     told += wait_for(lambda: [line for line in [process.stdout.readline()] if "http://" in line], process)
@@ -185,6 +184,6 @@ def test_the_password_of_a_store_is_nowhere_to_be_seen(postgres, tmp_path, prepa
     told += [word for each in running for word in each.cmdline()]
     assert len(running) >= 3
     process.send_signal(signal.SIGINT)
-    told.append(process.communicate(timeout=60)[0])
+    told.append(process.communicate(timeout=LIMIT_SECONDS)[0])
     told += [file.read_bytes().decode(errors="replace") for file in tmp_path.rglob("*") if file.is_file()]
     assert [text for text in told if PASSWORD in text] == []

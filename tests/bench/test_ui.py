@@ -14,6 +14,7 @@ import pytest
 
 from bench.tracking import sync
 from tests.reports.run_view import make_run_view
+from tests.waiting import LIMIT_SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +34,7 @@ def environment(**extra):
 def ui(*arguments, **extra):
     command = [sys.executable, "-m", "bench", "ui", *map(str, arguments)]
     return subprocess.run(
-        command, env=environment(**extra), capture_output=True, text=True, timeout=60, check=False
+        command, env=environment(**extra), capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
     )
 
 
@@ -54,7 +55,7 @@ def started(out, *arguments):
 
 
 def none_left(children):
-    _, alive = psutil.wait_procs(children, timeout=15)
+    _, alive = psutil.wait_procs(children, timeout=LIMIT_SECONDS)
     return [child for child in alive if child.status() != psutil.STATUS_ZOMBIE] == []
 
 
@@ -68,7 +69,7 @@ def test_ctrl_c_is_its_normal_end(out):
     sockets = [c for child in children for c in child.net_connections(kind="inet") if c.status == "LISTEN"]
     assert {connection.laddr.ip for connection in sockets} == {"127.0.0.1"}
     process.send_signal(signal.SIGINT)
-    assert process.wait(30) == 0
+    assert process.wait(LIMIT_SECONDS) == 0
     assert not any(child.is_running() for child in children)
 
 

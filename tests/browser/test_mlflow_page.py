@@ -16,6 +16,7 @@ from bench.tracking import sync
 from bench.ui import EXPERIMENTS, runs_pages, serving
 from tests.postgres import running_postgres
 from tests.tracked_run import MODELS, make_long_view
+from tests.waiting import LIMIT_SECONDS
 
 RUN = "20260102-030405-zheng"
 JOBS = {"sqlite": 200, "postgresql": 100}
@@ -60,7 +61,7 @@ def result(served):
 def page(browser, address):
     """A page that remembers every request to anywhere else; there must be none."""
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(1000 * LIMIT_SECONDS)
     elsewhere = []
     here = (f"{address}/", "data:", "blob:")
     page.on(

@@ -5,7 +5,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from scipy.sparse import csr_matrix
 
 from models.base import Budget, GeneratorError, SilentMonitor, Unsupported
 from models.external import External, read_configuration
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 GENES = ["g1", "g2", "g3"]
@@ -307,10 +307,10 @@ def test_unreadable_configurations_are_named(tmp_path):
         External(config=str(tmp_path / "broken.toml"))
 
 
-# A program with a child of its own, as `conda run` has; both would go on for a minute.
+# A program with a child of its own, as `conda run` has; both would go on for long.
 SLEEPERS = """
 import os, pathlib, subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 pathlib.Path("pids.part").write_text(f"{os.getpid()} {child.pid}")
 os.rename("pids.part", "pids")
 END
@@ -325,17 +325,10 @@ def is_running(pid: int) -> bool:
     return state != "Z"
 
 
-def wait_until(condition) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_the_program_and_its_children_end_with_the_harness(tmp_path, sent):
-    path = write_program(tmp_path, fit_script=SLEEPERS.replace("END", "time.sleep(60)"))
+    path = write_program(tmp_path, fit_script=SLEEPERS.replace("END", "time.sleep(600)"))
     harness = f"""
 import sys
 sys.path[:0] = {sys.path!r}
@@ -353,7 +346,7 @@ External(config={str(path)!r}).fit(
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     assert all(map(is_running, pids))
     os.kill(process.pid, sent)
-    process.wait(timeout=30)
+    process.wait(timeout=LIMIT_SECONDS)
     wait_until(lambda: not any(map(is_running, pids)))
 
 

@@ -72,7 +72,7 @@ def test_the_next_batch_is_read_while_the_present_one_is_in_use_and_only_once():
     stored = Reading()
     with closing(RowReader(stored)) as reader:
         reader.read(ORDER[0], ahead=[ORDER[1]])
-        assert stored.done.wait(timeout=60)
+        assert stored.done.wait(timeout=300)
         reader.read(ORDER[1])
     assert stored.read == [[3, 7, 20], [1, 2, 3]]
 
