@@ -1,20 +1,25 @@
 """What a newcomer types, through the command line, on the embedded data set."""
 
+import contextlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from unittest import mock
 
 import anndata
 import numpy as np
 import pytest
 
 import bench
+import bench.cli
 from bench.run_folder import RunFolder
+from tests.bench.test_executor import YEAR, limit_reached_by
 from tests.datasets.dataset_files import make_cells, write_10x_v2, write_10x_v3, write_mtx_folder
+from tests.waiting import LIMIT_SECONDS, wait_until
 
 THROWAWAY = Path(__file__).parent / "bench" / "generators" / "throwaway.py"
 
@@ -31,7 +36,9 @@ def environment(home):
 
 
 @pytest.fixture(scope="module")
-def cli(home, environment):
+def own_process(home, environment):
+    """Run a command as a user does, in a process that imports everything anew; return what it printed."""
+
     def call(*arguments, code=0, **extra):
         command = [sys.executable, "-m", "bench", *map(str, arguments)]
         ended = subprocess.run(
@@ -44,9 +51,44 @@ def cli(home, environment):
 
 
 @pytest.fixture(scope="module")
-def smoke(home, cli):
+def cli(home, environment):
+    """Give a command to this process, which has imported everything; return what it printed, or its error."""
+
+    def call(*arguments, code=0, **extra):
+        output, errors = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, environment | extra, clear=True),
+            mock.patch.object(sys, "argv", ["bench", *map(str, arguments)]),
+            contextlib.chdir(home),
+            contextlib.redirect_stdout(output),
+            contextlib.redirect_stderr(errors),
+            pytest.raises(SystemExit) as ended,
+        ):
+            bench.cli.main()
+        assert ended.value.code == code, output.getvalue() + errors.getvalue()
+        return errors.getvalue() if code == 2 else output.getvalue()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def few_cells(home, prepared):
+    """A file of so few cells that they get no maps, which take longer than everything else about them."""
+    cells = anndata.AnnData(prepared.layers["counts"], obs=prepared.obs[["cell_type"]], var=prepared.var)
+    cells.write_h5ad(home / "few.h5ad")
+    return home / "few.h5ad"
+
+
+@pytest.fixture(scope="module")
+def store(home):
+    """Where all but the first run are tracked: MLflow takes seconds to make a database."""
+    return {"MLFLOW_TRACKING_URI": f"sqlite:///{home / 'mlflow.db'}"}
+
+
+@pytest.fixture(scope="module")
+def smoke(home, own_process):
     """One smoke run of all three models, and what it printed."""
-    printed = cli("run", "--profile", "smoke", "--out", home / "runs")
+    printed = own_process("run", "--profile", "smoke", "--out", home / "runs")
     (folder,) = [
         path for path in (home / "runs").iterdir() if path.is_dir() and (path / "plan.json").exists()
     ]
@@ -153,22 +195,11 @@ def test_sampling_from_a_stored_model(smoke, cli, home):
         (["--model", "cscgan", "--cell-type", "Neuron"], "Neuron"),
     ],
 )
-def test_sampling_what_cannot_be_had(smoke, home, environment, options, message):
+def test_sampling_what_cannot_be_had(smoke, home, cli, options, message):
     run, _ = smoke
-    command = [
-        sys.executable,
-        "-m",
-        "bench",
-        "sample",
-        str(run.path),
-        *options,
-        "--out",
-        str(home / "none.h5ad"),
-    ]
-    ended = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert message in ended.stderr
-    assert len(ended.stderr.strip().splitlines()) == 1
+    error = cli("sample", run.path, *options, "--out", home / "none.h5ad", code=2)
+    assert message in error
+    assert len(error.strip().splitlines()) == 1
     assert not (home / "none.h5ad").exists()
 
 
@@ -182,10 +213,10 @@ def test_cells_made_elsewhere(smoke, cli, home):
     assert "cd" in cli("score", *files, "--metrics", "cd,mmd")
 
 
-def test_a_killed_worker_has_its_row_and_the_others_finish(cli, home):
+def test_a_killed_worker_has_its_row_and_the_others_finish(own_process, home, few_cells, store):
     out = home / "killed"
-    models = f"{THROWAWAY}:Dies,{THROWAWAY}:Mean"
-    printed = cli("run", "--profile", "smoke", "--models", models, "--metrics", "cd", "--out", out, code=1)
+    options = ["--dataset", few_cells, "--models", f"{THROWAWAY}:Dies,{THROWAWAY}:Mean", "--metrics", "cd"]
+    printed = own_process("run", "--profile", "smoke", *options, "--out", out, code=1, **store)
     assert "killed" in printed
     (table,) = out.glob("*/table.csv")
     status = {row.split(",")[0] for row in table.read_text().splitlines() if "killed" in row}
@@ -195,16 +226,19 @@ def test_a_killed_worker_has_its_row_and_the_others_finish(cli, home):
     assert statuses == {"dies": "killed", "mean": "ok", "real": "ok", "shuffle": "ok"}
 
 
-def test_an_interrupted_run_keeps_what_is_done_and_goes_on(cli, home, environment):
+def test_an_interrupted_run_keeps_what_is_done_and_goes_on(cli, home, environment, few_cells, store):
     out = home / "interrupted"
     options = ["--profile", "smoke", "--models", f"{THROWAWAY}:Mean,{THROWAWAY}:Hangs", "--metrics", "cd"]
-    command = [sys.executable, "-m", "bench", "run", *options, "--out", str(out)]
-    process = subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, text=True)
-    while not any('"hangs"' in path.read_text() for path in out.glob("*/jobs/*/job.json")):
+    command = [sys.executable, "-m", "bench", "run", "--dataset", few_cells, *options, "--out", out]
+    process = subprocess.Popen(command, cwd=home, env=environment | store, stdout=subprocess.PIPE, text=True)
+
+    def hangs():
         assert process.poll() is None
-        time.sleep(0.2)
+        return any('"hangs"' in path.read_text() for path in out.glob("*/jobs/*/job.json"))
+
+    wait_until(hangs)
     process.send_signal(signal.SIGINT)
-    printed = process.communicate(timeout=60)[0]
+    printed = process.communicate(timeout=LIMIT_SECONDS)[0]
     assert process.returncode == 130
     assert "bench run --resume" in printed
     (plan,) = out.glob("*/plan.json")
@@ -220,9 +254,10 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(cli, home, environmen
     finished = {record["key"]: record["finished"] for record in run.view()["records"] if record["finished"]}
     # The hanging model gets a limit, as its user would now give it.
     request = json.loads(run.request.read_text())
-    request["spec"]["timeout"] = 6.0
+    request["spec"]["timeout"] = YEAR / 2
     run.request.write_text(json.dumps(request))
-    cli("run", "--resume", run.path, code=1)
+    with limit_reached_by(run, "hangs"):
+        cli("run", "--resume", run.path, code=1, **store)
     records = run.view()["records"]
     statuses = {record["job"]["model"]: record["status"] for record in records}
     assert statuses == {"mean": "ok", "hangs": "timeout", "real": "ok", "shuffle": "ok"}
@@ -236,16 +271,13 @@ def test_dry_run_shows_the_jobs_and_writes_nothing(cli, home, smoke):
     assert len(list((home / "runs").glob("*/plan.json"))) == 1
 
 
-def test_from_python(home, smoke, monkeypatch):
+def test_from_python(home, few_cells, store, monkeypatch):
     monkeypatch.chdir(home)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setenv("BENCH_CACHE", str(home / "cache"))
-    run, _ = smoke
-    adata = anndata.read_h5ad(run.dataset)
-    counts = anndata.AnnData(adata.layers["counts"], obs=adata.obs[["cell_type"]], var=adata.var[[]])
+    for name, value in (store | {"BENCH_CACHE": str(home / "cache")}).items():
+        monkeypatch.setenv(name, value)
     result = bench.run(
         models=[f"{THROWAWAY}:Mean"],
-        dataset=counts,
+        dataset=anndata.read_h5ad(few_cells),
         profile="smoke",
         metrics=("cd",),
         quiet=True,
@@ -257,18 +289,14 @@ def test_from_python(home, smoke, monkeypatch):
     assert table.loc["real", "cd"] < table.loc["mean", "cd"]
 
 
-def test_brain_small_offline_and_handed_over(home, environment, cli):
+def test_brain_small_offline_and_handed_over(home, store, cli):
     # A proxy that nobody serves stands for a machine without a network.
-    offline = {"BENCH_CACHE": str(home / "other"), "https_proxy": "http://127.0.0.1:9"}
+    offline = store | {"BENCH_CACHE": str(home / "other"), "https_proxy": "http://127.0.0.1:9"}
     options = ["run", "--models", f"{THROWAWAY}:Mean", "--profile", "smoke", "--metrics", "cd"]
-    command = [sys.executable, "-m", "bench", *options, "--dataset", "brain_small"]
-    ended = subprocess.run(
-        command, cwd=home, env=environment | offline, capture_output=True, text=True, check=False
-    )
-    assert ended.returncode == 2
-    assert len(ended.stderr.strip().splitlines()) == 1
+    error = cli(*options, "--dataset", "brain_small", code=2, **offline)
+    assert len(error.strip().splitlines()) == 1
     for words in ("1M_neurons_neuron20k.h5", str(home / "other"), "bench data add brain_small FILE"):
-        assert words in ended.stderr
+        assert words in error
     file = write_10x_v2(home / "1M_neurons_neuron20k.h5", make_cells(n_cells=240))
     cli("data", "add", "brain_small", file, **offline)
     printed = cli(*options, "--dataset", "brain_small", "--out", home / "brain", **offline)
@@ -293,16 +321,17 @@ def test_other_sources_of_cells(source, cli, home):
     assert "mean · seed 0" in printed
 
 
-def test_a_third_party_package_is_listed_and_runs(tmp_path, cli, home):
+def test_a_third_party_package_is_listed_and_runs(tmp_path, own_process, home, few_cells, store):
     package = Path(__file__).parent / "plugin"
     source = tmp_path / "source"
     subprocess.run(["cp", "-r", str(package), str(source)], check=True)
     target = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation"]
     subprocess.run([*install, "--target", str(target), str(source)], check=True, capture_output=True)
-    found = {"PYTHONPATH": str(target)}
-    assert "tiny" in cli("list", "models", **found)
-    cli("run", "--models", "tiny", "--profile", "smoke", "--metrics", "cd", "--out", home / "plugin", **found)
+    found = store | {"PYTHONPATH": str(target)}
+    assert "tiny" in own_process("list", "models", **found)
+    options = ["--dataset", few_cells, "--profile", "smoke", "--metrics", "cd", "--out", home / "plugin"]
+    own_process("run", "--models", "tiny", *options, **found)
     (plan,) = (home / "plugin").glob("*/plan.json")
     assert [job["model"] for job in json.loads(plan.read_text())] == ["tiny", "real", "shuffle"]
     assert {record["status"] for record in RunFolder.open(plan.parent).view()["records"]} == {"ok"}
