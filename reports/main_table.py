@@ -320,7 +320,18 @@ def key(view: RunView, table: FittedTable) -> list[Text]:
     if fraction is not None and any(m["experiment"] == "augmentation" for m in metrics_in(view, MAIN)):
         seeds = _seeds(_n_subsamples(view), "subsampling ")
         lines.append(f"augm. F1 (augmentation_f1): over {seeds}, {100 * fraction:g} % of the type kept")
+    lines += _settled(view)
     return [Text(line, style="dim") for line in lines]
+
+
+def _settled(view: RunView) -> list[str]:
+    """Say what models left to the machine, and why it was settled so."""
+    said: dict[str, dict[str, None]] = {}
+    for job in (record["job"] for record in view["records"]):
+        # Records of earlier versions know of no such settings.
+        for name, reason in job.get("settled", {}).items():
+            said.setdefault(f"{name} {job['hyperparameters'][name]}: {reason}", {})[job["model"]] = None
+    return [f"{', '.join(models)}: {text}" for text, models in said.items()]
 
 
 def _seeds(n: int, kind: str = "") -> str:

@@ -356,3 +356,13 @@ def test_intervals_over_test_cells_stand_apart():
     section = rendered(view).split("bootstrap of the test cells")[1]
     assert re.search(r"activa +rf_auc +0\.900 +– +0\.0012", section)
     assert re.search(r"mmd +0\.400 +\[0\.310, 0\.520\] +–", section)
+
+
+def test_what_was_left_to_the_machine_is_said_once_with_its_reason():
+    view = make_run_view(seeds=3)
+    for record in view["records"]:
+        if record["job"]["model"] == "activa":
+            record["job"]["hyperparameters"]["precision"] = "fp32"
+            record["job"]["settled"] = {"precision": "this CPU has no bf16 units"}
+    text = rendered(view)
+    assert text.count("activa: precision fp32: this CPU has no bf16 units") == 1
