@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -378,6 +379,8 @@ def main() -> None:
         message = error.format_message()
         code = _fail(f"{message} (see --help)") if message else WRONG_REQUEST
     except (KeyboardInterrupt, typer.Abort):
+        # Whoever presses it again is not to see how the interpreter ends.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         print("bench: interrupted; what was finished is kept", file=sys.stderr)  # noqa: T201
         code = INTERRUPTED
     sys.exit(code if isinstance(code, int) else DONE)

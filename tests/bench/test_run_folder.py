@@ -61,3 +61,13 @@ def test_a_swap_cut_short_leaves_a_whole_folder(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt), whole_folder(target) as folder:
         (folder / "state").write_text("second")
     assert (target / "state").read_text() == "second"
+
+
+def test_files_of_a_run_have_one_mode(tmp_path):
+    """Weights, say, are written by a library that leaves them readable by their owner alone."""
+    with whole_folder(tmp_path / "model") as folder:
+        (folder / "deep").mkdir()
+        (folder / "deep" / "weights").touch(mode=0o600)
+        (folder / "facts.json").touch()
+    modes = {file.stat().st_mode & 0o777 for file in (tmp_path / "model").rglob("*") if file.is_file()}
+    assert len(modes) == 1
