@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from bench.errors import RequestError, named
+from bench.hardware import library_versions
 from bench.hyperparameters import hyperparameters
 from bench.processes import usable_cores
 from bench.registry import ModelChoice, plugins, resolve_metric, resolve_model
@@ -63,6 +66,8 @@ class Job(BaseModel):
 
     Attributes
     ----------
+    versions
+        Of the libraries that compute it.
     settled
         Why a hyper-parameter that was left to the machine is what it is, by its name.
     """
@@ -73,6 +78,7 @@ class Job(BaseModel):
     reference: str
     version: str
     source_hash: str
+    versions: dict[str, str] = {}
     role: str
     framework: str
     conditional: bool
@@ -338,6 +344,7 @@ def _shared_facts(
         "reference": choice.reference,
         "version": choice.version,
         "source_hash": choice.source_hash,
+        "versions": _versions_behind(generator.framework),
         "role": generator.role,
         "framework": generator.framework,
         "conditional": generator.conditional,
@@ -357,6 +364,16 @@ def _shared_facts(
         "timing_repeats": scale.timing_repeats if generator.role == "model" else 1,
         "timing_limit_seconds": scale.timing_limit_seconds,
     }
+
+
+def _versions_behind(framework: str) -> dict[str, str]:
+    """Return the versions of NumPy, SciPy and a generator's own framework: other ones, other cells."""
+    installed = library_versions()
+    own = {"pytorch": "torch"}.get(framework, framework)
+    found = {name: installed[name] for name in ("numpy", "scipy", own) if name in installed}
+    with contextlib.suppress(PackageNotFoundError, ValueError):
+        found.setdefault(own, version(own))
+    return found
 
 
 def _check_names(option: str, given: dict[str, Any], known: set[str]) -> None:

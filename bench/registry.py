@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -93,13 +94,46 @@ class ModelChoice:
 
     @property
     def source_hash(self) -> str:
-        """Hash of the Python files of its package (or file) and of ``models/base.py``."""
+        """Hash of the Python files of its package, or its file and neighbours, and of ``models/base.py``."""
         own = Path(inspect.getfile(self.generator))
-        # A module inside a package of its own (models.activa) stands for that package;
-        # one that shares `models` with unlike neighbours (models/external.py) stands for itself.
+        # A module inside a package of its own (models.activa) stands for that package; one that shares
+        # `models` with unlike neighbours (models/external.py), or is a file alone, for what it imports.
         package = sys.modules[self.generator.__module__].__package__
-        files = [own] if package in (None, "", "models") else sorted(own.parent.glob("**/*.py"))
+        files = neighbours(own) if package in (None, "", "models") else sorted(own.parent.glob("**/*.py"))
         return hash_files([*files, Path(inspect.getfile(importlib.import_module("models.base")))])
+
+
+def neighbours(file: Path) -> list[Path]:
+    """Return a Python file and the modules of its folder that it imports, at any depth, sorted by name.
+
+    Packages count with all their files. Imports are read, not run: those inside functions count, too.
+    """
+    found: dict[Path, None] = {}
+    waiting = [file]
+    while waiting:
+        module = waiting.pop()
+        if module in found:
+            continue
+        found[module] = None
+        for name in _imported_names(module):
+            beside = file.parent / name
+            if beside.is_dir():
+                waiting += beside.glob("**/*.py")
+            elif (beside := beside.with_name(f"{name}.py")).is_file():
+                waiting.append(beside)
+    return sorted(found)
+
+
+def _imported_names(module: Path) -> set[str]:
+    """Return the first part of the names that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(module.read_bytes())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            first = (node.module or "").partition(".")[0]
+            names |= {first} if first else {alias.name for alias in node.names}
+    return names
 
 
 def hash_files(files: Iterable[Path]) -> str:

@@ -27,6 +27,7 @@ __all__ = [
     "fingerprint",
     "has_cuda",
     "known_names",
+    "library_versions",
     "load",
 ]
 
@@ -90,7 +91,7 @@ def describe(environment: Mapping[str, str] | None = None) -> dict[str, Any]:
         "driver": driver,
         "operating_system": platform.platform(),
         "python": platform.python_version(),
-        "versions": _versions(),
+        "versions": library_versions(),
         "threads": {name: environment[name] for name in _SETTINGS if name in environment},
     }
     return description | {"fingerprint": fingerprint(description)}
@@ -202,7 +203,8 @@ def _cpu_pressure() -> float | None:
     return float(some[1]) if some else None
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Return the installed versions of the libraries that compute, by name."""
     versions: dict[str, str] = {}
     for library, distributions in _LIBRARIES.items():
         for distribution in distributions:

@@ -69,6 +69,7 @@ def limit_reached_by(run, model):
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory, prepared):
     classes = ["Raises", "Diverges", "RunsOutOfMemory", "Dies", "Hangs", "Declines", "Mean"]
+    classes += ["GivesNaN", "ChangesItsTrainingCells", "CannotBeLoaded", "TurnsGenesAround"]
     folder = tmp_path_factory.mktemp("runs")
     run, spec = make_run(folder, prepared, classes, timeout=YEAR / 2, sample_seeds=(0, 5))
     return run, carry_out(run, spec)
@@ -84,6 +85,10 @@ def outcomes(tmp_path_factory, prepared):
         ("hangs", "timeout", "wall-clock limit", "fit"),
         ("declines", "skipped", "needs spliced counts", None),
         ("mean", "ok", "", None),
+        ("gives_nan", "failed", "BrokenContract: 30 of 30 cells hold NaN or infinite values", "check"),
+        ("changes_its_training_cells", "failed", "fit changed the training cells: X.data", None),
+        ("cannot_be_loaded", "failed", "FileNotFoundError", "reload"),
+        ("turns_genes_around", "ok", "", None),
     ],
 )
 def test_every_ending_becomes_a_record(outcomes, model, status, reason, phase):
@@ -111,6 +116,20 @@ def test_what_a_good_job_measured(outcomes):
     curve = run.job_folder(job).curves.read_text().splitlines()
     assert len(curve) == 3
     assert '"loss": 0.5' in curve[1]
+
+
+def test_genes_in_another_order_are_put_right_and_noted(outcomes):
+    run, records = outcomes
+    assert any(
+        "genes came in another order" in warning for warning in records["turns_genes_around"]["warnings"]
+    )
+    mine, turned = (
+        anndata.read_h5ad(run.job_folder(job).cells(0))
+        for job in run.jobs()
+        if job.model in ("mean", "turns_genes_around")
+    )
+    assert mine.var_names.tolist() == turned.var_names.tolist()
+    assert (mine.X != turned.X).nnz == 0
 
 
 def test_resuming_repeats_only_what_did_not_end_well(outcomes):

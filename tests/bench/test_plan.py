@@ -1,11 +1,12 @@
 import dataclasses
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from bench.errors import RequestError
-from bench.plan import DatasetFacts, Experiment, choose_models, make_plan
+from bench.plan import DatasetFacts, Experiment, _versions_behind, choose_models, make_plan
 from bench.seeds import derive
 from bench.spec import RunSpec
 
@@ -127,3 +128,16 @@ def test_branches_of_the_seed_tree_differ():
     assert len(seeds) == 5
     assert all(0 <= seed < 2**31 for seed in seeds)
     assert derive(0, "fit") == derive(0, "fit")
+
+
+def test_the_key_holds_the_versions_of_the_libraries_that_compute(facts, monkeypatch):
+    (job,) = plan(facts)
+    assert job.versions == {"numpy": version("numpy"), "scipy": version("scipy")}
+    monkeypatch.setattr("bench.plan.library_versions", lambda: {"numpy": "9.9", "scipy": version("scipy")})
+    assert plan(facts)[0].key != job.key
+
+
+def test_the_framework_of_a_plug_in_counts_whatever_it_is():
+    assert _versions_behind("pytorch")["torch"] == version("torch")
+    assert _versions_behind("rich")["rich"] == version("rich")
+    assert _versions_behind("no such framework") == _versions_behind("numpy")

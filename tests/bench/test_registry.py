@@ -5,7 +5,7 @@ import pytest
 
 from bench.errors import RequestError
 from bench.hyperparameters import hyperparameters
-from bench.registry import MODELS, plugins, resolve_model
+from bench.registry import MODELS, neighbours, plugins, resolve_model
 
 FILE = Path(__file__).parent / "generators" / "throwaway.py"
 
@@ -88,3 +88,34 @@ def test_hyperparameters_are_read_from_the_constructor():
 def test_wrong_hyperparameters_are_named(given, message):
     with pytest.raises(RequestError, match=message):
         hyperparameters(resolve_model(f"{FILE}:Mean").generator, given)
+
+
+def test_a_file_stands_for_the_neighbours_that_it_imports(tmp_path):
+    files = {
+        "mine.py": "import numpy\nfrom layers import Dense\nfrom models.base import Generator\n"
+        "class Mine(Generator):\n    name = 'mine'\n"
+        "    def fit(self, *a, **k):\n        import late\n"
+        "    def sample(self, *a, **k): ...\n    def save(self, folder): ...\n"
+        "    @classmethod\n    def load(cls, folder, **k): ...\n",
+        "layers.py": "from parts import deep\nDense = 1\n",
+        "parts/__init__.py": "",
+        "parts/deep.py": "",
+        "late.py": "",
+        "unlike.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    expected = ["late.py", "layers.py", "mine.py", "parts/__init__.py", "parts/deep.py"]
+    assert [str(file.relative_to(tmp_path)) for file in neighbours(tmp_path / "mine.py")] == expected
+
+
+@pytest.mark.parametrize(("changed", "differs"), [("layers.py", True), ("unlike.py", False)])
+def test_another_neighbour_is_another_source(tmp_path, monkeypatch, changed, differs):
+    test_a_file_stands_for_the_neighbours_that_it_imports(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    choice = resolve_model(f"{tmp_path / 'mine.py'}:Mine")
+    before = choice.source_hash
+    with (tmp_path / changed).open("a") as file:
+        file.write("x = 2\n")
+    assert (choice.source_hash != before) == differs

@@ -153,3 +153,34 @@ class Settles(Mean):
         if value is None:
             raise KeyError("no genes")
         return {"arithmetic": Settled(value, f"{n_genes} genes on {device}")}
+
+
+class GivesNaN(Mean):
+    name = "gives_nan"
+
+    def sample(self, n_cells, *, cell_types=None, seed):
+        cells = super().sample(n_cells, cell_types=cell_types, seed=seed)
+        cells.X[:, 0] = np.nan
+        return cells
+
+
+class ChangesItsTrainingCells(Mean):
+    name = "changes_its_training_cells"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        super().fit(train, seed=seed, device=device, budget=budget, monitor=monitor)
+        train.X.data += 1
+
+
+class CannotBeLoaded(Mean):
+    name = "cannot_be_loaded"
+
+    def save(self, folder):
+        (folder / "nothing.json").touch()
+
+
+class TurnsGenesAround(Mean):
+    name = "turns_genes_around"
+
+    def sample(self, n_cells, *, cell_types=None, seed):
+        return super().sample(n_cells, cell_types=cell_types, seed=seed)[:, ::-1].copy()
