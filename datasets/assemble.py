@@ -1,4 +1,4 @@
-"""Put raw cells under the contract: counts, filters, types, clusters, split, notes."""
+"""Put raw cells under the contract: counts, filters, types, clusters where asked for, split, notes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets import preprocessing, splits
+from datasets import clusters, preprocessing, splits
 from datasets.counts import find_counts, whole_counts
-from datasets.declaration import Declaration, Progress
+from datasets.declaration import Declaration, Progress, step
 from datasets.errors import DatasetError
 from datasets.labels import complete_column, given_labels
 from datasets.readers import NOTES
@@ -35,6 +35,7 @@ class Parameters:
     validation_share: float
     test_size: int | float
     stratify_by: str
+    cluster_seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.validation_share < 1:
@@ -50,7 +51,7 @@ class Parameters:
 def assemble(
     raw: AnnData, declaration: Declaration, parameters: Parameters, *, progress: Progress
 ) -> AnnData:
-    """Check, filter, normalise, cluster and split raw cells.
+    """Check, filter, normalise and split raw cells, and cluster them where clusters are needed.
 
     Parameters
     ----------
@@ -61,7 +62,7 @@ def assemble(
     parameters
         How to label and split.
     progress
-        Told the step begun and how many there are.
+        Told each step as it begins and ends, and the share done where it is known.
 
     Returns
     -------
@@ -74,8 +75,8 @@ def assemble(
         For every input that cannot be used.
     """
     notes = [*declaration.notes, *raw.uns.get(NOTES, ())]
-    progress("checking and filtering", 0, 3)
-    counts, obs, genes = _filtered(raw, notes)
+    with step(progress, "filtering"):
+        counts, obs, genes = _filtered(raw, notes)
     label_key = parameters.label_key or ("cell_type" if "cell_type" in obs.columns else None)
     given = None if label_key is None else given_labels(obs, label_key)
     groups = (
@@ -83,27 +84,31 @@ def assemble(
         if parameters.split_by is None
         else complete_column(obs, parameters.split_by, option="--split-by")
     )
-    progress("clustering", 1, 3)
-    if declaration.cluster_key is None:
-        clusters = preprocessing.cluster(counts)
-    else:
-        clusters = complete_column(obs, declaration.cluster_key, option="cluster_key")
-    types = clusters if given is None else given
+    with step(progress, "normalising"):
+        normalised = preprocessing.normalise(counts)
+    columns = {} if given is None else {"cell_type": given}
+    found = None
+    if given is None or parameters.stratify_by == "cluster":
+        columns["cluster"], found = clusters.cluster(counts, seed=parameters.cluster_seed, progress=progress)
     if given is None:
-        notes.append(f"no cell types are given: {len(np.unique(clusters))} clusters stand in for them")
-    progress("splitting", 2, 3)
-    columns = {"cell_type": types, "cluster": clusters}
-    assigned = _split(columns, groups, parameters, notes)
-    pool = splits.control_pool(assigned, seed=parameters.split_seed)
-    controls = {"control_pool": pool, "null_half": splits.null_half(pool, seed=parameters.split_seed)}
-    notes += _size_notes(types, assigned) + _differences(declaration, columns, assigned, counts.shape)
+        columns["cell_type"] = columns["cluster"]
+        notes.append(
+            f"no cell types are given: {len(np.unique(columns['cluster']))} clusters stand in for them"
+        )
+    with step(progress, "splitting"):
+        assigned = _split(columns, groups, parameters, notes)
+        pool = splits.control_pool(assigned, seed=parameters.split_seed)
+        half = splits.null_half(pool, seed=parameters.split_seed)
+    notes += _size_notes(columns["cell_type"], assigned)
+    notes += _differences(declaration, columns, assigned, counts.shape)
     return _under_contract(
-        counts,
-        columns | {"split": assigned} | controls,
+        (normalised, counts),
+        columns | {"split": assigned, "control_pool": pool, "null_half": half},
         (obs.index, genes),
         {
             "name": declaration.name,
             "labels": "cluster" if given is None else "given",
+            "clusters": found,
             "parameters": parameters.as_dict(),
             "rare_type_markers": list(declaration.rare_type_markers),
             "notes": notes,
@@ -188,18 +193,19 @@ def _differences(
         "genes": shape[1],
         "train": int(np.sum(assigned == "train")),
         "test": int(np.sum(assigned == "test")),
-        "clusters": len(np.unique(columns["cluster"])),
         "types": len(np.unique(columns["cell_type"])),
     }
+    if "cluster" in columns:
+        found["clusters"] = len(np.unique(columns["cluster"]))
     return [
         f"{declaration.name} has {found[what]} {what} after preprocessing, where {wanted} are expected"
         for what, wanted in declaration.expected.items()
-        if found[what] != wanted
+        if found.get(what, wanted) != wanted
     ]
 
 
 def _under_contract(
-    counts: csr_matrix,
+    matrices: tuple[csr_matrix, csr_matrix],
     columns: dict[str, np.ndarray],
     names: tuple[pd.Index, pd.Index],
     facts: dict[str, Any],
@@ -208,13 +214,13 @@ def _under_contract(
     from anndata import AnnData
 
     obs = pd.DataFrame(columns, index=names[0])
-    for column in ("cell_type", "cluster"):
+    for column in obs.columns.intersection(["cell_type", "cluster"]):
         obs[column] = pd.Categorical(obs[column])
     obs["split"] = pd.Categorical(obs["split"], categories=_SPLITS)
     return AnnData(
-        preprocessing.normalise(counts),
+        matrices[0],
         obs=obs,
         var=pd.DataFrame(index=names[1]),
-        layers={"counts": counts},
+        layers={"counts": matrices[1]},
         uns={"bench": facts},
     )

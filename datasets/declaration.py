@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -18,6 +19,14 @@ ENTRY_POINTS = "bench.datasets"
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being done, how far it is, and how far it goes (None where unknown)."""
+
+
+@contextmanager
+def step(progress: Progress, what: str) -> Iterator[None]:
+    """Tell that a step of unknown length begins, and that it is over."""
+    progress(what, 0, None)
+    yield
+    progress(what, 1, 1)
 
 
 @dataclass(frozen=True)
@@ -62,15 +71,13 @@ class Declaration:
         The obs column with given cell types, None where there is none (clusters then stand in).
     label_source
         Where those labels come from, in words.
-    cluster_key
-        An obs column that is taken for ``obs["cluster"]`` instead of computing it.
     test_size
         How many test cells (int), or which share of all cells (float).
     stratify_by
-        Whether the test cells are shared out by ``cell_type`` or by ``cluster``.
+        Whether the test cells are shared out by ``cell_type`` or by ``cluster`` (which is then computed).
     expected
         Numbers after preprocessing as published, by name: ``cells``, ``genes``, ``train``, ``test``,
-        ``clusters``, ``types``. A difference is noted, never hidden.
+        ``clusters`` (counted where they are computed), ``types``. A difference is noted, never hidden.
     rare_type_markers
         Genes by which `datasets.rare_type` finds the type of the augmentation experiment.
     second_source
@@ -87,7 +94,6 @@ class Declaration:
     read: Callable[[Sequence[Path]], AnnData] = _read_first
     label_key: str | None = None
     label_source: str = ""
-    cluster_key: str | None = None
     test_size: int | float = 0.1
     stratify_by: Literal["cell_type", "cluster"] = "cell_type"
     expected: Mapping[str, int] = field(default_factory=dict)

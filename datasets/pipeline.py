@@ -1,10 +1,11 @@
 """One call from a name, a file or AnnData to prepared cells in the cache.
 
 The contract that everything downstream sees: X CSR float32 ``cp20k`` (library size 20 000, not logged);
-``layers["counts"]`` CSR float32 whole numbers; obs ``cell_type``, ``cluster``, ``split`` (categorical;
-``train``, ``valid``, ``test``), ``control_pool`` (bool, within the training cells) and ``null_half`` (1 and 2
-for two halves of the pool, 0 elsewhere); unique var_names;
-uns["bench"] with name, source, checksum, parameters, versions, labels, notes, rare_type_markers.
+``layers["counts"]`` CSR float32 whole numbers; obs ``cell_type``, ``split`` (categorical; ``train``,
+``valid``, ``test``), ``control_pool`` (bool, within the training cells) and ``null_half`` (1 and 2 for two
+halves of the pool, 0 elsewhere); obs ``cluster`` (categorical) only where no labels are given or the test
+cells are shared out by it; unique var_names; uns["bench"] with name, source, checksum, parameters, versions,
+labels, clusters (how they were found, None where there are none), notes, rare_type_markers.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ import numpy as np
 from datasets.assemble import Parameters, assemble
 from datasets.cache import atomic, locked, prepared_path, require_space
 from datasets.cache import cache_folder as default_folder
-from datasets.declaration import Progress
+from datasets.declaration import Progress, step
 from datasets.resolve import Resolved, resolve
 
 if TYPE_CHECKING:
     from anndata import AnnData
 
 _HASHED_APART = ("files", "read")
-_LIBRARIES = ("anndata", "igraph", "numpy", "scanpy", "scikit-learn", "scipy")
+_LIBRARIES = ("anndata", "igraph", "numpy", "pynndescent", "scanpy", "scikit-learn", "scipy")
 
 
 @dataclass(frozen=True)
@@ -144,15 +145,16 @@ def load(path: Path, *, backed: bool = False) -> AnnData:
 
 
 def _fill(path: Path, resolved: Resolved, parameters: Parameters, progress: Progress) -> None:
-    adata = assemble(resolved.read(), resolved.declaration, parameters, progress=progress)
+    with step(progress, "reading"):
+        raw = resolved.read()
+    adata = assemble(raw, resolved.declaration, parameters, progress=progress)
     adata.uns["bench"] |= {
         "source": resolved.origin,
         "checksum": resolved.checksum,
         "versions": _versions() | {"python": platform.python_version()},
     }
     adata.uns["bench"]["notes"] += resolved.notes
-    progress("writing", 0, None)
-    with atomic(path) as temporary:
+    with step(progress, "writing"), atomic(path) as temporary:
         # A full disk crashes the process inside HDF5, too late for any error: look before it starts.
         require_space(path.parent, 16 * adata.X.nnz + 100 * sum(adata.shape) + 1_000_000)
         # Not compressed: every Job reads this file, and reading is five times faster so.

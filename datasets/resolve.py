@@ -120,12 +120,8 @@ def _drawn(source: str, progress: Progress) -> Resolved:
         reference="",
         label_key="cell_type",
         label_source="the types that the cells were drawn from",
-        cluster_key="cell_type",
         expected={"cells": recipe.n_cells, "genes": recipe.n_genes, "types": recipe.n_types},
-        notes=(
-            "synthetic cells: for speed and scale, never for quality claims",
-            "clusters are the types that the cells were drawn from, not computed",
-        ),
+        notes=("synthetic cells: for speed and scale, never for quality claims",),
     )
     draw = partial(synthetic.draw, recipe, progress=progress)
     return Resolved(declaration, source, hashlib.sha256(source.encode()).hexdigest(), draw)

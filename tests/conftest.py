@@ -27,7 +27,6 @@ def make_prepared(*, n_cells: int = 150, n_genes: int = 60, seed: int = 0) -> an
     obs = pd.DataFrame(
         {
             "cell_type": pd.Categorical(types),
-            "cluster": pd.Categorical(types),
             "split": pd.Categorical(split, categories=["train", "valid", "test"]),
             "control_pool": (split == "train") & (np.arange(n_cells) % 2 == 0),
         },

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from fractions import Fraction
 
 import anndata
 import numpy as np
@@ -8,6 +9,7 @@ from dataset_files import files_below
 from scipy import sparse
 
 import datasets
+from datasets import splits
 from datasets.library import fetch
 from datasets.sources import recover_counts
 
@@ -44,7 +46,7 @@ def test_the_contract_is_kept(prepared, adata):
     counts = adata.layers["counts"].toarray()
     expected = 20_000 * counts / counts.sum(axis=1, keepdims=True)
     np.testing.assert_allclose(adata.X.toarray(), expected, rtol=1e-5)
-    for column in ("cell_type", "cluster", "split"):
+    for column in ("cell_type", "split"):
         assert adata.obs[column].dtype == "category"
     assert list(adata.obs["split"].cat.categories) == ["train", "valid", "test"]
     assert adata.obs["control_pool"].dtype == bool
@@ -55,10 +57,17 @@ def test_the_contract_is_kept(prepared, adata):
     facts = adata.uns["bench"]
     assert facts["name"] == "pbmc68k_reduced"
     assert facts["labels"] == "given"
+    assert facts["clusters"] is None
+    assert "cluster" not in adata.obs
     assert facts["parameters"]["split_by"] is None
     assert isinstance(facts["notes"], list)
     assert facts["notes"] == list(prepared.notes)
     assert len(facts["checksum"]) == 64
+
+
+def test_the_split_is_by_type_alone(adata):
+    expected = splits.split(adata.obs["cell_type"], share=Fraction(1, 5), seed=0)
+    np.testing.assert_array_equal(adata.obs["split"].astype(str), expected)
 
 
 def test_a_fifth_of_each_type_is_held_out_and_small_types_are_named(prepared, adata):

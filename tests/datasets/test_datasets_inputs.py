@@ -294,7 +294,7 @@ def test_two_processes_fill_the_cache_once(cache, tmp_path):
         "told = []\n"
         "prepared = datasets.prepare(sys.argv[1], cache_folder=Path(sys.argv[2]),"
         " progress=lambda what, done, total: told.append(what))\n"
-        "print(prepared.path, prepared.read().n_obs, 'clustering' in told)"
+        "print(prepared.path, prepared.read().n_obs, 'filtering' in told)"
     )
     command = [sys.executable, "-W", "ignore", "-c", code, str(tmp_path / "cells.h5ad"), str(cache)]
     processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -58,8 +58,8 @@ MINE = Declaration(name="mine", description="", reference="", files=(SourceFile(
     assert datasets.prepare("mine", registry=registry, cache_folder=cache).key != first.key
 
 
-def key_of(declaration):
-    parameters = Parameters(None, None, 0, 0.0, declaration.test_size, "cell_type")
+def key_of(declaration, **changes):
+    parameters = Parameters(None, None, 0, 0.0, declaration.test_size, "cell_type", **changes)
     return _key(Resolved(declaration, "", "0", lambda: None), parameters)
 
 
@@ -72,7 +72,7 @@ def test_the_key_follows_the_declaration():
     changes = (
         {},
         {"name": "yours"},
-        {"cluster_key": "donor"},
+        {"stratify_by": "cluster"},
         {"rare_type_markers": ("gene1",)},
         {"expected": MappingProxyType({"cells": 91})},
         {"notes": ("cells of mine",)},
@@ -87,6 +87,12 @@ def test_the_key_follows_the_declaration():
     # The address of a function in memory must not count: it differs from one process to the next.
     again = FunctionType(read_cells.__code__, read_cells.__globals__)
     assert key_of(replace(mine, read=partial(read_some, thin=again))) == keys[-1]
+
+
+def test_the_key_follows_the_seed_of_the_clusters():
+    mine = Declaration(name="mine", description="", reference="")
+    assert key_of(mine, cluster_seed=0) == key_of(mine)
+    assert key_of(mine, cluster_seed=1) != key_of(mine)
 
 
 def test_the_key_of_a_partial_follows_the_files_of_its_functions(tmp_path, monkeypatch):
@@ -108,10 +114,13 @@ def test_the_key_of_a_partial_follows_the_files_of_its_functions(tmp_path, monke
 
 
 def test_the_key_follows_the_versions_of_the_libraries(cache, monkeypatch):
-    first = datasets.prepare(make_cells(), cache_folder=cache)
-    monkeypatch.setattr(
-        "datasets.pipeline.version", lambda name: "9.9" if name == "igraph" else version(name)
-    )
-    second = datasets.prepare(make_cells(), cache_folder=cache)
-    assert second.key != first.key
-    assert second.read().uns["bench"]["versions"]["igraph"] == "9.9"
+    keys = {datasets.prepare(make_cells(), cache_folder=cache).key}
+    for library in ("igraph", "pynndescent"):
+        monkeypatch.setattr(
+            "datasets.pipeline.version",
+            lambda name, library=library: "9.9" if name == library else version(name),
+        )
+        changed = datasets.prepare(make_cells(), cache_folder=cache)
+        keys.add(changed.key)
+        assert changed.read().uns["bench"]["versions"][library] == "9.9"
+    assert len(keys) == 3

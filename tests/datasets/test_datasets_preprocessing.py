@@ -2,11 +2,10 @@ import numpy as np
 import pytest
 from dataset_files import make_cells
 from scipy import sparse
-from sklearn.metrics import adjusted_rand_score
 
 from datasets import DatasetError
 from datasets.counts import find_counts, whole_counts
-from datasets.preprocessing import cluster, kept_cells_and_genes, normalise
+from datasets.preprocessing import kept_cells_and_genes, normalise
 
 
 def test_filters_drop_cells_first_then_genes_then_what_that_empties():
@@ -33,16 +32,6 @@ def test_normalise_gives_each_cell_a_library_of_20000():
     scaled = normalise(sparse.csr_matrix(np.array([[1, 0, 3], [5, 5, 0]], dtype=np.float32)))
     np.testing.assert_allclose(scaled.toarray(), [[5000, 0, 15000], [10000, 10000, 0]])
     assert scaled.dtype == np.float32
-
-
-@pytest.mark.parametrize("n_genes", [60, 1100], ids=["all genes", "highly variable genes"])
-def test_clusters_find_well_separated_types_and_repeat(n_genes):
-    adata = make_cells(n_cells=150, n_genes=n_genes)
-    before = adata.X.copy()
-    clusters = cluster(adata.X)
-    assert adjusted_rand_score(adata.obs["cell_type"], clusters) == 1
-    np.testing.assert_array_equal(clusters, cluster(adata.X))
-    assert (before != adata.X).nnz == 0
 
 
 def test_whole_counts_keeps_values_and_drops_stored_zeros():

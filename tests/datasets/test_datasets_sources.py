@@ -75,6 +75,9 @@ def test_pbmc68k_takes_its_types_from_the_table_by_barcode(server, cache, tmp_pa
     adata = prepared.read()
     np.testing.assert_array_equal(adata.layers["counts"].toarray(), raw.X.toarray())
     assert list(adata.obs["cell_type"]) == list(raw.obs["cell_type"])
+    # Stratified by clusters, as the paper's split is.
+    assert adata.obs["cluster"].cat.categories.tolist() == ["0", "1", "2"]
+    assert adata.uns["bench"]["clusters"] == "Leiden at resolution 0.15 on exact neighbours, seed 0"
     half = [files[0], replace(files[1], address=f"{server.address}/half.tsv", name="half.tsv")]
     server.contents["/half.tsv"] = server.contents["/a.tsv"].rpartition(b"\n")[0]
     with pytest.raises(DatasetError, match=r"half\.tsv names no type for 1 of 90 cells.*to start clean"):

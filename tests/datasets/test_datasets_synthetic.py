@@ -58,6 +58,6 @@ def test_prepared_synthetic_cells_say_what_they_are(tmp_path):
     prepared = datasets.prepare("synthetic:300x80x2", cache_folder=tmp_path)
     adata = prepared.read()
     assert "synthetic cells: for speed and scale, never for quality claims" in prepared.notes
-    assert list(adata.obs["cluster"].astype(str)) == list(adata.obs["cell_type"].astype(str))
+    assert "cluster" not in adata.obs
     assert prepared.path.name.startswith("synthetic_300x80x2-")
     assert (adata.obs["split"] == "test").sum() == 17 + 12  # int(0.1 · 176) + int(0.1 · 124)
