@@ -84,36 +84,40 @@ def assemble(
         if parameters.split_by is None
         else complete_column(obs, parameters.split_by, option="--split-by")
     )
-    with step(progress, "normalising"):
-        normalised = preprocessing.normalise(counts)
-    columns = {} if given is None else {"cell_type": given}
-    found = None
-    if given is None or parameters.stratify_by == "cluster":
-        columns["cluster"], found = clusters.cluster(counts, seed=parameters.cluster_seed, progress=progress)
-    if given is None:
-        columns["cell_type"] = columns["cluster"]
-        notes.append(
-            f"no cell types are given: {len(np.unique(columns['cluster']))} clusters stand in for them"
-        )
+    columns, found = _types_and_clusters(counts, given, parameters, notes, progress)
     with step(progress, "splitting"):
         assigned = _split(columns, groups, parameters, notes)
         pool = splits.control_pool(assigned, seed=parameters.split_seed)
         half = splits.null_half(pool, seed=parameters.split_seed)
     notes += _size_notes(columns["cell_type"], assigned)
     notes += _differences(declaration, columns, assigned, counts.shape)
-    return _under_contract(
-        (normalised, counts),
-        columns | {"split": assigned, "control_pool": pool, "null_half": half},
-        (obs.index, genes),
-        {
-            "name": declaration.name,
-            "labels": "cluster" if given is None else "given",
-            "clusters": found,
-            "parameters": parameters.as_dict(),
-            "rare_type_markers": list(declaration.rare_type_markers),
-            "notes": notes,
-        },
-    )
+    facts = {
+        "name": declaration.name,
+        "labels": "cluster" if given is None else "given",
+        "clusters": found,
+        "parameters": parameters.as_dict(),
+        "rare_type_markers": list(declaration.rare_type_markers),
+        "notes": notes,
+    }
+    columns |= {"split": assigned, "control_pool": pool, "null_half": half}
+    with step(progress, "normalising"):
+        return _under_contract(counts, columns, (obs.index, genes), facts)
+
+
+def _types_and_clusters(
+    counts: csr_matrix,
+    given: np.ndarray | None,
+    parameters: Parameters,
+    notes: list[str],
+    progress: Progress,
+) -> tuple[dict[str, np.ndarray], str | None]:
+    """Return the columns of types and, where they are needed, clusters; and how the latter were found."""
+    if given is not None and parameters.stratify_by != "cluster":
+        return {"cell_type": given}, None
+    found, how = clusters.cluster(counts, seed=parameters.cluster_seed, progress=progress)
+    if given is None:
+        notes.append(f"no cell types are given: {len(np.unique(found))} clusters stand in for them")
+    return {"cell_type": found if given is None else given, "cluster": found}, how
 
 
 def _filtered(raw: AnnData, notes: list[str]) -> tuple[csr_matrix, pd.DataFrame, pd.Index]:
@@ -205,7 +209,7 @@ def _differences(
 
 
 def _under_contract(
-    matrices: tuple[csr_matrix, csr_matrix],
+    counts: csr_matrix,
     columns: dict[str, np.ndarray],
     names: tuple[pd.Index, pd.Index],
     facts: dict[str, Any],
@@ -218,9 +222,9 @@ def _under_contract(
         obs[column] = pd.Categorical(obs[column])
     obs["split"] = pd.Categorical(obs["split"], categories=_SPLITS)
     return AnnData(
-        matrices[0],
+        preprocessing.normalise(counts),
         obs=obs,
         var=pd.DataFrame(index=names[1]),
-        layers={"counts": matrices[1]},
+        layers={"counts": counts},
         uns={"bench": facts},
     )
