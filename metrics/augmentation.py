@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metrics.declaration import Metric, NotApplicable, Score
-from metrics.forest import forest_input, positive_share, random_forest
+from metrics.forest import columns_of, vote_shares
 from metrics.resampling import bootstrap_weights, shifted_percentile_interval
 from metrics.seeds import derived_seed
 
@@ -84,9 +84,9 @@ def augmentation_f1(
     setting: AugmentationSetting,
     added: Csr | None,
     *,
-    class_weight: Literal["balanced"] | None = "balanced",
+    balanced: bool = True,
     n_trees: int = 1000,
-    n_jobs: int = -1,
+    n_threads: int | None = None,
 ) -> Score:
     """Train type against rest with `added` cells of the type, and score it on the held-out cells.
 
@@ -96,10 +96,10 @@ def augmentation_f1(
         The task.
     added
         Cells of the type × genes, ``log_cp20k``; None to add none.
-    class_weight
-        None only for the baseline ``none``.
-    n_trees, n_jobs
-        See `metrics.forest.random_forest`.
+    balanced
+        Whether classes weigh alike; not only for the baseline ``none``.
+    n_trees, n_threads
+        See `metrics.forest.vote_shares`.
 
     Returns
     -------
@@ -121,10 +121,16 @@ def augmentation_f1(
     n_added = 0 if added is None else added.shape[0]
     cells = setting.log_train if added is None else vstack([setting.log_train, added], format="csr")
     labels = np.append(setting.is_type, np.ones(n_added, dtype=bool))
-    seed = derived_seed(setting.seed, "augmentation forest")
-    forest = random_forest(n_trees=n_trees, seed=seed, n_jobs=n_jobs, class_weight=class_weight)
-    forest.fit(forest_input(cells), labels)
-    share = positive_share(forest, forest_input(setting.log_test))
+    share = vote_shares(
+        columns_of(vstack([cells, setting.log_test], format="csr")),
+        np.append(labels, setting.is_type_in_test).astype(np.int64),
+        kept=np.arange(labels.size),
+        held_out=np.arange(labels.size, labels.size + setting.is_type_in_test.size),
+        n_trees=n_trees,
+        seed=derived_seed(setting.seed, "augmentation forest"),
+        balanced=balanced,
+        n_threads=n_threads,
+    )
     truth, called = setting.is_type_in_test, share > 0.5
     return Score(
         values={
@@ -189,7 +195,7 @@ def poisson_counts(setting: AugmentationSetting, n_added: int) -> Csr:
 
 
 def augmentation_baselines(
-    setting: AugmentationSetting, *, n_added: int, n_trees: int = 1000, n_jobs: int = -1
+    setting: AugmentationSetting, *, n_added: int, n_trees: int = 1000, n_threads: int | None = None
 ) -> dict[str, Score]:
     """Score what needs no generator: nothing, class weights, duplicates, interpolation, Poisson jitter.
 
@@ -199,8 +205,8 @@ def augmentation_baselines(
         The task.
     n_added
         As many cells as the generators add.
-    n_trees, n_jobs
-        See `metrics.forest.random_forest`.
+    n_trees, n_threads
+        See `metrics.forest.vote_shares`.
 
     Returns
     -------
@@ -215,12 +221,12 @@ def augmentation_baselines(
     """
     from metrics.spaces import to_log_cp20k
 
-    def score(added: Csr | None, class_weight: Literal["balanced"] | None = "balanced") -> Score:
-        return augmentation_f1(setting, added, class_weight=class_weight, n_trees=n_trees, n_jobs=n_jobs)
+    def score(added: Csr | None, *, balanced: bool = True) -> Score:
+        return augmentation_f1(setting, added, balanced=balanced, n_trees=n_trees, n_threads=n_threads)
 
     # The first score also checks that there are kept cells to build the others from.
     return {
-        "none": score(None, None),
+        "none": score(None, balanced=False),
         "class_weights": score(None),
         "duplication": score(duplicated(setting, n_added)),
         "smote": score(interpolated(setting, n_added)),

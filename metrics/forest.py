@@ -2,73 +2,113 @@
 
 from __future__ import annotations
 
-import warnings
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.threads import usable_threads
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from scipy.sparse import csc_array
-    from sklearn.ensemble import RandomForestClassifier
 
     from metrics.spaces import CellMatrix
+    from metrics.trees import Columns
 
-    Csc: TypeAlias = "csc_array[np.float32]"
+TREES_AT_ONCE = 25
+LARGEST_SEED = 2**31 - 1
 
-DENSE_BYTES = 2**30
+
+def columns_of(matrix: CellMatrix) -> Columns:
+    """Lay cells × genes out as trees grow fastest on them; see `metrics.trees.Columns`."""
+    from scipy.sparse import csc_array
+
+    from metrics.spaces import as_csr
+    from metrics.trees import WORD, Columns
+
+    by_gene = csc_array(as_csr(matrix), dtype=np.float32)
+    by_gene.eliminate_zeros()
+    by_gene.sort_indices()
+    starts, rows, values = by_gene.indptr.astype(np.int64), by_gene.indices.astype(np.int32), by_gene.data
+    order = np.empty(values.size, dtype=np.int64)
+    for start, end in pairwise(starts):
+        order[start:end] = start + np.argsort(values[start:end])
+    n_cells, n_genes = by_gene.shape
+    n_words = -(-n_cells // WORD)
+    word_of = np.repeat(np.arange(n_genes) * n_words, np.diff(starts)) + rows // WORD
+    bits = np.bincount(word_of, weights=np.exp2(rows % WORD), minlength=n_genes * n_words).astype(np.int64)
+    counts = np.bincount(word_of, minlength=n_genes * n_words)
+    words = (np.cumsum(counts) - counts << WORD) | bits
+    return Columns(starts, rows, values, rows[order], values[order], words.reshape(n_genes, n_words))
 
 
-def random_forest(
-    *, n_trees: int, seed: int, n_jobs: int, class_weight: Literal["balanced"] | None = None
-) -> RandomForestClassifier:
-    """Return the untrained forest of the paper: Gini, √n_genes genes a split, grown until leaves are pure.
+def vote_shares(
+    columns: Columns,
+    labels: NDArray[np.int64],
+    *,
+    kept: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    n_trees: int,
+    seed: int,
+    balanced: bool = False,
+    n_threads: int | None = None,
+) -> NDArray[np.float64]:
+    """Train the forest of the paper, and let it vote on cells that it has not seen.
+
+    Gini, √n_genes genes a split, grown until leaves are pure, bootstrap samples: scikit-learn's
+    ``RandomForestClassifier(n_trees, random_state=seed)`` on ``cells[kept]``, to the last bit.
 
     Parameters
     ----------
+    columns
+        All cells, from `columns_of`.
+    labels
+        Of all cells: 0 or 1.
+    kept, held_out
+        Rows of the cells to learn from, and of those to vote on.
     n_trees
         1000 by definition: with 100 trees the same fold can score 0.75 where 1000 score 0.90.
     seed
         Everything random follows from it.
-    n_jobs
-        Threads; -1 takes the cores this process may use (affinity, container quota, LOKY_MAX_CPU_COUNT).
-        Does not change the answer.
-    class_weight
-        None, or weights inverse to the classes' sizes.
+    balanced
+        Whether cells of either class are drawn equally often (``class_weight="balanced"``).
+    n_threads
+        How many; None for `metrics.threads.usable_threads`. Does not change the answer.
+
+    Returns
+    -------
+    numpy.ndarray
+        Mean over trees of the probability of class 1, for each cell that is held out. Rounded, so that ties
+        do not hang on the order in which trees are added up.
     """
-    from sklearn.ensemble import RandomForestClassifier
+    from metrics.trees import votes_of_trees
 
-    # scikit-learn's threads race for the list of warning filters; left empty, each tree would warn.
-    if not warnings.filters:
-        warnings.simplefilter("default")
-    return RandomForestClassifier(
-        n_estimators=n_trees,
-        criterion="gini",
-        max_features="sqrt",
-        min_samples_split=2,
-        class_weight=class_weight,
-        random_state=seed,
-        n_jobs=n_jobs,
-    )
+    seeds = np.random.RandomState(seed).randint(LARGEST_SEED, size=n_trees)
+    n_drawn = max(1, int(np.sqrt(columns.starts.size - 1)))
+    odds = _balanced_odds(labels[kept]) if balanced else None
 
+    def votes(trees: NDArray[np.int64]) -> NDArray[np.float64]:
+        states, weights = np.empty(trees.size, dtype=np.int64), np.zeros((trees.size, labels.size))
+        rng = np.random.RandomState()
+        for i, tree_seed in enumerate(trees):
+            rng.seed(tree_seed)
+            # 0 is no state: the generator would stay there.
+            states[i] = rng.randint(LARGEST_SEED) or 1
+            rng.seed(tree_seed)
+            drawn = rng.choice(kept.size, kept.size, p=odds)
+            weights[i, kept] = np.bincount(drawn, minlength=kept.size)
+        found: NDArray[np.float64] = votes_of_trees(columns, labels, weights, states, held_out, n_drawn)
+        return found
 
-def forest_input(matrix: CellMatrix) -> NDArray[np.float32] | Csc:
-    """Return cells × genes as the forest trains fastest on them: dense float32 below 1 GiB, else CSC.
-
-    Column by column either way: a tree looks at one gene of many cells, never at many genes of one cell.
-    """
-    from scipy.sparse import csc_array
-
-    from metrics.spaces import as_csr
-
-    n_cells, n_genes = matrix.shape
-    csr = as_csr(matrix)
-    return csr.toarray(order="F") if n_cells * n_genes * 4 < DENSE_BYTES else csc_array(csr)
+    total = np.zeros(held_out.size)
+    with ThreadPoolExecutor(n_threads or usable_threads()) as pool:
+        for batch in pool.map(votes, np.split(seeds, range(TREES_AT_ONCE, n_trees, TREES_AT_ONCE))):
+            for of_tree in batch:
+                total += of_tree
+    return np.round(total / n_trees, 9)
 
 
-def positive_share(forest: RandomForestClassifier, cells: Any) -> NDArray[np.float64]:
-    """Mean over trees of the probability of the class with the larger label, for each cell.
-
-    Threads add up the trees in any order; rounding makes the sum, and ties in it, reproducible.
-    """
-    return np.round(forest.predict_proba(cells)[:, 1], 9)
+def _balanced_odds(labels: NDArray[np.int64]) -> NDArray[np.float64]:
+    weights = labels.size / (2 * np.bincount(labels, minlength=2))
+    return weights[labels] / np.sum(weights[labels])

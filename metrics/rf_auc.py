@@ -17,17 +17,17 @@ import numpy as np
 from metrics.by_type import Rows, measure_by_type, order_of_contents
 from metrics.declaration import Metric, NotApplicable, Score
 from metrics.folds import assign_folds, hold_out
-from metrics.forest import forest_input, positive_share, random_forest
+from metrics.forest import columns_of, vote_shares
 from metrics.principal_components import fitted_pca, restored_pca
 from metrics.roc import area_interval, chance_p_value, fold_areas
 from metrics.seeds import derived_seed
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from sklearn.ensemble import RandomForestClassifier
 
     from metrics.evidence import RealEvidence, SampleEvidence
     from metrics.spaces import CellMatrix, Csr
+    from metrics.trees import Columns
 
 FOLDS = 5
 COMPONENTS = 50
@@ -128,7 +128,7 @@ def rf_auc(
     split: Literal["five_folds", "70/30"] = "five_folds",
     features: Literal["genes", "pca"] = "genes",
     seed: int,
-    n_jobs: int = -1,
+    n_threads: int | None = None,
 ) -> RfAuc:
     """Tell real from synthetic cells with a random forest that has not seen them.
 
@@ -148,8 +148,8 @@ def rf_auc(
         What the forest sees: genes, or 50 principal components fitted on its training cells.
     seed
         Everything random follows from it.
-    n_jobs
-        Threads; see `metrics.forest.random_forest`.
+    n_threads
+        As for `metrics.forest.vote_shares`.
 
     Raises
     ------
@@ -169,13 +169,20 @@ def rf_auc(
     seeds = np.random.SeedSequence(seed).generate_state(2 + FOLDS).tolist()
     order, folds, notes = _split(cells, labels, split=split, seed=seeds[0])
     scores = np.full(labels.size, np.nan)
+    genes = columns_of(cells) if features == "genes" else None
     for fold in range(int(folds.max()) + 1):
         held_out, kept = order[folds[order] == fold], order[folds[order] != fold]
-        forest = random_forest(n_trees=n_trees, seed=seeds[1 + fold], n_jobs=n_jobs)
-        scores[held_out], remarks = _votes(
-            forest, cells[kept], labels[kept], cells[held_out], features=features, seed=seeds[1 + fold]
-        )
+        columns, remarks = (genes, []) if genes else _components(cells, kept, seed=seeds[1 + fold])
         notes += [remark for remark in remarks if remark not in notes]
+        scores[held_out] = vote_shares(
+            columns,
+            labels,
+            kept=kept,
+            held_out=held_out,
+            n_trees=n_trees,
+            seed=seeds[1 + fold],
+            n_threads=n_threads,
+        )
     scored = folds >= 0
     outcome = scores[scored], labels[scored], folds[scored]
     areas = fold_areas(*outcome)
@@ -200,24 +207,14 @@ def _split(
     return order, folds, notes
 
 
-def _votes(
-    forest: RandomForestClassifier,
-    train: Csr,
-    train_labels: NDArray[np.int64],
-    held_out: Csr,
-    *,
-    features: Literal["genes", "pca"],
-    seed: int,
-) -> tuple[NDArray[np.float64], list[str]]:
-    """Train the forest and return its share of votes for each cell that is held out, and notes."""
-    if features == "genes":
-        forest.fit(forest_input(train), train_labels)
-        return positive_share(forest, forest_input(held_out)), []
-    pca = restored_pca(fitted_pca(train, most_components=COMPONENTS, seed=seed))
-    forest.fit(pca.transform(train), train_labels)
+def _components(cells: Csr, kept: NDArray[np.int64], *, seed: int) -> tuple[Columns, list[str]]:
+    """Return all cells on the principal components of those that are kept, and notes."""
+    from scipy.sparse import csr_array
+
+    pca = restored_pca(fitted_pca(cells[kept], most_components=COMPONENTS, seed=seed))
     found = int(pca.n_components_)
     notes = [] if found == COMPONENTS else [f"{found} principal components instead of {COMPONENTS}"]
-    return positive_share(forest, pca.transform(held_out)), notes
+    return columns_of(csr_array(pca.transform(cells))), notes
 
 
 def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
@@ -244,7 +241,7 @@ def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
 
 
 def rf_auc_by_type(
-    real: RealEvidence, sample: SampleEvidence, *, n_trees: int = 1000, n_jobs: int = -1
+    real: RealEvidence, sample: SampleEvidence, *, n_trees: int = 1000, n_threads: int | None = None
 ) -> Score:
     """Compute rf_auc within each cell type and how far it is from 0.5 on average, each type counting alike.
 
@@ -274,7 +271,7 @@ def rf_auc_by_type(
             split=real.protocol.rf_auc_split,
             features=real.protocol.rf_auc_input,
             seed=derived_seed(real.seed, f"rf_auc_by_type/{cell_type}"),
-            n_jobs=n_jobs,
+            n_threads=n_threads,
         )
         remarks.extend(f"{cell_type}: {note}" for note in result.notes)
         return result.values

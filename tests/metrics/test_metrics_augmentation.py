@@ -42,7 +42,7 @@ def setting(*, kept=4, others=200):
 
 def test_good_cells_help_where_nothing_else_does_and_wrong_cells_do_not():
     task, rng = setting(), np.random.default_rng(1)
-    none = augmentation_f1(task, None, class_weight=None, n_trees=50)
+    none = augmentation_f1(task, None, balanced=False, n_trees=50)
     good = augmentation_f1(task, to_log_cp20k(rare_counts(rng, 200), space="counts"), n_trees=50)
     wrong_counts = rng.poisson(3.0, size=(200, N_GENES))
     wrong = augmentation_f1(task, to_log_cp20k(wrong_counts, space="counts"), n_trees=50)
@@ -54,8 +54,8 @@ def test_good_cells_help_where_nothing_else_does_and_wrong_cells_do_not():
     assert good.details["held_out_cells_of_type"] == 30
 
 
-@pytest.mark.parametrize("class_weight", [None, "balanced"])
-def test_scores_equal_a_plain_scikit_learn_forest(class_weight):
+@pytest.mark.parametrize(("balanced", "class_weight"), [(False, None), (True, "balanced")])
+def test_scores_equal_a_plain_scikit_learn_forest(balanced, class_weight):
     task = setting(kept=30)
     added = to_log_cp20k(rare_counts(np.random.default_rng(1), 20), space="counts")
     forest = RandomForestClassifier(
@@ -64,7 +64,7 @@ def test_scores_equal_a_plain_scikit_learn_forest(class_weight):
     forest.fit(np.vstack([task.log_train.toarray(), added.toarray()]), [1] * 30 + [0] * 200 + [1] * 20)
     share = forest.predict_proba(task.log_test.toarray())[:, 1]
     truth = [1] * 30 + [0] * 100
-    score = augmentation_f1(task, added, class_weight=class_weight, n_trees=25, n_jobs=2)
+    score = augmentation_f1(task, added, balanced=balanced, n_trees=25, n_threads=2)
     assert score.headline == pytest.approx(f1_score(truth, share > 0.5))
     assert score.values["average_precision"] == pytest.approx(average_precision_score(truth, share.round(9)))
 
@@ -138,7 +138,7 @@ def test_baselines_differ_in_what_they_add_and_in_class_weights():
     scores = augmentation_baselines(task, n_added=120, n_trees=25)
     added = {name: score.details["added_cells"] for name, score in scores.items()}
     assert added == {"none": 0, "class_weights": 0, "duplication": 120, "smote": 120, "poisson_jitter": 120}
-    assert scores["none"] == augmentation_f1(task, None, class_weight=None, n_trees=25)
+    assert scores["none"] == augmentation_f1(task, None, balanced=False, n_trees=25)
     assert scores["class_weights"] == augmentation_f1(task, None, n_trees=25)
     jitter = to_log_cp20k(poisson_counts(task, 120), space="counts")
     assert scores["poisson_jitter"] == augmentation_f1(task, jitter, n_trees=25)

@@ -6,13 +6,13 @@ from functools import cache
 
 import numpy as np
 import pytest
-import sklearn.ensemble
 from scipy.sparse import csr_matrix
 
 from bench.plan import exists_in
 from bench.registry import plugins, resolve_metric
 from metrics.declaration import NotApplicable
 from metrics.evidence import RealEvidence, SampleEvidence
+from metrics.forest import vote_shares
 from tests.conftest import make_prepared
 
 METRICS = [name for name in plugins("bench.metrics") if resolve_metric(name).experiment == "main"]
@@ -92,15 +92,10 @@ def sample_cells(real, name):
 
 @pytest.fixture(autouse=True)
 def small_forests(monkeypatch):
-    class SmallForest(sklearn.ensemble.RandomForestClassifier):
-        def fit(self, *arguments, **options):
-            return self.set_params(n_estimators=min(self.n_estimators, 5), n_jobs=1).fit_whole(
-                *arguments, **options
-            )
+    def of_five_trees(*cells, **options):
+        return vote_shares(*cells, **options | {"n_trees": 5})
 
-        fit_whole = sklearn.ensemble.RandomForestClassifier.fit
-
-    monkeypatch.setattr(sklearn.ensemble, "RandomForestClassifier", SmallForest)
+    monkeypatch.setattr("metrics.rf_auc.vote_shares", of_five_trees)
 
 
 def check(metric, real, sample):

@@ -60,7 +60,7 @@ def test_the_forest_finds_shuffled_cells_and_not_real_ones(samples):
 
 def test_cells_shuffled_within_their_type_are_a_floor_by_type(samples):
     real, shuffled = (
-        rf_auc_by_type(samples["evidence"], samples[name], n_trees=50, n_jobs=1).headline
+        rf_auc_by_type(samples["evidence"], samples[name], n_trees=50, n_threads=1).headline
         for name in ("real", METRIC_BY_TYPE.floors[0])
     )
     assert abs(shuffled - 0.5) > abs(real - 0.5)

@@ -7,11 +7,10 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-import metrics.forest
 import metrics.rf_auc
 from metrics.declaration import NotApplicable
 from metrics.evidence import RealEvidence, SampleEvidence
-from metrics.forest import forest_input, random_forest
+from metrics.forest import vote_shares
 from metrics.rf_auc import (
     FOLDS,
     METRIC,
@@ -53,36 +52,28 @@ def test_equals_a_plain_scikit_learn_loop():
     cells, labels = np.vstack([real, synthetic]), np.repeat([0, 1], 60)
     order = np.argsort(projections(as_csr(cells))[:, 0])
     expected = plain_loop(cells[order], labels[order], n_trees=20, seed=7)
-    result = rf_auc(real, synthetic, n_trees=20, seed=7, n_jobs=2)
+    result = rf_auc(real, synthetic, n_trees=20, seed=7, n_threads=2)
     np.testing.assert_allclose(result.fold_auc, expected, rtol=1e-12)
     assert result.mean == pytest.approx(np.mean(expected))
     assert result.sd == pytest.approx(np.std(expected, ddof=1))
     assert 0.55 < result.mean < 1.0
 
 
-def test_fold_by_fold_as_plain_scikit_learn_at_the_size_of_a_small_data_set(monkeypatch):
+def test_fold_by_fold_as_plain_scikit_learn_at_the_size_of_a_small_data_set():
     sides = [
         bring_to(sparse_counts(seed, dispersion=d), space="counts", target="log_cp20k")
         for seed, d in ((0, 2.0), (1, 0.2))
     ]
     cells, labels = np.vstack([side.toarray() for side in sides]), np.repeat([0, 1], 400)
     order = np.argsort(projections(as_csr(cells))[:, 0])
-    expected, *others = (
-        plain_loop(cells[order], labels[order], n_trees=30, seed=7, other_forests=number)
-        for number in range(4)
-    )
-    dense = rf_auc(*sides, n_trees=30, seed=7, n_jobs=2)
-    np.testing.assert_allclose(dense.fold_auc, expected, rtol=1e-12)
-    # Sparse columns are searched in another order of equal splits: another forest, no other answer.
-    monkeypatch.setattr(metrics.forest, "DENSE_BYTES", 0)
-    sparse = rf_auc(*sides, n_trees=30, seed=7, n_jobs=2)
-    noise = np.std([expected, *others], axis=0, ddof=1)
-    assert np.all(np.abs(sparse.fold_auc - np.mean([expected, *others], axis=0)) < 6 * noise.mean())
-    assert 0.55 < dense.mean < 0.95
+    result = rf_auc(*sides, n_trees=30, seed=7, n_threads=2)
+    expected = plain_loop(cells[order], labels[order], n_trees=30, seed=7)
+    np.testing.assert_allclose(result.fold_auc, expected, rtol=1e-12)
+    assert 0.55 < result.mean < 0.95
 
 
 def test_scores_and_folds_give_the_areas_back():
-    result = rf_auc(gamma_cells(0), gamma_cells(1, shift=0.3), n_trees=20, seed=0, n_jobs=1)
+    result = rf_auc(gamma_cells(0), gamma_cells(1, shift=0.3), n_trees=20, seed=0, n_threads=1)
     again = [
         roc_auc_score(result.labels[result.folds == fold], result.scores[result.folds == fold])
         for fold in range(5)
@@ -181,21 +172,7 @@ def test_copies_that_went_through_another_space_stay_identical(space):
     assert groups.tolist() == [*range(400)] * 2
 
 
-def test_sparse_and_dense_input_give_the_same_areas(monkeypatch):
-    real, synthetic = gamma_cells(0), gamma_cells(1, shift=0.3)
-    real[real < 1.5] = 0
-    synthetic[synthetic < 1.5] = 0
-    assert isinstance(forest_input(real), np.ndarray)
-    dense = rf_auc(real, synthetic, n_trees=20, seed=0)
-    monkeypatch.setattr(metrics.forest, "DENSE_BYTES", 0)
-    assert not isinstance(forest_input(real), np.ndarray)
-    assert rf_auc(real, synthetic, n_trees=20, seed=0).mean == pytest.approx(dense.mean, abs=0.03)
-
-
 def test_the_forest_is_the_papers():
-    forest = random_forest(n_trees=7, seed=1, n_jobs=1)
-    assert (forest.criterion, forest.max_features, forest.min_samples_split) == ("gini", "sqrt", 2)
-    assert (forest.max_depth, forest.min_samples_leaf, forest.class_weight) == (None, 1, None)
     defaults = {name: p.default for name, p in inspect.signature(rf_auc).parameters.items()}
     assert (defaults["n_trees"], defaults["split"], defaults["features"]) == (1000, "five_folds", "genes")
     assert FOLDS == 5
@@ -297,7 +274,7 @@ def test_the_headline_metric_notes_a_collapse(monkeypatch):
     real, sample = evidence({"T": 30}, ["T"] * 30, {"T": 40.0})
     few = np.resize(sample.matrix.toarray()[:3], (30, 15))
     monkeypatch.setattr(
-        metrics.rf_auc, "random_forest", lambda **given: random_forest(**{**given, "n_trees": 10})
+        metrics.rf_auc, "vote_shares", lambda *cells, **given: vote_shares(*cells, **given | {"n_trees": 10})
     )
     score = METRIC.compute(real, SampleEvidence(real, few, space="counts"))
     assert score.headline > 0.95
@@ -308,11 +285,11 @@ def test_the_metric_compares_log_cells_and_keeps_what_the_figure_needs(monkeypat
     real, sample = evidence({"T": 30}, ["T"] * 30, {"T": 12.0})
     asked = []
 
-    def smaller(*, n_trees, **options):
+    def smaller(*cells, n_trees, **options):
         asked.append(n_trees)
-        return random_forest(n_trees=10, **options)
+        return vote_shares(*cells, n_trees=10, **options)
 
-    monkeypatch.setattr(metrics.rf_auc, "random_forest", smaller)
+    monkeypatch.setattr(metrics.rf_auc, "vote_shares", smaller)
     score = METRIC.compute(real, sample)
     assert asked == [1000] * 5
     assert list(score.values) == ["rf_auc", "rf_auc_sd"]
@@ -324,24 +301,13 @@ def test_the_metric_compares_log_cells_and_keeps_what_the_figure_needs(monkeypat
     assert 0 < score.p_value < 0.01
 
 
-def test_a_lost_list_of_warning_filters_is_made_good():
-    import warnings
-
-    from metrics.forest import random_forest
-
-    with warnings.catch_warnings():
-        warnings.resetwarnings()
-        random_forest(n_trees=1, seed=0, n_jobs=1)
-        assert warnings.filters
-
-
 def test_components_are_fitted_on_the_training_part_and_one_split_is_scored():
     rng = np.random.default_rng(0)
     real, synthetic = (
         rng.poisson(2.0, size=(100, 80)),
         rng.poisson([*[3.0] * 20, *[2.0] * 60], size=(100, 80)),
     )
-    result = rf_auc(real, synthetic, n_trees=30, split="70/30", features="pca", seed=3, n_jobs=1)
+    result = rf_auc(real, synthetic, n_trees=30, split="70/30", features="pca", seed=3, n_threads=1)
     cells, labels = np.vstack([real, synthetic]).astype(np.float64), np.repeat([0, 1], 100)
     held_out, kept = np.flatnonzero(result.folds == 0), np.flatnonzero(result.folds == -1)
     assert (held_out.size, kept.size) == (60, 140)
@@ -387,9 +353,9 @@ def test_the_metric_follows_the_protocol(monkeypatch):
 
 def test_chance_alone_seldom_looks_like_a_difference():
     p_values = [
-        rf_auc(gamma_cells(2 * s), gamma_cells(2 * s + 1), n_trees=8, seed=s, n_jobs=1).p_value
+        rf_auc(gamma_cells(2 * s), gamma_cells(2 * s + 1), n_trees=8, seed=s, n_threads=1).p_value
         for s in range(60)
     ]
     # At most 5 %: of 60 such draws, 8 or more are below 0.05 once in a hundred times.
     assert np.sum(np.array(p_values) < 0.05) <= 7
-    assert rf_auc(gamma_cells(0), gamma_cells(1, shift=0.5), n_trees=8, seed=0, n_jobs=1).p_value < 0.01
+    assert rf_auc(gamma_cells(0), gamma_cells(1, shift=0.5), n_trees=8, seed=0, n_threads=1).p_value < 0.01

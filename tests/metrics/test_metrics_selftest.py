@@ -28,7 +28,7 @@ TREES = {"pbmc68k_reduced": 60, "kang": 20, "zheng": 20}
 
 def small_forest(real, sample, *, n_trees):
     seed = derived_seed(real.seed, "rf_auc")
-    return Score(rf_auc(real.test_cells, sample.cells, n_trees=n_trees, seed=seed, n_jobs=1).values)
+    return Score(rf_auc(real.test_cells, sample.cells, n_trees=n_trees, seed=seed, n_threads=1).values)
 
 
 def metrics(n_trees):
