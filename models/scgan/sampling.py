@@ -55,6 +55,7 @@ class Sampler:
         self._graph = tf.function(
             self._cells,
             input_signature=[tf.TensorSpec([2], tf.int64), tf.TensorSpec([CELLS_PER_CALL], tf.int64)],
+            autograph=False,
         )
 
     def sample(self, types: np.ndarray, *, key: int) -> sparse.csr_matrix:
@@ -116,7 +117,7 @@ def estimate_running_statistics(
         From which the draws follow.
     """
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.int64)])
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)
     def move(number: Any) -> None:
         noise, types = prior.draw(batch_size, tf.stack([tf.constant(key, tf.int64), number]))
         done = tf.cast(number, tf.float32)

@@ -82,6 +82,7 @@ class Trainer:
                 tf.TensorSpec([], tf.int64),
                 tf.TensorSpec([], tf.float32),
             ],
+            autograph=False,
         )
 
     def compile(self) -> None:
@@ -106,11 +107,15 @@ class Trainer:
         seed = tf.stack([tf.constant(self._draw_key, tf.int64), number])
         last = tf.shape(rows)[0] - 1
         decay = self.settings.batch_norm_decay
-        for i in tf.range(last):
+
+        def critic_alone(i: Any) -> list[Any]:
             draw = self._draw(tf.random.fold_in(seed, i))
-            self._update_critic(
-                rows[i], draw, self.generator(draw.noise, draw.types, decay=decay), learning_rate
-            )
+            generated = self.generator(draw.noise, draw.types, decay=decay)
+            self._update_critic(rows[i], draw, generated, learning_rate)
+            return [i + 1]
+
+        # Written out, because AutoGraph would rewrite the source of all that is called: most of a second.
+        tf.while_loop(lambda i: i < last, critic_alone, [tf.constant(0)])
         draw = self._draw(tf.random.fold_in(seed, last))
         # As in the release's joint graph call, the last critic update and the generator's share their cells.
         with tf.GradientTape() as tape:

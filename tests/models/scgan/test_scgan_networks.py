@@ -168,3 +168,17 @@ def test_entries_given_twice_add_up():
     cells, _ = DeviceCells(twice, np.zeros(1)).batch(tf.constant([0], tf.int64))
     np.testing.assert_array_equal(cells, [[4.0, 3.0]])
     assert twice.nnz == 3
+
+
+def test_relus_slope_is_tensorflows_and_has_no_derivative_of_its_own():
+    inputs = tf.constant([-1.5, 0.0, 2.0])
+    with tf.GradientTape() as outer:
+        outer.watch(inputs)
+        with tf.GradientTape() as inner:
+            inner.watch(inputs)
+            outputs = networks.relu(inputs)
+        slopes = inner.gradient(outputs, inputs, output_gradients=tf.constant([3.0, 3.0, 3.0]))
+    np.testing.assert_array_equal(outputs, [0.0, 0.0, 2.0])
+    np.testing.assert_array_equal(slopes, [0.0, 0.0, 3.0])
+    # TensorFlow's own relu gives zeros here, which the layers below would multiply.
+    assert outer.gradient(slopes, inputs) is None

@@ -1,6 +1,7 @@
 """Training and sampling of scGAN and cscGAN on a handful of genes."""
 
 import math
+import os
 import subprocess
 import sys
 import typing
@@ -321,3 +322,20 @@ def test_listing_the_models_leaves_tensorflow_alone():
     heavy = {"tensorflow", "anndata", "pandas"}
     code = f"import sys, models.scgan.generator; sys.exit(bool({heavy} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_tensorflow_comes_without_keras_until_keras_is_asked_for():
+    code = """
+import os, sys
+from models.scgan.runtime import load_tensorflow
+tf = load_tensorflow()
+assert not {"keras", "sklearn", "matplotlib"} & set(sys.modules)
+assert "TF_USE_LEGACY_KERAS" not in os.environ
+from tensorflow.keras.layers import Dense
+assert tf.keras.layers.Dense is Dense and Dense(2)(tf.ones([1, 3])).shape == (1, 2)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_USE_LEGACY_KERAS"}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
