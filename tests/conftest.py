@@ -41,6 +41,11 @@ def make_prepared(*, n_cells: int = 150, n_genes: int = 60, seed: int = 0) -> an
     return adata
 
 
+def pytest_collection_modifyitems(items):
+    """Begin with what takes the longest, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: ("test_end_to_end" not in item.nodeid, "slow" not in item.keywords))
+
+
 @pytest.fixture(scope="session")
 def prepared() -> anndata.AnnData:
     """A tiny prepared data set, not to be modified."""

@@ -21,6 +21,8 @@ from tests.bench.test_executor import YEAR, limit_reached_by
 from tests.datasets.dataset_files import make_cells, write_10x_v2, write_10x_v3, write_mtx_folder
 from tests.waiting import LIMIT_SECONDS, wait_until
 
+pytestmark = pytest.mark.slow
+
 THROWAWAY = Path(__file__).parent / "bench" / "generators" / "throwaway.py"
 
 

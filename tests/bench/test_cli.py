@@ -9,6 +9,8 @@ import pytest
 from bench import cli
 from bench.hardware import has_cuda
 
+pytestmark = pytest.mark.slow
+
 GENERATORS = Path(__file__).parent / "generators" / "throwaway.py"
 HEAVY = (
     "torch",

@@ -11,6 +11,8 @@ from bench.scorer import Scorer
 from metrics.declaration import NotApplicable
 from tests.bench.test_executor import carry_out, make_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def sampled_run(tmp_path_factory, prepared):

@@ -19,6 +19,8 @@ from bench.registry import resolve_model
 from bench.run_folder import RunFolder
 from bench.spec import RunSpec
 
+pytestmark = pytest.mark.slow
+
 FILE = Path(__file__).parent / "generators" / "throwaway.py"
 YEAR = 365 * 86_400.0
 

@@ -16,6 +16,8 @@ from bench.gate import command
 from tests.bench.test_gate_files import sides
 from tests.bench.test_gate_quality import Folder
 
+pytestmark = pytest.mark.slow
+
 PLAIN = f"{Path(__file__).parent / 'generators' / 'gated.py'}:Plain"
 
 

@@ -11,6 +11,8 @@ from bench.gate.baseline import Baseline
 from bench.gate.counts import accepted_counts, check_counts, compare_count, compare_counts, count_model
 from bench.gate.loss import choose_target, smoothed, steps_to
 
+pytestmark = pytest.mark.slow
+
 GENERATORS = Path(__file__).parent / "generators" / "gated.py"
 
 

@@ -13,6 +13,8 @@ from bench.gate.checkout import base_of, here
 from tests.bench.test_gate_wall_clock import MINE, git, leftovers, repository
 from tests.waiting import LIMIT_SECONDS, wait_until
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["repository"]
 
 

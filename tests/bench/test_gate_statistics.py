@@ -12,6 +12,8 @@ from bench.gate.looks import LOOKS, Look, judge, judge_at_once, judge_in_turns, 
 from bench.gate.pairs import MEASURES
 from bench.gate.statistics import outside, paired_ratio, signed_rank_probabilities, walsh_averages
 
+pytestmark = pytest.mark.slow
+
 RECORDED = json.loads((Path(__file__).parent / "gate_timings.json").read_text())
 N_MEASURES = sum(map(len, MEASURES.values()))
 """Of a build with one model."""

@@ -15,6 +15,8 @@ from bench.errors import RequestError
 from bench.gate import command, sides
 from bench.gate.checkout import base_of, here, in_both
 
+pytestmark = pytest.mark.slow
+
 MINE = '''
 import time
 

@@ -8,6 +8,8 @@ import pytest
 from bench.lines import LineProcess, WorkerFailed
 from tests.waiting import LIMIT_SECONDS
 
+pytestmark = pytest.mark.slow
+
 ANSWERS = """
 import json, subprocess, sys, time
 child = subprocess.Popen(["sleep", "600"], stdout=subprocess.DEVNULL)

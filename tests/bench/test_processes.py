@@ -13,6 +13,8 @@ from bench import processes
 from bench.processes import run_worker, side_by_side, usable_cores, worker_environment
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def script(tmp_path, name, text):
     (tmp_path / f"{name}.py").write_text(text)

@@ -15,6 +15,8 @@ from bench.spec import IN_MEMORY, RunSpec
 from reports.table import whole_frame
 from tests.reports.run_view import make_run_view
 
+pytestmark = pytest.mark.slow
+
 
 def stored(out, *, seeds=3):
     """Write the view that the tests of `reports` use as a run folder."""

@@ -13,6 +13,8 @@ from bench.resources import ResourceSampler, die_with_parent, framework_peak_byt
 from reports.curves import read_resources
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="a Linux facility")
 

@@ -17,6 +17,8 @@ from bench.scorer import METRICS_SEED
 from metrics.declaration import Metric, NotApplicable, Score
 from tests.bench.test_executor import carry_out, make_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", autouse=True)
 def cache_of_its_own(tmp_path_factory):

@@ -22,6 +22,8 @@ from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.protocols import protocol_named
 from tests.bench.test_executor import FILE
 
+pytestmark = pytest.mark.slow
+
 PROTOCOLS = ("strict", "groundgan2024", "strict+observed")
 METRICS = ("cd", "sliced_wasserstein")
 

@@ -18,6 +18,8 @@ from bench.speed.rates import product_shapes
 from bench.speed.workload import Shape, activa_networks, plain_networks, training_cells
 from models.activa.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     *("--cells", "200", "--genes", "60", "--types", "2", "--sample-cells", "300", "--on-demand-cells", "3"),
     *("--repeats", "2", "--limit", "5", "--device", "cpu"),

@@ -10,6 +10,8 @@ from bench.speed.floors import PRODUCTS, Rates
 from bench.speed.measures import Effort
 from bench.speed.workload import Shape
 
+pytestmark = pytest.mark.slow
+
 THROWAWAY = Path(__file__).parent / "generators" / "throwaway.py"
 PRODUCT_SECONDS = {kind: dict.fromkeys(PRODUCTS["paper"], 1e-6) for kind in ("fp32", "bf16")}
 RATES = Rates(PRODUCT_SECONDS, {"fp32": 1e-6, "bf16": 1e-6}, 1e9, None)

@@ -16,6 +16,8 @@ from bench.tracking.store import masked
 from reports.table import results_frame
 from tests.reports.run_view import make_run_view, record_of, score_of, unstart, write_curves, write_resources
 
+pytestmark = pytest.mark.slow
+
 RUN = "20260102-030405-zheng"
 
 

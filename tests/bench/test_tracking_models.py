@@ -19,6 +19,8 @@ from bench.run_folder import RunFolder
 from bench.sampling import sample_from_run
 from bench.tracking import TrackingUnavailable, sync
 
+pytestmark = pytest.mark.slow
+
 THROWAWAY = Path(__file__).parent / "generators" / "throwaway.py"
 LOAD = """
 import json, sys

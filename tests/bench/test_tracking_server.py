@@ -21,6 +21,8 @@ from tests.postgres import PASSWORD, free_port, running_postgres
 from tests.reports.run_view import make_run_view, write_curves, write_resources
 from tests.waiting import LIMIT_SECONDS, wait_until
 
+pytestmark = pytest.mark.slow
+
 THROWAWAY = Path(__file__).parent / "generators" / "throwaway.py"
 
 

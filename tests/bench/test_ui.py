@@ -16,6 +16,8 @@ from bench.tracking import sync
 from tests.reports.run_view import make_run_view
 from tests.waiting import LIMIT_SECONDS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory):

@@ -18,6 +18,8 @@ from tests.postgres import running_postgres
 from tests.tracked_run import MODELS, make_long_view
 from tests.waiting import LIMIT_SECONDS
 
+pytestmark = pytest.mark.slow
+
 RUN = "20260102-030405-zheng"
 JOBS = {"sqlite": 200, "postgresql": 100}
 SCREENSHOTS = Path(__file__).resolve().parents[2] / ".ci" / "screenshots"

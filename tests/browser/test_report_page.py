@@ -7,6 +7,8 @@ from reports.html import html_report
 from reports.side_by_side import NamedRun
 from tests.reports.run_view import make_run_view, score_of
 
+pytestmark = pytest.mark.slow
+
 SIGHTS = {"mmd": (["wrong zeros"], ["wrong library size"])}
 CONTRAST = """() => {
     const channel = c => (c /= 255) <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;

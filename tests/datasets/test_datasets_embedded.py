@@ -13,6 +13,8 @@ from datasets import splits
 from datasets.library import fetch
 from datasets.sources import recover_counts
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):

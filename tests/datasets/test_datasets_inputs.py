@@ -23,6 +23,8 @@ from datasets import DatasetError
 from datasets.cache import locked
 from datasets.readers import read_cells
 
+pytestmark = pytest.mark.slow
+
 
 def with_value(value):
     adata = make_cells()

@@ -15,6 +15,8 @@ from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.forest import vote_shares
 from tests.conftest import make_prepared
 
+pytestmark = pytest.mark.slow
+
 METRICS = [name for name in plugins("bench.metrics") if resolve_metric(name).experiment == "main"]
 N_CELLS, N_GENES = 30, 60
 rng = np.random.default_rng(0)

@@ -22,6 +22,8 @@ from metrics.rf_auc import (
 )
 from metrics.spaces import as_csr, bring_to
 
+pytestmark = pytest.mark.slow
+
 
 def gamma_cells(seed, n_cells=60, n_genes=12, shift=0.0):
     return np.random.default_rng(seed).gamma(2.0, size=(n_cells, n_genes)).astype(np.float32) + np.float32(

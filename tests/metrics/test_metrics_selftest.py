@@ -19,6 +19,8 @@ from metrics.selftest.ladder import LADDERS
 from metrics.selftest.run import climb, judged
 from metrics.selftest.traps import TRAPS
 
+pytestmark = pytest.mark.slow
+
 FILES = {"kang": "kang_ctrl_12261x1287.h5ad", "zheng": "zheng_pbmc_facs.h5ad"}
 N_CELLS = {"pbmc68k_reduced": 100, "kang": 300, "zheng": 300}
 N_GENES = 500
@@ -52,7 +54,10 @@ def shared(file):
     return adata.X[rows], adata.obs["cell_type"].to_numpy(dtype=str)[rows]
 
 
-@pytest.fixture(scope="module", params=N_CELLS)
+@pytest.fixture(
+    scope="module",
+    params=[name if name not in FILES else pytest.param(name, marks=pytest.mark.long) for name in N_CELLS],
+)
 def laboratory(request, tmp_path_factory):
     if request.param in FILES:
         file = request.getfixturevalue("shared_data") / FILES[request.param]

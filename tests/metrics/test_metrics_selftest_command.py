@@ -12,6 +12,8 @@ from metrics.zero_fraction import METRIC as ZERO_FRACTION
 from reports.metric_cards import NOT_MEASURED
 from tests.conftest import make_prepared
 
+pytestmark = pytest.mark.slow
+
 
 def run(*arguments):
     return app(["test-metrics", *map(str, arguments)], standalone_mode=False)

@@ -5,6 +5,8 @@ from typed_cells import typed_cells
 from metrics.selftest import corruptions
 from metrics.spaces import as_csr
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def cells():

@@ -23,6 +23,8 @@ from metrics.selftest.traps import TRAPS
 from metrics.spaces import to_log_cp20k
 from metrics.zero_fraction import METRIC as ZERO_FRACTION
 
+pytestmark = pytest.mark.slow
+
 SPRING = {trap.name: trap.spring for trap in TRAPS}
 
 

@@ -8,6 +8,8 @@ from scipy.sparse import csr_matrix
 from models.base import Budget, GeneratorError, SilentMonitor, TooFewCells, Unsupported
 from models.controls import Memorise, Null, Poisson, Real, Shuffle, ShuffleWithinType
 
+pytestmark = pytest.mark.slow
+
 N_CELLS, N_GENES = 300, 40
 CONTROLS = [Real, Null, Memorise, Shuffle, ShuffleWithinType, Poisson]
 CONDITIONAL = [Real, Null, Memorise, ShuffleWithinType, Poisson]

@@ -13,6 +13,8 @@ from models.activa.cells import batches_per_epoch
 from models.activa.sampling import sample_cells, sample_types
 from models.activa.settings import Settings
 
+pytestmark = pytest.mark.slow
+
 VARIANTS = [(objective, precision) for objective in ("paper", "release") for precision in ("fp32", "bf16")]
 PRECISIONS = ("fp32", "bf16")
 

@@ -1,9 +1,13 @@
 """What a point of a training curve costs: of a step of the training, it should be next to nothing."""
 
+import pytest
+
 from bench.clock import PhaseClock
 from bench.monitor import WorkerMonitor
 from bench.run_folder import JobFolder
 from reports.curves import read_curves
+
+pytestmark = pytest.mark.slow
 
 POINTS = 10_000
 

@@ -10,6 +10,8 @@ from scipy import stats
 
 from reports.verdicts import Effect, holm, paired_effect, verdict
 
+pytestmark = pytest.mark.slow
+
 
 def _by_seed(values):
     return dict(enumerate(values))

@@ -17,6 +17,8 @@ from models.activa import Activa
 from models.activa.settings import Settings
 from models.base import Budget, GeneratorError, SilentMonitor, Unsupported
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"latent_dim": 4, "hidden_sizes": (24, 16, 8), "batch_size": 16, "classifier_learning_rate": 0.01}
 # Names as real data have them; "never" is a category without cells.
 TYPES = ["CD14+ Monocyte", "CD4+/CD25 T Reg", "never", "B"]

@@ -20,6 +20,8 @@ from models.activa.sampling import sample_cells
 from models.activa.training import classifier_learning_rate, train
 from models.base import Budget, Diverged
 
+pytestmark = pytest.mark.slow
+
 
 def run(*, budget="6epochs", monitor=None, seed=0, device="cpu", **changes):
     matrix, types = small_cells()

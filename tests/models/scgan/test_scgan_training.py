@@ -28,6 +28,8 @@ tf = load_tensorflow()
 from models.scgan import sampling, training  # noqa: E402
 from models.scgan.networks import GeneratorNetwork  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def train():
