@@ -15,7 +15,7 @@ measured gene-shuffled cells, too, lie among the test cells as real ones do.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -34,88 +34,110 @@ if TYPE_CHECKING:
     from metrics.evidence import RealEvidence, SampleEvidence
 
 Points: TypeAlias = "NDArray[np.float64]"
+Radii: TypeAlias = "NDArray[np.float64]"
+Counts: TypeAlias = "NDArray[np.int64]"
 
 NEIGHBOURS = 5
 BLOCK = 1024
 PRECISION_RECALL = "doi:10.48550/arXiv.1904.06991"
 DENSITY_COVERAGE = "doi:10.48550/arXiv.2002.09797"
-COST = "all distances between cells on 50 components"
+COST = "all distances between cells on 50 components, shared by four metrics"
 
 
-def balls_and_points(
-    centres: Points, reach: NDArray[np.float64], points: Points
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Count how many points each ball holds, and how many balls hold each point.
+@dataclass(frozen=True)
+class Balls:
+    """Who lies in whose ball.
 
     Parameters
     ----------
-    centres, points
-        n × n_components and m × n_components.
-    reach
-        Radius of each of the n balls.
-
-    Returns
-    -------
-    tuple
-        n numbers of points, m numbers of balls.
+    in_test_balls
+        Synthetic cells in the ball of each of n test cells.
+    around_synthetic
+        Balls of test cells that hold each of m synthetic cells.
+    around_test
+        Balls of synthetic cells that hold each of n test cells.
     """
-    held = np.empty(len(centres), dtype=np.int64)
-    holding = np.zeros(len(points), dtype=np.int64)
-    # Block by block: all distances between 7000 cells a side would take 400 MB.
-    for start in range(0, len(centres), BLOCK):
-        block = slice(start, start + BLOCK)
-        inside = np.sqrt(squared_distances(centres[block], points)) <= reach[block, None]
-        held[block] = inside.sum(axis=1)
-        holding += inside.sum(axis=0)
-    return held, holding
+
+    in_test_balls: Counts
+    around_synthetic: Counts
+    around_test: Counts
 
 
-def precision_of_cells(test: Points, synthetic: Points) -> NDArray[np.float64]:
-    """1 for each synthetic cell that lies in the ball of a test cell, else 0; the mean is the precision.
+def balls(test: Points, synthetic: Points, *, test_radii: Radii, synthetic_radii: Radii) -> Balls:
+    """Compare all distances between test and synthetic cells, once, with the radii of either.
 
     Parameters
     ----------
     test, synthetic
         n × n_components and m × n_components.
+    test_radii, synthetic_radii
+        n and m distances, from `metrics.neighbours.radii`.
+    """
+    in_test_balls, around_test = np.empty((2, len(test)), dtype=np.int64)
+    around_synthetic = np.zeros(len(synthetic), dtype=np.int64)
+    # Block by block: all distances between 7000 cells a side would take 400 MB.
+    for start in range(0, len(test), BLOCK):
+        block = slice(start, start + BLOCK)
+        distances = np.sqrt(squared_distances(test[block], synthetic))
+        inside = distances <= test_radii[block, None]
+        in_test_balls[block] = inside.sum(axis=1)
+        around_synthetic += inside.sum(axis=0)
+        around_test[block] = (distances <= synthetic_radii).sum(axis=1)
+    return Balls(in_test_balls, around_synthetic, around_test)
+
+
+def precision_of_cells(found: Balls) -> Points:
+    """1 for each synthetic cell that lies in the ball of a test cell, else 0; the mean is the precision."""
+    return (found.around_synthetic > 0).astype(np.float64)
+
+
+def recall_of_cells(found: Balls) -> Points:
+    """1 for each test cell that lies in the ball of a synthetic cell, else 0; the mean is the recall."""
+    return (found.around_test > 0).astype(np.float64)
+
+
+def density_of_cells(found: Balls) -> Points:
+    """Synthetic cells in the ball of each test cell, over the number expected; the mean is the density.
+
+    As many as in a sample of the test cells' distribution: 1. It may exceed 1, where synthetic cells crowd.
+    """
+    n_test, n_synthetic = found.in_test_balls.size, found.around_synthetic.size
+    return np.asarray(found.in_test_balls * (n_test / (NEIGHBOURS * n_synthetic)), dtype=np.float64)
+
+
+def coverage_of_cells(found: Balls) -> Points:
+    """1 for each test cell whose ball holds a synthetic cell, else 0; the mean is the coverage."""
+    return (found.in_test_balls > 0).astype(np.float64)
+
+
+def balls_of(real: RealEvidence, sample: SampleEvidence, test: Rows, synthetic: Rows) -> Balls:
+    """Return the balls of some test and synthetic cells, as shared by all four metrics.
+
+    Parameters
+    ----------
+    real, sample
+        Evidence, which keeps radii and balls for the next metric.
+    test, synthetic
+        Rows of either.
 
     Raises
     ------
     NotApplicable
-        With no more than five test cells.
+        With no more than five cells on either side.
     """
-    _, holding = balls_and_points(test, radii(test, NEIGHBOURS), synthetic)
-    return (holding > 0).astype(np.float64)
-
-
-def recall_of_cells(test: Points, synthetic: Points) -> NDArray[np.float64]:
-    """1 for each test cell that lies in the ball of a synthetic cell, else 0; the mean is the recall.
-
-    Parameters and errors are those of `precision_of_cells`, with the sides exchanged.
-    """
-    return precision_of_cells(synthetic, test)
-
-
-def density_of_cells(test: Points, synthetic: Points) -> NDArray[np.float64]:
-    """Synthetic cells in the ball of each test cell, over the number expected; the mean is the density.
-
-    As many as in a sample of the test cells' distribution: 1. It may exceed 1, where synthetic cells crowd.
-    Parameters and errors are those of `precision_of_cells`.
-    """
-    held, _ = balls_and_points(test, radii(test, NEIGHBOURS), synthetic)
-    return np.asarray(held * (len(test) / (NEIGHBOURS * len(synthetic))), dtype=np.float64)
-
-
-def coverage_of_cells(test: Points, synthetic: Points) -> NDArray[np.float64]:
-    """1 for each test cell whose ball holds a synthetic cell, else 0; the mean is the coverage.
-
-    Parameters and errors are those of `precision_of_cells`.
-    """
-    held, _ = balls_and_points(test, radii(test, NEIGHBOURS), synthetic)
-    return (held > 0).astype(np.float64)
+    return sample.kept(
+        ("balls", test.tobytes(), synthetic.tobytes()),
+        lambda: balls(
+            real.pca_scores[test],
+            sample.pca_scores[synthetic],
+            test_radii=real.kept(("radii", test.tobytes()), lambda: radii(real.pca_scores[test], NEIGHBOURS)),
+            synthetic_radii=radii(sample.pca_scores[synthetic], NEIGHBOURS),
+        ),
+    )
 
 
 def _computed(
-    name: str, of_cells: Callable[[Points, Points], NDArray[np.float64]], *, per_test_cell: bool
+    name: str, of_cells: Callable[[Balls], Points], *, per_test_cell: bool
 ) -> Callable[[RealEvidence, SampleEvidence], Score]:
     """Make the computation of one metric; an interval only where each test cell has a value of its own.
 
@@ -127,11 +149,12 @@ def _computed(
 
     def compute(real: RealEvidence, sample: SampleEvidence) -> Score:
         def measure(test: Rows, synthetic: Rows) -> dict[str, float]:
-            return {name: float(of_cells(real.pca_scores[test], sample.pca_scores[synthetic]).mean())}
+            return {name: float(of_cells(balls_of(real, sample, test, synthetic)).mean())}
 
         interval = None
         if per_test_cell:
-            each = of_cells(real.pca_scores, sample.pca_scores)
+            everything = np.arange(real.n_cells)
+            each = of_cells(balls_of(real, sample, everything, everything))
             interval = bootstrap_mean_interval(each, seed=derived_seed(real.seed, name))
         score = score_with_types(real, sample, measure, interval=interval, worst=0.0)
         return replace(score, notes=[*score.notes, *real.pca_notes])

@@ -16,7 +16,7 @@ import numpy as np
 from metrics.declaration import NotApplicable
 from metrics.evidence_cache import EvidenceCache, fingerprint
 from metrics.mmd import neighbour_bandwidth
-from metrics.neighbours import Neighbours, nearest, radii
+from metrics.neighbours import Neighbours, nearest
 from metrics.seeds import derived_seed
 from metrics.shared_cost import SharedProperty
 from metrics.spaces import bring_to, observed_counts
@@ -184,16 +184,6 @@ class RealEvidence(TrainingEvidence):
             "test_to_train", lambda: vars(nearest(self.pca_scores, self.train_pca_scores))
         )
         return Neighbours(**arrays)
-
-    def test_radii(self, k: int) -> NDArray[np.float64]:
-        """Distance from each test cell to its k-th nearest other test cell, on the principal components.
-
-        Raises
-        ------
-        NotApplicable
-            With no more than k test cells.
-        """
-        return radii(self.pca_scores, k)
 
     @SharedProperty
     def test_calls(self) -> NDArray[np.str_]:

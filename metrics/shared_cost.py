@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -49,4 +49,25 @@ class SharedProperty(cached_property[T]):
         """Compute and keep the value."""
         with EVIDENCE.running():
             value: T = super().__get__(instance, owner)
+        return value
+
+
+class SharesWork:
+    """Keeps what a metric computes of it for the next one that asks."""
+
+    def kept(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """Return what was computed under `key`, or compute it; `EVIDENCE` bears the cost.
+
+        Parameters
+        ----------
+        key
+            Everything, beside this object, that the value follows from.
+        compute
+            Called where there is no value yet.
+        """
+        found: dict[Hashable, Any] = self.__dict__.setdefault("_kept", {})
+        with EVIDENCE.running():
+            if key not in found:
+                found[key] = compute()
+        value: T = found[key]
         return value

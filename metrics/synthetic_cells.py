@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metrics.declaration import NotApplicable
-from metrics.shared_cost import SharedProperty
+from metrics.shared_cost import SharedProperty, SharesWork
 from metrics.spaces import LIBRARY_SIZE, as_csr, library_sizes, to_linear, to_log_cp20k
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def checked_labels(
     return labels
 
 
-class SyntheticCells:
+class SyntheticCells(SharesWork):
     """Cells that a generator made, with the space they are declared to be in.
 
     Impossible values are reported when a metric first needs the cells, so that they fail metrics

@@ -14,7 +14,7 @@ from metrics.marker_genes import Markers, log_fold_changes, rank_sum_scores, top
 from metrics.principal_components import fitted_pca, restored_pca
 from metrics.protocols import protocol_named
 from metrics.seeds import derived_seed
-from metrics.shared_cost import SharedProperty
+from metrics.shared_cost import SharedProperty, SharesWork
 from metrics.spaces import as_csr, bring_to, library_sizes, to_log_cp20k
 from metrics.synthetic_cells import checked_labels, invalid_values
 from metrics.type_classifier import TypeClassifier
@@ -29,7 +29,7 @@ COMPONENTS = 50
 CD_GENES_PER_TYPE = 5
 
 
-class TrainingEvidence:
+class TrainingEvidence(SharesWork):
     """Training cells of one data set and split, as every metric sees them under one protocol.
 
     Parameters
