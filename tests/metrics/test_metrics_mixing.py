@@ -140,7 +140,9 @@ def test_on_a_map_too_the_order_of_cells_does_not_matter():
     real, sample = evidence("groundgan2024")
     order = np.random.default_rng(2).permutation(real.n_cells)
     moved = SampleEvidence(real, sample.matrix[order], space=sample.space)
-    assert METRIC.compute(real, moved).headline == METRIC.compute(real, sample).headline
+    # A mean over cells in another order may differ in its last digit; another map, in its second.
+    expected = METRIC.compute(real, sample).headline
+    assert METRIC.compute(real, moved).headline == pytest.approx(expected, rel=1e-9)
 
 
 def test_activa_has_no_such_number():
