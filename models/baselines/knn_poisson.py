@@ -36,6 +36,7 @@ class KnnPoisson(Baseline):
 
     name = "knn_poisson"
     framework = "scikit-learn"
+    libraries = ("sklearn.decomposition", "sklearn.neighbors")
     keeps_counts = True
 
     def __init__(self, *, n_neighbours: int = 5) -> None:

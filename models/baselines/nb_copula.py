@@ -44,6 +44,7 @@ class NbCopula(Baseline):
 
     name = "nb_copula"
     framework = "scipy"
+    libraries = ("scipy.stats",)
     paper = "doi:10.1186/s13059-021-02367-2"
 
     def __init__(self, *, maximum_genes: int = 1000) -> None:

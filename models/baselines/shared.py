@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import inspect
 import json
 from abc import abstractmethod
@@ -31,8 +32,8 @@ class Baseline(DrawnByType):
     """A cheap count model, fitted once to each data set.
 
     `fit` takes as long as the data ask for: its iterations are fixed, and it has no budget. What
-    is timed is `fit` with its phases, and `sample` up to the CSR matrix. Memory follows the
-    non-zeros of the training cells and blocks of 512 cells × n_genes.
+    is timed is `prepare` (imports), `fit` with its phases, and `sample` up to the CSR matrix.
+    Memory follows the non-zeros of the training cells and blocks of 512 cells × n_genes.
 
     Without requested types, the types are those of training cells drawn without replacement,
     every cell once before any comes again.
@@ -41,6 +42,8 @@ class Baseline(DrawnByType):
     role = "baseline"
     keeps_counts: ClassVar[bool] = False
     """Whether the training cells' counts are needed after `fit`."""
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Modules that `fit` imports, unless `prepare` has: their import is no training."""
 
     _parameters: Parameters
 
@@ -48,6 +51,11 @@ class Baseline(DrawnByType):
         """Return a hash of the modules that check requests and mix types: they decide what is drawn, too."""
         text = inspect.getsource(control) + inspect.getsource(floors)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def prepare(self, train: AnnData) -> None:
+        """Import what fitting needs (most of a second)."""
+        for name in self.libraries:
+            importlib.import_module(name)
 
     def fit(
         self, train: AnnData, *, seed: int, device: str = "cpu", budget: Budget, monitor: Monitor

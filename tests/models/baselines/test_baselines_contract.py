@@ -1,6 +1,8 @@
+import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -164,6 +166,30 @@ def test_fit_reports_its_phases(baseline_class, train):
         train, seed=0, budget=Budget(1, "steps"), monitor=Watching()
     )
     assert seen == PHASES[baseline_class]
+
+
+@pytest.mark.parametrize("baseline_class", BASELINES)
+def test_fitting_and_drawing_import_nothing_that_preparing_has_not(baseline_class):
+    """Imports are no part of the training seconds."""
+    code = f"""
+import sys
+from baseline_cases import fitted, training_cells
+from {baseline_class.__module__} import {baseline_class.__name__} as Baseline
+train = training_cells()
+baseline = Baseline()
+baseline.prepare(train)
+before = set(sys.modules)
+fitted(baseline, train).sample(5, seed=0)
+print(sorted(set(sys.modules) - before))
+"""
+    printed = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert printed.stdout.strip() == "[]"
 
 
 def test_wrong_requests_are_named(baseline, train):

@@ -3,6 +3,7 @@ import pytest
 from baseline_cases import as_training_cells, dense, fitted
 from scipy import stats
 from scipy.sparse import csr_matrix
+from sklearn.decomposition import NMF
 
 from models.baselines import poisson_factors
 from models.baselines.poisson_factors import PoissonFactors, factorise, gaussian_mixture
@@ -34,6 +35,27 @@ def test_profiles_learned_on_some_cells_serve_all(monkeypatch):
     raw = counts / counts.sum(axis=1, keepdims=True)
     assert loadings.shape == (600, 3)
     assert np.abs(loadings @ profiles - proportions).sum() < 0.5 * np.abs(raw - proportions).sum()
+
+
+@pytest.mark.parametrize("cells_factored", [5_000, 40])
+def test_factors_are_those_of_scikit_learns_nmf(cells_factored, monkeypatch):
+    monkeypatch.setattr(poisson_factors, "MOST_CELLS_FACTORED", cells_factored)
+    # More cells than a block, genes and cells that nothing was counted of.
+    counts, _ = mixed_cells()
+    counts[[3, 599]], counts[:, 7] = 0, 0
+    counts = csr_matrix(counts.astype(np.float32))
+    rows = np.random.default_rng(5).choice(600, min(600, cells_factored), replace=False)
+    nmf = NMF(
+        4, init="random", solver="mu", beta_loss="kullback-leibler", max_iter=100, tol=0, random_state=5
+    ).fit(counts[rows])
+    theirs = nmf.set_params(max_iter=30).transform(counts) * nmf.components_.sum(axis=1)
+
+    profiles, loadings = factorise(counts, n_factors=4, seed=5)
+    np.testing.assert_allclose(
+        profiles, nmf.components_ / nmf.components_.sum(axis=1)[:, None], rtol=1e-3, atol=1e-6
+    )
+    sums = theirs.sum(axis=1)[:, None]
+    np.testing.assert_allclose(loadings, theirs / np.where(sums > 0, sums, 1), rtol=1e-3, atol=1e-5)
 
 
 def test_one_factor_is_the_pooled_profile_at_real_library_sizes():
