@@ -89,8 +89,8 @@ def store(home):
 
 @pytest.fixture(scope="module")
 def smoke(home, own_process):
-    """One smoke run of all three models, and what it printed."""
-    printed = own_process("run", "--profile", "smoke", "--out", home / "runs")
+    """One smoke run of all three models, on too few cells a side for maps, and what it printed."""
+    printed = own_process("run", "--profile", "smoke", "--cells", 45, "--out", home / "runs")
     (folder,) = [
         path for path in (home / "runs").iterdir() if path.is_dir() and (path / "plan.json").exists()
     ]

@@ -34,3 +34,17 @@ def test_the_wall_clock_has_the_history_it_needs():
     checkout, *steps = gate["jobs"]["gate"]["steps"]
     assert checkout["with"]["fetch-depth"] == 0
     assert any('--baseline "origin/$GITHUB_BASE_REF"' in step.get("run", "") for step in steps)
+
+
+def test_ci_runs_the_commands_that_tox_has_in_one_environment():
+    tox = configparser.ConfigParser(interpolation=None)
+    tox.read(ROOT / "tox.ini")
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    lent = re.findall(r"tox exec -e tests -- (.+)", script)
+    assert lent == [
+        tox[f"testenv:{name}"]["commands"].replace(" {posargs}", "")
+        for name in ("types", "gate", "quickstart")
+    ]
+    assert re.findall(r"tox run -e ([\w-]+)", script) == ["lint", "tests", "tests"]
+    # What mypy looks at is what it sees in its own environment.
+    assert tox["testenv:tests"]["extras"] == tox["testenv:types"]["extras"]

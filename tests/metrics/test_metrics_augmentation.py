@@ -19,6 +19,8 @@ from metrics.evidence import SyntheticCells
 from metrics.seeds import derived_seed
 from metrics.spaces import to_log_cp20k
 
+pytestmark = pytest.mark.slow
+
 N_GENES = 40
 
 

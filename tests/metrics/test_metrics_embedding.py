@@ -10,6 +10,8 @@ from metrics.declaration import NotApplicable
 from metrics.embedding import joint_maps, top_markers, tsne_map, umap_map
 from tests.metrics.typed_cells import evidence, reordered, sample_of, shuffled, typed_cells
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def real():

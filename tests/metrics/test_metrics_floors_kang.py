@@ -22,7 +22,10 @@ from metrics import (
 from metrics.evidence import RealEvidence, SampleEvidence
 
 FILE = Path(__file__).parents[3] / "shared" / "data" / "kang_ctrl_12261x1287.h5ad"
-pytestmark = pytest.mark.skipif(not FILE.exists(), reason="needs the cells of Kang 2018")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not FILE.exists(), reason="needs the cells of Kang 2018"),
+]
 
 N_CELLS = 300
 WITH_FLOORS = (

@@ -12,7 +12,10 @@ from metrics.mmd import METRIC as MMD
 from metrics.rf_auc import METRIC_BY_TYPE, rf_auc, rf_auc_by_type
 
 FILE = Path(__file__).parents[3] / "shared" / "data" / "kang_ctrl_12261x1287.h5ad"
-pytestmark = pytest.mark.skipif(not FILE.exists(), reason="needs the cells of Kang 2018")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not FILE.exists(), reason="needs the cells of Kang 2018"),
+]
 
 N_CELLS = 300
 

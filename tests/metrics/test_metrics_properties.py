@@ -9,6 +9,8 @@ from bench.registry import plugins, resolve_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from tests.metrics.typed_cells import N_GENES, reordered, typed_cells
 
+pytestmark = pytest.mark.slow
+
 SYMMETRIC = (
     "cd",
     "sliced_wasserstein",

@@ -19,6 +19,8 @@ from reports.html.pictures import pictures
 from reports.side_by_side import NamedRun
 from tests.reports.run_view import HARDWARE, break_score, fail_score, make_run_view, record_of, score_of
 
+pytestmark = pytest.mark.slow
+
 SVG = "{http://www.w3.org/2000/svg}"
 COMMAND = "bench run --dataset zheng.h5ad --seeds 0,1,2"
 SIGHTS = {"mmd": (["wrong zeros", "collapsed modes"], ["wrong library size"])}
