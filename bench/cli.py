@@ -26,7 +26,7 @@ app.add_typer(data, name="data")
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
 Metrics = Annotated[
-    str | None, typer.Option(help="Metric names, separated by commas (default: the default set).")
+    str | None, typer.Option(help="Metric names, by commas, or all (default: see bench list metrics).")
 ]
 MetricTimeout = Annotated[
     str | None, typer.Option(help="Wall-clock limit of each score, such as 15min (default: 1h).")

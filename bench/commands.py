@@ -58,7 +58,7 @@ def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) 
     chosen = choose_metrics(metrics, request["spec"]["profile"], wanted)
     kinds = {job.experiment.kind for job in folder.jobs()}
     for metric in chosen:
-        if metrics and metric.experiment not in kinds:
+        if metric.name in metrics and metric.experiment not in kinds:
             raise RequestError(f"--metrics {metric.name}: this run has no {metric.experiment} experiment")
     declared = {metric["name"]: metric for metric in request["metrics"]}
     declared |= {metric.name: flow.declaration_of(metric) for metric in chosen}
@@ -279,7 +279,7 @@ def list_plugins(what: str) -> int:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     columns = {
         "models": ("role", "framework", "conditional", "space", "paper"),
-        "metrics": ("better", "ideal", "cost", "description"),
+        "metrics": ("default", "better", "ideal", "cost", "description"),
         "datasets": ("description", "reference"),
     }[what]
     for column in ("name", *columns):
@@ -352,15 +352,21 @@ def show(folder: RunFolder, console: Console) -> None:
 
 
 def _show_plan(console: Console, plan: flow.Draft) -> None:
-    from bench.predict import past_records, predict
+    from bench.predict import Outlook, past
 
-    records = past_records(plan.spec.out, plan.machine["fingerprint"])
+    outlook = Outlook(
+        plan.jobs,
+        shape=plan.train_shape,
+        experiments={metric.name: metric.experiment for metric in plan.metrics},
+        protocols=plan.spec.protocol,
+        past=past(plan.spec.out, plan.machine["fingerprint"]),
+    )
     n_train, n_genes = plan.train_shape
     table = Table(title=f"{plan.facts.name}: {n_train} training cells × {n_genes} genes, {plan.spec.profile}")
     for column in ("job", "budget", "device", "time", "memory", "disk"):
         table.add_column(column)
     for job in plan.jobs:
-        cost = predict(job, n_train=n_train, n_genes=n_genes, records=records)
+        cost = outlook.prediction(job)
         table.add_row(
             job.title,
             job.budget or "no training",
@@ -370,9 +376,12 @@ def _show_plan(console: Console, plan: flow.Draft) -> None:
             "–" if cost.disk_bytes is None else f"{cost.disk_bytes / GIB:.2f} GiB",
         )
     console.print(table)
+    whole, scoring = outlook.left_with(plan.jobs), outlook.scoring_left()
     console.print(
-        f"Metrics: {', '.join(metric.name for metric in plan.metrics)}. Costs are scaled from earlier "
-        f"runs of the same model on this machine; – means there is none under {plan.spec.out}."
+        f"Metrics: {', '.join(metric.name for metric in plan.metrics)}.\n"
+        f"Scoring {scoring.as_cost}, the whole run {whole.as_cost}. Costs are scaled from earlier runs on "
+        f"this machine, each Job from its start to its end; – means that none under {plan.spec.out} tells.",
+        highlight=False,
     )
 
 

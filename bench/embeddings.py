@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -24,11 +25,14 @@ UNMAPPABLE = (ArithmeticError, RuntimeError, TypeError, ValueError)
 """What t-SNE, UMAP and the eigenvalue searches beneath them raise of cells that they cannot lay out."""
 
 
-def store_embeddings(run: RunFolder, scorer: Scorer) -> None:
+def store_embeddings(
+    run: RunFolder, scorer: Scorer, *, begin: Callable[[str, str], None] = lambda title, phase: None
+) -> None:
     """Compute the maps that are missing or out of date: of each generator's first stored sample.
 
     The run's first protocol says in which genes and space; controls other than ``real`` get no map. A map
-    that cannot be made is a line of output: the scores stand without it.
+    that cannot be made is a line of output: the scores stand without it. `begin` is told of which Job a map
+    is begun, and that it is one.
     """
     from metrics.declaration import NotApplicable
     from metrics.embedding import joint_maps
@@ -40,6 +44,7 @@ def store_embeddings(run: RunFolder, scorer: Scorer) -> None:
         key = _key(job, sample_seed, scored_under)
         if _stored_key(file) == key:
             continue
+        begin(job.title, "map")
         try:
             real = scorer.real(job, sample_seed, scored_under)
             maps = joint_maps(real, scorer.sample(job, sample_seed, real))

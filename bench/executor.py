@@ -5,22 +5,28 @@ from __future__ import annotations
 import shutil
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.plan import Job
-from bench.processes import Outcome, run_worker, side_by_side, usable_cores, worker_environment
+from bench.predict import Left, Outlook, Watch, scores_left
+from bench.processes import (
+    GIB,
+    Outcome,
+    room_for,
+    run_worker,
+    scoring_processes,
+    side_by_side,
+    usable_cores,
+    worker_environment,
+)
 from bench.progress import Progress, Stage
 from bench.records import OK, SKIPPED, record_of_death
 from bench.registry import resolve_metric
-from bench.resources import available_bytes
 from bench.run_folder import DamagedFile, JobFolder, RunFolder, read_json, write_json
 from bench.scoring import failed_score, score_tasks
-
-GIB = 2**30
-SCORING_BYTES = 3 * GIB
-"""Of memory, for each scoring process: three times what the largest data sets took."""
 
 
 def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
@@ -28,13 +34,18 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
 
     A failure becomes that Job's Record and never stops the others.
     """
+    outlook = Outlook.of(run)
+    ended = {job.key: _good_record(run, job) for job in jobs}
+    waiting = [job for job in jobs if ended[job.key] is None]
     with progress.stage("training", total=len(jobs)) as stage:
 
         def carry_out(job: Job, stop: threading.Event) -> None:
-            folder = run.job_folder(job)
-            record = folder.read_record()
-            if record is None or record["status"] not in (OK, SKIPPED):
-                record = _run_job(run, job, timeout, stage, stop)
+            record = ended[job.key]
+            if record is None:
+                waiting.remove(job)
+                show = _shown(run, job, waiting, outlook, stage, progress.clock)
+                record = _run_job(run, job, timeout, show, stop)
+                outlook.learn(record)
             stage.done(job.title, _words(record))
 
         for timed, at_once in ((True, 1), (False, _jobs_at_once(run))):
@@ -43,13 +54,11 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
 
 
 def _jobs_at_once(run: RunFolder) -> int:
-    """Return how many Jobs of which nothing is timed may run side by side: a core, and memory, for each.
+    """Return how many Jobs of which nothing is timed may run side by side.
 
-    A worker holds the libraries and, while it reads them, the cells a few times over; on disk they are
-    packed.
+    A worker holds the libraries and, while it reads them, the cells a few times over.
     """
-    each = GIB + 20 * run.dataset.stat().st_size
-    return max(1, min(usable_cores(), available_bytes() // each))
+    return room_for(len(run.jobs()), bytes_each=GIB + 4 * run.dataset.stat().st_size)
 
 
 def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, progress: Progress) -> bool:
@@ -63,18 +72,25 @@ def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, pro
     bool
         Whether everything was scored, if only with an error that the table shows.
     """
-    cores, jobs = usable_cores(), run.jobs()
-    n_shares = max(1, min(cores, len(jobs), available_bytes() // SCORING_BYTES))
-    environment = worker_environment(jobs[0].device, max(1, cores // n_shares))
-    limit = run.read_spec().metric_timeout
+    jobs = run.jobs()
+    n_shares = scoring_processes(len(jobs))
+    environment = worker_environment(jobs[0].device, max(1, usable_cores() // n_shares))
+    limit, outlook = run.read_spec().metric_timeout, Outlook.of(run)
+    told: dict[int, dict[str, Any]] = {share: {} for share in range(n_shares)}
     with progress.stage("scoring", total=None) as stage:
 
         def score(share: int, stop: threading.Event) -> bool:
             request = run.scoring_request(share)
+
+            def show() -> Any:
+                told[share] = _peek(request)
+                _show_scoring(told, outlook, stage)
+                return told[share].get("current")
+
             wanted = {"metrics": metrics, "protocols": protocols, "share": share, "n_shares": n_shares}
             while True:
                 write_json(request, wanted | {"current": None})
-                cause = _score_share(request, run.scoring_log(share), environment, limit, stage, stop)
+                cause = _score_share(request, run.scoring_log(share), environment, limit, show, stop)
                 current = _peek(request).get("current")
                 if cause is None or current is None:
                     break
@@ -96,16 +112,18 @@ def _score_share(
     log: Path,
     environment: dict[str, str],
     limit: float,
-    stage: Stage,
+    show: Callable[[], Any],
     stop: threading.Event,
 ) -> str | None:
-    """Run a scoring process until it ends or hangs; return why it did not end well, or None."""
+    """Run a scoring process until it ends or hangs; return why it did not end well, or None.
+
+    `show` returns the score that is being computed.
+    """
     latest: tuple[Any, float] = (None, time.monotonic())
 
     def follow() -> None:
         nonlocal latest
-        current = _peek(request).get("current")
-        stage.follow(current)
+        current = show()
         if current != latest[0]:
             latest = current, time.monotonic()
         elif current is not None and time.monotonic() - latest[1] > limit:
@@ -131,8 +149,49 @@ def forget_scores(run: RunFolder, metrics: list[str], protocols: list[str]) -> N
         task.file(run).unlink(missing_ok=True)
 
 
+def _good_record(run: RunFolder, job: Job) -> dict[str, Any] | None:
+    """Return the Record of a Job that ended well and need not run again."""
+    record = run.job_folder(job).read_record()
+    return record if record is not None and record["status"] in (OK, SKIPPED) else None
+
+
+def _shown(
+    run: RunFolder,
+    job: Job,
+    waiting: Sequence[Job],
+    outlook: Outlook,
+    stage: Stage,
+    clock: Callable[[], float],
+) -> Callable[[], None]:
+    """Return what shows, called again and again, where a Job is and how long it and the run will take."""
+    watch, behind = Watch(outlook.prediction(job).phases), outlook.left_with(waiting)
+    file = run.job_folder(job).progress
+
+    def show() -> None:
+        told = _peek(file)
+        left = watch.left(told, clock())
+        stage.follow({"title": job.title, **told}, left=str(left), run_left=f"run: {left + behind}")
+
+    return show
+
+
+def _show_scoring(told: Mapping[int, dict[str, Any]], outlook: Outlook, stage: Stage) -> None:
+    """Show what each scoring process tells, by its number: they end when the slowest does."""
+    left = [
+        scores_left(share.get("waiting", {}), outlook.score_seconds, share.get("took", {}))
+        for share in told.values()
+    ]
+    slowest = Left(max(part.seconds for part in left), all(part.whole for part in left))
+    parts = [share.get("current") or share.get("beside") for share in told.values()]
+    stage.only(*parts, run_left=f"run: {slowest + outlook.end_left()}")
+
+
 def _run_job(
-    run: RunFolder, job: Job, timeout: float | None, stage: Stage, stop: threading.Event
+    run: RunFolder,
+    job: Job,
+    timeout: float | None,
+    on_poll: Callable[[], None],
+    stop: threading.Event,
 ) -> dict[str, Any]:
     folder = run.job_folder(job)
     _sweep(folder)
@@ -144,14 +203,16 @@ def _run_job(
             ["bench.worker", str(folder.path)],
             log=folder.log,
             timeout=timeout,
-            on_poll=lambda: stage.follow({"title": job.title, **_peek(folder.progress)}),
+            on_poll=on_poll,
             environment=worker_environment(job.device, job.threads) | {"TMPDIR": str(scratch)},
             stop=stop,
         )
         record = folder.read_record()
         if record is None:
             record = record_of_death(job, outcome, _peek(folder.progress), _peek(folder.fitted) or None)
-            write_json(folder.record, record)
+        # Only from outside can be seen what starting the process took.
+        record["wall_seconds"] = outcome.seconds
+        write_json(folder.record, record)
     finally:
         # A killed worker cannot tidy up after itself.
         _sweep(folder, keep_record=True)

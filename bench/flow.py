@@ -92,9 +92,10 @@ def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) ->
     with_augmentation = any(metric.experiment == "augmentation" for metric in metrics)
     jobs = make_plan(spec, facts, choices, device=device, with_augmentation=with_augmentation)
     if with_augmentation and not augmentation_experiments(spec, facts):
-        provenance["notes"].append(
-            f"no augmentation experiment: its type, {facts.augmentation_type}, has too few training cells"
-        )
+        rare = facts.augmentation_type
+        missing = f"no augmentation experiment: its type, {rare}, has too few training cells"
+        provenance["notes"].append(missing)
+        progress.say(missing)
     return Draft(spec, prepared, facts, choices, metrics, jobs, machine, train_shape, provenance)
 
 
@@ -234,8 +235,13 @@ def present(run: RunFolder, progress: Progress) -> None:
 
     view = snapshot(run.view())
     results_frame(view).to_csv(run.path / "table.csv", index=False)
-    save_figures(view, run.figures)
+    started = progress.clock()
+    with progress.stage("drawing figures", total=None) as stage:
+        save_figures(view, run.figures, begin=lambda name: stage.only({"title": name}))
+    drawn = progress.clock()
     track(run, view, progress)
+    run.note_seconds("figures", drawn - started)
+    run.note_seconds("tracking", progress.clock() - drawn)
 
 
 def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> TrackingResult | None:

@@ -18,7 +18,7 @@ from bench.hyperparameters import hyperparameters
 from bench.processes import usable_cores
 from bench.registry import ModelChoice, plugins, resolve_metric, resolve_model
 from bench.settle import settled
-from bench.spec import EVERY_MODEL, RunSpec
+from bench.spec import EVERY_METRIC, EVERY_MODEL, RunSpec
 from metrics.protocols import OBSERVED, protocol_named
 from models.base import Budget
 
@@ -204,12 +204,16 @@ def choose_metrics(spec_metrics: tuple[str, ...], profile: str, protocols: Seque
     Raises
     ------
     RequestError
-        If a named metric is unknown, or exists under none of the protocols.
+        If a named metric is unknown, or exists under none of the protocols, or names stand beside ``all``.
     """
-    metrics = [resolve_metric(name) for name in spec_metrics or plugins("bench.metrics")]
+    every = EVERY_METRIC in spec_metrics
+    if every and len(spec_metrics) > 1:
+        raise RequestError(f"--metrics {','.join(spec_metrics)}: give {EVERY_METRIC} alone, or names")
+    named = () if every else spec_metrics
+    metrics = [resolve_metric(name) for name in named or plugins("bench.metrics")]
     possible = [metric for metric in metrics if any(exists_in(metric, name) for name in protocols)]
-    if not spec_metrics:
-        return [metric for metric in possible if metric.default or profile == "paper"]
+    if not named:
+        return [metric for metric in possible if metric.default or every or profile == "paper"]
     for metric in metrics:
         if metric not in possible:
             raise RequestError(

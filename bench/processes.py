@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import TextIO, TypeVar
 
 from bench.hardware import cpu_quota
-from bench.resources import oom_kills
+from bench.resources import available_bytes, oom_kills
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1
+GIB = 2**30
+SCORING_BYTES = 3 * GIB
+"""Of memory, for each scoring process: three times what the largest data sets took."""
 FAULTS = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
 """Signals on which Python writes the stack, when it is run with faulthandler."""
 THREAD_VARIABLES = (
@@ -83,6 +86,16 @@ def usable_cores() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+def room_for(n_tasks: int, *, bytes_each: int) -> int:
+    """Return how many tasks may run side by side: a core, and memory, for each; at least one."""
+    return max(1, min(usable_cores(), n_tasks, available_bytes() // bytes_each))
+
+
+def scoring_processes(n_jobs: int) -> int:
+    """Return in how many processes the cells of so many Jobs are scored."""
+    return room_for(n_jobs, bytes_each=SCORING_BYTES)
 
 
 def worker_environment(device: str, threads: int) -> dict[str, str]:

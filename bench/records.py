@@ -36,6 +36,7 @@ def unstarted_record(job: Job) -> dict[str, Any]:
         "reason": "",
         "failed_phase": None,
         "seconds_to_failure": None,
+        "wall_seconds": None,
         "job": job.model_dump(mode="json"),
         "phases": {},
         "steps": {},

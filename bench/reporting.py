@@ -16,7 +16,7 @@ from bench.commands import show
 from bench.errors import DONE, RequestError
 from bench.plan import choose_metrics
 from bench.run_folder import RunFolder
-from bench.spec import EVERY_MODEL, IN_MEMORY, RunSpec
+from bench.spec import EVERY_METRIC, EVERY_MODEL, IN_MEMORY, RunSpec
 
 if TYPE_CHECKING:
     from reports.side_by_side import NamedRun
@@ -84,7 +84,7 @@ def score_commands(spec: RunSpec, view: Mapping[str, Any]) -> list[str]:
     for protocol in view["run"]["protocols"]:
         scored = [metric["name"] for metric in scored_metrics(under_protocol(view, protocol))]
         usual = {m.name for m in choose_metrics((), spec.profile, [protocol]) if m.experiment in kinds}
-        asked = (set(spec.metrics) or usual) if protocol in spec.protocol else set()
+        asked = _asked(spec, protocol, usual) if protocol in spec.protocol else set()
         further = [name for name in scored if name not in asked]
         if not usual.isdisjoint(further) and usual.issubset(scored):
             under.setdefault((), []).append(protocol)
@@ -92,6 +92,12 @@ def score_commands(spec: RunSpec, view: Mapping[str, Any]) -> list[str]:
         if further:
             under.setdefault(tuple(further), []).append(protocol)
     return [_score_command(metrics, protocols, spec) for metrics, protocols in under.items()]
+
+
+def _asked(spec: RunSpec, protocol: str, usual: set[str]) -> set[str]:
+    if EVERY_METRIC in spec.metrics:
+        return {metric.name for metric in choose_metrics(spec.metrics, spec.profile, [protocol])}
+    return set(spec.metrics) or usual
 
 
 def _score_command(metrics: Sequence[str], protocols: Sequence[str], spec: RunSpec) -> str:

@@ -142,6 +142,7 @@ class RunFolder:
         self.dataset = path / "dataset.h5ad"
         self.baselines = path / "augmentation_baselines"
         self.figures = path / "figures"
+        self.seconds = path / "seconds.json"
 
     @classmethod
     def create(cls, out: Path, dataset_name: str) -> RunFolder:
@@ -243,6 +244,11 @@ class RunFolder:
     def job_folder(self, job: Job) -> JobFolder:
         """Return the folder of a Job."""
         return JobFolder(self.path / "jobs" / job.key)
+
+    def note_seconds(self, stage: str, seconds: float) -> None:
+        """Keep how long something took that is done once a run; doing it again, in part, takes no less."""
+        noted = read_json(self.seconds) if self.seconds.exists() else {}
+        write_json(self.seconds, noted | {stage: max(seconds, noted.get(stage, 0.0))})
 
     def link_dataset(self, source: Path) -> None:
         """Keep the prepared data set in the run folder; a hard link, where the file system allows."""

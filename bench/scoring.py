@@ -13,6 +13,7 @@ import math
 import sys
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,18 +146,26 @@ def main(arguments: list[str]) -> int:
     run = RunFolder.open(request_file.parent)
     metrics = [resolve_metric(name) for name in request["metrics"]]
     scorer = Scorer(run)
-    for task, position in _announced(run, metrics, request, request_file):
+    took: dict[str, list[float]] = {}
+    for task, position in _announced(run, metrics, request, request_file, took):
         score = _computed(scorer, task)
         _store(run, task, score)
+        took.setdefault(task.metric.name, []).append(score["seconds"] + score["shared_seconds"])
         cost = f"{score['seconds']:.2f} s, evidence {score['shared_seconds']:.2f} s"
         print(f"{position} {task.job.title} {task.metric.name} {cost}", flush=True)  # noqa: T201
+
+    def begin(title: str, phase: str) -> None:
+        write_json(request_file, request | {"current": None, "beside": {"title": title, "phase": phase}})
+
     # What belongs to no Job: the first share draws the maps, the last scores what stands beside augmentation.
-    if request["share"] == request["n_shares"] - 1 and any(
-        metric.experiment == "augmentation" for metric in metrics
-    ):
+    last = request["share"] == request["n_shares"] - 1
+    if last and any(metric.experiment == "augmentation" for metric in metrics):
+        begin("cheap augmenters", "augmentation_f1")
         _store_baselines(run, scorer)
     if request["share"] == 0:
-        store_embeddings(run, scorer)
+        started = time.perf_counter()
+        store_embeddings(run, scorer, begin=begin)
+        run.note_seconds("maps", time.perf_counter() - started)
     return 0
 
 
@@ -170,11 +179,17 @@ def _computed(scorer: Scorer, task: ScoreTask) -> dict[str, Any]:
 
 
 def _announced(
-    run: RunFolder, metrics: list[Metric], request: dict[str, Any], request_file: Path
+    run: RunFolder,
+    metrics: list[Metric],
+    request: dict[str, Any],
+    request_file: Path,
+    took: dict[str, list[float]],
 ) -> Iterator[tuple[ScoreTask, str]]:
+    """Yield the scores that are missing, each written down first, with what is left and what others took."""
     own = {job.key for job in run.jobs()[request["share"] :: request["n_shares"]]}
     tasks = [task for task in missing_scores(run, metrics, request["protocols"]) if task.job.key in own]
     for number, task in enumerate(tasks):
+        waiting = Counter(waiting.metric.name for waiting in tasks[number:])
         current = {
             "title": task.job.title,
             "phase": f"{task.metric.name}, {task.protocol.name}",
@@ -185,7 +200,7 @@ def _announced(
             "metric": task.metric.name,
             "protocol": task.protocol.name,
         }
-        write_json(request_file, request | {"current": current})
+        write_json(request_file, request | {"current": current, "waiting": waiting, "took": took})
         yield task, f"{number + 1}/{len(tasks)}"
     write_json(request_file, request | {"current": None})
 

@@ -13,6 +13,7 @@ from bench.records import describe_for, versions
 from bench.registry import METRICS, plugins
 from bench.scorer import METRICS_SEED
 from bench.scoring import score_of
+from bench.spec import EVERY_METRIC
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,6 +36,7 @@ def testable_metrics(names: tuple[str, ...]) -> list[Metric]:
     RequestError
         If a named metric is unknown, scores a retraining, or is not defined under ``strict``.
     """
+    names = () if names == (EVERY_METRIC,) else names
     metrics = choose_metrics(names or tuple(plugins(METRICS)), "paper", [PROTOCOL])
     found = [metric for metric in metrics if metric.experiment == "main" and exists_in(metric, PROTOCOL)]
     for name in names:

@@ -15,6 +15,7 @@ from metrics.protocols import protocol_named
 from models.base import Budget
 
 EVERY_MODEL = "*"
+EVERY_METRIC = "all"
 IN_MEMORY = "in memory"
 """What stands for the name of a data set that was handed over from Python."""
 MOST_SEEDS = 1000
@@ -40,7 +41,7 @@ class RunSpec(BaseModel):
     settings
         Hyper-parameters by model name.
     metrics
-        Metric names; empty means the default set.
+        Metric names; empty means the default set, ``all`` every one that is installed.
     protocol
         Under which protocols cells are scored; ``+observed`` at the end of one also turns normalised
         expression into counts. The first is the one that other views of the run show.
@@ -78,6 +79,11 @@ class RunSpec(BaseModel):
     timeout: float | None = Field(default=None, gt=0)
     metric_timeout: float = Field(default=3600.0, gt=0)
     out: Path = Path("runs")
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _one_word_for_all(cls, value: Any) -> Any:
+        return (EVERY_METRIC,) if value == EVERY_METRIC else value
 
     @field_validator("budget", mode="before")
     @classmethod

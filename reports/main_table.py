@@ -236,7 +236,7 @@ def _metric_columns(
     for metric in metrics:
         name, main = metric["name"], metric["experiment"] == "main"
         label, ideal = METRIC_LABELS.get(name) or name, f"\n→ {metric['ideal']:g}"
-        cells, narrow = [], []
+        cells, narrow = list[Text](), list[Text]()
         for row in rows:
             values = single[row["model"]].get(name, [])
             mark = Text(notes.mark(reasons.get((row["model"], name), ())), style="dim")

@@ -44,7 +44,7 @@ class Snapshot(dict[str, Any]):
 
     def __init__(self, view: RunView) -> None:
         super().__init__(view)
-        self._under = {self["run"]["protocol"]: self}
+        self._under = {self["run"].get("protocol"): self}
 
     def under(self, protocol: str) -> Snapshot:
         """Return the same run as seen under one of its protocols."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,9 @@ UNDER_THE_FIRST = {
 }
 
 
-def save_figures(view: RunView, output: Path) -> list[Path]:
+def save_figures(
+    view: RunView, output: Path, *, begin: Callable[[str], None] = lambda name: None
+) -> list[Path]:
     """Draw every figure that the run has data for.
 
     Parameters
@@ -46,6 +49,8 @@ def save_figures(view: RunView, output: Path) -> list[Path]:
         The run (see `reports`); training curves and maps are read from its folder.
     output
         Folder for the files; made if missing.
+    begin
+        Called with the name of each figure before it is drawn.
 
     Returns
     -------
@@ -56,25 +61,25 @@ def save_figures(view: RunView, output: Path) -> list[Path]:
         ``curves-MODEL`` for each trained model.
     """
     output.mkdir(parents=True, exist_ok=True)
-    return [
-        path
-        for name, figure in _figures(snapshot(view))
-        if figure is not None
-        # MLflow's pages read a plus in a name as a space.
-        for path in save(figure, output, name.replace("+", "-"))
-    ]
+    paths = []
+    for name, draw in _figures(snapshot(view)):
+        begin(name)
+        if (figure := draw()) is not None:
+            # MLflow's pages read a plus in a name as a space.
+            paths += save(figure, output, name.replace("+", "-"))
+    return paths
 
 
-def _figures(view: RunView) -> Iterator[tuple[str, Figure | None]]:
+def _figures(view: RunView) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
     protocols = view["run"]["protocols"]
     for protocol in protocols:
         for name, draw in BY_PROTOCOL.items():
             suffix = f"-{protocol}" if len(protocols) > 1 else ""
-            yield name + suffix, draw(under_protocol(view, protocol))
+            yield name + suffix, partial(draw, under_protocol(view, protocol))
     first = under_protocol(view, protocols[0])
     for name, draw in UNDER_THE_FIRST.items():
-        yield name, draw(first)
+        yield name, partial(draw, first)
     for model, maps in stored_maps(first).items():
-        yield f"embedding-{model}", embedding_figure(first, model, maps)
+        yield f"embedding-{model}", partial(embedding_figure, first, model, maps)
     for model, by_seed in training_curves(view).items():
-        yield f"curves-{model}", curves_figure(model, by_seed)
+        yield f"curves-{model}", partial(curves_figure, model, by_seed)

@@ -121,7 +121,7 @@ def _draw_map(part: SubFigure, maps: Maps, method: str, name: str) -> None:
         if maps["is_synthetic"].size > MOST_VECTOR_POINTS:
             axes.set_rasterization_zorder(ABOVE_POINTS)
         if axes.get_subplotspec() is not None:
-            axes.tick_params(bottom=False, left=False, labelbottom=False, labelleft=False)
+            axes.set(xticks=[], yticks=[])
             axes.spines[:].set(visible=True, color="#BBBBBB")
 
 

@@ -93,8 +93,11 @@ def remark(axes: Axes, text: str) -> None:
 def save(figure: Figure, output: Path, name: str) -> list[Path]:
     """Write a figure as PNG and as SVG."""
     paths = [output / f"{name}.png", output / f"{name}.svg"]
+    # A layout takes longer to find than to draw, and matplotlib draws twice where one is still to be found.
+    figure.set_dpi(PIXELS_PER_INCH)
+    if (layout := figure.get_layout_engine()) is not None:
+        layout.execute(figure)
+        figure.set_layout_engine(None)
     figure.savefig(paths[0], dpi=PIXELS_PER_INCH)
-    # A layout takes longer to find than to draw.
-    figure.set_layout_engine("none")
     figure.savefig(paths[1], dpi=PIXELS_PER_INCH, metadata={"Date": None})
     return paths

@@ -70,6 +70,7 @@ def test_help_imports_nothing_heavy():
         (["run", "--cells", "many"], "'--cells'"),
         (["run", "--profile", "fast"], "--profile 'fast': Input should be 'smoke', 'quick' or 'paper'"),
         (["run", "--models", "activva"], "unknown model 'activva': choose from activa"),
+        (["run", "--metrics", "all,mmd"], "--metrics all,mmd: give all alone, or names"),
         (["run", "--metrics", "fid"], "unknown metric 'fid': choose from"),
         (["run", "--dataset", "brian_small"], "brian_small"),
         (["run", "--dataset", "missing.h5ad"], "missing.h5ad"),
@@ -136,3 +137,7 @@ def test_what_is_installed_is_listed(answer, what):
     assert code == 0
     expected = {"models": "cscgan", "metrics": "augmentation_f1", "datasets": "neurocovid"}[what]
     assert expected in output
+    if what == "metrics":
+        head, *rows = (line.strip() for line in output.splitlines() if line.strip())
+        (row,) = [row for row in rows if row.startswith("rf_auc_by_type")]
+        assert (head.split()[:2], row.split()[1]) == (["name", "default"], "no")

@@ -24,6 +24,8 @@ pytestmark = pytest.mark.slow
 FILE = Path(__file__).parent / "generators" / "throwaway.py"
 YEAR = 365 * 86_400.0
 
+CONTEXT = {"train_shape": [200, 50], "hardware": {"fingerprint": "here"}}
+
 
 def make_run(folder, prepared, classes, **request):
     """Plan and carry out a run of throw-away generators, without controls and scoring."""
@@ -44,7 +46,7 @@ def make_run(folder, prepared, classes, **request):
     jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False)
     run = RunFolder.create(folder, "tiny")
     prepared.write_h5ad(run.dataset)
-    run.write_request(spec, jobs, metrics=[], protocols=["strict"])
+    run.write_request(spec, jobs, metrics=[], protocols=["strict"], **CONTEXT)
     return run, spec
 
 

@@ -6,7 +6,14 @@ import pandas as pd
 import pytest
 
 from bench.errors import RequestError
-from bench.plan import DatasetFacts, Experiment, _versions_behind, choose_models, make_plan
+from bench.plan import (
+    DatasetFacts,
+    Experiment,
+    _versions_behind,
+    choose_metrics,
+    choose_models,
+    make_plan,
+)
 from bench.seeds import derive
 from bench.spec import RunSpec
 
@@ -31,6 +38,18 @@ def test_baselines_and_controls_run_beside_what_was_asked_for():
     names = [choice.name for choice in choose_models(RunSpec.checked(models=(f"{FILE}:Mean",)))]
     assert names[:4] == ["mean", "poisson_factors", "nb_copula", "knn_poisson"]
     assert names[4:] == ["real", "shuffle", "shuffle_within_type", "poisson", "memorise", "null"]
+
+
+def test_all_metrics_are_those_that_exist_under_the_protocols():
+    def named(*names, profile="quick", protocol="strict"):
+        return {metric.name for metric in choose_metrics(names, profile, [protocol])}
+
+    every = named("all")
+    assert named() < every == named(profile="paper")
+    assert {"rf_auc", "rf_auc_by_type", "augmentation_f1"} <= every
+    assert "augmentation_f1" not in named("all", protocol="strict+observed")
+    with pytest.raises(RequestError, match="--metrics all,mmd: give all alone, or names"):
+        named("all", "mmd")
 
 
 def test_one_job_for_each_seed(facts):

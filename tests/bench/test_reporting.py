@@ -140,6 +140,7 @@ def test_a_run_of_an_earlier_version_is_named_with_the_remedy(tmp_path):
                 "scgan": {"z": "$HOME 'x'"},
             }
         },
+        {"metrics": ("all",)},
         {"metrics": ("cd", "mmd"), "protocol": ("strict", "strict+observed"), "split_by": "donor"},
         {"dataset": "data/it's mine.h5ad", "label_key": "cell type", "split_seed": 3, "hardware": "v100"},
     ],
@@ -227,6 +228,17 @@ def test_what_was_scored_later_has_a_command_of_its_own(monkeypatch, asked, prot
         "metrics": [{"name": name} for name in ("cd", "mmd", "rare")],
     }
     assert score_commands(RunSpec(metrics=asked, protocol=protocols), view) == commands
+
+
+def test_a_request_for_all_metrics_leaves_nothing_to_score_later():
+    view = {
+        "run": {"protocols": ["strict"]},
+        "records": [{"key": "a", "job": {"experiment": {"kind": "main"}}}],
+        "scores": {"a": [{"metric": name, "protocol": "strict"} for name in ("mmd", "rf_auc_by_type")]},
+        "metrics": [{"name": "mmd"}, {"name": "rf_auc_by_type"}],
+    }
+    assert score_commands(RunSpec(metrics=("all",)), view) == []
+    assert score_commands(RunSpec(metrics=("mmd",)), view) == ["bench score RUN --metrics rf_auc_by_type"]
 
 
 def test_a_run_scored_with_more_than_its_request_says_so(tmp_path, capsys):

@@ -20,7 +20,7 @@ from bench.spec import RunSpec
 from metrics.declaration import NotApplicable
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.protocols import protocol_named
-from tests.bench.test_executor import FILE
+from tests.bench.test_executor import CONTEXT, FILE
 
 pytestmark = pytest.mark.slow
 
@@ -42,9 +42,8 @@ def run(tmp_path_factory, prepared):
     run = RunFolder.create(folder, "tiny")
     prepared.write_h5ad(run.dataset)
     n_cells = jobs[0].n_cells
-    run.write_request(
-        spec, jobs, metrics=[], n_cells=n_cells, **flow.protocol_facts(spec, PROTOCOLS, n_cells, n_test=30)
-    )
+    protocols = flow.protocol_facts(spec, PROTOCOLS, n_cells, n_test=30)
+    run.write_request(spec, jobs, metrics=[], n_cells=n_cells, **protocols, **CONTEXT)
     progress = Progress(Console(quiet=True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
@@ -185,7 +184,7 @@ def test_a_null_with_too_small_halves_is_skipped(tmp_path, prepared):
     jobs = make_plan(spec, facts, [resolve_model("null")], device="cpu", with_augmentation=False)
     run = RunFolder.create(tmp_path, "tiny")
     few.write_h5ad(run.dataset)
-    run.write_request(spec, jobs, metrics=[])
+    run.write_request(spec, jobs, metrics=[], protocols=["strict"], **CONTEXT)
     run_jobs(run, jobs, timeout=None, progress=Progress(Console(quiet=True)))
     record = run.job_folder(jobs[0]).read_record()
     assert record["status"] == "skipped"

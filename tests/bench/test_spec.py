@@ -44,6 +44,14 @@ def test_settings_by_model():
     }
 
 
+def test_every_metric_is_one_word_or_a_list_of_it(tmp_path):
+    (tmp_path / "study.toml").write_text('metrics = "all"\n')
+    for options in ({"metrics": "all"}, {"metrics": ("all",)}, read_config(tmp_path / "study.toml")):
+        assert RunSpec.checked(**options).metrics == ("all",)
+    with pytest.raises(RequestError, match="--metrics 'mmd': Input should be a valid tuple"):
+        RunSpec.checked(metrics="mmd")
+
+
 def test_seeds_and_durations():
     assert parse_seeds("seeds", "0,2,5-7") == [0, 2, 5, 6, 7]
     assert [parse_duration("timeout", text) for text in ("90", "90s", "15min", "2h")] == [90, 90, 900, 7200]
