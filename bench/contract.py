@@ -121,7 +121,7 @@ class Contract:
             sums = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
             if (abs(sums - LIBRARY_SIZE) > LIBRARY_SIZE_TOLERANCE * LIBRARY_SIZE).any():
                 warnings.warn(
-                    f"library sizes are {sums.min():.0f} to {sums.max():.0f}, not {LIBRARY_SIZE} as in cp20k",
+                    f"declared cp20k, but library sizes are not {LIBRARY_SIZE}: see library_size_error",
                     stacklevel=3,
                 )
 

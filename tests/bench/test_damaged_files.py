@@ -42,7 +42,8 @@ def job():
 @pytest.fixture
 def run(tmp_path):
     made = RunFolder.create(tmp_path, "tiny")
-    made.write_request(RunSpec.checked(), [job()], protocols=["strict"], metrics=[])
+    context = {"protocols": ["strict"], "metrics": [], "train_shape": [3, 4]}
+    made.write_request(RunSpec.checked(), [job()], hardware={"fingerprint": "here"}, **context)
     return made
 
 
@@ -85,7 +86,7 @@ def test_a_score_that_hangs_costs_itself_alone(run, tmp_path, monkeypatch):
         "if seen.exists(): sys.exit(0)\n"
         "seen.touch()\n"
         "request = json.loads(file.read_text())\n"
-        "request['current'] = {'job': 'key', 'metric': 'mmd', 'sample_seed': 0, 'protocol': 'strict'}\n"
+        "request['current'] = {'title': 'mean', 'job': 'key', 'metric': 'mmd', 'sample_seed': 0, 'protocol': 'strict'}\n"
         "file.write_text(json.dumps(request))\n"
         "time.sleep(600)\n"
     )

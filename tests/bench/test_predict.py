@@ -43,8 +43,8 @@ def test_cost_grows_with_steps_genes_and_sampled_cells(facts):  # noqa: F811
     # 50 s × 3 as many steps × 2 as many genes, and 10 s of compiling as before; the Job draws 75 cells, too.
     # 2 000 cells once at 2 s per thousand × 2.
     assert cost.phases == pytest.approx({
-        "start": 3.5, "load": 8.0, "prepare": 16.0, "fit": 310.0, "save": 2.0, "sample": 6.0, "write": 1.0,
-        "sample_timing": 8.0,
+        "start": 3.5, "load": 8.0, "prepare": 16.0, "fit": 310.0, "save": 2.0, "reload": 0.0, "sample": 6.0,
+        "check": 0.0, "write": 1.0, "sample_timing": 8.0,
     })  # fmt: skip
     assert cost.seconds == pytest.approx(354.5)
     assert cost.peak_rss_bytes == 2 * 10**9
@@ -144,23 +144,25 @@ def test_durations_in_words(seconds, words):
     assert str(Left(seconds)) == f"about {words} left"
 
 
-def test_a_run_is_its_jobs_their_scores_and_its_end(facts):  # noqa: F811
+def test_a_run_is_its_jobs_their_scores_and_its_end(facts, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("bench.predict.scoring_processes", lambda n_jobs: 2)
     jobs = plan(facts, budget={"mean": "100steps"}, profile="smoke", seeds=(0, 1, 2), sample_seeds=(0, 1))
     learnt = Past([], {"rf_auc": 0.002, "mmd": 0.0004}, {"maps": 1.0, "figures": 0.5, "tracking": 0.25})
     experiments = {"rf_auc": "main", "mmd": "main", "augmentation_f1": "augmentation"}
     outlook = Outlook(
         jobs, shape=(200, 100), experiments=experiments, protocols=("strict", "activa2022"), past=learnt
     )
-    # A score is of 75 cells × 100 genes: rf_auc 15 s, mmd 3 s; three Jobs, two samples, two protocols.
-    assert outlook.scoring_left() == Left(pytest.approx(12 * 18))
+    # A score is of 75 cells × 100 genes: rf_auc 15 s, mmd 3 s; three Jobs, two samples, two
+    # protocols, in two processes.
+    assert outlook.scoring_left() == Left(pytest.approx(6 * 18))
     assert outlook.end_left() == Left(pytest.approx(3 * 1.75))
-    assert outlook.left_with(jobs) == Left(pytest.approx(12 * 18 + 3 * 1.75), whole=False)
+    assert outlook.left_with(jobs) == Left(pytest.approx(6 * 18 + 3 * 1.75), whole=False)
     outlook.learn(record(status="failed"))
     assert not outlook.left_with(jobs).whole
     outlook.learn(record())
     # As before, but for two samples instead of one, and 2 000 cells timed at 2 s per thousand: 80 + 3.5 - 2.
-    assert outlook.left_with(jobs[1:]) == Left(pytest.approx(2 * 81.5 + 12 * 18 + 3 * 1.75))
-    assert outlook.left_with([]) == Left(pytest.approx(12 * 18 + 3 * 1.75))
+    assert outlook.left_with(jobs[1:]) == Left(pytest.approx(2 * 81.5 + 6 * 18 + 3 * 1.75))
+    assert outlook.left_with([]) == Left(pytest.approx(6 * 18 + 3 * 1.75))
 
 
 def write(path, content):
