@@ -17,7 +17,7 @@ class Profile:
     models, baselines, controls
         Generators that run when the request names none; baselines and controls run in any case.
     timing_cells, timing_repeats, timing_limit_seconds
-        Sampling is timed over so many cells, so many times, or until the limit is used up (at least once).
+        Sampling of models and baselines is timed over so many cells, so many times, or until the limit is used up (at least once).
     augmentation_fractions
         Shares of the type's training cells that are kept, one Job each.
     augmentation_one_fraction
@@ -42,7 +42,7 @@ PROFILES: dict[str, Profile] = {
     "smoke": Profile(
         name="smoke", baselines=(), controls=("real", "shuffle"), timing_cells=2_000, timing_repeats=1
     ),
-    "quick": Profile(name="quick"),
+    "quick": Profile(name="quick", timing_limit_seconds=5.0),
     "paper": Profile(
         name="paper",
         timing_repeats=5,
