@@ -17,7 +17,8 @@ class Profile:
     models, baselines, controls
         Generators that run when the request names none; baselines and controls run in any case.
     timing_cells, timing_repeats, timing_limit_seconds
-        Sampling of models and baselines is timed over so many cells, so many times, or until the limit is used up (at least once).
+        Sampling of models and baselines is timed over so many cells, so many times, or until the limit is
+        used up (at least once).
     augmentation_fractions
         Shares of the type's training cells that are kept, one Job each.
     augmentation_one_fraction

@@ -86,7 +86,8 @@ def test_a_score_that_hangs_costs_itself_alone(run, tmp_path, monkeypatch):
         "if seen.exists(): sys.exit(0)\n"
         "seen.touch()\n"
         "request = json.loads(file.read_text())\n"
-        "request['current'] = {'title': 'mean', 'job': 'key', 'metric': 'mmd', 'sample_seed': 0, 'protocol': 'strict'}\n"
+        "current = {'title': 'mean', 'job': 'key', 'metric': 'mmd', 'sample_seed': 0, 'protocol': 'strict'}\n"
+        "request['current'] = current\n"
         "file.write_text(json.dumps(request))\n"
         "time.sleep(600)\n"
     )
