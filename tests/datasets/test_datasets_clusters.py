@@ -138,7 +138,10 @@ def test_clusters_are_made_only_where_they_are_asked_for(monkeypatch):
     monkeypatch.setattr(clusters, "cluster", None)
     assert "cluster" not in assembled(raw).obs
     # A number of clusters that was published is no reason to look for them.
-    assert "cluster" not in assembled(raw, expected={"clusters": 3}).obs
+    adata = assembled(raw, expected={"clusters": 4, "types": 4})
+    assert "cluster" not in adata.obs
+    told = [note for note in adata.uns["bench"]["notes"] if "expected" in note]
+    assert told == ["mine has 3 types after preprocessing, where 4 are expected"]
 
 
 LABELLED = ["reading", "filtering", "splitting", "normalising", "writing"]
