@@ -57,6 +57,27 @@ def rows_by_type(
     return rows, lost, notes
 
 
+def types_to_score(real: RealEvidence) -> tuple[list[str], list[str]]:
+    """Return the types that have at least 10 test cells, and a line for each other one.
+
+    Parameters
+    ----------
+    real
+        Whose called types are counted.
+
+    Raises
+    ------
+    NotApplicable
+        If no type has so many.
+    """
+    names, n_test = np.unique(real.test_calls, return_counts=True)
+    is_small = n_test < MINIMUM_CELLS_OF_TYPE
+    if is_small.all():
+        raise NotApplicable(f"no cell type has {MINIMUM_CELLS_OF_TYPE} test cells")
+    small = zip(names[is_small], n_test[is_small], strict=True)
+    return names[~is_small].tolist(), [f"left out {name}: {n_cells} test cells" for name, n_cells in small]
+
+
 def order_of_contents(cells: CellMatrix) -> Rows:
     """Put cells into an order that follows from what they hold: draws then do not hang on their rows.
 

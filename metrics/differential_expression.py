@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metrics.by_type import MINIMUM_CELLS_OF_TYPE
+from metrics.by_type import types_to_score
 from metrics.declaration import Metric, NotApplicable, Score
-from metrics.marker_genes import log_fold_changes, rank_sum_scores
-from metrics.spaces import to_linear
+from metrics.marker_genes import rank_sum_scores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,21 +68,8 @@ def rank_biased_overlap(
     return float(weights @ agreement + agreement[-1] * persistence**genes.size)
 
 
-def slope_and_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
-    """Least-squares slope of `y` on `x`, and their correlation; both 0 if either is constant."""
-    x, y = x - x.mean(), y - y.mean()
-    if not x.any() or not y.any():
-        return 0.0, 0.0
-    return float(x @ y / (x @ x)), float(x @ y / np.sqrt((x @ x) * (y @ y)))
-
-
-def compare_markers(
-    markers: Markers,
-    scores: NDArray[np.float64] | None,
-    changes: NDArray[np.float64],
-    genes: NDArray[np.int64],
-) -> dict[str, float]:
-    """Compare what is differentially expressed in one type of real and of synthetic cells.
+def compare_markers(markers: Markers, scores: NDArray[np.float64] | None) -> dict[str, float]:
+    """Compare the top 50 marker genes of one type of real and of synthetic cells.
 
     Parameters
     ----------
@@ -91,74 +77,49 @@ def compare_markers(
         Of the real cells.
     scores
         Rank-sum statistic of each gene in the synthetic cells; None where they have no such type or no other.
-    changes
-        Log-fold change of each gene in the synthetic cells.
-    genes
-        Over which log-fold changes are compared.
 
     Returns
     -------
     dict
-        ``jaccard`` and ``rbo`` of the top 50 genes; ``slope`` and ``correlation`` of synthetic
-        log-fold changes on real ones. All are 0 without `scores`: a lost type has no marker genes.
+        ``jaccard`` and ``rbo``; 0 without `scores`: a lost type has no marker genes.
     """
     if scores is None:
-        return {"jaccard": 0.0, "rbo": 0.0, "slope": 0.0, "correlation": 0.0}
+        return {"jaccard": 0.0, "rbo": 0.0}
     top, synthetic_top = markers.genes[:TOP_GENES], np.argsort(-scores, kind="stable")[:TOP_GENES]
-    real_changes = np.empty_like(changes)
-    real_changes[markers.genes] = markers.log_fold_changes
-    slope, correlation = slope_and_correlation(real_changes[genes], changes[genes])
-    return {
-        "jaccard": jaccard(top, synthetic_top),
-        "rbo": rank_biased_overlap(top, synthetic_top),
-        "slope": slope,
-        "correlation": correlation,
-    }
+    return {"jaccard": jaccard(top, synthetic_top), "rbo": rank_biased_overlap(top, synthetic_top)}
+
+
+def check_number_of_genes(real: RealEvidence) -> None:
+    """Raise `NotApplicable` where there are fewer than twice as many genes as make up a top."""
+    if real.gene_names.size < 2 * TOP_GENES:
+        raise NotApplicable(f"{real.gene_names.size} genes; a top {TOP_GENES} of them says little below 100")
 
 
 def marker_overlap(real: RealEvidence, sample: SampleEvidence) -> Score:
     """Compare the marker genes of each type in synthetic cells with those in training cells.
 
     Types count alike. Types with fewer than 10 test cells are left out; a type without synthetic cells
-    counts as 0, so that losing a type is no way to a better score. Log-fold changes are compared over
-    the genes that are among the top 50 of any scored type.
+    counts as 0, so that losing a type is no way to a better score.
 
     Returns
     -------
     Score
-        ``de_overlap``, the mean Jaccard index of the top 50 genes; ``de_rbo``, their rank-biased overlap;
-        ``de_slope`` and ``de_correlation`` of log-fold changes, synthetic on real.
+        ``de_overlap``, the mean Jaccard index of the top 50 genes; ``de_rbo``, their rank-biased overlap.
 
     Raises
     ------
     NotApplicable
         With fewer than 100 genes, fewer than two types, or no type of 10 test cells.
     """
-    if real.gene_names.size < 2 * TOP_GENES:
-        raise NotApplicable(f"{real.gene_names.size} genes; a top {TOP_GENES} of them says little below 100")
-    all_names, n_test = np.unique(real.test_calls, return_counts=True)
-    is_small = n_test < MINIMUM_CELLS_OF_TYPE
-    names = all_names[~is_small]
-    if not names.size:
-        raise NotApplicable(f"no cell type has {MINIMUM_CELLS_OF_TYPE} test cells")
+    check_number_of_genes(real)
+    names, notes = types_to_score(real)
     called, scores = rank_sum_scores(sample.cells, sample.calls)
     score_of = dict(zip(called.tolist(), scores, strict=True)) if called.size > 1 else {}
-    linear = to_linear(sample.cells, space=real.protocol.space)
-    changes = log_fold_changes(linear, sample.calls, names)
-    genes = np.unique(np.concatenate([real.markers[name].genes[:TOP_GENES] for name in names]))
-    found = {
-        name: compare_markers(real.markers[name], score_of.get(name), row, genes)
-        for name, row in zip(names.tolist(), changes, strict=True)
-    }
-    means = {key: float(np.mean([of_type[key] for of_type in found.values()])) for key in found[names[0]]}
-    small = zip(all_names[is_small], n_test[is_small], strict=True)
-    notes = [f"left out {name}: {n_cells} test cells" for name, n_cells in small]
-    notes += [f"0 for {name}: no synthetic cells" for name in names.tolist() if name not in score_of]
+    found = {name: compare_markers(real.markers[name], score_of.get(name)) for name in names}
+    notes += [f"0 for {name}: no synthetic cells" for name in names if name not in score_of]
     values = {
-        "de_overlap": means["jaccard"],
-        "de_rbo": means["rbo"],
-        "de_slope": means["slope"],
-        "de_correlation": means["correlation"],
+        f"de_{short}": float(np.mean([of_type[key] for of_type in found.values()]))
+        for short, key in (("overlap", "jaccard"), ("rbo", "rbo"))
     }
     return Score(values, {"by_type": found}, [*sample.notes, *notes])
 

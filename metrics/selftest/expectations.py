@@ -60,6 +60,7 @@ MUST_ANSWER: dict[str, tuple[str, ...]] = {
         "cell_correlation_error",
         "type_tv",
         "de_overlap",
+        "fold_change_slope",
         "tstr_f1",
     ),
 }

@@ -11,6 +11,7 @@ from metrics import (
     cell_totals,
     coverage,
     differential_expression,
+    fold_changes,
     gene_correlation,
     gene_trends,
     marginals,
@@ -41,6 +42,7 @@ WITH_FLOORS = (
     gene_correlation.METRIC,
     cell_correlation.METRIC,
     differential_expression.METRIC,
+    fold_changes.METRIC,
     train_on_synthetic.METRIC,
 )
 
