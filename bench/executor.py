@@ -78,13 +78,14 @@ def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, pro
     limit, outlook = run.read_spec().metric_timeout, Outlook.of(run)
     told: dict[int, dict[str, Any]] = {share: {} for share in range(n_shares)}
     with progress.stage("scoring", total=None) as stage:
+        show_all = _scoring_shown(outlook, stage, progress.clock)
 
         def score(share: int, stop: threading.Event) -> bool:
             request = run.scoring_request(share)
 
             def show() -> Any:
                 told[share] = _peek(request)
-                _show_scoring(told, outlook, stage)
+                show_all(told)
                 return told[share].get("current")
 
             wanted = {"metrics": metrics, "protocols": protocols, "share": share, "n_shares": n_shares}
@@ -175,15 +176,30 @@ def _shown(
     return show
 
 
-def _show_scoring(told: Mapping[int, dict[str, Any]], outlook: Outlook, stage: Stage) -> None:
-    """Show what each scoring process tells, by its number: they end when the slowest does."""
-    left = [
-        scores_left(share.get("waiting", {}), outlook.score_seconds, share.get("took", {}))
-        for share in told.values()
-    ]
-    slowest = Left(max(part.seconds for part in left), all(part.whole for part in left))
-    parts = [share.get("current") or share.get("beside") for share in told.values()]
-    stage.only(*parts, run_left=f"run: {slowest + outlook.end_left()}")
+def _scoring_shown(
+    outlook: Outlook, stage: Stage, clock: Callable[[], float]
+) -> Callable[[Mapping[int, dict[str, Any]]], None]:
+    """Return what shows, given what each scoring process told last, by its number, where they are.
+
+    The run takes as long as the slowest of them.
+    """
+    expected, end = outlook.score_seconds, outlook.end_left()
+    begun: dict[tuple[int, int], float] = {}
+
+    def left_of(share: int, told: Mapping[str, Any]) -> Left:
+        part, current = told.get("current") or {}, None
+        if "metric" in part:
+            since = begun.setdefault((share, part["done"]), clock())
+            current = (part["metric"], clock() - since)
+        return scores_left(told.get("waiting", {}), expected, told.get("took", {}), current=current)
+
+    def show(told: Mapping[int, dict[str, Any]]) -> None:
+        left = [left_of(share, of_share) for share, of_share in told.items()]
+        slowest = Left(max(part.seconds for part in left), all(part.whole for part in left))
+        parts = [of_share.get("current") or of_share.get("beside") for of_share in told.values()]
+        stage.only(*parts, run_left=f"run: {slowest + end}")
+
+    return show
 
 
 def _run_job(

@@ -30,7 +30,7 @@ PHASES = (
     "write",
     "sample_timing",
 )
-STAGES = ("maps", "figures", "tracking")
+STAGES = ("augmenters", "maps", "figures", "tracking")
 """What is done once a run (see `bench.run_folder.RunFolder.note_seconds`)."""
 MOST_RUNS = 20
 """Of the latest on this machine that are read."""
@@ -246,27 +246,33 @@ def _pace(first: tuple[float, float], last: tuple[float, float | None]) -> float
 
 
 def scores_left(
-    waiting: Mapping[str, int], expected: Mapping[str, float], seen: Mapping[str, Sequence[float]]
+    waiting: Mapping[str, int],
+    expected: Mapping[str, float],
+    seen: Mapping[str, Sequence[float]],
+    *,
+    current: tuple[str, float] | None = None,
 ) -> Left:
     """Return how long the scores that are not there yet will take, one after the other.
 
     Parameters
     ----------
     waiting
-        Metric → how many of its scores are missing.
+        Metric → how many of its scores are missing, the current one among them.
     expected
         Metric → seconds of one, by earlier runs.
     seen
         Metric → seconds of those that this scoring has computed; they count for more than `expected`.
+    current
+        Metric that is being computed, and since how many seconds.
     """
+    each = {**expected, **{name: fmean(seconds) for name, seconds in seen.items() if seconds}}
     parts = [
-        Left(number * fmean(seen[name])) if seen.get(name) else Left(number * expected[name])
-        if name in expected
-        else UNKNOWN
-        for name, number in waiting.items()
-        if number
-    ]  # fmt: skip
-    return sum(parts, Left(0.0))
+        Left(number * each[name]) if name in each else UNKNOWN for name, number in waiting.items() if number
+    ]
+    left = sum(parts, Left(0.0))
+    if current is None or current[0] not in each:
+        return left
+    return Left(left.seconds - min(current[1], each[current[0]]), left.whole)
 
 
 @dataclass(frozen=True)

@@ -161,7 +161,9 @@ def main(arguments: list[str]) -> int:
     last = request["share"] == request["n_shares"] - 1
     if last and any(metric.experiment == "augmentation" for metric in metrics):
         begin("cheap augmenters", "augmentation_f1")
+        started = time.perf_counter()
         _store_baselines(run, scorer)
+        run.note_seconds("augmenters", time.perf_counter() - started)
     if request["share"] == 0:
         started = time.perf_counter()
         store_embeddings(run, scorer, begin=begin)

@@ -133,6 +133,10 @@ def test_scores_of_this_run_count_for_more_than_earlier_ones():
     assert scores_left(waiting, expected, {"rf_auc": [18.0, 20.0]}) == Left(59.0)
     assert scores_left(waiting, {}, {"rf_auc": [18.0, 20.0]}) == Left(57.0, whole=False)
     assert scores_left({}, {}, {}) == Left(0.0)
+    # The one that is being computed began 4 s ago; one that takes longer than it should has nothing left.
+    assert scores_left(waiting, expected, {}, current=("rf_auc", 4.0)) == Left(28.0)
+    assert scores_left(waiting, expected, {}, current=("rf_auc", 400.0)) == Left(22.0)
+    assert scores_left({"cd": 1}, expected, {}, current=("cd", 4.0)) == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,11 @@ def test_durations_in_words(seconds, words):
 def test_a_run_is_its_jobs_their_scores_and_its_end(facts, monkeypatch):  # noqa: F811
     monkeypatch.setattr("bench.predict.scoring_processes", lambda n_jobs: 2)
     jobs = plan(facts, budget={"mean": "100steps"}, profile="smoke", seeds=(0, 1, 2), sample_seeds=(0, 1))
-    learnt = Past([], {"rf_auc": 0.002, "mmd": 0.0004}, {"maps": 1.0, "figures": 0.5, "tracking": 0.25})
+    learnt = Past(
+        [],
+        {"rf_auc": 0.002, "mmd": 0.0004},
+        {"augmenters": 1.0, "maps": 1.0, "figures": 0.5, "tracking": 0.25},
+    )
     experiments = {"rf_auc": "main", "mmd": "main", "augmentation_f1": "augmentation"}
     outlook = Outlook(
         jobs, shape=(200, 100), experiments=experiments, protocols=("strict", "activa2022"), past=learnt
@@ -155,14 +163,14 @@ def test_a_run_is_its_jobs_their_scores_and_its_end(facts, monkeypatch):  # noqa
     # A score is of 75 cells × 100 genes: rf_auc 15 s, mmd 3 s; three Jobs, two samples, two
     # protocols, in two processes.
     assert outlook.scoring_left() == Left(pytest.approx(6 * 18))
-    assert outlook.end_left() == Left(pytest.approx(3 * 1.75))
-    assert outlook.left_with(jobs) == Left(pytest.approx(6 * 18 + 3 * 1.75), whole=False)
+    assert outlook.end_left() == Left(pytest.approx(3 * 2.75))
+    assert outlook.left_with(jobs) == Left(pytest.approx(6 * 18 + 3 * 2.75), whole=False)
     outlook.learn(record(status="failed"))
     assert not outlook.left_with(jobs).whole
     outlook.learn(record())
     # As before, but for two samples instead of one, and 2 000 cells timed at 2 s per thousand: 80 + 3.5 - 2.
-    assert outlook.left_with(jobs[1:]) == Left(pytest.approx(2 * 81.5 + 6 * 18 + 3 * 1.75))
-    assert outlook.left_with([]) == Left(pytest.approx(6 * 18 + 3 * 1.75))
+    assert outlook.left_with(jobs[1:]) == Left(pytest.approx(2 * 81.5 + 6 * 18 + 3 * 2.75))
+    assert outlook.left_with([]) == Left(pytest.approx(6 * 18 + 3 * 2.75))
 
 
 def write(path, content):

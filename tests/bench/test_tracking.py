@@ -2,6 +2,7 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import socket
 from itertools import pairwise
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ from mlflow.entities import ViewType
 
 from bench.tracking import TrackingUnavailable, run_name, sync, ui_command
 from bench.tracking.points import curve_points
-from bench.tracking.store import masked
+from bench.tracking.store import client_of, masked
 from reports.table import results_frame
 from tests.reports.run_view import make_run_view, record_of, score_of, unstart, write_curves, write_resources
 
@@ -397,3 +398,15 @@ def test_only_a_series_by_the_clock_keeps_every_point(pace, steps):
     assert {(p.key, p.value, p.timestamp) for p in points} == {
         ("system/rss_gib", p.step / 2, 5000 + pace * p.step) for p in points
     }
+
+
+def test_only_a_new_database_is_made_without_waiting_for_the_disk(tmp_path):
+    def waits(name):
+        store = client_of(f"sqlite:///{tmp_path / name}")._tracking_client.store
+        with store.engine.connect() as connection:
+            return connection.exec_driver_sql("PRAGMA synchronous").scalar()
+
+    assert waits("new.db") == 0
+    shutil.copy(tmp_path / "new.db", tmp_path / "there.db")
+    # SQLite's default.
+    assert waits("there.db") == 2

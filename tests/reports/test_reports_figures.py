@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from reports.curves import read_curves, thin
 from reports.figures import save_figures
 from reports.figures.overview import overview_figure
 from reports.figures.roc import roc_figure
+from reports.figures.style import PIXELS_PER_INCH, save
 from reports.figures.training import curves_figure, training_curves
 from tests.reports.run_view import as_protocol, make_run_view, record_of, score_of, write_curves
 
@@ -151,3 +154,28 @@ def test_thinning_keeps_both_ends_and_even_spacing():
     curve = [(step, float(step)) for step in range(10_001)]
     assert thin(curve, limit=5) == [(step, float(step)) for step in (0, 2500, 5000, 7500, 10_000)]
     assert thin(curve, limit=20_000) == curve
+
+
+def test_a_figure_is_laid_out_as_matplotlib_does_and_drawn_once_for_each_file(tmp_path, monkeypatch):
+    view = make_run_view(seeds=1)
+    overview_figure(view).savefig(tmp_path / "by_matplotlib.png", dpi=PIXELS_PER_INCH)
+    drawn, draw = [], Figure.draw
+    monkeypatch.setattr(Figure, "draw", lambda figure, renderer: drawn.append(1) or draw(figure, renderer))
+    png, _ = save(overview_figure(view), tmp_path, "ours")
+    assert len(drawn) == 2
+    pixels = [np.asarray(Image.open(file)) for file in (tmp_path / "by_matplotlib.png", png)]
+    np.testing.assert_array_equal(*pixels)
+
+
+def test_each_figure_is_announced_before_it_is_drawn(tmp_path):
+    view, begun = make_run_view(tmp_path / "run", seeds=1), []
+
+    def begin(name):
+        assert not (tmp_path / "figures" / f"{name}.png").exists()
+        begun.append(name)
+
+    paths = save_figures(view, tmp_path / "figures", begin=begin)
+    assert begun[:4] == ["overview", "pareto", "scale", "roc"]
+    assert [path.stem for path in paths if path.suffix == ".png"] == [
+        name for name in begun if (tmp_path / "figures" / f"{name}.png").exists()
+    ]
