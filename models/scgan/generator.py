@@ -39,9 +39,9 @@ class ScGAN(Generator):
     first generator update it runs that one only, so n steps hold 1 + 6 (n − 1) critic updates. An epoch
     is a pass of the critic over the training cells: n_cells / (batch_size · critic_steps) steps, rounded.
 
-    What is timed: `prepare` imports TensorFlow (seconds). `fit` is phase ``compile`` (weights drawn, the
-    cells sent to the device, the step traced; a budget in seconds starts after it), ``adversarial`` and,
-    after a short budget, ``batchnorm``. `sample` is timed to the host's CSR matrix.
+    What is timed: `prepare` imports TensorFlow (two seconds, without Keras). `fit` is phase ``compile``
+    (weights drawn, the cells sent to the device, the step traced; a budget in seconds starts after it),
+    ``adversarial`` and, after a short budget, ``batchnorm``. `sample` is timed to the host's CSR matrix.
 
     Parameters
     ----------
@@ -58,11 +58,10 @@ class ScGAN(Generator):
     Notes
     -----
     How long it takes and what to cut: the release's parameters ask for 1 000 000 steps, which took 39.5
-    to 48.9 hours on a GPU (Heydari et al. 2022, Table 1). On two CPU cores a step takes about 0.14 s
-    with 765 genes and 1.6 s with 18 000. Cost is proportional to steps × critic_steps ×
-    batch_size × n_genes. Cut the budget first: the learning rate's decay spans whatever was chosen.
-    Then cut genes (the first and the last layer hold nearly all the work); critic_steps and batch_size
-    make it another model.
+    to 48.9 hours on a GPU (Heydari et al. 2022, Table 1). With 765 genes a step takes 0.4 s of one
+    core with AVX2, and profile quick makes 30. Cost is proportional to steps × critic_steps × batch_size ×
+    n_genes. Cut the budget first: the learning rate's decay spans whatever was chosen. Then cut genes (the
+    first and the last layer hold nearly all the work); critic_steps and batch_size make it another model.
 
     BatchNorm's running statistics move at both training-mode passes of every critic update, 12 times a
     step. While their initial values weigh more than 1 % at the end (384 steps and fewer, with the
@@ -76,7 +75,7 @@ class ScGAN(Generator):
     paper: ClassVar[str] = "doi:10.1038/s41467-019-14018-z"
     default_budgets: ClassVar[dict[str, str]] = {
         "smoke": "3steps",
-        "quick": "100steps",
+        "quick": "30steps",
         "paper": "1000000steps",
     }
 
