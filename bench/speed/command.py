@@ -6,6 +6,7 @@ import argparse
 import gc
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -28,7 +29,7 @@ from bench.speed.workload import Shape
 
 ALONE = ("activa",)
 RELEASE = "the released code's arithmetic (fp32, eager), of a streamed step the same step in memory"
-QUICK_EFFORT = Effort(repeats=3, limit_seconds=10.0)
+QUICK_EFFORT = Effort(repeats=3, limit_seconds=10.0, total_seconds=40.0)
 
 
 @dataclass(frozen=True)
@@ -158,9 +159,10 @@ def carry_out(request: Request, console: Console) -> dict[str, Any]:
     shape, device = request.shape, request.device
     machine = describe_machine(device)
     console.print(f"{machine['device']} · {machine['torch_threads']} threads · torch {torch.__version__}")
+    began = time.monotonic()
     rates = measure_rates(n_genes=shape.n_genes, batch_size=BATCH_SIZE, device=device)
     rows: list[Row] = []
-    for measured in _measure(request, rates, console):
+    for measured in _measure(request, rates, console, began):
         rows += measured
         found = document(request, machine, rates, rows)
         # After each, so that a machine that gives up in a later one keeps what it has measured.
@@ -174,12 +176,13 @@ def carry_out(request: Request, console: Console) -> dict[str, Any]:
     return found
 
 
-def _measure(request: Request, rates: Rates, console: Console) -> Iterator[list[Row]]:
+def _measure(request: Request, rates: Rates, console: Console, began: float) -> Iterator[list[Row]]:
     """Yield the rows of each measure as it ends."""
     if request.models == ALONE:
-        for name in request.measures:
+        for done, name in enumerate(request.measures):
+            effort = request.effort.share(time.monotonic() - began, n_left=len(request.measures) - done)
             with console.status(name):
-                yield MEASURES[name](request.shape, rates, request.effort, request.device)
+                yield MEASURES[name](request.shape, rates, effort, request.device)
             # A training's parts refer to each other; what it holds on the device must not burden the next.
             gc.collect()
         return

@@ -12,6 +12,7 @@ from bench.errors import RequestError
 from bench.lines import Answer, LineProcess, WorkerFailed
 from bench.processes import usable_cores, worker_environment
 from bench.registry import resolve_model
+from bench.speed.baselines import BATCH_SIZE
 from bench.speed.floors import Rates, sampling_floor, step_floor
 from bench.speed.measures import Effort
 from bench.speed.rounds import interleave
@@ -72,7 +73,8 @@ def measure_contenders(
     shape, effort, device
         How much, how long, and where.
     rates
-        Of the machine, at that shape; the floor is that of ACTIVA's arithmetic in bf16.
+        Of the machine, at that shape; the floor is that of ACTIVA's arithmetic in bf16, or in
+        fp32 where that is faster.
     folder
         For the contenders' logs.
 
@@ -128,7 +130,9 @@ def _cells(shape: Shape) -> Path:
 def _step_rows(
     seconds: dict[str, list[float]], contenders: dict[str, Contender], shape: Shape, rates: Rates
 ) -> list[Row]:
-    floor = step_floor(rates, objective="paper", precision="bf16", n_genes=shape.n_genes)
+    floor = step_floor(
+        rates, objective="paper", precision="bf16", n_genes=shape.n_genes, batch_size=BATCH_SIZE
+    ).seconds
     rows = []
     for name, values in seconds.items():
         if not values:
@@ -165,7 +169,7 @@ def _sampling_rows(contenders: dict[str, Contender], shape: Shape, rates: Rates,
         n_cells, density = shape.sample_cells, found[name]["density"]
         floor = sampling_floor(
             rates, n_cells=n_cells, n_genes=shape.n_genes, density=density, precision="bf16"
-        )
+        ).seconds
         ours = seconds.get(YARDSTICK) if name != YARDSTICK else None
         facts = {"n_cells": n_cells, "density": density}
         rows.append(row("sampling", name, seconds[name], baseline=ours, floor_seconds=floor, **facts))

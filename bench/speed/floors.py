@@ -1,7 +1,9 @@
 """The least that a step and a sample can take: their arithmetic over a machine's measured rates.
 
-With G genes, a batch of B and hidden layers of 1024 beside the genes, every product that touches the genes
-costs u = 2·B·G·1024 operations; all others together are a few per cent and are left out.
+With G genes, a batch of B and hidden layers of 1024 beside the genes, every product that the wide layers
+need costs u = 2·B·G·1024 operations. All others (the players' other layers and the conditioner) are a few
+per cent at 17 970 genes and a third at 2 000: a `Floor` says what the machine takes for all, and for the
+wide layers alone. BatchNorm and whatever else is done element by element is left out.
 """
 
 from __future__ import annotations
@@ -9,10 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
 
 HIDDEN: Final = (1024, 512, 256)
 LATENT: Final = 128
+CONDITIONER: Final = (100, 50, 25)
+"""Its layers but the last, which is as narrow as there are types and left out."""
 
 PRODUCTS: Final[dict[str, dict[str, int]]] = {
     "paper": {
@@ -39,6 +43,33 @@ nobody needs the two backward products of its second look at x_r and x_g, only t
 ones."""
 
 
+NARROW_PASSES: Final[dict[str, dict[str, int]]] = {
+    "paper": {"encoder": 9, "decoder": 7, "decoder_start": -2, "conditioner": 2},
+    "release": {"encoder": 11, "decoder": 4, "decoder_start": 0, "conditioner": 2},
+}
+"""How often a step must multiply a batch with the weights of the encoder's and decoder's other layers and
+of the conditioner. The paper's encoder: three passes, and of each the gradients of inputs and of weights;
+its decoder: two passes, their weights' gradients, and three times those of inputs, of which two (the
+generator's) need not go through the layer behind the latent code. The release's encoder: five passes and
+three times both gradients; its decoder: two passes and both gradients of one. The conditioner: x_r forward
+and back; C(x) is known."""
+
+
+class Floor(NamedTuple):
+    """The least seconds that something takes.
+
+    Attributes
+    ----------
+    seconds
+        With all products that it needs.
+    wide_seconds
+        With those of the wide layers alone.
+    """
+
+    seconds: float
+    wide_seconds: float
+
+
 @dataclass(frozen=True)
 class Rates:
     """What a machine was measured to do.
@@ -46,10 +77,13 @@ class Rates:
     Attributes
     ----------
     product_seconds
-        By precision (``"fp32"``, ``"bf16"``) and product (a key of `PRODUCTS`), the seconds of one of
-        cost u, three passes stacked and operands laid out as suits the machine.
+        By precision (``"fp32"``, and ``"bf16"`` where there are units for it) and product (a key of
+        `PRODUCTS`), the seconds of one of cost u, three passes stacked and operands laid out as suits the
+        machine.
     draw_seconds_per_cell
         By precision, seconds of the decoder's last product for one cell, in batches as they are drawn.
+    narrow_seconds_per_flop
+        By precision, seconds of an operation in the products of the layers between, three passes stacked.
     memory_bytes_per_second
         Read and written in the device's memory, both counted: the faster of a copy and a change in place.
     pinned_bytes_per_second
@@ -58,13 +92,16 @@ class Rates:
 
     product_seconds: Mapping[str, Mapping[str, float]]
     draw_seconds_per_cell: Mapping[str, float]
+    narrow_seconds_per_flop: Mapping[str, float]
     memory_bytes_per_second: float
     pinned_bytes_per_second: float | None
 
     @property
     def has_bf16_units(self) -> bool:
         """Whether the products of a step are faster in bf16 than in fp32; if not, its floor is fp32's."""
-        return sum(self.product_seconds["bf16"].values()) < sum(self.product_seconds["fp32"].values())
+        return "bf16" in self.product_seconds and sum(self.product_seconds["bf16"].values()) < sum(
+            self.product_seconds["fp32"].values()
+        )
 
     def effective(self, precision: str) -> str:
         """Return the precision whose floor a precision is held to."""
@@ -88,31 +125,52 @@ def optimiser_bytes(n_genes: int) -> int:
     return 7 * 4 * parameters(n_genes)
 
 
-def step_floor(rates: Rates, *, objective: str, precision: str, n_genes: int) -> float:
+def narrow_flops(objective: str, *, batch_size: int, n_genes: int) -> int:
+    """Return the operations of a step's products other than those of the wide layers; see `NARROW_PASSES`."""
+    weights = {
+        "encoder": _products([*HIDDEN, 2 * LATENT]),
+        "decoder": _products([LATENT, *reversed(HIDDEN)]),
+        "decoder_start": LATENT * HIDDEN[-1],
+        "conditioner": _products([n_genes, *CONDITIONER]),
+    }
+    return 2 * batch_size * sum(times * weights[name] for name, times in NARROW_PASSES[objective].items())
+
+
+def narrow_flops_of_a_draw(n_genes: int) -> int:
+    """Return the operations of a drawn cell, its call included, but for those of the decoder's last layer."""
+    return 2 * (_products([LATENT, *reversed(HIDDEN)]) + _products([n_genes, *CONDITIONER]))
+
+
+def step_floor(rates: Rates, *, objective: str, precision: str, n_genes: int, batch_size: int) -> Floor:
     """Return the least seconds of a training step: its products, then Adam's bytes.
 
     Parameters
     ----------
     rates
         Measured with the same batch size and genes.
-    objective, precision, n_genes
+    objective, precision, n_genes, batch_size
         Of the step.
     """
-    seconds = rates.product_seconds[rates.effective(precision)]
-    products = sum(count * seconds[name] for name, count in PRODUCTS[objective].items() if count)
-    return products + optimiser_bytes(n_genes) / rates.memory_bytes_per_second
+    kind = rates.effective(precision)
+    seconds = rates.product_seconds[kind]
+    wide = sum(count * seconds[name] for name, count in PRODUCTS[objective].items() if count)
+    wide += optimiser_bytes(n_genes) / rates.memory_bytes_per_second
+    flops = narrow_flops(objective, batch_size=batch_size, n_genes=n_genes)
+    return Floor(wide + flops * rates.narrow_seconds_per_flop[kind], wide)
 
 
-def sampling_floor(rates: Rates, *, n_cells: int, n_genes: int, density: float, precision: str) -> float:
-    """Return the least seconds of drawing cells to the host's CSR.
+def sampling_floor(rates: Rates, *, n_cells: int, n_genes: int, density: float, precision: str) -> Floor:
+    """Return the least seconds of drawing cells to the host's CSR, each with the conditioner's call.
 
-    On a CPU the decoder's products; on a GPU the greater of these and of copying the CSR through pinned
-    memory, as both go on at once.
+    On a CPU the products; on a GPU the greater of these and of copying the CSR through pinned memory, as both
+    go on at once.
     """
-    products = n_cells * rates.draw_seconds_per_cell[rates.effective(precision)]
-    if rates.pinned_bytes_per_second is None:
-        return products
-    return max(products, csr_bytes(n_cells, n_genes, density) / rates.pinned_bytes_per_second)
+    kind, copy = rates.effective(precision), 0.0
+    wide = n_cells * rates.draw_seconds_per_cell[kind]
+    narrow = n_cells * narrow_flops_of_a_draw(n_genes) * rates.narrow_seconds_per_flop[kind]
+    if rates.pinned_bytes_per_second is not None:
+        copy = csr_bytes(n_cells, n_genes, density) / rates.pinned_bytes_per_second
+    return Floor(max(wide + narrow, copy), max(wide, copy))
 
 
 def csr_bytes(n_cells: int, n_genes: int, density: float) -> float:
@@ -121,4 +179,8 @@ def csr_bytes(n_cells: int, n_genes: int, density: float) -> float:
 
 
 def _weights(widths: list[int]) -> int:
-    return sum(inputs * outputs + outputs for inputs, outputs in pairwise(widths))
+    return _products(widths) + sum(widths[1:])
+
+
+def _products(widths: list[int]) -> int:
+    return sum(inputs * outputs for inputs, outputs in pairwise(widths))

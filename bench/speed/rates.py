@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import product
+from math import prod
 from typing import Final
 
 import torch
@@ -12,13 +13,20 @@ from torch import Tensor
 from bench.speed.floors import HIDDEN, Rates
 from bench.speed.machine import synchroniser
 from bench.speed.rounds import best_of
+from models.activa.settings import Precision
+from models.activa.wide import has_bf16_units, rows_on_lines
 
 DRAWN_AT_ONCE: Final = 1024
 STACKED: Final = 3
 """Passes multiplied at once where a step knows their rows together: as many as it has of a kind at most."""
 CALLS_ON_GPU: Final = 50
 _COPIED_BYTES: Final = 2**28
-_DTYPES: Final = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_DTYPES: Final[dict[Precision, torch.dtype]] = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def measured_precisions(device: str) -> tuple[Precision, ...]:
+    """Return the precisions that are worth their time on a device: bf16 only where it has units for it."""
+    return ("fp32", "bf16") if has_bf16_units(torch.device(device)) else ("fp32",)
 
 
 def measure_rates(*, n_genes: int, batch_size: int, device: str) -> Rates:
@@ -35,18 +43,22 @@ def measure_rates(*, n_genes: int, batch_size: int, device: str) -> Rates:
     drawn = (DRAWN_AT_ONCE, HIDDEN[0], n_genes)
     products: dict[str, dict[str, float]] = {}
     draws: dict[str, float] = {}
-    for name, dtype in _DTYPES.items():
+    narrow: dict[str, float] = {}
+    between = (STACKED * batch_size, HIDDEN[0], HIDDEN[1])
+    for name in measured_precisions(device):
+        dtype = _DTYPES[name]
         products[name] = {
             kind: _product_seconds(*shape, dtype=dtype, device=device) / STACKED
             for kind, shape in product_shapes(n_genes=n_genes, n_rows=STACKED * batch_size).items()
         }
         draws[name] = _product_seconds(*drawn, dtype=dtype, device=device) / DRAWN_AT_ONCE
+        narrow[name] = _product_seconds(*between, dtype=dtype, device=device) / (2 * prod(between))
     source = torch.ones(_COPIED_BYTES // 4, device=device)
     copy = _bytes_per_second(source, torch.empty_like(source), synchronise)
     pinned = None
     if device.startswith("cuda"):
         pinned = _bytes_per_second(source, torch.empty(source.shape, pin_memory=True), synchronise)
-    return Rates(products, draws, max(2 * copy, 2 * _changed_per_second(source, synchronise)), pinned)
+    return Rates(products, draws, narrow, max(2 * copy, 2 * _changed_per_second(source, synchronise)), pinned)
 
 
 def product_shapes(*, n_genes: int, n_rows: int) -> dict[str, tuple[int, int, int]]:
@@ -63,8 +75,11 @@ def product_shapes(*, n_genes: int, n_rows: int) -> dict[str, tuple[int, int, in
 
 
 def _product_seconds(rows: int, inner: int, columns: int, *, dtype: torch.dtype, device: str) -> float:
-    """Seconds of a matrix product, in the fastest of the four ways to lay out its operands."""
-    result = torch.empty(rows, columns, dtype=dtype, device=device)
+    """Seconds of a matrix product, in the fastest of the four ways to lay out its operands.
+
+    Its rows begin on lines of a CPU's cache, as suits all of them.
+    """
+    result = rows_on_lines((rows, columns), dtype=dtype, device=torch.device(device))
 
     def call(left: Tensor, right: Tensor) -> Callable[[], object]:
         return lambda: torch.mm(left, right, out=result)

@@ -57,6 +57,9 @@ def notes(row: Mapping[str, Any]) -> str:
         words.append(f"{row['n_cells']} cells")
     if "density" in row:
         words.append(f"{100 * row['density']:.1f} % non-zero")
+    if row.get("wide_floor_seconds") is not None:
+        of_wide = row["median_seconds"] / row["wide_floor_seconds"]
+        words.append(f"{of_wide:.2f} × the floor of the wide layers alone")
     if "draws" in row:
         words.append(f"{row['draws']} draws")
     if row.get("peak_rss_bytes") is not None:
@@ -78,7 +81,9 @@ def rate_lines(rates: Rates, *, n_genes: int, batch_size: int) -> list[str]:
     lines.append(f"memory: {rates.memory_bytes_per_second / GIGA:.1f} GB/s, read and written")
     if rates.pinned_bytes_per_second is not None:
         lines.append(f"GPU to pinned memory: {rates.pinned_bytes_per_second / GIGA:.1f} GB/s")
-    if not rates.has_bf16_units:
+    if "bf16" not in rates.product_seconds:
+        lines.append("this device has no bf16 units: bf16, which it would emulate, was not measured")
+    elif not rates.has_bf16_units:
         lines.append("bf16 products are no faster than fp32 here: bf16 rows stand beside the fp32 floor")
     return lines
 

@@ -10,21 +10,21 @@ import numpy as np
 from bench.speed.baselines import PlainActiva, sample_plainly, sample_type_plainly
 from bench.speed.machine import synchroniser
 from bench.speed.memory import peak_rss_above
+from bench.speed.rates import measured_precisions
 from bench.speed.rounds import interleave, timed
 from bench.speed.workload import RARE_TYPE, Shape, activa_networks
 from models.activa.networks import Networks
 from models.activa.sampling import Sampler, sample_cells, sample_types
-from models.activa.settings import Precision, Settings
+from models.activa.settings import Settings
 
 CHUNK_CELLS = 2048
-PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
 
-def both_precisions(plain: PlainActiva, shape: Shape) -> dict[str, Networks]:
+def by_precision(plain: PlainActiva, shape: Shape) -> dict[str, Networks]:
     """Build ACTIVA's networks with the weights of `plain`, by precision."""
     return {
         precision: activa_networks(plain, Settings(precision=precision), n_types=shape.n_types)
-        for precision in PRECISIONS
+        for precision in measured_precisions(plain.device.type)
     }
 
 
@@ -40,7 +40,7 @@ def time_sampling(
         ``density`` and ``peak_rss_bytes`` above the model, the result included.
     """
     n_cells = shape.sample_cells
-    networks = both_precisions(plain, shape)
+    networks = by_precision(plain, shape)
     found = {name: _first_draw(of, n_cells) for name, of in networks.items()}
     sample_plainly(plain, CHUNK_CELLS, seed=0)
     synchronise = synchroniser(plain.device.type)
@@ -62,7 +62,7 @@ def time_streaming(
     dict
         By precision, as `time_sampling` has it.
     """
-    networks = both_precisions(plain, shape)
+    networks = by_precision(plain, shape)
     found: dict[str, dict[str, Any]] = {}
     for name, of in networks.items():
         density = _stream(of, CHUNK_CELLS)
@@ -86,7 +86,7 @@ def time_on_demand(
     dict
         By contender: ``seconds``, a value a round; ``draws``; for ours ``accepted``, ``density``.
     """
-    networks = both_precisions(plain, shape)
+    networks = by_precision(plain, shape)
     wanted = np.full(shape.on_demand_cells, RARE_TYPE)
     names = [f"type {number + 1}" for number in range(shape.n_types)]
     drawn = {name: sample_types(of, wanted, names=names, seed=0) for name, of in networks.items()}

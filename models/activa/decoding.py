@@ -17,7 +17,7 @@ from models.activa.batchnorm import hidden_by_own_statistics
 from models.activa.conditioner import ACTINN
 from models.activa.networks import Networks
 from models.activa.sparsify import SparseRows, cut_off_negative, sparsify
-from models.activa.wide import product_type
+from models.activa.wide import product_type, rows_on_lines, whole_rows
 
 DRAW_SIZE: Final = 1024
 """Cells decoded at once: bounds the dense intermediate whatever is asked for."""
@@ -51,7 +51,9 @@ class BlockDecoder:
     """The networks made ready to decode many blocks: wide weights cast once, memory used again.
 
     On the CPU each of several threads decodes a block of its own on one core, because the search for what is
-    not zero runs on one. On a GPU two threads take turns: one's copy runs while the other decodes.
+    not zero runs on one. On a GPU two threads take turns: one's copy runs while the other decodes. Where
+    nearly all the time goes into products that all cores share well (fp32 on the CPU, few cells made sparse),
+    a block at a time takes them all, and none is decoded that nobody asks for.
 
     With ``precision="bf16"`` the decoder and the conditioner's first layer multiply in bf16; what the
     conditioner makes of that, down to its calls, is fp32.
@@ -77,7 +79,7 @@ class BlockDecoder:
     def _cast(self, layer: nn.Linear) -> tuple[Tensor, Tensor]:
         return layer.weight.detach().to(self._dtype), layer.bias.detach().to(self._dtype)
 
-    def blocks(self, n_cells: int, *, seed: int, choice: Choice) -> Iterator[Block]:
+    def blocks(self, n_cells: int, *, seed: int, choice: Choice, most_rejected: bool) -> Iterator[Block]:
         """Draw z ~ N(0, I) and decode it, block by block and in order, a few blocks being in work at a time.
 
         Parameters
@@ -88,7 +90,13 @@ class BlockDecoder:
             Of the draws.
         choice
             Called once for each block, for several at a time.
+        most_rejected
+            Whether few cells will be chosen, and maybe not all blocks taken.
         """
+        if most_rejected and self.networks.device.type == "cpu" and self._dtype != torch.bfloat16:
+            for latent, size in self._latents(n_cells, seed=seed):
+                yield self._decode(latent, size, choice, None)
+            return
         waiting: deque[Future[Block]] = deque()
         device = self.networks.device
         caller = torch.cuda.current_stream(device) if device.type == "cuda" else None
@@ -130,7 +138,9 @@ class BlockDecoder:
             cells = self._cells(latent, place.room)[:size]
             confidence, calls = (part.cpu().numpy() for part in self._logits(cells).softmax(dim=1).max(dim=1))
             rows = choice(calls, confidence)
-            chosen = cells if len(rows) == size else cells[torch.from_numpy(rows).to(cells.device)]
+            chosen = whole_rows(cells)
+            if len(rows) < size:
+                chosen = chosen[torch.from_numpy(rows).to(cells.device)]
             block = Block(calls, confidence, rows, sparsify(chosen))
         self._places.append(place)
         return block
@@ -145,7 +155,9 @@ class BlockDecoder:
             hidden = hidden_by_own_statistics(decoder, latent) if own_statistics else decoder.hidden(latent)
         weight, bias = self._last
         cells = room[: len(latent)]
-        return cut_off_negative(torch.addmm(bias, hidden.to(self._dtype), weight.t(), out=cells))
+        torch.addmm(bias, hidden.to(self._dtype), weight.t(), out=cells)
+        cut_off_negative(whole_rows(cells))
+        return cells
 
     def _logits(self, cells: Tensor) -> Tensor:
         if isinstance(self.networks.conditioner, ACTINN):
@@ -154,7 +166,7 @@ class BlockDecoder:
 
     def _new_place(self) -> _Place:
         shape, device = (DRAW_SIZE, self.networks.n_genes), self.networks.device
-        room = torch.empty(shape, dtype=self._dtype, device=device)
+        room = rows_on_lines(shape, dtype=self._dtype, device=device)
         return _Place(room, torch.cuda.Stream(device) if device.type == "cuda" else None)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from models.activa.networks import Networks
-from models.activa.wide import WideLinear, product_type, product_width
+from models.activa.wide import WideLinear, product_type, product_width, rows_on_lines
 
 
 class Players:
@@ -48,8 +48,9 @@ class Players:
         self.decoder_rest = list(networks.decoder.hidden.parameters())
         self._dtype, self._weights_dtype = dtype, weight.dtype
         # Zeros, because nothing but products ever writes beyond the genes.
-        self._cells = torch.zeros((3 * n_cells, width), dtype=dtype, device=weight.device)
-        self._by_cells = torch.zeros_like(self._cells)
+        self._cells, self._by_cells = (
+            rows_on_lines((3 * n_cells, width), dtype=dtype, device=weight.device) for _ in range(2)
+        )
         # Apart, because autograd keeps the count of writes by allocation.
         self._difference = weight.new_empty((n_cells, networks.n_genes))
         self._workspace = torch.empty_like(self._difference)

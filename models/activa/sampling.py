@@ -78,7 +78,7 @@ class Sampler:
             Of the draws.
         """
         builder, types = CsrBuilder(n_cells, self.networks.n_genes), []
-        for block in self._decoder.blocks(n_cells, seed=seed, choice=_all):
+        for block in self._decoder.blocks(n_cells, seed=seed, choice=_all, most_rejected=False):
             builder.append(block.sparse)
             types.append(block.calls)
         return Drawn(builder.matrix(), np.concatenate(types), n_cells, {})
@@ -114,7 +114,7 @@ class Sampler:
         choice = _still_missing(missing, settings.confidence_threshold)
         hits = np.zeros(n_types, dtype=np.int64)
         parts, kept, draws = [], [], 0
-        for block in self._decoder.blocks(bound, seed=seed, choice=choice):
+        for block in self._decoder.blocks(bound, seed=seed, choice=choice, most_rejected=True):
             draws += len(block.calls)
             hits += np.bincount(
                 block.calls[block.confidence >= settings.confidence_threshold], minlength=n_types

@@ -13,7 +13,9 @@ the factors are rounded to bf16 and so is each product, once; sums inside a prod
 PyTorch lets the parts of a product that it splits be added up in bf16), and so are the weights that Adam
 steps and the gradients that it is given. A GPU multiplies bf16 two to three times as fast where rows begin on
 whole memory words, so there the genes are followed by as many columns of zeros as that takes
-(`product_width`): they add nothing to any sum, and what a product leaves in them is zero.
+(`product_width`): they add nothing to any sum, and what a product leaves in them is zero. A CPU writes rows
+of an fp32 product half as fast again where each begins a line of its cache, so there rows lie as far apart as
+that takes (`rows_on_lines`); what lies between them is part of no product.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ from models.precision import Precision, has_bf16_units
 
 _COLUMNS_AT_ONCE: Final = 64
 """Of bf16, on a GPU: 128 bytes, a line of its cache."""
+_LINE: Final = 64
+"""Bytes of a line of a CPU's cache."""
 
 
 class WideLinear:
@@ -59,6 +63,9 @@ class WideLinear:
         self._as_they_are = dtype == weight.dtype and shape == weight.shape
         if self._as_they_are:
             self.weight, self.bias, self._product = weight, bias, self.gradients[0]
+            room = rows_on_lines(shape, dtype=dtype, device=weight.device)
+            if room.stride() != weight.stride():
+                self._product = room
         else:
             self.weight = weight.new_zeros(shape, dtype=dtype)
             self.bias = bias.new_zeros(shape[0], dtype=dtype)
@@ -86,7 +93,7 @@ class WideLinear:
         """Return the `gradients`, given those with respect to the outputs and the inputs behind them."""
         weight, bias = self.gradients
         torch.mm(of_outputs.to(rows.dtype).t(), rows, out=self._product)
-        if not self._as_they_are:
+        if self._product is not weight:
             weight.copy_(self._own(self._product))
         bias.copy_(of_outputs.sum(dim=0)[: len(bias)])
         return self.gradients
@@ -105,6 +112,30 @@ def product_width(n_genes: int, *, dtype: torch.dtype, device: torch.device) -> 
     if device.type != "cuda" or dtype != torch.bfloat16:
         return n_genes
     return -(-n_genes // _COLUMNS_AT_ONCE) * _COLUMNS_AT_ONCE
+
+
+def rows_on_lines(shape: tuple[int, int], *, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return zeros, rows × columns, that lie as products are written fastest.
+
+    On a CPU, unless it is bf16, each row begins a line of the cache: zeros that no product touches follow
+    the columns (`whole_rows` has them). Elsewhere the matrix is contiguous.
+    """
+    n_rows, n_columns = shape
+    at_once = 1 if device.type != "cpu" or dtype == torch.bfloat16 else _LINE // dtype.itemsize
+    stride = -(-n_columns // at_once) * at_once
+    return torch.zeros((n_rows, stride), dtype=dtype, device=device)[:, :n_columns]
+
+
+def whole_rows(rows: Tensor) -> Tensor:
+    """Return, given `rows_on_lines` or the first of them, the same with what follows the columns."""
+    return rows.as_strided((len(rows), rows.stride(0)), rows.stride())
+
+
+def has_bf16_units(device: torch.device) -> bool:
+    """Tell whether a device multiplies bf16 in hardware; if not, bf16 is right there but slow."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return _has_bf16_units()
 
 
 def product_type(precision: Precision, *, weights: torch.dtype, device: torch.device) -> torch.dtype:

@@ -1,6 +1,7 @@
 """The command line of `bench.speed`, its workload, and what it may import."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ import torch
 from bench.errors import WRONG_REQUEST, RequestError
 from bench.speed.baselines import sample_plainly
 from bench.speed.command import main, request
-from bench.speed.measures import MEASURES
+from bench.speed.measures import MEASURES, Effort
 from bench.speed.memory import peak_rss_above
-from bench.speed.rates import product_shapes
+from bench.speed.rates import measured_precisions, product_shapes
 from bench.speed.workload import Shape, activa_networks, plain_networks, training_cells
 from models.activa.settings import Settings
 
@@ -36,33 +37,40 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_a_bare_machine_measures_everything(tmp_path):
+PLAIN = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+"""PyTorch's and oneDNN's own switches: what they let a CPU do has no bf16 units."""
+
+
+@pytest.mark.parametrize("switches", [{}, PLAIN], ids=["this CPU", "a CPU without bf16 units"])
+def test_a_bare_machine_measures_everything_it_has_units_for(tmp_path, switches):
     file = tmp_path / "speed.json"
     done = subprocess.run(
-        [sys.executable, "-c", BARE, *TINY, "--json", str(file)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", BARE, *TINY, "--json", str(file)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | switches,
     )
     assert done.returncode == 0, done.stderr
+    kinds = ("fp32",) if switches else measured_precisions("cpu")
+    assert ("has no bf16 units" in done.stdout) == (kinds == ("fp32",))
     found = json.loads(file.read_text())
     assert len(found["machine"]["fingerprint"]) == 12
     assert found["shape"]["n_genes"] == 60 and found["shape"]["batch_size"] == 128
     names = [(row["measure"], row["name"]) for row in found["rows"]]
     assert names == [
-        *[
-            ("step", f"{objective}, {kind}")
-            for objective in ("paper", "release")
-            for kind in ("fp32", "bf16")
-        ],
-        ("step, streamed", "paper, bf16"),
-        *[("epoch", f"paper, {kind}") for kind in ("fp32", "bf16")],
-        *[(f"sampling{how}", kind) for how in ("", ", streamed") for kind in ("fp32", "bf16")],
-        *[("on demand", kind) for kind in ("fp32", "bf16")],
+        *[("step", f"{objective}, {kind}") for objective in ("paper", "release") for kind in kinds],
+        ("step, streamed", f"paper, {kinds[-1]}"),
+        *[("epoch", f"paper, {kind}") for kind in kinds],
+        *[(f"sampling{how}", kind) for how in ("", ", streamed") for kind in kinds],
+        *[("on demand", kind) for kind in kinds],
     ]
     (streamed,) = [row for row in found["rows"] if row["measure"] == "step, streamed"]
     assert streamed["failed"] == "all cells fit on the device: give more --cells"
     for row in found["rows"]:
         if row is streamed:
             continue
-        assert row["median_seconds"] > 0 and row["floor_seconds"] > 0
+        assert row["median_seconds"] > 0 and row["floor_seconds"] > row["wide_floor_seconds"] > 0
         assert (row["ratio"] is None) == (row["measure"] == "sampling, streamed")
 
 
@@ -78,6 +86,16 @@ def test_options_replace_the_shapes_numbers():
     assert asked.measures == ("sampling", "step")
     assert request(device="cpu").shape == Shape(20_000, 17_970, 8, 100_000, 1_500, 0.01)
     assert request(device="cpu").measures == tuple(MEASURES)
+
+
+def test_what_is_left_of_a_bounded_time_is_shared_among_the_measures_to_come():
+    bounded = Effort(repeats=3, limit_seconds=10.0, total_seconds=40.0)
+    assert bounded.share(4.0, n_left=6).limit_seconds == 6.0
+    assert bounded.share(10.0, n_left=2).limit_seconds == 10.0
+    assert bounded.share(50.0, n_left=1).limit_seconds == 0.0
+    assert Effort(limit_seconds=10.0).share(1e9, n_left=1).limit_seconds == 10.0
+    assert request(quick=True, device="cpu").effort.total_seconds <= 60
+    assert request(device="cpu").effort.total_seconds is None
 
 
 @pytest.mark.parametrize(

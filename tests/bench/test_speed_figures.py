@@ -19,6 +19,7 @@ def rates():
     return floors.Rates(
         product_seconds={"fp32": seconds, "bf16": {name: value / 10 for name, value in seconds.items()}},
         draw_seconds_per_cell={"fp32": 1e-3, "bf16": 1e-4},
+        narrow_seconds_per_flop={"fp32": 1e-9, "bf16": 1e-10},
         memory_bytes_per_second=1e9,
         pinned_bytes_per_second=None,
     )
@@ -44,25 +45,40 @@ def test_the_floor_of_a_step_adds_products_and_bytes(rates):
     paper = 3 * 1 + 2 * 2 + 3 * 3 + 2 * 4 + 2 * 5 + 3 * 6
     release = 5 * 1 + 2 * 2 + 3 * 3 + 1 * 4 + 1 * 6
     floor = {
-        key: floors.step_floor(rates, objective=key[0], precision=key[1], n_genes=50)
+        key: floors.step_floor(rates, objective=key[0], precision=key[1], n_genes=50, batch_size=128)
         for key in (("paper", "fp32"), ("release", "fp32"), ("paper", "bf16"))
     }
-    assert floor["paper", "fp32"] == pytest.approx(paper + adam)
-    assert floor["release", "fp32"] == pytest.approx(release + adam)
-    assert floor["paper", "bf16"] == pytest.approx(paper / 10 + adam)
+    encoder, decoder = 1024 * 512 + 512 * 256 + 256 * 256, 128 * 256 + 256 * 512 + 512 * 1024
+    conditioner = 50 * 100 + 100 * 50 + 50 * 25
+    narrow = 256e-9 * (9 * encoder + 7 * decoder - 2 * 128 * 256 + 2 * conditioner)
+    of_release = 256e-9 * (11 * encoder + 4 * decoder + 2 * conditioner)
+    assert floor["paper", "fp32"] == pytest.approx((paper + adam + narrow, paper + adam))
+    assert floor["release", "fp32"] == pytest.approx((release + adam + of_release, release + adam))
+    assert floor["paper", "bf16"] == pytest.approx((paper / 10 + adam + narrow / 10, paper / 10 + adam))
+
+
+def test_a_third_of_a_steps_arithmetic_is_narrow_at_2_000_genes_and_4_per_cent_at_17_970():
+    shares = {}
+    for n_genes in (2_000, 17_970):
+        narrow = floors.narrow_flops("paper", batch_size=128, n_genes=n_genes)
+        shares[n_genes] = narrow / (narrow + 15 * floors.product_flops(128, n_genes))
+    assert shares == {2_000: pytest.approx(0.28, abs=0.01), 17_970: pytest.approx(0.05, abs=0.01)}
 
 
 def test_without_bf16_units_the_floor_is_that_of_fp32(rates):
     slow = {name: 2 * value for name, value in rates.product_seconds["fp32"].items()}
-    without = floors.Rates(
-        {"fp32": rates.product_seconds["fp32"], "bf16": slow}, rates.draw_seconds_per_cell, 1e9, None
-    )
-    assert rates.has_bf16_units and not without.has_bf16_units
-    size = {"objective": "paper", "n_genes": 50}
+    facts, fp32 = asdict(rates), rates.product_seconds["fp32"]
+    emulated = floors.Rates(**(facts | {"product_seconds": {"fp32": fp32, "bf16": slow}}))
+    without = floors.Rates(**(facts | {"product_seconds": {"fp32": fp32}}))
+    assert rates.has_bf16_units and not emulated.has_bf16_units and not without.has_bf16_units
+    assert "no faster" in report.rate_lines(emulated, n_genes=50, batch_size=128)[-1]
+    assert "has no bf16 units" in report.rate_lines(without, n_genes=50, batch_size=128)[-1]
+    size = {"objective": "paper", "n_genes": 50, "batch_size": 128}
     assert floors.step_floor(without, precision="bf16", **size) == floors.step_floor(
         without, precision="fp32", **size
     )
-    assert floors.sampling_floor(without, n_cells=10, n_genes=50, density=1, precision="bf16") == 0.01
+    floor = floors.sampling_floor(without, n_cells=10, n_genes=50, density=1, precision="bf16")
+    assert floor.wide_seconds == 0.01
 
 
 def test_the_csr_of_brain_small_is_the_issues_0_9_and_9_8_gigabytes():
@@ -75,9 +91,10 @@ def test_sampling_on_a_gpu_is_bound_by_what_takes_longer(rates):
     narrow = floors.Rates(**(facts | {"pinned_bytes_per_second": 1e3}))
     wide = floors.Rates(**(facts | {"pinned_bytes_per_second": 1e12}))
     size = {"n_cells": 10, "n_genes": 50, "density": 0.5, "precision": "fp32"}
-    assert floors.sampling_floor(rates, **size) == pytest.approx(0.01)
-    assert floors.sampling_floor(wide, **size) == pytest.approx(0.01)
-    assert floors.sampling_floor(narrow, **size) == pytest.approx((8 * 250 + 44) / 1e3)
+    flops = 2 * (128 * 256 + 256 * 512 + 512 * 1024 + 50 * 100 + 100 * 50 + 50 * 25)
+    assert floors.sampling_floor(rates, **size) == pytest.approx((0.01 + 10e-9 * flops, 0.01))
+    assert floors.sampling_floor(wide, **size) == pytest.approx((0.01 + 10e-9 * flops, 0.01))
+    assert floors.sampling_floor(narrow, **size) == pytest.approx(((8 * 250 + 44) / 1e3,) * 2)
 
 
 def test_contenders_take_turns_until_their_repeats_or_the_limit():

@@ -18,6 +18,7 @@ from models.activa.networks import build_networks
 from models.activa.objective import Batch, paper_gradients, release_gradients, warm_up_gradients
 from models.activa.settings import Settings
 from models.activa.weights import Weights
+from models.activa.wide import WideLinear, rows_on_lines, whole_rows
 
 ORACLES = {"paper": PaperStep, "release": ReleaseStep}
 
@@ -253,3 +254,34 @@ def test_a_recorded_step_is_the_eager_one(objective, precision, soft_adapt):
     theirs = eager.networks.state_dict()
     for name, tensor in recorded.networks.state_dict().items():
         torch.testing.assert_close(tensor, theirs[name], rtol=1e-3, atol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "n_columns", "stride"),
+    [
+        (torch.float32, 50, 64),
+        (torch.float32, 64, 64),
+        (torch.float64, 50, 56),
+        (torch.bfloat16, 50, 50),
+    ],
+)
+def test_rows_of_products_begin_lines_of_the_cache(dtype, n_columns, stride):
+    rows = rows_on_lines((5, n_columns), dtype=dtype, device=torch.device("cpu"))
+    assert rows.shape == (5, n_columns) and rows.stride() == (stride, 1) and rows.data_ptr() % 64 == 0
+    rows[:3] = 1
+    whole = whole_rows(rows[:3])
+    assert whole.shape == (3, stride) and whole.is_contiguous() and whole.sum() == 3 * n_columns
+
+
+@pytest.mark.parametrize("n_genes", [50, 64])
+def test_gradients_of_a_wide_layer_are_those_of_autograd(n_genes):
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(n_genes, 7)
+    wide = WideLinear(linear, dtype=torch.float32, shape=(7, n_genes))
+    cells, by_outputs = torch.randn(5, n_genes), torch.randn(5, 7)
+    expected = torch.autograd.grad(linear(cells), list(linear.parameters()), by_outputs)
+    for _ in range(2):  # The memory is used again.
+        gradients = wide.learn(by_outputs, cells)
+        for gradient, of_autograd in zip(gradients, expected, strict=True):
+            assert gradient.is_contiguous()
+            torch.testing.assert_close(gradient, of_autograd)
