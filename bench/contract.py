@@ -168,7 +168,7 @@ def _rows_with(matrix: csr_matrix, broken: np.ndarray) -> str:
 
 def checksum(train: AnnData) -> dict[str, int]:
     """Return a cheap checksum of each part of the training cells that a generator is given."""
-    return {name: zlib.crc32(np.ascontiguousarray(part).view(np.uint8)) for name, part in _parts(train)}
+    return {name: zlib.crc32(np.ascontiguousarray(part).data) for name, part in _parts(train)}
 
 
 def _parts(train: AnnData) -> Iterator[tuple[str, np.ndarray]]:

@@ -247,8 +247,10 @@ class RunFolder:
 
     def note_seconds(self, stage: str, seconds: float) -> None:
         """Keep how long something took that is done once a run; doing it again, in part, takes no less."""
-        noted = read_json(self.seconds) if self.seconds.exists() else {}
-        write_json(self.seconds, noted | {stage: max(seconds, noted.get(stage, 0.0))})
+        # Scoring processes may note at once.
+        with FileLock(self.path / ".seconds.lock"):
+            noted = read_json(self.seconds) if self.seconds.exists() else {}
+            write_json(self.seconds, noted | {stage: max(seconds, noted.get(stage, 0.0))})
 
     def link_dataset(self, source: Path) -> None:
         """Keep the prepared data set in the run folder; a hard link, where the file system allows."""

@@ -13,8 +13,8 @@ from torch import Tensor
 from bench.speed.floors import HIDDEN, Rates
 from bench.speed.machine import synchroniser
 from bench.speed.rounds import best_of
-from models.activa.settings import Precision
-from models.activa.wide import has_bf16_units, rows_on_lines
+from models.activa.wide import rows_on_lines
+from models.precision import Precision, has_bf16_units
 
 DRAWN_AT_ONCE: Final = 1024
 STACKED: Final = 3

@@ -131,13 +131,6 @@ def whole_rows(rows: Tensor) -> Tensor:
     return rows.as_strided((len(rows), rows.stride(0)), rows.stride())
 
 
-def has_bf16_units(device: torch.device) -> bool:
-    """Tell whether a device multiplies bf16 in hardware; if not, bf16 is right there but slow."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return _has_bf16_units()
-
-
 def product_type(precision: Precision, *, weights: torch.dtype, device: torch.device) -> torch.dtype:
     """Return the number type of the wide layers' products; warn where bf16 would only be slow.
 
