@@ -20,11 +20,9 @@ def load_tensorflow() -> Any:
     """Import TensorFlow (seconds) without its start-up messages, and return the module.
 
     Keras stays out until somebody asks for ``tf.keras``: TensorFlow imports it, and with it Matplotlib and
-    scikit-learn, only to register optimisers, which takes nearly as long as all the rest. oneDNN's products
-    are asked for where TensorFlow would leave them off (CPUs with AVX2 alone): a step takes a fifth less.
+    scikit-learn, only to register optimisers, which takes nearly as long as all the rest.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     with nullcontext() if "tensorflow" in sys.modules else _keras_put_off():
         import tensorflow as tf
 
