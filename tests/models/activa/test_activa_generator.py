@@ -199,7 +199,7 @@ def test_published_constants():
         "soft_adapt": False,
         "classifier_learning_rate": 1e-4,
         "classifier_weight_decay": 0.005,
-        "precision": "bf16",
+        "precision": "auto",
         "sampling_norm": "prior",
         "confidence_threshold": 0.0,
         "max_draws_per_cell": 200,
