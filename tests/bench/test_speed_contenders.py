@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 THROWAWAY = Path(__file__).parent / "generators" / "throwaway.py"
 PRODUCT_SECONDS = {kind: dict.fromkeys(PRODUCTS["paper"], 1e-6) for kind in ("fp32", "bf16")}
-RATES = Rates(PRODUCT_SECONDS, {"fp32": 1e-6, "bf16": 1e-6}, 1e9, None)
+RATES = Rates(PRODUCT_SECONDS, {"fp32": 1e-6, "bf16": 1e-6}, {"fp32": 0.0, "bf16": 0.0}, 1e9, None)
 
 
 def test_a_block_lies_within_one_phase_and_ends_with_a_turn():
