@@ -68,14 +68,20 @@ time.sleep = lambda seconds: pass_time(seconds * random.uniform(0.99, 1.01))
 """
 
 
+@pytest.fixture
+def steady_clock(tmp_path, monkeypatch):
+    """Give the processes that are timed the steady clock."""
+    (tmp_path / "clock").mkdir()
+    (tmp_path / "clock" / "sitecustomize.py").write_text(STEADY_CLOCK)
+    found = [str(tmp_path / "clock"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(found))
+
+
 @pytest.fixture(params=["steady", pytest.param("real", marks=pytest.mark.long)])
-def clock(request, tmp_path, monkeypatch):
+def clock(request):
     """The clock of the processes that are timed; the real one needs a machine with nothing else to do."""
     if request.param == "steady":
-        (tmp_path / "clock").mkdir()
-        (tmp_path / "clock" / "sitecustomize.py").write_text(STEADY_CLOCK)
-        found = [str(tmp_path / "clock"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        monkeypatch.setenv("PYTHONPATH", os.pathsep.join(found))
+        request.getfixturevalue("steady_clock")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -189,7 +195,7 @@ def test_a_base_of_another_protocol_is_named(repository, checkout):
     assert code == 0 and "the base has a gate worker of protocol 2, this is 1" in text
 
 
-def test_folders_of_the_repository_that_have_our_names_are_not_taken_for_ours(repository, clock):
+def test_folders_of_the_repository_that_have_our_names_are_not_taken_for_ours(repository, steady_clock):
     for package in ("bench", "models", "datasets"):
         Path(package).mkdir()
         Path(package, "__init__.py").write_text("raise RuntimeError('not this one')")
@@ -251,7 +257,7 @@ def test_an_unknown_baseline_is_refused_and_a_failure_leaves_nothing(repository)
     assert leftovers() == 0
 
 
-def test_the_six_lines_of_the_documentation_work(repository, tmp_path, clock):
+def test_the_six_lines_of_the_documentation_work(repository, tmp_path, steady_clock):
     page = Path(__file__).parents[2] / "docs" / "ci.md"
     lines = page.read_text(encoding="utf-8").split("```yaml\n", 1)[1].split("```", 1)[0]
     assert len(lines.splitlines()) == 6
