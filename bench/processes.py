@@ -106,6 +106,8 @@ def worker_environment(device: str, threads: int) -> dict[str, str]:
     """
     environment = dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"PYTHONHASHSEED": "0"}
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # OpenBLAS, which asks nobody: threads that wait give up after 2⁴ cycles instead of 2²⁶.
+    environment.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""

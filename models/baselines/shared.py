@@ -7,6 +7,8 @@ import importlib
 import inspect
 import json
 from abc import abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -32,8 +34,9 @@ class Baseline(DrawnByType):
     """A cheap count model, fitted once to each data set.
 
     `fit` takes as long as the data ask for: its iterations are fixed, and it has no budget. What
-    is timed is `prepare` (imports), `fit` with its phases, and `sample` up to the CSR matrix.
-    Memory follows the non-zeros of the training cells and blocks of 512 cells × n_genes.
+    is timed is `prepare` (imports), `fit` with its phases, and `sample` up to the CSR matrix. Products are
+    of small blocks, in one thread: a second one of OpenBLAS would spin in the many gaps between them, and on
+    two cores made both fitting and drawing two to ten times as long. Memory follows the non-zeros of the training cells and blocks of 512 cells × n_genes.
 
     Without requested types, the types are those of training cells drawn without replacement,
     every cell once before any comes again.
@@ -68,10 +71,16 @@ class Baseline(DrawnByType):
             If ``layers["counts"]`` or ``obs["cell_type"]`` is missing, or there is no training cell.
         """
         super().fit(train, seed=seed, device=device, budget=budget, monitor=monitor)
-        self._parameters = self._learn(self.cells, seed, monitor)
+        with one_blas_thread():
+            self._parameters = self._learn(self.cells, seed, monitor)
         self._parameters["library_sizes"] = library_sizes(self.cells.counts)
         if not self.keeps_counts:
             self._remember(replace(self.cells, counts=self.cells.counts[:0]), seed)
+
+    def sample(self, n_cells: int, *, cell_types: Sequence[str] | None = None, seed: int) -> AnnData:
+        """Draw cells; see `Generator.sample` and, for how, the class."""
+        with one_blas_thread():
+            return super().sample(n_cells, cell_types=cell_types, seed=seed)
 
     def save(self, folder: Path) -> None:
         """Write labels and, where they are needed, counts; ``parameters.npz``; ``hyperparameters.json``."""
@@ -101,6 +110,13 @@ class Baseline(DrawnByType):
     @abstractmethod
     def _draw_block(self, cell_type: str, n_cells: int, rng: np.random.Generator) -> csr_matrix:
         """Return counts of at most 512 cells of one type, n_cells × n_genes, float32."""
+
+
+def one_blas_thread() -> AbstractContextManager[object]:
+    """Have the libraries of linear algebra that are loaded use one thread."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")
 
 
 def library_sizes(counts: csr_matrix) -> NDArray[np.float64]:
