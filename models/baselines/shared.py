@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
+from threadpoolctl import threadpool_limits
 
 from models.base import Budget, Monitor
 from models.controls import control, floors
@@ -34,9 +35,10 @@ class Baseline(DrawnByType):
     """A cheap count model, fitted once to each data set.
 
     `fit` takes as long as the data ask for: its iterations are fixed, and it has no budget. What
-    is timed is `prepare` (imports), `fit` with its phases, and `sample` up to the CSR matrix. Products are
-    of small blocks, in one thread: a second one of OpenBLAS would spin in the many gaps between them, and on
-    two cores made both fitting and drawing two to ten times as long. Memory follows the non-zeros of the training cells and blocks of 512 cells × n_genes.
+    is timed is `prepare` (imports), `fit` with its phases, and `sample` up to the CSR matrix. Products are of
+    small blocks, in one thread: a second one of OpenBLAS would spin in the many gaps between them, and on two
+    cores made both fitting and drawing two to ten times as long. Memory follows the non-zeros of the training
+    cells and blocks of 512 cells × n_genes.
 
     Without requested types, the types are those of training cells drawn without replacement,
     every cell once before any comes again.
@@ -114,8 +116,6 @@ class Baseline(DrawnByType):
 
 def one_blas_thread() -> AbstractContextManager[object]:
     """Have the libraries of linear algebra that are loaded use one thread."""
-    from threadpoolctl import threadpool_limits
-
     return threadpool_limits(limits=1, user_api="blas")
 
 
