@@ -12,6 +12,8 @@ from reports.figures.style import PIXELS_PER_INCH, save
 from reports.figures.training import curves_figure, training_curves
 from tests.reports.run_view import as_protocol, make_run_view, record_of, score_of, write_curves
 
+pytestmark = pytest.mark.slow
+
 
 def panel(figure, title):
     return next(

@@ -11,6 +11,8 @@ from reports.figures.scale import scale_figure
 from reports.table import results_frame
 from tests.reports.run_view import make_run_view, record_of, repeat_augmentation, score_of
 
+pytestmark = pytest.mark.slow
+
 PERCENTILES = {
     "percentiles": np.linspace(0, 8, 101).tolist(),
     "percentiles_test": np.linspace(2, 10, 101).tolist(),

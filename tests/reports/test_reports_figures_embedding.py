@@ -9,6 +9,8 @@ from reports.figures import save_figures
 from reports.figures.embedding import embedding_figure, embedding_file, stored_maps
 from tests.reports.run_view import make_run_view, record_of
 
+pytestmark = pytest.mark.slow
+
 N = 40
 
 

@@ -11,6 +11,8 @@ from reports.figures.labels import Point, label_points
 from reports.figures.pareto import pareto_figure, pareto_front
 from tests.reports.run_view import make_run_view, record_of
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_front_has_whom_nobody_beats_in_both():
     costs = [1, 2, 3, 3, 1, 5]

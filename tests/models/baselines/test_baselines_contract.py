@@ -22,6 +22,8 @@ from models.baselines.knn_poisson import KnnPoisson
 from models.baselines.nb_copula import NbCopula
 from models.baselines.poisson_factors import PoissonFactors
 
+pytestmark = pytest.mark.slow
+
 BASELINES = [PoissonFactors, NbCopula, KnnPoisson]
 SETTINGS = {
     PoissonFactors: {"n_factors": 4},

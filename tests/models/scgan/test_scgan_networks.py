@@ -15,6 +15,8 @@ from models.scgan.batches import CellStream, DeviceCells  # noqa: E402
 from models.scgan.optimiser import AMSGrad  # noqa: E402
 from models.scgan.settings import Settings  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(latent_dim=4, generator_sizes=(8, 12), critic_sizes=(10, 6), batch_size=16)
 
 

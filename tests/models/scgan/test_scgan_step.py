@@ -13,6 +13,8 @@ tf = load_tensorflow()
 
 from models.scgan import training  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def train():
