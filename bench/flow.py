@@ -217,14 +217,17 @@ def carry_out(run: RunFolder, progress: Progress) -> int:
     """
     with run.locked():
         try:
-            run_jobs(run, run.jobs(), timeout=run.read_spec().timeout, progress=progress)
+            with progress.taking("training and timing"):
+                run_jobs(run, run.jobs(), timeout=run.read_spec().timeout, progress=progress)
         except KeyboardInterrupt:
             track(run, run.view(), progress)
             raise
         request = run.read_request()
         metrics = [metric["name"] for metric in request["metrics"]]
-        scored = run_scoring(run, metrics, request["protocols"], progress=progress)
+        with progress.taking("scoring"):
+            scored = run_scoring(run, metrics, request["protocols"], progress=progress)
         present(run, progress)
+    progress.say_what_it_took()
     return exit_code(run) if scored else SOME_FAILED
 
 
@@ -235,13 +238,12 @@ def present(run: RunFolder, progress: Progress) -> None:
 
     view = snapshot(run.view())
     results_frame(view).to_csv(run.path / "table.csv", index=False)
-    started = progress.clock()
-    with progress.stage("drawing figures", total=None) as stage:
+    with progress.taking("figures"), progress.stage("drawing figures", total=None) as stage:
         save_figures(view, run.figures, begin=lambda name: stage.only({"title": name}))
-    drawn = progress.clock()
-    track(run, view, progress)
-    run.note_seconds("figures", drawn - started)
-    run.note_seconds("tracking", progress.clock() - drawn)
+    with progress.taking("tracking"):
+        track(run, view, progress)
+    for what in ("figures", "tracking"):
+        run.note_seconds(what, progress.took[what])
 
 
 def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> TrackingResult | None:

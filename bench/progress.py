@@ -123,12 +123,18 @@ class Progress:
         Where to write; bars appear only if it is a terminal.
     clock
         Seconds from an arbitrary origin.
+
+    Attributes
+    ----------
+    took
+        Seconds by what was done; whoever does it adds to it, within `taking`.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.console = console
         self.clock = clock
-        self._said = clock()
+        self.took: dict[str, float] = {}
+        self._began = self._said = clock()
 
     def say(self, words: str) -> None:
         """Write a line."""
@@ -139,6 +145,22 @@ class Progress:
     def is_silent(self) -> bool:
         """Whether the last line is so old that another is due."""
         return self.clock() - self._said >= SILENCE_SECONDS
+
+    @contextmanager
+    def taking(self, what: str) -> Iterator[None]:
+        """Count the seconds of what happens inside to `what`."""
+        started = self.clock()
+        try:
+            yield
+        finally:
+            self.took[what] = self.took.get(what, 0.0) + self.clock() - started
+
+    def say_what_it_took(self) -> None:
+        """Write where the seconds went since this began."""
+        whole = self.clock() - self._began
+        parts = self.took | {"all else": whole - sum(self.took.values())}
+        words = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in parts.items())
+        self.say(f"took {whole:.0f} s: {words}")
 
     @contextmanager
     def transfers(self) -> Iterator[Callable[[str, int, int | None], None]]:

@@ -159,3 +159,15 @@ def test_on_a_terminal_bars_tell_the_same(clock):
         "real · seed 0 · about 2 s left",
     ):
         assert words in written
+
+
+def test_where_the_seconds_went_adds_up(clock, screen, shown):
+    clock.now += 4
+    for seconds in (70, 5):
+        with shown.taking("training"):
+            clock.now += seconds
+    with shown.taking("scoring"):
+        clock.now += 30
+    clock.now += 2
+    shown.say_what_it_took()
+    assert screen.lines == [(1111.0, "took 111 s: training 75 s, scoring 30 s, all else 6 s")]
