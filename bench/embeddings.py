@@ -26,19 +26,24 @@ UNMAPPABLE = (ArithmeticError, RuntimeError, TypeError, ValueError)
 
 
 def store_embeddings(
-    run: RunFolder, scorer: Scorer, *, begin: Callable[[str, str], None] = lambda title, phase: None
+    run: RunFolder,
+    scorer: Scorer,
+    *,
+    share: int = 0,
+    n_shares: int = 1,
+    begin: Callable[[str, str], None] = lambda title, phase: None,
 ) -> None:
     """Compute the maps that are missing or out of date: of each generator's first stored sample.
 
     The run's first protocol says in which genes and space; controls other than ``real`` get no map. A map
-    that cannot be made is a line of output: the scores stand without it. `begin` is told of which Job a map
-    is begun, and that it is one.
+    that cannot be made is a line of output: the scores stand without it. Of so many shares this one is made;
+    `begin` is told of which Job a map is begun, and that it is one.
     """
     from metrics.declaration import NotApplicable
     from metrics.embedding import joint_maps
 
     protocol = run.read_spec().protocol[0]
-    for job, sample_seed in _first_samples(run):
+    for job, sample_seed in _first_samples(run)[share::n_shares]:
         scored_under = protocol_named(job.scored_under(protocol))
         file = run.job_folder(job).path / f"embedding-{sample_seed}.npz"
         key = _key(job, sample_seed, scored_under)

@@ -157,17 +157,16 @@ def main(arguments: list[str]) -> int:
     def begin(title: str, phase: str) -> None:
         write_json(request_file, request | {"current": None, "beside": {"title": title, "phase": phase}})
 
-    # What belongs to no Job: the first share draws the maps, the last scores what stands beside augmentation.
-    last = request["share"] == request["n_shares"] - 1
-    if last and any(metric.experiment == "augmentation" for metric in metrics):
+    share, n_shares = request["share"], request["n_shares"]
+    # What stands beside augmentation belongs to no Job, and so to the last share.
+    if share == n_shares - 1 and any(metric.experiment == "augmentation" for metric in metrics):
         begin("cheap augmenters", "augmentation_f1")
         started = time.perf_counter()
         _store_baselines(run, scorer)
         run.note_seconds("augmenters", time.perf_counter() - started)
-    if request["share"] == 0:
-        started = time.perf_counter()
-        store_embeddings(run, scorer, begin=begin)
-        run.note_seconds("maps", time.perf_counter() - started)
+    started = time.perf_counter()
+    store_embeddings(run, scorer, share=share, n_shares=n_shares, begin=begin)
+    run.note_seconds("maps", time.perf_counter() - started)
     return 0
 
 

@@ -88,3 +88,15 @@ def test_cells_that_make_no_map_cost_only_the_map(run, monkeypatch, capsys, kind
     store_embeddings(run, Scorer(run))
     assert stored(run) == {}
     assert "mean · seed 0 no map: 60 cells" in capsys.readouterr().out
+
+
+def test_shares_together_make_each_map_once(run, monkeypatch, computed):
+    samples = [(job, 0) for job in run.jobs()] * 5
+    monkeypatch.setattr("bench.embeddings._first_samples", lambda run: samples[:5])
+    monkeypatch.setattr("bench.embeddings._stored_key", lambda file: None)
+    made = []
+    for share in range(2):
+        before = len(computed)
+        store_embeddings(run, Scorer(run), share=share, n_shares=2)
+        made.append(len(computed) - before)
+    assert made == [3, 2]
