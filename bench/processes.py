@@ -104,11 +104,15 @@ def worker_environment(device: str, threads: int) -> dict[str, str]:
     Threads that wait sleep: spinning, they take the cores from whoever else works on the machine, themselves
     included (docs/performance.md has the figures).
     """
+    from datasets import cache_folder
+
     environment = dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"PYTHONHASHSEED": "0"}
     environment.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # OpenBLAS, which asks nobody: threads that wait give up after 2⁴ cycles instead of 2²⁶.
     environment.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # Beside a package that is installed for all, Numba could keep nothing.
+    environment.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
     if device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
     return environment
