@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
     from scipy.sparse import csr_matrix
 
 LIBRARY_SIZE = 20_000
 LIBRARY_SIZE_TOLERANCE = 0.01
-MOST_LOGGED = float(np.log1p(LIBRARY_SIZE))
+MOST_LOGGED = float(np.log1p((1 + LIBRARY_SIZE_TOLERANCE) * LIBRARY_SIZE))
 
 
 class BrokenContract(Exception):
@@ -54,7 +55,8 @@ class Contract:
     def hold(self, cells: Any, *, n_cells: int, requested: Sequence[str] | None) -> AnnData:
         """Return cells as they may be written, or say which promise they break.
 
-        Warns of genes in another order, which are put right, and of library sizes off what ``cp20k`` says.
+        Warns of genes in another order, which are put right, of library sizes off what ``cp20k`` says, and of
+        types that nobody asked for and nobody knows, which are left out.
 
         Parameters
         ----------
@@ -83,10 +85,10 @@ class Contract:
         cells = self._with_genes_in_order(cells)
         matrix = as_csr(cells.X)
         self._check_values(matrix)
-        self._check_types(cells, requested)
-        if matrix is not cells.X:
-            cells = AnnData(matrix, obs=cells.obs, var=cells.var, uns=dict(cells.uns))
-        return cells
+        obs = self._checked_types(cells, requested)
+        if matrix is cells.X and obs is cells.obs:
+            return cells
+        return AnnData(matrix, obs=obs, var=cells.var, uns=dict(cells.uns))
 
     def _with_genes_in_order(self, cells: AnnData) -> AnnData:
         given = tuple(cells.var_names.astype(str))
@@ -112,31 +114,40 @@ class Contract:
             raise BrokenContract(
                 f"declared counts, but {_rows_with(matrix, broken)} hold values that are not whole"
             )
-        if self.space == "log_cp20k" and values.size and values.max() > MOST_LOGGED * 1.0001:
+        if self.space == "log_cp20k" and values.size and values.max() > MOST_LOGGED:
             raise BrokenContract(
-                f"declared log_cp20k, but values reach {values.max():.4g}, above log1p(20 000) = "
-                f"{MOST_LOGGED:.4g}"
+                f"declared log_cp20k, but values reach {values.max():.4g}, where a whole library of "
+                f"{LIBRARY_SIZE} in one gene is {MOST_LOGGED:.4g}"
             )
         if self.space == "cp20k":
             sums = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
             if (abs(sums - LIBRARY_SIZE) > LIBRARY_SIZE_TOLERANCE * LIBRARY_SIZE).any():
                 warnings.warn(
-                    f"declared cp20k, but library sizes are not {LIBRARY_SIZE}: see library_size_error",
+                    f"declared cp20k, but library sizes are not {LIBRARY_SIZE}: look at library_size_error, "
+                    "and score under --protocol strict+observed, too",
                     stacklevel=3,
                 )
 
-    def _check_types(self, cells: AnnData, requested: Sequence[str] | None) -> None:
+    def _checked_types(self, cells: AnnData, requested: Sequence[str] | None) -> pd.DataFrame:
+        """Return the cells' annotation; without types if they are not the training cells' own."""
         if "cell_type" not in cells.obs:
             if requested is not None:
                 raise BrokenContract('cell types were asked for and obs["cell_type"] is missing')
-            return
+            return cells.obs
         types = cells.obs["cell_type"]
-        if types.isna().any():
-            raise BrokenContract(f"{int(types.isna().sum())} cells have no cell type")
-        if unknown := set(types.astype(str)) - self.cell_types:
-            raise BrokenContract(f"cell type {min(unknown)!r} is none of the training cells'")
-        if requested is not None and types.astype(str).tolist() != list(map(str, requested)):
-            raise BrokenContract("cells are not of the types asked for, in the order asked for")
+        if requested is not None:
+            if types.astype(str).tolist() != list(map(str, requested)):
+                raise BrokenContract("cells are not of the types asked for, in the order asked for")
+            return cells.obs
+        foreign = types.isna() | ~types.astype(str).isin(self.cell_types)
+        if not foreign.any():
+            return cells.obs
+        warnings.warn(
+            f"{foreign.sum()} of {len(types)} cells are of no type of the training cells: "
+            'obs["cell_type"] is left out',
+            stacklevel=3,
+        )
+        return cells.obs.drop(columns="cell_type")
 
 
 def as_csr(matrix: Any) -> csr_matrix:
@@ -154,10 +165,12 @@ def as_csr(matrix: Any) -> csr_matrix:
         raise BrokenContract(f"X of the sample holds {kind}, no numbers")
     is_csr = issparse(matrix) and matrix.format == "csr" and matrix.dtype == np.float32
     found = matrix if is_csr else csr_matrix(matrix, dtype=np.float32)
-    if not found.has_canonical_format:
-        found.sum_duplicates()
-    if not np.all(found.data):
-        found.eliminate_zeros()
+    if found.has_canonical_format and np.all(found.data):
+        return found
+    # The generator's own matrix stays as it is.
+    found = found.copy() if found is matrix else found
+    found.sum_duplicates()
+    found.eliminate_zeros()
     return found
 
 

@@ -73,7 +73,7 @@ def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, pro
         Whether everything was scored, if only with an error that the table shows.
     """
     jobs = run.jobs()
-    n_shares = scoring_processes(len(jobs))
+    n_shares = scoring_processes(len(jobs), dataset_bytes=run.dataset.stat().st_size)
     environment = worker_environment(jobs[0].device, max(1, usable_cores() // n_shares))
     limit, outlook = run.read_spec().metric_timeout, Outlook.of(run)
     told: dict[int, dict[str, Any]] = {share: {} for share in range(n_shares)}
@@ -97,6 +97,7 @@ def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, pro
                     break
                 failed_score(run, current, cause)
             request.unlink(missing_ok=True)
+            told[share] = {}
             if cause is not None:
                 stage.done("scoring", f"{cause}; see {run.scoring_log(share)}")
             return cause is None
@@ -184,17 +185,18 @@ def _scoring_shown(
     The run takes as long as the slowest of them.
     """
     expected, end = outlook.score_seconds, outlook.end_left()
-    begun: dict[tuple[int, int], float] = {}
+    begun: dict[tuple[Any, ...], float] = {}
 
-    def left_of(share: int, told: Mapping[str, Any]) -> Left:
+    def left_of(told: Mapping[str, Any]) -> Left:
         part, current = told.get("current") or {}, None
         if "metric" in part:
-            since = begun.setdefault((share, part["done"]), clock())
+            score = tuple(part[name] for name in ("job", "sample_seed", "metric", "protocol"))
+            since = begun.setdefault(score, clock())
             current = (part["metric"], clock() - since)
         return scores_left(told.get("waiting", {}), expected, told.get("took", {}), current=current)
 
     def show(told: Mapping[int, dict[str, Any]]) -> None:
-        left = [left_of(share, of_share) for share, of_share in told.items()]
+        left = [left_of(of_share) for of_share in told.values()]
         slowest = Left(max(part.seconds for part in left), all(part.whole for part in left))
         parts = [of_share.get("current") or of_share.get("beside") for of_share in told.values()]
         stage.only(*parts, run_left=f"run: {slowest + end}")

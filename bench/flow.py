@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
@@ -227,8 +228,27 @@ def carry_out(run: RunFolder, progress: Progress) -> int:
         with progress.taking("scoring"):
             scored = run_scoring(run, metrics, request["protocols"], progress=progress)
         present(run, progress)
-    progress.say_what_it_took()
+    progress.say_what_it_took(jobs=phase_seconds(run), scores=score_seconds(run))
     return exit_code(run) if scored else SOME_FAILED
+
+
+def phase_seconds(run: RunFolder) -> dict[str, float]:
+    """Return seconds by phase, of all Jobs of a run; ``start`` is from a process's start to its first phase."""
+    seconds: Counter[str] = Counter()
+    for record in filter(None, (run.job_folder(job).read_record() for job in run.jobs())):
+        phases = {name: value for name, value in record["phases"].items() if "/" not in name}
+        seconds.update(phases)
+        seconds["start"] += max(0.0, (record.get("wall_seconds") or 0.0) - sum(phases.values()))
+    return dict(seconds)
+
+
+def score_seconds(run: RunFolder) -> dict[str, float]:
+    """Return seconds by metric, of all Jobs of a run, and of the evidence that metrics share."""
+    seconds: Counter[str] = Counter()
+    for score in (score for job in run.jobs() for score in run.job_folder(job).read_scores()):
+        seconds[score["metric"]] += score["seconds"] or 0.0
+        seconds["evidence"] += score["shared_seconds"] or 0.0
+    return dict(seconds)
 
 
 def present(run: RunFolder, progress: Progress) -> None:

@@ -113,7 +113,7 @@ class Job(BaseModel):
     @property
     def is_timed(self) -> bool:
         """Whether anything of it is timed that somebody compares, so that it must run alone."""
-        return self.is_trained or self.timing_cells > 0
+        return self.role == "model" or self.is_trained or self.timing_cells > 0
 
     def scored_under(self, protocol: str) -> str:
         """Return the protocol whose scores stand for those under `protocol`.

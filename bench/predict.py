@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from bench.plan import Job
-from bench.processes import scoring_processes
+from bench.processes import GIB, room_for, scoring_processes
 from bench.records import OK
-from bench.run_folder import RunFolder, read_json
+from bench.run_folder import DamagedFile, RunFolder, read_json
 from metrics.protocols import OBSERVED
 from models.base import Budget
 
@@ -34,6 +35,8 @@ STAGES = ("augmenters", "maps", "figures", "tracking")
 """What is done once a run (see `bench.run_folder.RunFolder.note_seconds`)."""
 MOST_RUNS = 20
 """Of the latest on this machine that are read."""
+NEEDED = {"job", "phases", "training", "timing", "memory"}
+"""Of a Record, for a prediction."""
 LEAST_PROGRESS = 0.02
 """Share of a phase that must have been seen before its own pace tells how long it will take."""
 Shape = Sequence[int]
@@ -294,16 +297,25 @@ class Past:
     stages: dict[str, float]
 
 
+UNREADABLE = (OSError, DamagedFile, ArithmeticError, LookupError, TypeError, ValueError)
+"""What reading a run raises that is damaged, of an earlier version, or just being written."""
+
+
 def past(out: Path, fingerprint: str) -> Past:
-    """Return what the latest runs under `out` tell of this machine."""
+    """Return what the latest runs under `out` tell of this machine; what cannot be read tells nothing."""
     found = Past([], {}, {})
     for folder, request in _runs(out, fingerprint):
-        found.records[:0] = _records(folder, request["train_shape"])
-        found.scores.update(_score_seconds(folder, request["train_shape"], known=found.scores))
-        n_jobs = len(read_json(folder / "plan.json"))
-        if (folder / "seconds.json").exists():
-            for name, seconds in read_json(folder / "seconds.json").items():
-                found.stages.setdefault(name, seconds / n_jobs)
+        with suppress(*UNREADABLE):
+            shape = request["train_shape"]
+            records = list(_records(folder, shape))
+            scores = _score_seconds(folder, shape, known=found.scores)
+            n_jobs = len(read_json(folder / "plan.json"))
+            noted = folder / "seconds.json"
+            stages = read_json(noted) if noted.exists() else {}
+            stages = {name: seconds / n_jobs for name, seconds in stages.items()}
+            found.records[:0] = records
+            found.scores.update(scores)
+            found.stages.update({name: each for name, each in stages.items() if name not in found.stages})
     return found
 
 
@@ -311,7 +323,10 @@ def _runs(out: Path, fingerprint: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield this machine's runs, the latest first; one of an earlier version may lack what is needed."""
     found = 0
     for file in sorted(out.glob("*/request.json"), reverse=True):
-        request = read_json(file)
+        try:
+            request = read_json(file)
+        except (OSError, DamagedFile):
+            continue
         here = request.get("hardware", {}).get("fingerprint") == fingerprint
         if here and "train_shape" in request and (file.parent / "plan.json").exists():
             yield file.parent, request
@@ -323,8 +338,12 @@ def _runs(out: Path, fingerprint: str) -> Iterator[tuple[Path, dict[str, Any]]]:
 def _records(folder: Path, shape: Shape) -> Iterator[dict[str, Any]]:
     for file in sorted(folder.glob("jobs/*/record.json"), key=lambda file: file.stat().st_mtime):
         record = read_json(file)
-        if record["status"] == OK:
-            size = sum(path.stat().st_size for path in file.parent.rglob("*") if path.is_file())
+        # What another process is just writing may be gone again.
+        if record["status"] == OK and record.keys() >= NEEDED:
+            size = 0
+            for path in file.parent.rglob("*"):
+                with suppress(FileNotFoundError):
+                    size += path.stat().st_size if path.is_file() else 0
             yield record | {"shape": shape, "disk_bytes": size}
 
 
@@ -356,6 +375,8 @@ class Outlook:
         Under which cells are scored.
     past
         What this machine measured before.
+    dataset_bytes
+        Size of the prepared cells.
     """
 
     def __init__(
@@ -366,8 +387,10 @@ class Outlook:
         experiments: Mapping[str, str],
         protocols: Sequence[str],
         past: Past,
+        dataset_bytes: int = 0,
     ) -> None:
         self._jobs, self._shape, self._past = jobs, shape, past
+        self._scoring_processes = scoring_processes(max(1, len(jobs)), dataset_bytes=dataset_bytes)
         self._experiments, self._protocols = experiments, protocols
 
     @classmethod
@@ -380,6 +403,7 @@ class Outlook:
             experiments={metric["name"]: metric["experiment"] for metric in request["metrics"]},
             protocols=request["protocols"],
             past=past(run.path.parent, request["hardware"]["fingerprint"]),
+            dataset_bytes=run.dataset.stat().st_size if run.dataset.exists() else 0,
         )
 
     def prediction(self, job: Job) -> Prediction:
@@ -394,9 +418,16 @@ class Outlook:
 
     def left_with(self, waiting: Sequence[Job]) -> Left:
         """Return how long Jobs that wait, and all that follows them, will take."""
-        seconds = [self.prediction(job).seconds for job in waiting]
-        jobs = sum((UNKNOWN if s is None else Left(s) for s in seconds), Left(0.0))
+        timed = self._jobs_left([job for job in waiting if job.is_timed])
+        untimed = [job for job in waiting if not job.is_timed]
+        beside = self._jobs_left(untimed)
+        at_once = room_for(max(1, len(untimed)), bytes_each=GIB)
+        jobs = timed + Left(beside.seconds / at_once, beside.whole)
         return jobs + self.scoring_left() + self.end_left()
+
+    def _jobs_left(self, jobs: Sequence[Job]) -> Left:
+        seconds = [self.prediction(job).seconds for job in jobs]
+        return sum((UNKNOWN if s is None else Left(s) for s in seconds), Left(0.0))
 
     def scoring_left(self) -> Left:
         """Return how long the scoring of all Jobs will take."""
@@ -409,7 +440,7 @@ class Outlook:
             waiting.update(dict.fromkeys(names, len(job.sample_seeds) * len(under)))
         # Jobs are shared out among so many processes.
         alone = scores_left(waiting, self.score_seconds, {})
-        return Left(alone.seconds / scoring_processes(len(self._jobs)), alone.whole)
+        return Left(alone.seconds / self._scoring_processes, alone.whole)
 
     @property
     def score_seconds(self) -> dict[str, float]:

@@ -155,12 +155,19 @@ class Progress:
         finally:
             self.took[what] = self.took.get(what, 0.0) + self.clock() - started
 
-    def say_what_it_took(self) -> None:
-        """Write where the seconds went since this began."""
+    def say_what_it_took(self, **within: dict[str, float]) -> None:
+        """Write where the seconds went since this began.
+
+        Parameters
+        ----------
+        **within
+            By a word, seconds of what several processes did beside one another, which may be more.
+        """
         whole = self.clock() - self._began
         parts = self.took | {"all else": whole - sum(self.took.values())}
-        words = ", ".join(f"{what} {seconds:.0f} s" for what, seconds in parts.items())
-        self.say(f"took {whole:.0f} s: {words}")
+        self.say(f"took {whole:.0f} s: {_in_seconds(parts)}")
+        for what, seconds in within.items():
+            self.say(f"  {what}: {_in_seconds(dict(sorted(seconds.items(), key=lambda part: -part[1])))}")
 
     @contextmanager
     def transfers(self) -> Iterator[Callable[[str, int, int | None], None]]:
@@ -221,6 +228,10 @@ class Progress:
         )
         with Bars(*columns, console=self.console, transient=True) as bars:
             yield Stage(self, bars, name, total)
+
+
+def _in_seconds(parts: dict[str, float]) -> str:
+    return ", ".join(f"{what} {seconds:.0f} s" for what, seconds in parts.items() if seconds >= 0.5)
 
 
 @contextmanager

@@ -100,7 +100,7 @@ class ModelChoice:
         # `models` with unlike neighbours (models/external.py), or is a file alone, for what it imports.
         package = sys.modules[self.generator.__module__].__package__
         files = neighbours(own) if package in (None, "", "models") else sorted(own.parent.glob("**/*.py"))
-        return hash_files([*files, Path(inspect.getfile(importlib.import_module("models.base")))])
+        return hash_files([*files, *shared_modules(files)])
 
 
 def neighbours(file: Path) -> list[Path]:
@@ -134,6 +134,17 @@ def _imported_names(module: Path) -> set[str]:
             first = (node.module or "").partition(".")[0]
             names |= {first} if first else {alias.name for alias in node.names}
     return names
+
+
+def shared_modules(files: Iterable[Path]) -> list[Path]:
+    """Return ``models/base.py`` and the other modules directly in our package `models` that files import."""
+    home = Path(inspect.getfile(importlib.import_module("models.base"))).parent
+    names = {"base"}
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("models."):
+                names.add(str(node.module).removeprefix("models."))
+    return [home / f"{name}.py" for name in sorted(names) if (home / f"{name}.py").is_file()]
 
 
 def hash_files(files: Iterable[Path]) -> str:

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import psutil
 
+from bench.hardware import memory_left
 from bench.hardware.gpus import nvml_session, process_bytes, utilisation, visible_devices
 from bench.resource_series import ResourceSeries
 
@@ -143,8 +144,9 @@ class ResourceSampler:
 
 
 def available_bytes() -> int:
-    """Return how much memory new processes may take without any being moved to disk."""
-    return int(psutil.virtual_memory().available)
+    """Return how much memory new processes may take, by the machine and by this one's control groups."""
+    free, left = int(psutil.virtual_memory().available), memory_left()
+    return free if left is None else max(0, min(free, left))
 
 
 def own_peak_rss_bytes() -> int:

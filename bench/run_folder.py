@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from bench.errors import RequestError
 from bench.plan import Job
 from bench.records import unstarted_record
+from bench.registry import resolve_metric
 from bench.spec import RunSpec
 
 
@@ -84,6 +85,14 @@ def _scores_under(protocols: list[str], job: Job, scores: list[dict[str, Any]]) 
         for score in scores
         if score["protocol"] == job.scored_under(name)
     ]
+
+
+def _is_default(metric: dict[str, Any]) -> bool:
+    """Tell whether a metric stands in the main table: as it is declared today, if it still is."""
+    try:
+        return bool(resolve_metric(metric["name"]).default)
+    except RequestError:
+        return bool(metric["default"])
 
 
 def _plain(value: Any) -> Any:
@@ -275,5 +284,5 @@ class RunFolder:
             "augmentation_baselines": [
                 score for file in sorted(self.baselines.glob("*.json")) for score in read_json(file)["scores"]
             ],
-            "metrics": request["metrics"],
+            "metrics": [metric | {"default": _is_default(metric)} for metric in request["metrics"]],
         }

@@ -1,15 +1,18 @@
 """What generators leave to the machine, settled once: when a run is planned.
 
-``python -P -m bench.settle REQUEST`` is the process that `settled` starts: with the environment and the
-threads of a Job, so that what is measured there holds for the Job, and so that planning imports no framework.
+``python -P -m bench.settle REQUEST PARENT`` is the process that `settled` starts: with the environment and
+the threads of a Job, so that what is measured there holds for the Job, and so that planning imports no
+framework.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +29,8 @@ def settled(
 ) -> dict[str, Settled]:
     """Return what takes the place of each hyper-parameter that is ``"auto"``, and why.
 
-    It is remembered for the machine, the model's code, the settings and the number of genes.
+    It is remembered in the cache folder, under ``settled``, for the machine, the model's code, the settings
+    that it looks at and the number of genes; deleting that folder has it settled anew.
 
     Parameters
     ----------
@@ -50,13 +54,16 @@ def settled(
     overridden = choice.generator.settle.__func__ is not Generator.settle.__func__  # type: ignore[attr-defined]
     if not overridden or AUTO not in settings.values():
         return {}
-    request = {"reference": choice.reference, "settings": settings, "n_genes": n_genes, "device": device}
+    looked_at = {name: settings[name] for name in choice.generator.settled_by or settings}
+    request = {"reference": choice.reference, "settings": looked_at, "n_genes": n_genes, "device": device}
     memory = _memory(choice, request)
     try:
         found = read_json(memory)
-    except (FileNotFoundError, DamagedFile):
+    except (OSError, DamagedFile):
         found = _ask(choice.name, request)
-        write_json(memory, found)
+        # A cache that cannot be written to costs only the time.
+        with suppress(OSError):
+            write_json(memory, found)
     return {name: Settled(*parts) for name, parts in found.items()}
 
 
@@ -73,7 +80,7 @@ def _memory(choice: ModelChoice, request: dict[str, Any]) -> Path:
 
 def _ask(model: str, request: dict[str, Any]) -> dict[str, Any]:
     environment = with_own_code(worker_environment(request["device"], usable_cores()))
-    command = [sys.executable, "-P", "-m", "bench.settle", json.dumps(request)]
+    command = [sys.executable, "-P", "-m", "bench.settle", json.dumps(request), str(os.getpid())]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         why = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
@@ -85,7 +92,9 @@ def _ask(model: str, request: dict[str, Any]) -> dict[str, Any]:
 def main(arguments: list[str]) -> int:
     """Answer one request on the standard output."""
     from bench.registry import resolve_model
+    from bench.resources import die_with_parent
 
+    die_with_parent(int(arguments[1]))
     answers = keep_output_for_answers()
     # As a Job's worker: the user's own modules are found, but shadow none of ours.
     sys.path.append(str(Path.cwd()))

@@ -141,7 +141,12 @@ def _trained(
         clock.restore(seconds)
     generator = generator_class(**hyperparameters(generator_class, job.hyperparameters))
     clock.synchronise = generator.synchronise
-    budget, before = Budget.parse(job.budget or "1steps"), checksum(train)
+    budget = Budget.parse(job.budget or "1steps")
+    with monitor.phase("check"):
+        for matrix in (train.X, train.layers["counts"]):
+            # Whoever sorts them changes nothing.
+            matrix.sort_indices()
+        before = checksum(train)
     with monitor.phase("prepare"):
         generator.prepare(train)
     with monitor.phase("fit"):
@@ -152,7 +157,8 @@ def _trained(
             budget=budget,
             monitor=monitor,
         )
-    require_unchanged(before, train)
+    with monitor.phase("check"):
+        require_unchanged(before, train)
     if overrun := _overrun(budget, clock.seconds["fit"]):
         warnings.warn(overrun, stacklevel=1)
     with monitor.phase("save"), whole_folder(folder.model) as target:

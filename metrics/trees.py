@@ -7,7 +7,7 @@ zeros, which are most of them, are not looked at. `tests/metrics/test_metrics_fo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -29,6 +29,15 @@ NOTHING = -1
 FEW = 64
 VALUES_PER_CELL = 4
 WORD = 32
+
+
+def _compiled(function: Any) -> Any:
+    """Compile a function, and keep what is compiled for the next process where there is a place for it."""
+    try:
+        return njit(cache=True, nogil=True)(function)
+    except RuntimeError:
+        # Numba's own word for a package and a home folder that cannot be written to.
+        return njit(nogil=True)(function)
 
 
 class Columns(NamedTuple):
@@ -82,7 +91,7 @@ class _Memory(NamedTuple):
     column: Values
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _drawn(random: Ints, n: int) -> int:
     """Draw from 0 to n − 1: 31 bits of a xorshift generator (Marsaglia 2003), modulo n."""
     state = random[0]
@@ -93,13 +102,13 @@ def _drawn(random: Ints, n: int) -> int:
     return (state & 0x7FFFFFFF) % n
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _gini(ones: float, total: float) -> float:
     zeros = total - ones
     return 1.0 - (zeros * zeros + ones * ones) / (total * total)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _number_of_ones(bits: int) -> int:
     bits = bits - ((bits >> 1) & 0x55555555)
     bits = (bits & 0x33333333) + ((bits >> 2) & 0x33333333)
@@ -107,7 +116,7 @@ def _number_of_ones(bits: int) -> int:
     return ((bits * 0x01010101) & 0xFFFFFFFF) >> 24
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _members_of_few(cells: Ints, words: Ints, values: Values, members: Ints) -> int:
     """List the places of a gene's values that few cells have, ascending by value; return how many."""
     n = 0
@@ -124,7 +133,7 @@ def _members_of_few(cells: Ints, words: Ints, values: Values, members: Ints) -> 
     return n
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _members_of_node(start: int, end: int, rows: Rows, node: int, node_of: Rows, members: Ints) -> int:
     """List those of the places from `start` to `end` that belong to a node's cells; return how many."""
     n = 0
@@ -134,7 +143,7 @@ def _members_of_node(start: int, end: int, rows: Rows, node: int, node_of: Rows,
     return n
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _is_constant(values: Values, members: Ints, has_zeros: bool) -> bool:
     if members.size == 0:
         return True
@@ -144,7 +153,7 @@ def _is_constant(values: Values, members: Ints, has_zeros: bool) -> bool:
     return high <= low + SAME_VALUE
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _best_threshold(
     rows: Rows,
     values: Values,
@@ -186,7 +195,7 @@ def _best_threshold(
     return best, threshold, best_left, best_left_ones
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _best_split(
     columns: Columns,
     memory: _Memory,
@@ -245,19 +254,19 @@ def _best_split(
     return best_gene, threshold, left, left_ones, n_constant
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _lay_out(columns: Columns, gene: int, column: Values) -> None:
     for place in range(columns.starts[gene], columns.starts[gene + 1]):
         column[columns.rows[place]] = columns.values[place]
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _clear(columns: Columns, gene: int, column: Values) -> None:
     for place in range(columns.starts[gene], columns.starts[gene + 1]):
         column[columns.rows[place]] = ZERO
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _partition(cells: Ints, column: Values, threshold: float) -> int:
     """Put the cells at or below the threshold first; return how many they are."""
     start, end = 0, cells.size
@@ -270,7 +279,7 @@ def _partition(cells: Ints, column: Values, threshold: float) -> int:
     return end
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _grow(
     columns: Columns,
     memory: _Memory,
@@ -326,7 +335,7 @@ def _grow(
         depth += 2
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def votes_of_trees(
     columns: Columns,
     labels: Ints,

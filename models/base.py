@@ -221,6 +221,8 @@ class Generator(ABC):
     default_budgets
         Budget of each profile (``"smoke"``, ``"quick"``, ``"paper"``), as `Budget.parse` reads it.
         Empty for generators that do not train.
+    settled_by
+        Hyper-parameters that `settle` looks at; empty for all.
     """
 
     name: ClassVar[str]
@@ -231,6 +233,7 @@ class Generator(ABC):
     licence: ClassVar[str] = ""
     paper: ClassVar[str] = ""
     default_budgets: ClassVar[dict[str, str]] = {}
+    settled_by: ClassVar[tuple[str, ...]] = ()
 
     monitor: Monitor = SilentMonitor()
     """What `sample` reports to; the harness sets it, `fit` gets its own as an argument."""
@@ -255,7 +258,7 @@ class Generator(ABC):
         Parameters
         ----------
         settings
-            Every hyper-parameter of the constructor.
+            The hyper-parameters that `settled_by` names, or all.
         n_genes
             Of the training cells.
         device
@@ -316,9 +319,10 @@ class Generator(ABC):
         Returns
         -------
         AnnData
-            n_cells × n_genes, X CSR float32 in `space`, var_names of the training data; obs["cell_type"]
-            where the model knows it. A model that rejects draws tells them in ``uns["sampling"]``: ``draws``,
-            and ``accepted`` for each of its ``cell_types``.
+            n_cells × n_genes, X CSR float32 in `space`, finite and not negative, var_names of the training
+            data; obs["cell_type"] where the model knows it, of the training cells' types. A model that
+            rejects draws tells them in ``uns["sampling"]``: ``draws``, and ``accepted`` for each of its
+            ``cell_types``.
 
         Raises
         ------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from bench.gate.junit import junit
 from bench.gate.quality import accepted_quality, compare_quality, quality_of
 from bench.gate.tables import markdown, print_outcome, workflow_commands
 from bench.gate.wall_clock import time_models
+from bench.registry import resolve_model
 from bench.run_folder import RunFolder
 
 YARDSTICK = ("activa",)
@@ -112,7 +114,9 @@ def accept(
             stored.quality[title] = accepted | scores
             console.print(f"{title}: {len(scores['metrics'])} scores accepted", highlight=False)
     for model in counted:
-        settings = stored.counts.get(model, {}).get("settings")
+        kept = stored.counts.get(model, {}).get("settings") or {}
+        known = inspect.signature(resolve_model(model).generator).parameters
+        settings = {name: value for name, value in kept.items() if name in known}
         stored.counts[model] = accepted | accepted_counts(model, settings)
         console.print(f"{model}: {len(stored.counts[model]['counts'])} counts accepted", highlight=False)
     stored.write(path)

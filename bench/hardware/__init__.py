@@ -29,6 +29,7 @@ __all__ = [
     "known_names",
     "library_versions",
     "load",
+    "memory_left",
 ]
 
 _CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "bf16")
@@ -183,15 +184,29 @@ def _physical_cores(cores: list[int]) -> int:
 
 def cpu_quota() -> float | None:
     """Return the tightest limit of this process's control groups (version 2), in cores."""
-    own = re.search(r"^0::/(.*)$", _read("/proc/self/cgroup"), re.MULTILINE)
-    root = Path("/sys/fs/cgroup")
-    group = root / own[1] if own else root
     limits: list[float] = []
-    for folder in (group, *group.parents):
-        if folder.is_relative_to(root) and (text := _read(folder / "cpu.max")) and not text.startswith("max"):
+    for folder in _control_groups():
+        if (text := _read(folder / "cpu.max")) and not text.startswith("max"):
             quota, period = text.split()
             limits.append(int(quota) / int(period))
     return min(limits, default=None)
+
+
+def memory_left() -> int | None:
+    """Return how many bytes the tightest of this process's control groups leaves, or None without a limit."""
+    left: list[int] = []
+    for folder in _control_groups():
+        if (most := _read(folder / "memory.max").strip()).isdecimal():
+            left.append(int(most) - int(_read(folder / "memory.current").strip() or 0))
+    return min(left, default=None)
+
+
+def _control_groups() -> list[Path]:
+    """Return the folders of this process's control groups, from its own to the root."""
+    own = re.search(r"^0::/(.*)$", _read("/proc/self/cgroup"), re.MULTILINE)
+    root = Path("/sys/fs/cgroup")
+    group = root / own[1] if own else root
+    return [folder for folder in (group, *group.parents) if folder.is_relative_to(root)]
 
 
 def _governor(core: int) -> str | None:

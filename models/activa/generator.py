@@ -86,6 +86,7 @@ class Activa(Generator):
     space: ClassVar[Space] = "cp20k"
     licence: ClassVar[str] = "MIT (the authors' code); this implementation BSD-3-Clause"
     paper: ClassVar[str] = "doi:10.1093/bioinformatics/btac095"
+    settled_by: ClassVar[tuple[str, ...]] = ("precision", "hidden_sizes", "batch_size")
     default_budgets: ClassVar[dict[str, str]] = {
         "smoke": "2epochs",
         "quick": "20epochs",

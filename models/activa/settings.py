@@ -115,7 +115,8 @@ class Settings:
         hidden = self.hidden_sizes[0]
         return settle_precision(
             self.precision,
-            rows=self.batch_size,
+            # Two passes are multiplied as one, or more.
+            rows=2 * self.batch_size,
             widest=[(hidden, n_genes), (n_genes, hidden)],
             device=device,
         )

@@ -50,6 +50,7 @@ def test_what_is_right_is_not_copied():
 def test_stored_zeros_and_repeated_entries_are_no_values():
     twice = sparse.csr_matrix((np.float32([1, 1, 0, 5]), [0, 0, 1, 2], [0, 3, 4]), shape=(2, 3))
     matrix = as_csr(twice)
+    assert twice.nnz == 4
     assert matrix.nnz == 2
     assert matrix.toarray().tolist() == [[2, 0, 0], [0, 0, 5]]
 
@@ -73,11 +74,11 @@ def test_genes_in_another_order_are_put_right_and_said():
         (cells(np.where(COUNTS == 3, np.inf, COUNTS)), {}, "1 of 2 cells hold NaN or infinite values"),
         (cells(-COUNTS), {}, "2 of 2 cells hold negative values"),
         (cells(COUNTS + 0.5), {}, "declared counts, but 2 of 2 cells hold values that are not whole"),
-        (cells(COUNTS * 6), {"space": "log_cp20k"}, "declared log_cp20k, but values reach 18, above"),
+        (cells(COUNTS * 6), {"space": "log_cp20k"}, "declared log_cp20k, but values reach 18, where"),
         (cells(types=None), {"requested": ["B", "T"]}, 'asked for and obs["cell_type"] is missing'),
         (cells(types=("B", "T")), {"requested": ["T", "B"]}, "not of the types asked for, in the order"),
-        (cells(types=("B", "NK")), {}, "cell type 'NK' is none of the training cells'"),
-        (cells(types=("B", None)), {}, "1 cells have no cell type"),
+        (cells(types=("B", "NK")), {"requested": ["B", "T"]}, "not of the types asked for, in the order"),
+        (cells(types=("B", None)), {"requested": ["B", "T"]}, "not of the types asked for, in the order"),
         (cells(np.array([["1", "0", "2"], ["0", "3", "0"]], dtype=object)), {}, "no numbers"),
     ],
 )
@@ -92,6 +93,18 @@ def test_library_sizes_that_are_not_the_declared_ones_are_said():
     hold(cells(normalised * 1.009), space="cp20k")
     with pytest.warns(UserWarning, match="^declared cp20k, but library sizes are not 20000"):
         hold(cells(normalised * np.array([[0.5], [1]])), space="cp20k")
+
+
+@pytest.mark.parametrize("types", [("B", "NK"), ("B", None)])
+def test_types_that_nobody_asked_for_or_knows_are_left_out(types):
+    with pytest.warns(UserWarning, match="^1 of 2 cells are of no type of the training cells"):
+        held = hold(cells(sparse.csr_matrix(COUNTS), types=types))
+    assert "cell_type" not in held.obs
+    assert (held.X.toarray() == COUNTS).all()
+
+
+def test_a_logged_library_may_be_one_in_a_hundred_too_large():
+    hold(cells(np.float32([[np.log1p(20_190), 0, 0], [0, 1, 0]])), space="log_cp20k")
 
 
 @pytest.fixture

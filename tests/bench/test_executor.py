@@ -13,6 +13,7 @@ from rich.console import Console
 
 from bench import processes
 from bench.executor import run_jobs
+from bench.flow import phase_seconds
 from bench.plan import DatasetFacts, choose_models, make_plan
 from bench.progress import Progress
 from bench.registry import resolve_model
@@ -90,7 +91,7 @@ def outcomes(tmp_path_factory, prepared):
         ("declines", "skipped", "needs spliced counts", None),
         ("mean", "ok", "", None),
         ("gives_nan", "failed", "BrokenContract: 30 of 30 cells hold NaN or infinite values", "check"),
-        ("changes_its_training_cells", "failed", "fit changed the training cells: X.data", None),
+        ("changes_its_training_cells", "failed", "fit changed the training cells: X.data", "check"),
         ("cannot_be_loaded", "failed", "FileNotFoundError", "reload"),
         ("turns_genes_around", "ok", "", None),
     ],
@@ -134,6 +135,17 @@ def test_genes_in_another_order_are_put_right_and_noted(outcomes):
     )
     assert mine.var_names.tolist() == turned.var_names.tolist()
     assert (mine.X != turned.X).nnz == 0
+
+
+def test_seconds_of_all_jobs_add_up(outcomes):
+    run, records = outcomes
+    seconds = phase_seconds(run)
+    good = [record for record in records.values() if record.get("wall_seconds")]
+    assert good
+    for phase in ("load", "fit"):
+        total = sum(record["phases"].get(phase, 0.0) for record in records.values())
+        assert seconds[phase] == pytest.approx(total)
+    assert seconds["start"] > 0
 
 
 def test_resuming_repeats_only_what_did_not_end_well(outcomes):

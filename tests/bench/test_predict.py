@@ -62,8 +62,8 @@ def test_epochs_grow_with_cells_too(facts):  # noqa: F811
 def test_no_timed_round_begins_behind_the_limit(facts):  # noqa: F811
     job = plan(facts, budget={"mean": "10epochs"})[0]
     slow = record(budget="10 epochs", timing={"median_seconds": 1.0, "n_cells": 1000})
-    # A round of 100 000 cells takes 100 s, and none begins behind 30.
-    assert predict(job, n_train=200, n_genes=100, records=[slow]).phases["sample_timing"] == 130
+    # A round of 100 000 cells takes 100 s, and none begins behind 5.
+    assert predict(job, n_train=200, n_genes=100, records=[slow]).phases["sample_timing"] == 105
     fast = slow | {"timing": {"median_seconds": 0.05, "n_cells": 1000}}
     assert predict(job, n_train=200, n_genes=100, records=[fast]).phases["sample_timing"] == 15
 
@@ -149,7 +149,7 @@ def test_durations_in_words(seconds, words):
 
 
 def test_a_run_is_its_jobs_their_scores_and_its_end(facts, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("bench.predict.scoring_processes", lambda n_jobs: 2)
+    monkeypatch.setattr("bench.predict.scoring_processes", lambda n_jobs, dataset_bytes: 2)
     jobs = plan(facts, budget={"mean": "100steps"}, profile="smoke", seeds=(0, 1, 2), sample_seeds=(0, 1))
     learnt = Past(
         [],
@@ -215,3 +215,25 @@ def test_what_is_done_again_in_part_is_not_taken_for_quick(tmp_path):
     run.note_seconds("figures", 0.5)
     run.note_seconds("maps", 2.0)
     assert json.loads(run.seconds.read_text()) == {"figures": 8.0, "maps": 2.0}
+
+
+def test_runs_that_cannot_be_read_tell_nothing(tmp_path):
+    """Damaged, of an earlier version, or being written by somebody else: they stop no other run."""
+    a_run(tmp_path, "1-good", "here", score={"mmd": 1.0})
+    for number, damage in enumerate(
+        [
+            lambda folder: (folder / "jobs" / "abc" / "record.json").write_text("{"),
+            lambda folder: (
+                (folder / "plan.json").write_text("[]") and write(folder / "seconds.json", {"maps": 1})
+            ),
+            lambda folder: (folder / "request.json").write_text(""),
+            lambda folder: write(folder / "jobs" / "abc" / "record.json", {"status": "ok"}),
+            lambda folder: write(folder / "jobs" / "abc" / "scores" / "0-strict-cd.json", {}),
+        ],
+        start=2,
+    ):
+        a_run(tmp_path, f"{number}-bad", "here", score={})
+        damage(tmp_path / f"{number}-bad")
+    found = past(tmp_path, "here")
+    assert [record["name"] for record in found.records] == ["1-good"]
+    assert set(found.scores) == {"mmd"}

@@ -110,7 +110,7 @@ def test_what_fails_side_by_side_ends_the_other_workers(tmp_path):
         raise ValueError("no such gene")
 
     with pytest.raises(ValueError, match="no such gene"):
-        side_by_side([fails, waits], at_once=2)
+        side_by_side([waits, fails], at_once=2)
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
 
 

@@ -169,5 +169,8 @@ def test_where_the_seconds_went_adds_up(clock, screen, shown):
     with shown.taking("scoring"):
         clock.now += 30
     clock.now += 2
-    shown.say_what_it_took()
-    assert screen.lines == [(1111.0, "took 111 s: training 75 s, scoring 30 s, all else 6 s")]
+    shown.say_what_it_took(scores={"mmd": 0.2, "cd": 3.0, "rf_auc": 41.0})
+    assert screen.lines == [
+        (1111.0, "took 111 s: training 75 s, scoring 30 s, all else 6 s"),
+        (1111.0, "  scores: rf_auc 41 s, cd 3 s"),
+    ]

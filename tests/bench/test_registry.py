@@ -1,11 +1,13 @@
+import inspect
 import sys
 from pathlib import Path
 
 import pytest
 
+import models.base
 from bench.errors import RequestError
 from bench.hyperparameters import hyperparameters
-from bench.registry import MODELS, neighbours, plugins, resolve_model
+from bench.registry import MODELS, neighbours, plugins, resolve_model, shared_modules
 
 FILE = Path(__file__).parent / "generators" / "throwaway.py"
 
@@ -119,3 +121,10 @@ def test_another_neighbour_is_another_source(tmp_path, monkeypatch, changed, dif
     with (tmp_path / changed).open("a") as file:
         file.write("x = 2\n")
     assert (choice.source_hash != before) == differs
+
+
+def test_a_package_stands_for_the_shared_modules_that_it_imports():
+    home = Path(inspect.getfile(models.base)).parent
+    of_activa = shared_modules(sorted((home / "activa").glob("*.py")))
+    assert [file.name for file in of_activa] == ["base.py", "precision.py"]
+    assert [file.name for file in shared_modules([home / "controls" / "floors.py"])] == ["base.py"]

@@ -216,3 +216,10 @@ def test_die_with_parent_is_nothing_elsewhere(monkeypatch):
     monkeypatch.setattr(resources.sys, "platform", "darwin")
     monkeypatch.delattr(resources.ctypes, "CDLL")
     die_with_parent(2**22 + 1)
+
+
+@pytest.mark.parametrize(("left", "expected"), [(None, 900), (300, 300), (2000, 900), (-5, 0)])
+def test_available_memory_is_what_machine_and_control_group_leave(monkeypatch, left, expected):
+    monkeypatch.setattr(resources.psutil, "virtual_memory", lambda: SimpleNamespace(available=900))
+    monkeypatch.setattr(resources, "memory_left", lambda: left)
+    assert resources.available_bytes() == expected

@@ -8,6 +8,7 @@ import pytest
 
 from bench import settle
 from bench.errors import RequestError
+from bench.hyperparameters import hyperparameters
 from bench.plan import DatasetFacts, make_plan
 from bench.registry import resolve_model
 from bench.run_folder import RunFolder
@@ -50,15 +51,38 @@ def test_it_is_settled_once_for_a_machine(monkeypatch):
     assert jobs() == first
 
 
-def test_another_number_of_genes_or_machine_is_asked_anew(monkeypatch):
+@pytest.mark.parametrize("what", ["machine", "genes"])
+def test_another_number_of_genes_or_machine_is_asked_anew(monkeypatch, what):
     jobs()
     asked = []
-    monkeypatch.setattr(
-        settle, "_ask", lambda model, request: asked.append(request["n_genes"]) or {"arithmetic": ["x", "y"]}
-    )
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert jobs()[0].hyperparameters == {"arithmetic": "x"}
-    assert asked == [7]
+    answer = {"arithmetic": ["x", "y"]}
+    monkeypatch.setattr(settle, "_ask", lambda model, request: asked.append(request["n_genes"]) or answer)
+    if what == "machine":
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2_OF_A_TEST")
+        assert jobs()[0].hyperparameters == {"arithmetic": "x"}
+        assert asked == [7]
+    else:
+        choice = resolve_model(f"{FILE}:Settles")
+        settle.settled(choice, {"arithmetic": "auto"}, n_genes=8, device="cpu")
+        assert asked == [8]
+
+
+def test_settings_that_it_does_not_look_at_change_nothing(monkeypatch):
+    """An ablation is not to compute in another precision than what it is compared with."""
+    asked = []
+    answer = {"precision": ["fp32", "so be it"]}
+    monkeypatch.setattr(settle, "_ask", lambda model, request: asked.append(request["settings"]) or answer)
+    choice = resolve_model("activa")
+    every = hyperparameters(choice.generator)
+    for margin in (110.0, 100.0):
+        settle.settled(choice, every | {"margin": margin}, n_genes=50, device="cpu")
+    settle.settled(choice, every | {"batch_size": 64}, n_genes=50, device="cpu")
+    assert [settings["batch_size"] for settings in asked] == [128, 64]
+
+
+def test_a_cache_that_cannot_be_written_to_costs_only_the_time(tmp_path):
+    (tmp_path / "settled").touch()
+    assert jobs()[0].hyperparameters == {"arithmetic": "seven"}
 
 
 def test_nothing_is_asked_where_nothing_is_left_to_the_machine(monkeypatch):
@@ -76,7 +100,7 @@ def test_activa_without_bf16_units_is_fp32_and_nothing_is_timed(monkeypatch):
     monkeypatch.setenv("ATEN_CPU_CAPABILITY", "avx2")
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     choice = resolve_model("activa")
-    found = settle.settled(choice, {"precision": "auto"}, n_genes=50, device="cpu")
+    found = settle.settled(choice, hyperparameters(choice.generator), n_genes=50, device="cpu")
     assert found == {"precision": ("fp32", "this CPU has no bf16 units")}
     (memory,) = Path(settle._memory(choice, {"device": "cpu"})).parent.glob("*.json")
     assert json.loads(memory.read_text()) == {"precision": ["fp32", "this CPU has no bf16 units"]}

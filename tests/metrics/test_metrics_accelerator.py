@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from metrics import accelerator
 from metrics.accelerator import best_device, nearest_rows, products_of_columns, squared_distances
 from metrics.correlation_discrepancy import correlation_matrix
-from metrics.coverage import balls_and_points
+from metrics.coverage import balls
 from metrics.mmd import kernel
 from metrics.neighbours import nearest, radii
 
@@ -48,8 +48,9 @@ def test_metrics_take_the_best_device_and_have_the_same_numbers_on_it(device, mo
     np.testing.assert_array_equal(nearest(POINTS, AMONG).rows, distances.argmin(axis=1))
     among = np.sort(cdist(AMONG, AMONG), axis=1)
     np.testing.assert_allclose(radii(AMONG, 5), among[:, 5])
-    held, _ = balls_and_points(POINTS, np.full(40, 2.0), AMONG)
-    np.testing.assert_array_equal(held, np.sum(distances <= 2, axis=1))
+    found = balls(POINTS, AMONG, test_radii=np.full(40, 2.0), synthetic_radii=np.full(len(AMONG), 1.0))
+    np.testing.assert_array_equal(found.in_test_balls, np.sum(distances <= 2, axis=1))
+    np.testing.assert_array_equal(found.around_test, np.sum(distances <= 1, axis=1))
     expected = sum(np.exp(-((distances / scale) ** 2)) for scale in (1, 2, 4))
     np.testing.assert_allclose(kernel(POINTS, AMONG, bandwidth=2.0), expected, rtol=1e-9)
     np.testing.assert_allclose(correlation_matrix(AMONG)[0], np.corrcoef(AMONG.T))

@@ -111,3 +111,17 @@ def test_threads_are_as_many_as_the_caller_says_and_no_more_than_cores(monkeypat
         assert usable_threads() == expected
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert usable_threads() == 4
+
+
+def test_where_nothing_can_be_kept_trees_are_compiled_each_time(monkeypatch):
+    from metrics import trees
+
+    compile_it = trees.njit
+
+    def without_a_place(*, cache=False, **options):
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available")
+        return compile_it(**options)
+
+    monkeypatch.setattr(trees, "njit", without_a_place)
+    assert trees._compiled(lambda number: number + 1)(2) == 3
