@@ -233,7 +233,7 @@ def carry_out(run: RunFolder, progress: Progress) -> int:
 
 
 def phase_seconds(run: RunFolder) -> dict[str, float]:
-    """Return seconds by phase, of all Jobs of a run; ``start`` is from a process's start to its first phase."""
+    """Return seconds by phase, of all Jobs of a run; ``start`` is what lies before and between phases."""
     seconds: Counter[str] = Counter()
     for record in filter(None, (run.job_folder(job).read_record() for job in run.jobs())):
         phases = {name: value for name, value in record["phases"].items() if "/" not in name}
