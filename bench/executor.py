@@ -58,7 +58,7 @@ def _jobs_at_once(run: RunFolder) -> int:
 
     A worker holds the libraries and, while it reads them, the cells a few times over.
     """
-    return room_for(len(run.jobs()), bytes_each=GIB + 4 * run.dataset.stat().st_size)
+    return room_for(len(run.jobs()), bytes_each=GIB + 4 * run.dataset_bytes)
 
 
 def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, progress: Progress) -> bool:
@@ -73,7 +73,7 @@ def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, pro
         Whether everything was scored, if only with an error that the table shows.
     """
     jobs = run.jobs()
-    n_shares = scoring_processes(len(jobs), dataset_bytes=run.dataset.stat().st_size)
+    n_shares = scoring_processes(len(jobs), dataset_bytes=run.dataset_bytes)
     environment = worker_environment(jobs[0].device, max(1, usable_cores() // n_shares))
     limit, outlook = run.read_spec().metric_timeout, Outlook.of(run)
     told: dict[int, dict[str, Any]] = {share: {} for share in range(n_shares)}

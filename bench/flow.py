@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
@@ -234,17 +234,18 @@ def carry_out(run: RunFolder, progress: Progress) -> int:
 
 def phase_seconds(run: RunFolder) -> dict[str, float]:
     """Return seconds by phase, of all Jobs of a run; ``start`` is what lies before and between phases."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for record in filter(None, (run.job_folder(job).read_record() for job in run.jobs())):
         phases = {name: value for name, value in record["phases"].items() if "/" not in name}
-        seconds.update(phases)
+        for name, value in phases.items():
+            seconds[name] += value
         seconds["start"] += max(0.0, (record.get("wall_seconds") or 0.0) - sum(phases.values()))
     return dict(seconds)
 
 
 def score_seconds(run: RunFolder) -> dict[str, float]:
     """Return seconds by metric, of all Jobs of a run, and of the evidence that metrics share."""
-    seconds: Counter[str] = Counter()
+    seconds: dict[str, float] = defaultdict(float)
     for score in (score for job in run.jobs() for score in run.job_folder(job).read_scores()):
         seconds[score["metric"]] += score["seconds"] or 0.0
         seconds["evidence"] += score["shared_seconds"] or 0.0

@@ -403,7 +403,7 @@ class Outlook:
             experiments={metric["name"]: metric["experiment"] for metric in request["metrics"]},
             protocols=request["protocols"],
             past=past(run.path.parent, request["hardware"]["fingerprint"]),
-            dataset_bytes=run.dataset.stat().st_size if run.dataset.exists() else 0,
+            dataset_bytes=run.dataset_bytes,
         )
 
     def prediction(self, job: Job) -> Prediction:

@@ -261,6 +261,11 @@ class RunFolder:
             noted = read_json(self.seconds) if self.seconds.exists() else {}
             write_json(self.seconds, noted | {stage: max(seconds, noted.get(stage, 0.0))})
 
+    @property
+    def dataset_bytes(self) -> int:
+        """Size of the prepared cells, 0 where they are missing."""
+        return self.dataset.stat().st_size if self.dataset.exists() else 0
+
     def link_dataset(self, source: Path) -> None:
         """Keep the prepared data set in the run folder; a hard link, where the file system allows."""
         try:

@@ -122,10 +122,13 @@ def test_a_quota_leaves_fewer_cores(monkeypatch, quota, cores):
 
 
 def test_waiting_threads_of_a_job_sleep_unless_the_user_says_otherwise(monkeypatch):
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    assert worker_environment("cpu", 3)["OMP_WAIT_POLICY"] == "PASSIVE"
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    environment = worker_environment("cpu", 3)
+    assert (environment["OMP_WAIT_POLICY"], environment["GOMP_SPINCOUNT"]) == ("PASSIVE", "1000")
     monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
-    assert worker_environment("cpu", 3)["OMP_WAIT_POLICY"] == "ACTIVE"
+    environment = worker_environment("cpu", 3)
+    assert (environment["OMP_WAIT_POLICY"], environment.get("GOMP_SPINCOUNT")) == ("ACTIVE", None)
 
 
 def test_a_crash_leaves_its_stack_in_the_log(tmp_path):
