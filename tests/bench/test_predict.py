@@ -64,8 +64,8 @@ def test_no_timed_round_begins_behind_the_limit(facts):  # noqa: F811
     slow = record(budget="10 epochs", timing={"median_seconds": 1.0, "n_cells": 1000})
     # A round of 100 000 cells takes 100 s, and none begins behind 5.
     assert predict(job, n_train=200, n_genes=100, records=[slow]).phases["sample_timing"] == 105
-    fast = slow | {"timing": {"median_seconds": 0.05, "n_cells": 1000}}
-    assert predict(job, n_train=200, n_genes=100, records=[fast]).phases["sample_timing"] == 15
+    fast = slow | {"timing": {"median_seconds": 0.01, "n_cells": 1000}}
+    assert predict(job, n_train=200, n_genes=100, records=[fast]).phases["sample_timing"] == 3
 
 
 def test_a_model_without_a_budget_is_predicted_too(facts):  # noqa: F811
