@@ -97,6 +97,8 @@ def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) ->
         missing = f"no augmentation experiment: its type, {rare}, has too few training cells"
         provenance["notes"].append(missing)
         progress.say(missing)
+    for note in provenance["notes"]:
+        progress.say(f"note: {note}")
     return Draft(spec, prepared, facts, choices, metrics, jobs, machine, train_shape, provenance)
 
 
