@@ -11,10 +11,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from urllib.error import URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, build_opener
@@ -24,6 +24,8 @@ from rich.text import Text
 
 from bench.errors import RequestError
 from bench.progress import Progress
+from bench.tracking.start_view import SHARE_KEY
+from bench.tracking.start_view import TAG as START_VIEW
 from bench.tracking.store import (
     ENVIRONMENT,
     EXPERIMENT_KIND,
@@ -187,7 +189,7 @@ def answers(address: str) -> bool:
 
 
 def runs_pages(address: str) -> dict[str, str]:
-    """Return data set → address of the list of its runs, the last changed first; empty if nobody tells."""
+    """Return data set → address of the table of its Jobs, the last changed first; empty if nobody tells."""
     wanted = quote(f"tags.`{EXPERIMENT_KIND[0]}` = '{EXPERIMENT_KIND[1]}'")
     query = f"max_results={MOST_DATASETS}&order_by=last_update_time%20DESC&filter={wanted}"
     place = address.rstrip("/")
@@ -196,7 +198,15 @@ def runs_pages(address: str) -> dict[str, str]:
             found = json.load(reply).get("experiments", [])
     except (URLError, OSError, ValueError):
         return {}
-    return {each["name"]: f"{place}/#/experiments/{each['experiment_id']}/runs?{TRAINING}" for each in found}
+    return {
+        each["name"]: f"{place}/#/experiments/{each['experiment_id']}/runs?{_start(each)}" for each in found
+    }
+
+
+def _start(experiment: Mapping[str, Any]) -> str:
+    """Return what an experiment's page is asked to show: its start view, where it was tracked with one."""
+    has_view = any(tag["key"] == START_VIEW for tag in experiment.get("tags", []))
+    return f"{TRAINING}&viewStateShareKey={SHARE_KEY}" if has_view else TRAINING
 
 
 def _opener(address: str) -> OpenerDirector:

@@ -57,6 +57,11 @@ def scalars(
     return dict(sorted((allowed(f"{group}/{name}"), value) for (group, name), value in named.items()))
 
 
+def score_name(metric: Mapping[str, Any]) -> str:
+    """Return the name under which a metric's value itself is logged, such as ``headline/rf_auc``."""
+    return allowed(f"{'headline' if metric['group'] == 'headline' else 'scores'}/{metric['name']}")
+
+
 def _group_of_cost(name: str) -> str:
     if name in HEADLINE_COSTS:
         return "headline"

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from bench.tracking import naming
 from bench.tracking.models import log_model
 from bench.tracking.points import curve_points, scalar_points
+from bench.tracking.start_view import TAG as START_VIEW
+from bench.tracking.start_view import start_view
 from bench.tracking.store import (
     EXPERIMENT_KIND,
     TrackingUnavailable,
@@ -122,6 +124,8 @@ class _Upload:
             self.report("updating MLflow", done, len(self.records))
             counts[self._sync_job(record, parent, known.get(record["key"]))] += 1
         self._finish_parent(parent)
+        # Set again by each run: the last one's metrics are the columns.
+        self.client.set_experiment_tag(self.experiment_id, START_VIEW, start_view(self.view))
         return TrackingResult(masked(self.uri), self.experiment_id, parent.info.run_id, **counts)
 
     def _experiment(self) -> str:

@@ -100,6 +100,20 @@ def test_headline_metrics_come_first_by_name_and_are_a_handful(uploaded):
     assert len(headline) == 6
 
 
+def test_the_first_page_has_what_is_looked_for_and_every_column_is_logged(uploaded):
+    client, _, result, _ = uploaded
+    tags = client.get_experiment(result.experiment_id).tags
+    state = json.loads(tags["mlflow.sharedViewState.bench"])
+    measured = ["rf_auc", "mmd", "cd", "training_seconds", "sample_seconds"]
+    measured += ["augmentation_f1", "peak_rss_gib"]
+    columns = ["params.`model`", "params.`seed`", *(f"metrics.`headline/{name}`" for name in measured)]
+    assert state["selectedColumns"] == columns
+    # Sorted by anything but time, the children of a run are not folded.
+    assert state["orderByKey"] == "params.`model`"
+    logged = {name for run in runs(client, result).values() for name in run.data.metrics}
+    assert {f"headline/{name}" for name in measured} <= logged
+
+
 def test_params_and_tags(uploaded):
     client, _, result, _ = uploaded
     run = runs(client, result)["activa · zheng · seed 2"]

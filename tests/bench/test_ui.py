@@ -66,7 +66,8 @@ def test_ctrl_c_is_its_normal_end(out):
     assert len(children) >= 2
     with urlopen(f"{address}/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=zheng") as reply:
         experiment = json.load(reply)["experiment"]
-    page = f"{address}/#/experiments/{experiment['experiment_id']}/runs?workflowType=machine_learning"
+    page = f"{address}/#/experiments/{experiment['experiment_id']}/runs?workflowType=machine_learning&"
+    page += "viewStateShareKey=bench"
     assert process.stdout.readline() == f"zheng   {page}\n"
     sockets = [c for child in children for c in child.net_connections(kind="inet") if c.status == "LISTEN"]
     assert {connection.laddr.ip for connection in sockets} == {"127.0.0.1"}

@@ -102,6 +102,7 @@ def test_many_cells_have_their_neighbours_approximated(monkeypatch):
     assert adjusted_rand_score(adata.obs["cell_type"], found) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # compiling the search takes half a minute of a core
 def test_approximate_neighbours_of_10_000_real_cells_agree_with_exact_ones(shared_data):
     counts = anndata.read_h5ad(shared_data / "kang_ctrl_12261x1287.h5ad").X[:10_000]

@@ -71,6 +71,7 @@ def trained_metrics(counts, types, real, *, precision, seed):
     ]
 
 
+@pytest.mark.slow
 def test_metrics_stay_within_the_spread_of_seeds(shared_data):
     """The mean over seeds differs by less than three standard errors of a difference of such means.
 
