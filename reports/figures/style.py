@@ -45,6 +45,8 @@ STYLE: dict[Any, Any] = {
 }
 PIXELS_PER_INCH = 150
 REMARK_WIDTH = 26
+MARGIN = 0.1
+"""Inches between a title and the edge of its figure."""
 
 
 def grid(n_panels: int, *, columns: int, height: float, width: float) -> tuple[Figure, list[Axes]]:
@@ -95,9 +97,17 @@ def save(figure: Figure, output: Path, name: str) -> list[Path]:
     paths = [output / f"{name}.png", output / f"{name}.svg"]
     # A layout takes longer to find than to draw, and matplotlib draws twice where one is still to be found.
     figure.set_dpi(PIXELS_PER_INCH)
+    _make_room(figure)
     if (layout := figure.get_layout_engine()) is not None:
         layout.execute(figure)
         figure.set_layout_engine(None)
     figure.savefig(paths[0], dpi=PIXELS_PER_INCH)
     figure.savefig(paths[1], dpi=PIXELS_PER_INCH, metadata={"Date": None})
     return paths
+
+
+def _make_room(figure: Figure) -> None:
+    """Widen a figure that is narrower than its title or its legend, which would be cut at its edges."""
+    beside = [*figure.texts, *figure.legends]
+    widest = max((artist.get_window_extent().width for artist in beside), default=0.0)
+    figure.set_figwidth(max(figure.get_figwidth(), widest / figure.dpi + 2 * MARGIN))

@@ -8,6 +8,9 @@ from xml.etree import ElementTree
 
 SVG: Final = "http://www.w3.org/2000/svg"
 XLINK: Final = "http://www.w3.org/1999/xlink"
+POINTS_PER_INCH: Final = 72
+PAGE_PIXELS_PER_INCH: Final = 130
+"""How large figures stand in a page: one of 8.8 inches is as wide as the text, its letters as high."""
 
 
 def inline_svg(text: str, *, prefix: str, label: str) -> str:
@@ -42,8 +45,8 @@ def inline_svg(text: str, *, prefix: str, label: str) -> str:
             element.attrib["href"] = target
         for name, value in element.attrib.items():
             element.attrib[name] = _renamed(name, value, prefix)
-    # In points; a page counts in pixels.
-    root.attrib["width"] = str(round(float(root.attrib["width"].removesuffix("pt")) * 96 / 72))
+    inches = float(root.attrib["width"].removesuffix("pt")) / POINTS_PER_INCH
+    root.attrib["width"] = str(round(inches * PAGE_PIXELS_PER_INCH))
     del root.attrib["height"]
     root.attrib |= {"role": "img", "aria-label": label}
     return ElementTree.tostring(root, encoding="unicode")

@@ -12,13 +12,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from reports.figures.style import PIXELS_PER_INCH
-from reports.html.inline import inline_svg
+from reports.html.inline import PAGE_PIXELS_PER_INCH, inline_svg
 
 INLINE: Final = "pareto"
 SMALL_SVG: Final = 120_000
 WIDTHS: Final = (1600, 1000, 640)
 QUALITY: Final = 80
-CSS_PIXELS_PER_INCH: Final = 96
 
 KINDS: Final = {
     "overview": (
@@ -142,9 +141,9 @@ def _size(picture: Picture) -> int:
 
 
 def _width(stem: Path) -> int:
-    """Return how wide a figure was drawn, in CSS pixels."""
+    """Return how wide a figure stands in the page, in CSS pixels."""
     with Image.open(_png(stem)) as image:
-        return round(image.width / PIXELS_PER_INCH * CSS_PIXELS_PER_INCH)
+        return round(image.width / PIXELS_PER_INCH * PAGE_PIXELS_PER_INCH)
 
 
 def _png(stem: Path) -> Path:

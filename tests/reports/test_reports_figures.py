@@ -8,6 +8,7 @@ from reports.curves import read_curves, thin
 from reports.figures import save_figures
 from reports.figures.overview import overview_figure
 from reports.figures.roc import roc_figure
+from reports.figures.scale import scale_figure
 from reports.figures.style import PIXELS_PER_INCH, save
 from reports.figures.training import curves_figure, training_curves
 from tests.reports.run_view import as_protocol, make_run_view, record_of, score_of, write_curves
@@ -181,3 +182,31 @@ def test_each_figure_is_announced_before_it_is_drawn(tmp_path):
     assert [path.stem for path in paths if path.suffix == ".png"] == [
         name for name in begun if (tmp_path / "figures" / f"{name}.png").exists()
     ]
+
+
+@pytest.mark.parametrize("part", ["title", "legend"])
+def test_a_narrow_figure_is_widened_until_nothing_is_cut(tmp_path, part):
+    figure = Figure(figsize=(2, 2), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], label="a generator with a long name" * 3)
+    if part == "title":
+        figure.suptitle("Which properties of real cells does each generator keep? Blue: as real cells")
+    else:
+        figure.legend(loc="outside lower center")
+    png, _ = save(figure, tmp_path, "narrow")
+    with Image.open(png) as image:
+        pixels = np.asarray(image.convert("L"))
+    # A title that is cut has letters at the edge.
+    assert pixels.shape[1] > 2 * PIXELS_PER_INCH
+    assert (pixels[:, :5] == 255).all()
+    assert (pixels[:, -5:] == 255).all()
+
+
+def test_a_heat_map_of_two_generators_has_its_whole_title(tmp_path):
+    view = make_run_view()
+    view["records"] = [record_of(view, "activa"), record_of(view, "real")]
+    png, _ = save(scale_figure(view), tmp_path, "scale")
+    with Image.open(png) as image:
+        pixels = np.asarray(image.convert("L"))
+    assert (pixels[:, :5] == 255).all()
+    assert (pixels[:, -5:] == 255).all()

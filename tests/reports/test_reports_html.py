@@ -291,7 +291,7 @@ def test_large_figures_are_made_smaller_until_they_fit(tmp_path):
     found = pictures(files, prefix="", most_bytes=1_000_000)
     assert [p.url[:18] for p in found] == ["data:image/svg+xml", *["data:image/webp;ba"] * 2]
     assert 100_000 < sum(len(p.url) for p in found) <= 1_000_000
-    assert found[1].width == 900 * 96 // 150
+    assert found[1].width == 900 * 130 // 150
     assert sum(len(p.url) for p in pictures(files, prefix="", most_bytes=10**8)) > 3_000_000
     assert found[1].title == "Training curves · a"
     # What cannot be made small enough is left out, the largest first.
