@@ -259,6 +259,7 @@ def make_plan(
         on_this_machine = settled(choice, settings, n_genes=facts.n_genes, device=device)
         settings |= {name: value for name, (value, _) in on_this_machine.items()}
         generator = made(choice, settings)
+        _check_own_name(generator.name, choice, choices)
         if with_augmentation and generator.role in ("model", "baseline") and generator.conditional:
             experiments += augmentation_experiments(spec, facts)
         for experiment in experiments:
@@ -268,6 +269,13 @@ def make_plan(
             shared["settled"] = {name: reason for name, (_, reason) in on_this_machine.items()}
             jobs += [Job(seed=seed, **shared) for seed in seeds]
     return jobs
+
+
+def _check_own_name(name: str, choice: ModelChoice, choices: list[ModelChoice]) -> None:
+    if any(name == other.name for other in choices if other is not choice):
+        raise RequestError(
+            f"model {choice.name!r} calls itself {name!r}, as another generator of this run: rename it"
+        )
 
 
 def augmentation_experiments(spec: RunSpec, facts: DatasetFacts) -> list[Experiment]:
@@ -344,7 +352,8 @@ def _shared_facts(
     """Return what the Jobs of a generator and an experiment have in common: all but the seed."""
     scale, main = spec.scale, experiment.kind == "main"
     return {
-        "model": choice.name,
+        # An adapter knows only now which program it drives.
+        "model": generator.name,
         "reference": choice.reference,
         "version": choice.version,
         "source_hash": choice.source_hash,

@@ -160,3 +160,17 @@ def test_the_framework_of_a_plug_in_counts_whatever_it_is():
     assert _versions_behind("pytorch")["torch"] == version("torch")
     assert _versions_behind("rich")["rich"] == version("rich")
     assert _versions_behind("no such framework") == _versions_behind("numpy")
+
+
+@pytest.mark.parametrize("name", ["mine", "real"])
+def test_a_program_that_is_driven_goes_by_its_own_name(facts, tmp_path, name):
+    config = tmp_path / "program.toml"
+    config.write_text(f'[program]\nname = "{name}"\nspace = "counts"\nfit = "true"\nsample = "true"\n')
+    spec = RunSpec.checked(models=("external",), settings={"external": {"config": str(config)}})
+    choices = [choice for choice in choose_models(spec) if choice.name in ("external", "real")]
+    if name == "real":
+        with pytest.raises(RequestError, match="'external' calls itself 'real', as another generator"):
+            make_plan(spec, facts, choices, device="cpu", with_augmentation=False)
+        return
+    jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False)
+    assert [(job.model, job.reference) for job in jobs] == [("mine", "external"), ("real", "real")]
