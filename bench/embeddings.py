@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from bench.scorer import metrics_hash
+from bench.scorer import metrics_code
 from metrics.protocols import Protocol, protocol_named
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _first_samples(run: RunFolder) -> list[tuple[Job, int]]:
 
 
 def _key(job: Job, sample_seed: int, protocol: Protocol) -> str:
-    facts = json.dumps([job.key, sample_seed, protocol.name, metrics_hash()])
+    facts = json.dumps([job.key, sample_seed, protocol.name, metrics_code("embedding")])
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
@@ -16,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError
+from datasets.code import imported_with, meaning_of
 
 if TYPE_CHECKING:
     from metrics.declaration import Metric
@@ -94,66 +93,12 @@ class ModelChoice:
 
     @property
     def source_hash(self) -> str:
-        """Hash of the Python files of its package, or its file and neighbours, and of ``models/base.py``."""
-        own = Path(inspect.getfile(self.generator))
-        # A module inside a package of its own (models.activa) stands for that package; one that shares
-        # `models` with unlike neighbours (models/external.py), or is a file alone, for what it imports.
-        package = sys.modules[self.generator.__module__].__package__
-        files = neighbours(own) if package in (None, "", "models") else sorted(own.parent.glob("**/*.py"))
-        return hash_files([*files, *shared_modules(files)])
+        """Hash of what its file says and all that it imports of its package (its folder) and of `models`."""
+        import models
 
-
-def neighbours(file: Path) -> list[Path]:
-    """Return a Python file and the modules of its folder that it imports, at any depth, sorted by name.
-
-    Packages count with all their files. Imports are read, not run: those inside functions count, too.
-    """
-    found: dict[Path, None] = {}
-    waiting = [file]
-    while waiting:
-        module = waiting.pop()
-        if module in found:
-            continue
-        found[module] = None
-        for name in _imported_names(module):
-            beside = file.parent / name
-            if beside.is_dir():
-                waiting += beside.glob("**/*.py")
-            elif (beside := beside.with_name(f"{name}.py")).is_file():
-                waiting.append(beside)
-    return sorted(found)
-
-
-def _imported_names(module: Path) -> set[str]:
-    """Return the first part of the names that a file imports."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(module.read_bytes())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            first = (node.module or "").partition(".")[0]
-            names |= {first} if first else {alias.name for alias in node.names}
-    return names
-
-
-def shared_modules(files: Iterable[Path]) -> list[Path]:
-    """Return ``models/base.py`` and the other modules directly in our package `models` that files import."""
-    home = Path(inspect.getfile(importlib.import_module("models.base"))).parent
-    names = {"base"}
-    for file in files:
-        for node in ast.walk(ast.parse(file.read_bytes())):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("models."):
-                names.add(str(node.module).removeprefix("models."))
-    return [home / f"{name}.py" for name in sorted(names) if (home / f"{name}.py").is_file()]
-
-
-def hash_files(files: Iterable[Path]) -> str:
-    """Return a short SHA-256 over the names and contents of files."""
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(file.name.encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+        packages = {"models": Path(models.__path__[0]).parent}
+        files = imported_with(Path(inspect.getfile(self.generator)), packages=packages)
+        return meaning_of(files)
 
 
 def resolve_model(choice: str | type[Generator]) -> ModelChoice:

@@ -12,10 +12,10 @@ import numpy as np
 
 from bench.plan import Experiment, Job
 from bench.records import versions
-from bench.registry import hash_files
 from bench.run_folder import RunFolder
 from bench.seeds import derive
 from bench.worker import training_cells
+from datasets.code import imported_with, meaning_of
 from metrics.protocols import Protocol
 from metrics.shared_cost import EVIDENCE
 
@@ -33,11 +33,13 @@ METRICS_SEED = derive(0, "metrics")
 
 
 @cache
-def metrics_hash() -> str:
-    """Hash of the package `metrics`."""
+def metrics_code(*modules: str) -> str:
+    """Hash of modules of the package `metrics`, of what metrics look at, and of what these import."""
     import metrics
 
-    return hash_files(sorted(Path(metrics.__path__[0]).glob("*.py")))
+    home = Path(metrics.__path__[0])
+    files = {file for name in (*modules, "evidence") for file in imported_with(home / f"{name}.py")}
+    return meaning_of(sorted(files))
 
 
 MOST_EVIDENCE_BYTES = 2 * 1024**3
@@ -54,7 +56,7 @@ def evidence_folder() -> Path:
 
     folder = cache_folder() / "evidence"
     remove_least_recently_used(folder, most_bytes=MOST_EVIDENCE_BYTES)
-    text = json.dumps([metrics_hash(), versions()], sort_keys=True)
+    text = json.dumps([metrics_code(), versions()], sort_keys=True)
     return folder / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -16,15 +16,17 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.embeddings import store_embeddings
 from bench.plan import Job, exists_in
-from bench.registry import hash_files, resolve_metric
+from bench.registry import resolve_metric
 from bench.resources import die_with_parent
 from bench.run_folder import DamagedFile, RunFolder, read_json, write_json
-from bench.scorer import Scorer, cells_a_side, metrics_hash, real_side
+from bench.scorer import Scorer, cells_a_side, metrics_code, real_side
+from datasets.code import imported_with, meaning_of
 from metrics.protocols import Protocol, protocol_named
 from metrics.shared_cost import EVIDENCE
 
@@ -53,8 +55,16 @@ class ScoreTask:
 
 
 def source_hash(metric: Metric) -> str:
-    """Hash of the file that computes a metric and of our metrics, whose parts it may share."""
-    return hash_files([Path(inspect.getfile(metric.compute))]) + metrics_hash()
+    """Hash of what a metric's file says, with all that it imports, and of what metrics look at."""
+    return _hash_of(Path(inspect.getfile(inspect.unwrap(metric.compute))))
+
+
+@cache
+def _hash_of(file: Path) -> str:
+    import metrics
+
+    packages = {"metrics": Path(metrics.__path__[0]).parent}
+    return meaning_of(imported_with(file, packages=packages)) + metrics_code()
 
 
 def score_tasks(run: RunFolder, metrics: Sequence[Metric], protocols: Sequence[str]) -> list[ScoreTask]:
@@ -211,8 +221,8 @@ def _store_baselines(run: RunFolder, scorer: Scorer) -> None:
     experiments = dict.fromkeys(job.experiment for job in run.jobs() if job.experiment.kind == "augmentation")
     for experiment in experiments:
         file = run.baselines / f"{experiment.slug}.json"
-        if _key_in(file) != metrics_hash():
-            write_json(file, {"key": metrics_hash(), "scores": scorer.baselines(experiment)})
+        if _key_in(file) != metrics_code("augmentation"):
+            write_json(file, {"key": metrics_code("augmentation"), "scores": scorer.baselines(experiment)})
 
 
 def _without_value(metric: str, protocol: str, n_cells: int) -> dict[str, Any]:

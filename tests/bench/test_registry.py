@@ -1,4 +1,5 @@
 import inspect
+import shutil
 import sys
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import models.base
 from bench.errors import RequestError
 from bench.hyperparameters import hyperparameters
-from bench.registry import MODELS, neighbours, plugins, resolve_model, shared_modules
+from bench.registry import MODELS, plugins, resolve_model
 
 FILE = Path(__file__).parent / "generators" / "throwaway.py"
 
@@ -32,12 +33,13 @@ def test_a_class_of_a_module_beside_a_script_is_found_by_its_file(tmp_path, monk
     assert resolve_model(beside_the_script.Mean).reference == f"{tmp_path / 'beside_the_script.py'}:Mean"
 
 
-def test_editing_a_model_changes_its_hash(tmp_path):
+@pytest.mark.parametrize(("added", "differs"), [("# another line", False), ("scale = 2", True)])
+def test_editing_a_model_changes_its_hash_and_a_remark_does_not(tmp_path, added, differs):
     copy = tmp_path / "mine.py"
     copy.write_text(FILE.read_text())
     before = resolve_model(f"{copy}:Mean").source_hash
-    copy.write_text(FILE.read_text() + "\n# another line\n")
-    assert resolve_model(f"{copy}:Mean").source_hash != before
+    copy.write_text(f"{FILE.read_text()}\n{added}\n")
+    assert (resolve_model(f"{copy}:Mean").source_hash != before) == differs
 
 
 def test_the_built_ins_use_the_same_door():
@@ -92,29 +94,21 @@ def test_wrong_hyperparameters_are_named(given, message):
         hyperparameters(resolve_model(f"{FILE}:Mean").generator, given)
 
 
-def test_a_file_stands_for_the_neighbours_that_it_imports(tmp_path):
-    files = {
-        "mine.py": "import numpy\nfrom layers import Dense\nfrom models.base import Generator\n"
-        "class Mine(Generator):\n    name = 'mine'\n"
-        "    def fit(self, *a, **k):\n        import late\n"
-        "    def sample(self, *a, **k): ...\n    def save(self, folder): ...\n"
-        "    @classmethod\n    def load(cls, folder, **k): ...\n",
-        "layers.py": "from parts import deep\nDense = 1\n",
-        "parts/__init__.py": "",
-        "parts/deep.py": "",
-        "late.py": "",
-        "unlike.py": "",
-    }
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    expected = ["late.py", "layers.py", "mine.py", "parts/__init__.py", "parts/deep.py"]
-    assert [str(file.relative_to(tmp_path)) for file in neighbours(tmp_path / "mine.py")] == expected
+NEIGHBOURS = {
+    "mine.py": "from layers import Dense\nfrom models.base import Generator\n"
+    "class Mine(Generator):\n    name = 'mine'\n"
+    "    def fit(self, *a, **k): ...\n"
+    "    def sample(self, *a, **k): ...\n    def save(self, folder): ...\n"
+    "    @classmethod\n    def load(cls, folder, **k): ...\n",
+    "layers.py": "Dense = 1\n",
+    "unlike.py": "",
+}
 
 
 @pytest.mark.parametrize(("changed", "differs"), [("layers.py", True), ("unlike.py", False)])
 def test_another_neighbour_is_another_source(tmp_path, monkeypatch, changed, differs):
-    test_a_file_stands_for_the_neighbours_that_it_imports(tmp_path)
+    for name, text in NEIGHBOURS.items():
+        (tmp_path / name).write_text(text)
     monkeypatch.syspath_prepend(str(tmp_path))
     choice = resolve_model(f"{tmp_path / 'mine.py'}:Mine")
     before = choice.source_hash
@@ -123,8 +117,12 @@ def test_another_neighbour_is_another_source(tmp_path, monkeypatch, changed, dif
     assert (choice.source_hash != before) == differs
 
 
-def test_a_package_stands_for_the_shared_modules_that_it_imports():
-    home = Path(inspect.getfile(models.base)).parent
-    of_activa = shared_modules(sorted((home / "activa").glob("*.py")))
-    assert [file.name for file in of_activa] == ["base.py", "precision.py"]
-    assert [file.name for file in shared_modules([home / "controls" / "floors.py"])] == ["base.py"]
+@pytest.mark.parametrize(("changed", "differs"), [("base.py", True), ("external.py", False)])
+def test_our_own_modules_that_a_file_imports_count(tmp_path, monkeypatch, changed, differs):
+    copy = tmp_path / "models"
+    shutil.copytree(Path(inspect.getfile(models.base)).parent, copy)
+    before = resolve_model(f"{FILE}:Mean").source_hash
+    with (copy / changed).open("a") as file:
+        file.write("x = 2\n")
+    monkeypatch.setattr(models, "__path__", [str(copy)])
+    assert (resolve_model(f"{FILE}:Mean").source_hash != before) == differs

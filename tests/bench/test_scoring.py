@@ -1,5 +1,10 @@
 """Scores come from stored cells alone, each under a key of its own; one that fails costs only itself."""
 
+import importlib.util
+import inspect
+from pathlib import Path
+from types import SimpleNamespace
+
 import anndata
 import numpy as np
 import pytest
@@ -14,6 +19,8 @@ from bench.progress import Progress
 from bench.registry import resolve_metric
 from bench.run_folder import write_json
 from bench.scorer import METRICS_SEED
+from bench.scoring import _hash_of, source_hash
+from datasets.code import imported_with
 from metrics.declaration import Metric, NotApplicable, Score
 from tests.bench.test_executor import carry_out, make_run
 
@@ -261,3 +268,29 @@ def test_real_cells_must_be_counts(files):
     cells.write_h5ad(files / "train.h5ad")
     with pytest.raises(RequestError, match="holds no counts"):
         outside(files)
+
+
+@pytest.mark.parametrize(
+    ("added", "differs"), [("# a remark", False), ("x = 2", True), ("from metrics import mixing", True)]
+)
+def test_a_score_is_stale_where_its_code_changed_and_not_where_a_remark_did(tmp_path, added, differs):
+    file = tmp_path / "half.py"
+    text = "from metrics.mmd import mmd\n\ndef compute(real, sample):\n    return mmd(real, sample) / 2\n"
+    hashes = []
+    for more in ("", added):
+        file.write_text(f"{text}\n{more}\n")
+        spec = importlib.util.spec_from_file_location("half", file)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        _hash_of.cache_clear()
+        hashes.append(source_hash(SimpleNamespace(compute=module.compute)))
+    assert (hashes[0] != hashes[1]) == differs
+
+
+def test_scores_rest_on_their_own_metric_and_what_it_looks_at_alone():
+    of_mmd, of_cd = (
+        {file.name for file in imported_with(Path(inspect.getfile(resolve_metric(name).compute)))}
+        for name in ("mmd", "cd")
+    )
+    assert "evidence.py" in of_mmd & of_cd
+    assert "correlation_discrepancy.py" in of_cd - of_mmd
