@@ -54,7 +54,7 @@ class ScoreTask:
 
 def source_hash(metric: Metric) -> str:
     """Hash of the file that computes a metric and of our metrics, whose parts it may share."""
-    return hash_files([Path(inspect.getfile(metric.compute))]) + metrics_hash()
+    return hash_files([Path(inspect.getfile(inspect.unwrap(metric.compute)))]) + metrics_hash()
 
 
 def score_tasks(run: RunFolder, metrics: Sequence[Metric], protocols: Sequence[str]) -> list[ScoreTask]:

@@ -40,8 +40,8 @@ class LocalFile:
     note
         What to tell about its checksum; empty for a file inside a package, whose version says it all.
     as_declared
-        Whether it is certain to be the declared file: its checksum is the pinned one or, where none is, it came
-        from the declared address.
+        Whether it is certain to be the declared file: its checksum is the pinned one or, where none is, it
+        came from the declared address.
     """
 
     path: Path

@@ -116,8 +116,9 @@ def test_two_sentences_say_what_ran_and_what_can_be_said():
         "budgets and 3 training seeds; of scgan, cscgan not every training finished."
     )
     assert said.startswith(
-        "Best under protocol strict (140 cells a side) is by rf_auc (ideal 0.5) none: activa, scgan (worse than "
-        "the floor poisson); by mmd (ideal 0) activa with 0.420 [0.370, 0.470], not resolved from scgan; by cd"
+        "Best under protocol strict (140 cells a side) is by rf_auc (ideal 0.5) none: activa, scgan (worse "
+        "than the floor poisson); by mmd (ideal 0) activa with 0.420 [0.370, 0.470], not resolved from "
+        "scgan; by cd"
     )
     assert said.endswith("by augmentation_f1 (ideal 1) activa with 0.750, the only one scored.")
 
