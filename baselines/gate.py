@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 import bench
 from bench import cli
+from bench.errors import WRONG_REQUEST
 from bench.gate.baseline import Baseline
 
 RUN = {
@@ -35,7 +36,14 @@ def main() -> None:
         models = ",".join(Baseline.read(STORED).counts)
         given = ["--baseline", str(STORED), "--models", models, "--current", str(run.folder)]
         sys.argv[1:1] = ["gate", *given]
-        cli.main()
+        try:
+            cli.main()
+        except SystemExit as ended:
+            if ended.code == WRONG_REQUEST:
+                # The run that the message names goes with its folder.
+                again = "python baselines/gate.py --accept --reason '…'"
+                print(f"To make this run anew and accept it: {again}", file=sys.stderr)  # noqa: T201
+            raise
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ class Job(BaseModel):
     """One training of one generator on one data set, and the samples drawn from it.
 
     The content key covers everything that may change what comes out; the wall-clock limit is no
-    part of it, nor is the reason for a setting.
+    part of it, nor is the reason for a setting, nor what a generator says of itself alone (`copies`).
 
     Attributes
     ----------
@@ -83,6 +83,7 @@ class Job(BaseModel):
     framework: str
     conditional: bool
     space: str
+    copies: bool = False
     hyperparameters: dict[str, Any]
     settled: dict[str, str] = {}
     content: str
@@ -102,7 +103,7 @@ class Job(BaseModel):
     @property
     def key(self) -> str:
         """Hash of the Job's content; the name of its folder."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"settled"}), sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json", exclude={"settled", "copies"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -362,6 +363,7 @@ def _shared_facts(
         "framework": generator.framework,
         "conditional": generator.conditional,
         "space": generator.space,
+        "copies": generator.copies,
         "hyperparameters": settings,
         "content": generator.content(),
         "dataset": facts.name,

@@ -39,6 +39,9 @@ class LocalFile:
         The address it came from, or ``"handed over: NAME"``.
     note
         What to tell about its checksum; empty for a file inside a package, whose version says it all.
+    as_declared
+        Whether it is certain to be the declared file: its checksum is the pinned one or, where none is, it
+        came from the declared address.
     """
 
     path: Path
@@ -46,6 +49,7 @@ class LocalFile:
     sha256: str
     origin: str
     note: str
+    as_declared: bool
 
 
 def fetch(
@@ -202,7 +206,7 @@ def _inside_package(declaration: Declaration, address: str) -> LocalFile:
         raise DatasetError(
             f"{declaration.name}: the installed {package} does not hold {inner}: install it anew"
         )
-    return LocalFile(path, None, sha256_of(path), address, note="")
+    return LocalFile(path, None, sha256_of(path), address, note="", as_declared=True)
 
 
 def _download(
@@ -268,7 +272,8 @@ def _checked(declaration: Declaration, file: SourceFile, target: Path) -> LocalF
         note = f"{target.name}: the checksum is the pinned one"
     else:
         note = f"{target.name}: {recorded['origin']}; its checksum is not that of the published file"
-    return LocalFile(target, _record_path(target), found, recorded["origin"], note)
+    as_declared = found == file.sha256 if file.sha256 else recorded["origin"] == file.address
+    return LocalFile(target, _record_path(target), found, recorded["origin"], note, as_declared)
 
 
 def _which_file(declaration: Declaration, source: Path) -> SourceFile:

@@ -5,7 +5,8 @@ The contract that everything downstream sees: X CSR float32 ``cp20k`` (library s
 ``valid``, ``test``), ``control_pool`` (bool, within the training cells) and ``null_half`` (1 and 2 for two
 halves of the pool, 0 elsewhere); obs ``cluster`` (categorical) only where no labels are given or the test
 cells are shared out by it; unique var_names; uns["bench"] with name, source, checksum, parameters, versions,
-labels, clusters (how they were found, None where there are none), notes, rare_type_markers.
+labels, clusters (how they were found, None where there are none), notes, rare_type_markers, declared (name of
+the project's own source that these cells are certain to come from, else None).
 """
 
 from __future__ import annotations
@@ -151,6 +152,7 @@ def _fill(path: Path, resolved: Resolved, parameters: Parameters, progress: Prog
     adata.uns["bench"] |= {
         "source": resolved.origin,
         "checksum": resolved.checksum,
+        "declared": resolved.declared,
         "versions": _versions() | {"python": platform.python_version()},
     }
     adata.uns["bench"]["notes"] += resolved.notes

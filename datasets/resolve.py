@@ -38,6 +38,9 @@ class Resolved:
         Returns the raw cells.
     notes
         What fetching it brought to light.
+    declared
+        Name of the source among those that this project declares, where its files are certain to be it; else
+        None. A file's name says nothing, nor does that of somebody else's declaration.
     """
 
     declaration: Declaration
@@ -45,6 +48,7 @@ class Resolved:
     checksum: str
     read: Callable[[], AnnData]
     notes: tuple[str, ...] = ()
+    declared: str | None = None
 
 
 def resolve(
@@ -97,7 +101,14 @@ def _from_files(declaration: Declaration, folder: Path, progress: Progress) -> R
         sha256_of(*(file.path for file in files)),
         partial(_read_stored, declaration, files),
         tuple(file.note for file in files if file.note),
+        declaration.name if _is_ours(declaration) and all(file.as_declared for file in files) else None,
     )
+
+
+def _is_ours(declaration: Declaration) -> bool:
+    from datasets import sources
+
+    return any(declaration is ours for ours in vars(sources).values())
 
 
 def _read_stored(declaration: Declaration, files: tuple[LocalFile, ...]) -> AnnData:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import LEAST_CELLS, Metric, NotApplicable, Score, require_cells
 from metrics.forest import columns_of, vote_shares
 from metrics.resampling import bootstrap_weights, shifted_percentile_interval
 from metrics.seeds import derived_seed
@@ -110,11 +110,13 @@ def augmentation_f1(
     Raises
     ------
     NotApplicable
-        If training or held-out cells are all, or none, of the type.
+        If training or held-out cells are all, or none, of the type, or fewer than 10 held-out ones are.
     """
     from scipy.sparse import vstack
     from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
+    n_held_out = int(setting.is_type_in_test.sum())
+    require_cells("augmentation_f1", n_held_out, LEAST_CELLS, of=f"held-out cells of {setting.cell_type}")
     for part, mask in (("training", setting.is_type), ("held-out", setting.is_type_in_test)):
         if mask.all() or not mask.any():
             raise NotApplicable(f"{int(mask.sum())} of {mask.size} {part} cells are {setting.cell_type}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from metrics.declaration import NotApplicable, Score
+from metrics.declaration import LEAST_CELLS, NotApplicable, Score
 from metrics.spaces import as_csr
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Rows: TypeAlias = "NDArray[np.int64]"
 Measure: TypeAlias = Callable[[Rows, Rows], dict[str, float]]
 
-MINIMUM_CELLS_OF_TYPE = 10
+MINIMUM_CELLS_OF_TYPE = LEAST_CELLS
 
 
 def rows_by_type(

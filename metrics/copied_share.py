@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from metrics.declaration import Metric, NotApplicable, Score
-from metrics.near_share import first_percentile, scored_share
+from metrics.near_share import MINIMUM_TEST_CELLS, first_percentile, scored_share
 from metrics.rf_auc import SAME_CELL_DISTANCE
 
 if TYPE_CHECKING:
@@ -106,5 +106,6 @@ METRIC = Metric(
     exempt=("real", "null"),
     alarm=0.05,
     catches=("memorise",),
+    least_cells=MINIMUM_TEST_CELLS,
     default=True,
 )

@@ -185,4 +185,5 @@ METRIC = Metric(
     floors=("memorise",),
     group="memorisation",
     exempt=("real", "null"),
+    least_cells=MINIMUM_CELLS_OF_REGION,
 )

@@ -4,15 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Final, Literal
 
 from metrics.protocols import PROTOCOLS
 
 Group = Literal["headline", "memorisation", "coverage", "marginals", "dependence", "biology", "use"]
 
 
+LEAST_CELLS: Final = 10
+"""Cells a side below which nothing is scored, whatever the metric, and no type by itself."""
+
+
 class NotApplicable(Exception):
     """A metric cannot be computed on these cells; the message is the one-line reason the table shows."""
+
+
+def require_cells(what: str, n_cells: int, least: int, *, of: str = "cells a side") -> None:
+    """Raise `NotApplicable` where there are too few cells for a number that means something.
+
+    Parameters
+    ----------
+    what
+        The metric.
+    n_cells, least
+        How many there are, and how many there must be.
+    of
+        Which cells.
+    """
+    if n_cells < least:
+        raise NotApplicable(f"{what}: {n_cells} {of}; it needs at least {least}")
 
 
 @dataclass(frozen=True)
@@ -91,6 +112,10 @@ class Metric:
     judged_by
         What tells how held-out real cells score, where that is not `ideal`: a control, or a value beside the
         headline. Comparisons take distances from it: else cells that overshoot real ones would win.
+    least_cells
+        Cells a side below which `compute` refuses: folds, neighbours and percentiles need so many, and below
+        10 any number is chance. None where nothing is checked, as always in the augmentation experiment,
+        which has no such sides.
     """
 
     name: str
@@ -111,3 +136,24 @@ class Metric:
     alarm: float | None = None
     catches: tuple[str, ...] = ()
     judged_by: str | None = None
+    least_cells: int | None = LEAST_CELLS
+
+    def __post_init__(self) -> None:
+        if self.experiment != "main":
+            object.__setattr__(self, "least_cells", None)
+        elif self.least_cells is not None:
+            checked = _on_enough_cells(self.compute, self.name, self.least_cells)
+            object.__setattr__(self, "compute", checked)
+
+
+def _on_enough_cells(
+    compute: Callable[[Any, Any], Score], name: str, least: int
+) -> Callable[[Any, Any], Score]:
+    """Return a computation that refuses too few cells by name: the one place for all metrics."""
+
+    @wraps(compute)
+    def checked(real: Any, sample: Any) -> Score:
+        require_cells(name, real.n_cells, least)
+        return compute(real, sample)
+
+    return checked

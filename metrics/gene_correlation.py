@@ -11,7 +11,7 @@ import numpy as np
 
 from metrics.by_type import order_of_contents, score_with_types
 from metrics.correlation_discrepancy import correlation_matrix
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import Metric, NotApplicable, Score, require_cells
 from metrics.gene_trends import gene_moments
 from metrics.seeds import derived_seed
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from metrics.spaces import Csr
 
 GENES = 500
-MINIMUM_CELLS = 4
 
 
 def most_variable_genes(cells: Csr, *, n_genes: int) -> NDArray[np.int64]:
@@ -123,15 +122,14 @@ def gene_correlation(real: RealEvidence, sample: SampleEvidence) -> Score:
     Raises
     ------
     NotApplicable
-        If fewer than two genes vary over the training cells, or with fewer than four cells a side.
+        If fewer than two genes vary over the training cells, or there are fewer than two such cells.
     """
     from scipy.stats import rankdata
 
+    require_cells("gene_correlation_error", real.train_cells.shape[0], 2, of="training cells")
     genes = most_variable_genes(real.train_cells, n_genes=GENES)
     if genes.size < 2:
         raise NotApplicable(f"{genes.size} genes vary over the training cells; a correlation needs two")
-    if real.n_cells < MINIMUM_CELLS:
-        raise NotApplicable(f"{real.n_cells} cells a side; correlations of two halves need {MINIMUM_CELLS}")
     test, synthetic = real.test_cells[:, genes].toarray(), sample.cells[:, genes].toarray()
     seed = derived_seed(real.seed, "halves of cells")
 

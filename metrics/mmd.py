@@ -315,4 +315,6 @@ METRIC = Metric(
     cost="all distances between cells on 50 components",
     floors=("shuffle", "shuffle_within_type", "poisson"),
     default=True,
+    # For the kernel's bandwidth: a cell and its neighbours.
+    least_cells=NEIGHBOURS + 1,
 )

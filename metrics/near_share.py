@@ -164,4 +164,5 @@ METRIC = Metric(
     floors=("memorise",),
     group="memorisation",
     exempt=("real", "null"),
+    least_cells=MINIMUM_TEST_CELLS,
 )

@@ -223,6 +223,9 @@ class Generator(ABC):
         Empty for generators that do not train.
     settled_by
         Hyper-parameters that `settle` looks at; empty for all.
+    copies
+        Whether each cell that it draws is made of single training cells, with noise or without: whatever it
+        scores, it is never called the best.
     """
 
     name: ClassVar[str]
@@ -234,6 +237,7 @@ class Generator(ABC):
     paper: ClassVar[str] = ""
     default_budgets: ClassVar[dict[str, str]] = {}
     settled_by: ClassVar[tuple[str, ...]] = ()
+    copies: ClassVar[bool] = False
 
     monitor: Monitor = SilentMonitor()
     """What `sample` reports to; the harness sets it, `fit` gets its own as an argument."""

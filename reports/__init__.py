@@ -3,8 +3,8 @@
 Everything here reads one plain dictionary, the *run view*, and changes nothing:
 
 ``run``
-    ``folder``, ``dataset`` (``name``, ``source``, ``checksum``, ``notes``, …), ``train_shape`` (cells,
-    genes), ``n_test``, ``n_cells`` (a side), ``dataset_key`` (of the prepared cells), ``profile``,
+    ``folder``, ``dataset`` (``name``, ``source``, ``checksum``, ``declared``, ``notes``, …), ``train_shape``
+    (cells, genes), ``n_test``, ``n_cells`` (a side), ``dataset_key`` (of the prepared cells), ``profile``,
     ``protocols``, ``protocol``, ``space`` (optional), ``hardware``, ``versions``, ``bench_version``,
     ``git_commit``.
 ``records``

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from math import isfinite, nan
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from reports import RunView
+from reports.judge import Effect, aimed_at, judge, paired_effect
 from reports.table import (
     headline_fraction,
     records_of,
@@ -17,7 +17,6 @@ from reports.table import (
     scores_of,
     under_protocol,
 )
-from reports.verdicts import Effect, holm, paired_effect, verdict
 
 COLUMNS = (
     "a",
@@ -34,7 +33,6 @@ COLUMNS = (
     "p_value",
     "verdict",
 )
-NEEDS_CONTROL = "not resolved: needs the control"
 
 
 class Side(NamedTuple):
@@ -61,7 +59,7 @@ def comparison_frame(pairs: Iterable[tuple[Side, Side]]) -> pd.DataFrame:
         (for a metric that declares ``judged_by``: what real cells score; NaN where that is not known),
         ``value_a``, ``value_b`` (means over the common seeds), ``n_seeds`` (common ones), ``effect`` with its
         uncorrected 95 % interval ``low`` to ``high`` (how much farther from the ideal B is, see
-        `reports.verdicts.Effect`), ``p_value`` (paired t test, Holm's correction over all rows), ``verdict``.
+        `reports.judge.Effect`), ``p_value`` (paired t test, Holm's correction over all rows), ``verdict``.
 
     Raises
     ------
@@ -79,21 +77,17 @@ def comparison_frame(pairs: Iterable[tuple[Side, Side]]) -> pd.DataFrame:
             if not seeds:
                 continue
             _require_alike(a, b, protocol, metric)
-            ideal = aimed_at(a, b, protocol, metric)
-            effect = effect_of(a, b, protocol, metric, ideal=ideal)
+            aim = aimed_at(metric, scores_of_real((a, b), protocol, metric))
+            effect = effect_of(a, b, protocol, metric, aim=aim)
             effects.append(effect)
             means = [sum(values[seed] for seed in seeds) / len(seeds) for values in (of_a, of_b)]
-            facts = (a.label, b.label, protocol, metric["name"], ideal, *means)
+            facts = (a.label, b.label, protocol, metric["name"], aim, *means)
             rows.append((*facts, effect.n_seeds, effect.mean, effect.low, effect.high))
-    adjusted = holm([effect.p_value for effect in effects])
-    complete = [
-        (*row, p, verdict(effect, p) if isfinite(effect.mean) else NEEDS_CONTROL)
-        for row, effect, p in zip(rows, effects, adjusted, strict=True)
-    ]
+    complete = [(*row, p, verdict) for row, (verdict, p) in zip(rows, judge(effects), strict=True)]
     return pd.DataFrame(complete, columns=list(COLUMNS))
 
 
-def effect_of(a: Side, b: Side, protocol: str, metric: Mapping[str, Any], *, ideal: float) -> Effect:
+def effect_of(a: Side, b: Side, protocol: str, metric: Mapping[str, Any], *, aim: float) -> Effect:
     """Compare two generators in one metric that both were scored with.
 
     Parameters
@@ -102,32 +96,36 @@ def effect_of(a: Side, b: Side, protocol: str, metric: Mapping[str, Any], *, ide
         The generators.
     protocol, metric
         Under which protocol; the metric's declaration.
-    ideal
-        From `aimed_at`.
+    aim
+        From `reports.judge.aimed_at`.
     """
     n_cells = min(_facts(a, protocol, metric, "n_cells") | _facts(b, protocol, metric, "n_cells"))
     of_a, of_b = (values_by_seed(side, protocol, metric) for side in (a, b))
-    return paired_effect(of_a, of_b, ideal=ideal, resolution=1 / n_cells)
+    return paired_effect(of_a, of_b, aim=aim, resolution=1 / n_cells)
 
 
-def aimed_at(a: Side, b: Side, protocol: str, metric: Mapping[str, Any]) -> float:
-    """Return the value that distances are taken from: the ideal, or what real cells score in the two runs.
+def scores_of_real(sides: Iterable[Side], protocol: str, metric: Mapping[str, Any]) -> list[float]:
+    """Return what real cells score by a metric that declares ``judged_by``; nothing for other metrics.
 
-    NaN where a metric declares ``judged_by``, and neither run has that.
+    Parameters
+    ----------
+    sides
+        Generators in whose runs the control is sought, or a value beside whose scores.
+    protocol, metric
+        Under which protocol; the metric's declaration.
     """
     source = metric.get("judged_by")
     if source is None:
-        return float(metric["ideal"])
-    found = [
+        return []
+    return [
         value
-        for side in (a, b)
+        for side in sides
         for values in (
             values_by_seed(side._replace(model=source), protocol, metric),
             values_by_seed(side, protocol, {**metric, "name": source}),
         )
         for value in values.values()
     ]
-    return sum(found) / len(found) if found else nan
 
 
 def _require_alike(a: Side, b: Side, protocol: str, metric: Mapping[str, Any]) -> None:

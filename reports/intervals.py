@@ -1,6 +1,6 @@
 """How sure the test cells make a score: bootstrap intervals and p-values of one sample.
 
-They say nothing of another training of the same model; that is what seeds are for (`reports.verdicts`).
+They say nothing of another training of the same model; that is what seeds are for (`reports.judge`).
 """
 
 from __future__ import annotations

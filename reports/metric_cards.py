@@ -116,6 +116,8 @@ def declared(declaration: Declaration) -> str:
         must = ", ".join(declaration["catches"])
         also = f"; {must} must reach it" if must else ""
         lines.append(f"- From {declaration['alarm']:g} on a model is reported as copying{also}.")
+    if least := declaration.get("least_cells"):
+        lines.append(f"- Needs at least {least} cells a side.")
     if declaration["needs_types"]:
         lines.append("- Needs cell types.")
     if declaration["default"]:

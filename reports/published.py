@@ -30,6 +30,9 @@ NOTES: Final = {
 def published_frame(view: RunView) -> pd.DataFrame:
     """Return a paper's figures for this data set beside the run's; no rows if the paper has none.
 
+    A data set is known by the declared source that its cells are certain to come from, which its own facts
+    say (``declared``): never by its name, which a file's name makes.
+
     Scores stand only beside those of the paper's own protocol. Training times depend on no protocol and
     stand with ACTIVA's.
 
@@ -46,7 +49,7 @@ def published_frame(view: RunView) -> pd.DataFrame:
         ``attrs["source"]`` is the key of `NOTES` to print below.
     """
     protocol = view["run"]["protocol"]
-    facts = _printed(protocol, view["run"]["dataset"]["name"])
+    facts = _printed(protocol, view["run"]["dataset"].get("declared"))
     measured: dict[Any, Any] = results_frame(view).set_index("model").to_dict()
     measured["augmentation_f1"] = _augmentation(view)
     rows = []
@@ -60,10 +63,12 @@ def published_frame(view: RunView) -> pd.DataFrame:
     return frame
 
 
-def _printed(protocol: str, dataset: str) -> dict[str, dict[str, list[float]]]:
+def _printed(protocol: str, declared: str | None) -> dict[str, dict[str, list[float]]]:
+    if declared is None:
+        return {}
     path = Path(__file__).with_name("published.toml")
     printed = tomllib.loads(path.read_text(encoding="utf-8"))
-    facts: dict[str, dict[str, list[float]]] = printed.get(protocol, {}).get(dataset, {})
+    facts: dict[str, dict[str, list[float]]] = printed.get(protocol, {}).get(declared, {})
     return facts
 
 

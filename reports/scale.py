@@ -5,20 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from reports.judge import mean_distance
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CEILING = "real"
-
-
-def mean_distance(values: Sequence[float], metric: Mapping[str, Any]) -> float:
-    """Return how far values lie from the metric's ideal on average; NaN where there are none.
-
-    A mean of values on both sides of the ideal would look better than any of them.
-    """
-    return float(np.abs(np.asarray(values) - metric["ideal"]).mean()) if len(values) else float("nan")
 
 
 def held_out_distance(frame: pd.DataFrame, metric: Mapping[str, Any]) -> float:
@@ -62,7 +54,8 @@ def positions(
         One number for each row of `frame`; None where the ceiling or every declared floor is missing, or
         where a floor is no worse than the ceiling, so that there is no scale (such a run is suspect).
     """
-    distances = frame["model"].map(lambda model: mean_distance(values[model].get(metric["name"], ()), metric))
+    name, ideal = metric["name"], metric["ideal"]
+    distances = frame["model"].map(lambda model: mean_distance(values[model].get(name, ()), ideal))
     scored = distances.set_axis(frame["model"]).dropna()
     floors = scored[scored.index.isin(metric["floors"])]
     if CEILING in metric["exempt"]:

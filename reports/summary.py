@@ -8,9 +8,9 @@ from typing import Any
 
 from reports import RunView
 from reports.best import best_frame
+from reports.judge import LEAST_SEEDS
 from reports.suspicion import TRAINED_ROLES
 from reports.table import NOT_RUN, records_of, rows_of
-from reports.verdicts import LEAST_SEEDS
 from reports.words import figure, shape_in_words, sizes_in_words
 
 
@@ -57,22 +57,23 @@ def _what_can_be_said(view: RunView) -> str:
         return "No model or baseline has a headline score that counts."
     clauses = "; ".join(_clause(row) for row in rows)
     sizes = f" ({sizes_in_words(view)})" if sizes_in_words(view) else ""
-    few = max(row["n_seeds"] for row in rows) < LEAST_SEEDS
+    few = 0 < max(row["n_seeds"] for row in rows) < LEAST_SEEDS
     caution = f"; nothing is resolved below {LEAST_SEEDS} seeds" if few else ""
     return f"Best under protocol {view['run']['protocol']}{sizes} is {clauses}{caution}."
 
 
 def _clause(row: Mapping[str, Any]) -> str:
     interval = f" [{figure(row['low'])}, {figure(row['high'])}]" if math.isfinite(row["low"]) else ""
-    remarks = [_resolution(row)]
-    if row["position"] < 0:
-        remarks.append("worse than the best floor")
+    passed_over = [f"{', '.join(models)} ({why})" for why, models in row["passed_over"].items()]
+    by = f"by {row['metric']} (ideal {row['ideal']:g})"
+    if row["model"] is None:
+        named, remarks = f"{by} none: {', '.join(passed_over)}", []
+    else:
+        named = f"{by} {row['model']} with {figure(row['value'])}{interval}"
+        remarks = [_resolution(row), *(f"passing over {words}" for words in passed_over)]
     if row["suspect"]:
         remarks.append("though the controls contradict this metric")
-    named = (
-        f"by {row['metric']} (ideal {row['ideal']:g}) {row['model']} with {figure(row['value'])}{interval}"
-    )
-    return f"{named}, {', '.join(remarks)}"
+    return ", ".join([named, *remarks])
 
 
 def _resolution(row: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -144,12 +145,19 @@ def write_outputs(
 def _compare_runs(baseline: str, current: str | None) -> Outcome:
     if current is None:
         raise RequestError(f"--baseline {baseline} is a run: give the run to compare with --current")
-    return compare_quality(*(quality_of(RunFolder.open(Path(run))) for run in (baseline, current)))
+    stored, found = (quality_of(RunFolder.open(Path(run))) for run in (baseline, current))
+    remedy = f"score both anew: bench score {shlex.quote(baseline)}; bench score {shlex.quote(current)}"
+    return compare_quality(stored, found, remedy=remedy)
 
 
 def _check_stored(path: Path, current: str | None, models: tuple[str, ...]) -> Outcome:
     stored = Baseline.read(path)
     outcome = check_counts(stored, models)
     if current is not None:
-        outcome.extend(compare_quality(stored.quality, quality_of(RunFolder.open(Path(current)))))
+        where = f"--baseline {shlex.quote(str(path))} --current {shlex.quote(current)}"
+        remedy = (
+            f"accept scores of today's code with bench gate {where} --accept --reason 'other metric code'"
+        )
+        found = quality_of(RunFolder.open(Path(current)))
+        outcome.extend(compare_quality(stored.quality, found, remedy=remedy))
     return outcome

@@ -1,11 +1,8 @@
-"""The quality tier: a run's scores against those of its baseline's training seeds.
+"""The quality tier: a run's scores against those of its baseline, judged as `bench compare` judges two runs.
 
-The question is whether the mean over the run's seeds could be one more mean from where the baseline's seeds
-came from, so the interval is that of Student's t for predicting a mean: mean + t · s · √(1/n + 1/m) for n
-seeds of the baseline and m of the run. A confidence interval of the baseline's mean would forget the new
-run's own scatter and raise false alarms; an interval for single values would forget that a mean scatters
-less. It is one-sided, as a better score is no regression, and all scores judged together share an error of
-5 %, as in `reports.verdicts`.
+What is aimed at, the distances from it, the paired test over common training seeds and the verdict are those
+of `reports.judge`; "A better", where A is the baseline, is a regression. All scores of a build are judged
+together: 5 % of builds in which nothing changed get a verdict, half of these a regression.
 """
 
 from __future__ import annotations
@@ -15,36 +12,27 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-from scipy import stats
 
 from bench.errors import RequestError
 from bench.gate.findings import Finding, Outcome, Status
 from bench.run_folder import RunFolder
+from reports.comparison import Side, scores_of_real
+from reports.judge import (
+    CONFIDENCE,
+    LEAST_SEEDS,
+    NEEDS_CONTROL,
+    Effect,
+    Verdict,
+    aimed_at,
+    judge,
+    mean_distance,
+    paired_effect,
+)
+from reports.table import snapshot
 
 TIER: Final = "quality"
-ERROR: Final = 0.05
-LEAST_SEEDS: Final = 3
+ACCEPT: Final = "accept scores of today's code with bench gate --accept --reason '…' --current RUN"
 _SAME: Final = {"dataset_key": "data set", "protocol": "protocol", "budget": "budget", "n_cells": "n_cells"}
-
-
-def highest_mean(values: Sequence[float], n_new: int, *, error: float, resolution: float) -> float:
-    """Return what the mean of `n_new` further values exceeds with probability `error` (normal values).
-
-    Parameters
-    ----------
-    values
-        At least two.
-    n_new
-        How many make the new mean.
-    error
-        One-sided.
-    resolution
-        Stands for the deviation of values that are all equal, as where no cell of any seed is a copy.
-    """
-    known = np.asarray(values, dtype=float)
-    deviation = float(known.std(ddof=1)) if np.ptp(known) else resolution
-    scatter = deviation * math.sqrt(1 / len(known) + 1 / n_new)
-    return float(known.mean() + stats.t.isf(error, len(known) - 1) * scatter)
 
 
 def quality_of(folder: RunFolder) -> dict[str, dict[str, Any]]:
@@ -54,10 +42,12 @@ def quality_of(folder: RunFolder) -> dict[str, dict[str, Any]]:
     -------
     dict
         By ``"model · protocol"``: ``dataset``, ``dataset_key``, ``protocol``, ``budget``, ``n_cells``, and
-        ``metrics``: by name ``better``, ``ideal``, ``values`` by seed (the mean over sample seeds), and
-        ``lost``: by seed why it has no value.
+        ``metrics``: by name ``better``, ``ideal``, ``judged_by``, ``real`` (what real cells score, for a
+        metric that is judged by that), ``code`` (hashes of the code that made the values, one but for a run
+        that was scored in parts), ``values`` by seed (the mean over sample seeds), and ``lost``: by seed why
+        it has no value.
     """
-    view = folder.view()
+    view = snapshot(folder.view())
     found: dict[str, dict[str, Any]] = {}
     for record in view["records"]:
         job = record["job"]
@@ -68,18 +58,32 @@ def quality_of(folder: RunFolder) -> dict[str, dict[str, Any]]:
             facts |= {"protocol": protocol, "n_cells": view["run"]["protocol_facts"][protocol]["n_cells"]}
             entry = found.setdefault(f"{job['model']} · {protocol}", facts | {"metrics": {}})
             scores = [score for score in view["scores"][record["key"]] if score["protocol"] == protocol]
+            side = Side(view, job["model"], job["model"])
             for declared in view["metrics"]:
-                name = declared["name"]
-                metric = entry["metrics"].setdefault(
-                    name, {"better": declared["better"], "ideal": declared["ideal"], "values": {}, "lost": {}}
-                )
-                drawn = [score for score in scores if score["metric"] == name]
-                if drawn and all(name in score["values"] for score in drawn):
-                    values = [score["values"][name] for score in drawn]
-                    metric["values"][str(job["seed"])] = float(np.mean(values))
-                else:
-                    metric["lost"][str(job["seed"])] = _reason(record, drawn)
+                metric = entry["metrics"].setdefault(declared["name"], _declared(side, protocol, declared))
+                _add_seed(metric, declared["name"], record, scores)
     return found
+
+
+def _declared(side: Side, protocol: str, declared: Mapping[str, Any]) -> dict[str, Any]:
+    facts = {name: declared.get(name) for name in ("better", "ideal", "judged_by")}
+    return facts | {
+        "real": scores_of_real([side], protocol, declared),
+        "code": [],
+        "values": {},
+        "lost": {},
+    }
+
+
+def _add_seed(
+    metric: dict[str, Any], name: str, record: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]
+) -> None:
+    seed, drawn = str(record["job"]["seed"]), [score for score in scores if score["metric"] == name]
+    if drawn and all(name in score["values"] for score in drawn):
+        metric["values"][seed] = float(np.mean([score["values"][name] for score in drawn]))
+        metric["code"] = sorted({*metric["code"], *(score.get("code", "unknown") for score in drawn)})
+    else:
+        metric["lost"][seed] = _reason(record, drawn)
 
 
 def accepted_quality(folder: RunFolder) -> dict[str, dict[str, Any]]:
@@ -96,13 +100,20 @@ def accepted_quality(folder: RunFolder) -> dict[str, dict[str, Any]]:
     return stored
 
 
-def compare_quality(stored: Mapping[str, Any], found: Mapping[str, Any]) -> Outcome:
+def compare_quality(stored: Mapping[str, Any], found: Mapping[str, Any], *, remedy: str = ACCEPT) -> Outcome:
     """Compare scores, both as `quality_of` returns them.
+
+    Parameters
+    ----------
+    stored, found
+        Of the baseline and of the run.
+    remedy
+        What to do where other code made the baseline's scores: a command.
 
     Raises
     ------
     RequestError
-        If nothing is common, or a data set, protocol, budget or number of cells differs.
+        If nothing is common, or a data set, protocol, budget, number of cells or a metric's code differs.
     """
     common = [title for title in stored if title in found]
     if not common:
@@ -111,75 +122,80 @@ def compare_quality(stored: Mapping[str, Any], found: Mapping[str, Any]) -> Outc
             f"{', '.join(stored) or 'nothing'}: give runs of the same model under the same protocol"
         )
     for title in common:
-        _require_alike(title, stored[title], found[title])
+        _require_alike(title, stored[title], found[title], remedy=remedy)
     rows = [
         (title, name, metric, found[title]["metrics"].get(name))
         for title in common
         for name, metric in stored[title]["metrics"].items()
         if metric["values"]
     ]
-    judged = sum(
-        len(metric["values"]) >= LEAST_SEEDS and now is not None and not now["lost"]
-        for *_, metric, now in rows
-    )
     findings = [
         Finding(TIER, title, "", "failed", note="the run has no scores of it; the baseline has")
         for title in stored
         if title not in found
     ]
-    for title, name, metric, now in rows:
-        limits = {"error": ERROR / max(1, judged), "resolution": 1 / stored[title]["n_cells"]}
-        findings.append(judge_metric(title, name, metric, now, **limits))
-    shares = f"{ERROR:.0%} of false alarms shared by {judged} scores" if judged else "no score was judged"
-    return Outcome(findings, [f"quality: distances from the ideal; {shares}"])
+    findings += [lost for row in rows if (lost := _lost(*row)) is not None]
+    judged = [(title, name, metric, now) for title, name, metric, now in rows if now and not now["lost"]]
+    effects = [
+        _effect(metric, now, resolution=1 / stored[title]["n_cells"]) for title, _, metric, now in judged
+    ]
+    for (title, name, metric, now), effect, (verdict, p_value) in zip(
+        judged, effects, judge(effects), strict=True
+    ):
+        findings.append(_finding(title, name, metric, now, effect, verdict, p_value))
+    n_tested = sum(not math.isnan(effect.p_value) for effect in effects)
+    shares = f"{1 - CONFIDENCE:.0%} of false verdicts shared by {n_tested} scores"
+    return Outcome(findings, [f"quality: {shares if n_tested else 'no score was judged'}"])
 
 
-def judge_metric(
-    subject: str,
-    name: str,
-    metric: Mapping[str, Any],
-    now: Mapping[str, Any] | None,
-    *,
-    error: float,
-    resolution: float,
-) -> Finding:
-    """Judge a metric by its distance from the ideal, so that worse is always more.
-
-    Parameters
-    ----------
-    subject, name
-        For the finding.
-    metric
-        ``ideal``, ``better`` and the baseline's ``values`` by seed.
-    now
-        The run's ``values`` and ``lost``; None if it was not asked for the metric.
-    error
-        Of this one comparison.
-    resolution
-        What one cell makes in a share of the cells.
-    """
-    known = list(metric["values"].values())
-    before = float(np.mean(known))
+def _lost(title: str, name: str, metric: Mapping[str, Any], now: Mapping[str, Any] | None) -> Finding | None:
+    """Return what is said of a metric that the run was not asked for, or lacks for a seed."""
+    before = float(np.mean(list(metric["values"].values())))
     if now is None:
         note = "the run was not asked for it"
-        return Finding(TIER, subject, name, "not comparable", before, note=note)
-    values = list(now["values"].values())
-    if lost := now["lost"]:
-        seed, reason = next(iter(lost.items()))
-        note = f"{len(lost)} of {len(lost) + len(values)} seeds have no value; seed {seed}: {reason}"
-        return Finding(TIER, subject, name, "failed", before, note=note)
-    after = float(np.mean(values))
-    if len(known) < LEAST_SEEDS:
-        note = f"the baseline has {len(known)} seeds; {LEAST_SEEDS} at least make an interval"
-        return Finding(TIER, subject, name, "undecided", before, after, note=note)
-    ideal = metric["ideal"]
-    distances = [abs(value - ideal) for value in known]
-    limit = highest_mean(distances, len(values), error=error, resolution=resolution)
-    distance = float(np.mean([abs(value - ideal) for value in values]))
-    status: Status = "regression" if distance > limit else "no regression"
-    allowed = f"within {limit:.4g} of {ideal:g}"
-    note = f"{metric['better']} is better; {len(known)} seeds, now {len(values)}"
-    return Finding(TIER, subject, name, status, before, after, allowed=allowed, note=note)
+        return Finding(TIER, title, name, "not comparable", before, note=note)
+    if not now["lost"]:
+        return None
+    seed, reason = next(iter(now["lost"].items()))
+    n_lost, n_seeds = len(now["lost"]), len(now["lost"]) + len(now["values"])
+    note = f"{n_lost} of {n_seeds} seeds have no value; seed {seed}: {reason}"
+    return Finding(TIER, title, name, "failed", before, note=note)
+
+
+def _aim(metric: Mapping[str, Any], now: Mapping[str, Any]) -> float:
+    return aimed_at(metric, [*metric["real"], *now["real"]])
+
+
+def _effect(metric: Mapping[str, Any], now: Mapping[str, Any], *, resolution: float) -> Effect:
+    before, after = ({int(seed): value for seed, value in side["values"].items()} for side in (metric, now))
+    return paired_effect(before, after, aim=_aim(metric, now), resolution=resolution)
+
+
+def _finding(
+    title: str,
+    name: str,
+    metric: Mapping[str, Any],
+    now: Mapping[str, Any],
+    effect: Effect,
+    verdict: Verdict,
+    p_value: float,
+) -> Finding:
+    known, values = list(metric["values"].values()), list(now["values"].values())
+    before, after = float(np.mean(known)), float(np.mean(values))
+    if verdict == NEEDS_CONTROL:
+        note = f"neither side says what real cells score ({metric['judged_by']})"
+        return Finding(TIER, title, name, "undecided", before, after, note=note)
+    if effect.n_seeds < LEAST_SEEDS:
+        note = f"{effect.n_seeds} seeds are common with the baseline; a verdict needs {LEAST_SEEDS}"
+        return Finding(TIER, title, name, "undecided", before, after, note=note)
+    status: Status = "regression" if verdict == "A better" else "no regression"
+    aim = _aim(metric, now)
+    aimed = "real cells" if metric["judged_by"] else "ideal"
+    allowed = (
+        f"{mean_distance(known, aim):.3g} from {aim:.4g} ({aimed}), now {mean_distance(values, aim):.3g}"
+    )
+    note = f"p {p_value:.2g} over {effect.n_seeds} common seeds"
+    return Finding(TIER, title, name, status, before, after, allowed=allowed, note=note)
 
 
 def _reason(record: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> str:
@@ -188,7 +204,7 @@ def _reason(record: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> s
     return str(errors[0] if errors else record["reason"] or "it has no score")
 
 
-def _require_alike(title: str, stored: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+def _require_alike(title: str, stored: Mapping[str, Any], found: Mapping[str, Any], *, remedy: str) -> None:
     for key, words in _SAME.items():
         if stored[key] != found[key]:
             was, now = (
@@ -197,4 +213,12 @@ def _require_alike(title: str, stored: Mapping[str, Any], found: Mapping[str, An
             )
             raise RequestError(
                 f"--current: {title} has {words} {now}, its baseline {was}: such scores do not compare"
+            )
+    for name, metric in stored["metrics"].items():
+        now = found["metrics"].get(name)
+        if now and metric["values"] and now["values"] and metric.get("code") != now["code"]:
+            was, is_now = (", ".join(side.get("code") or ["unknown"]) for side in (metric, now))
+            raise RequestError(
+                f"--baseline: {name} of {title} was computed by other metric code ({was}) than --current "
+                f"({is_now}): {remedy}"
             )

@@ -63,9 +63,17 @@ class ScGAN(Generator):
     n_genes. Cut the budget first: the learning rate's decay spans whatever was chosen. Then cut genes (the
     first and the last layer hold nearly all the work); critic_steps and batch_size make it another model.
 
-    BatchNorm's running statistics move at both training-mode passes of every critic update, 12 times a
-    step. While their initial values weigh more than 1 % at the end (384 steps and fewer, with the
-    defaults), they are re-estimated on prior draws, with a warning.
+    Where training differs from the release's, as running its graph beside this one shows. The first critic
+    update agrees to 1.5e-7, and all losses and penalties to the printed digits:
+
+    - The release's generator gradient goes through the critic's new weights with the ReLU masks from before
+      its last update (its signs agree with that reading in 100 %); here the critic is evaluated anew (99.1 to
+      99.3 %).
+    - BatchNorm's running statistics race in the release: they move 6 to 12 times a generator update, as it is
+      scheduled. Here it is always 12: at both training-mode passes of every critic update.
+
+    While the initial values of these statistics weigh more than 1 % at the end (384 steps and fewer, with
+    the defaults), they are re-estimated on prior draws, with a warning.
     """
 
     name: ClassVar[str] = "scgan"
@@ -278,6 +286,12 @@ class CscGAN(ScGAN):
     projects on a vector of the type; all else, timing and parameters included, is scGAN's. The types of
     generated cells follow the training frequencies, in training and where none are asked for; the
     critic's gradient penalty sees cells between a real one and one generated with that same type.
+
+    Notes
+    -----
+    What is said of scGAN's deviations from the release holds here, too. One more: the release sorts the
+    frequencies of the clusters by size, which is right only where cluster 0 is the largest, 1 the next and so
+    on; here each type has its own.
     """
 
     name: ClassVar[str] = "cscgan"

@@ -2,6 +2,7 @@
 
 import io
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,23 @@ def test_scores_are_accepted_with_a_run_and_compared(tmp_path, monkeypatch):
     assert gate(baseline, current="good")[0] == 0
     code, text = gate(baseline, current="bad")
     assert code == 3 and "mine · strict · rf_auc" in text
+
+
+def test_a_baseline_of_other_metric_code_is_refused_with_a_command_that_can_be_pasted(tmp_path, monkeypatch):
+    monkeypatch.setattr(command.RunFolder, "open", lambda path: Folder([0.70, 0.71, 0.72]))
+    baseline = tmp_path / "my gate.json"
+    accept(baseline, current="good", models=())
+    stored = json.loads(baseline.read_text())
+    stored["quality"]["mine · strict"]["metrics"]["rf_auc"]["code"] = ["older"]
+    baseline.write_text(json.dumps(stored))
+    with pytest.raises(RequestError, match="other metric code") as refused:
+        gate(baseline, current="good")
+    words = shlex.split(str(refused.value).partition("with ")[2])
+    assert words[:2] == ["bench", "gate"] and "--accept" in words
+    assert words[words.index("--baseline") + 1] == str(baseline)
+    assert words[words.index("--current") + 1] == "good"
+    accept(baseline, current="good", models=(), reason="other metric code")
+    assert gate(baseline, current="good")[0] == 0
 
 
 def test_a_run_of_which_something_failed_is_not_accepted(tmp_path, monkeypatch):

@@ -42,3 +42,16 @@ def test_counts_and_scores_are_accepted_by_one_command_and_nothing_is_uploaded(s
     assert asked["baseline"] == BASELINES / "gate.json" and asked["reason"] == "one layer more"
     assert asked["models"] == tuple(json.loads(asked["baseline"].read_text())["counts"])
     assert Path(asked["current"]).name == "run" and not Path(asked["current"]).exists()
+
+
+def test_a_refused_baseline_is_told_how_to_accept_a_new_one(script, monkeypatch, capsys):
+    def refuse():
+        raise SystemExit(2)
+
+    monkeypatch.setattr(script.bench, "run", lambda **options: SimpleNamespace(folder=options["out"] / "run"))
+    monkeypatch.setattr(script.cli, "main", refuse)
+    monkeypatch.setattr(sys, "argv", ["gate.py"])
+    with pytest.raises(SystemExit) as ended:
+        script.main()
+    assert ended.value.code == 2
+    assert "python baselines/gate.py --accept --reason" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 
 from bench.plan import exists_in
 from bench.registry import plugins, resolve_metric
+from metrics.augmentation import AugmentationSetting, augmentation_f1
 from metrics.declaration import NotApplicable
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.forest import vote_shares
@@ -138,10 +139,66 @@ def test_strange_real_cells(name, change):
 
 
 @pytest.mark.parametrize("name", METRICS)
-@pytest.mark.parametrize("n_cells", [1, 2, 4, 12])
-def test_fewer_cells_than_neighbours(name, n_cells):
-    real = real_cells(everything, n_cells)
+@pytest.mark.parametrize("n_cells", [1, 2, 3, 5, 9])
+@pytest.mark.parametrize("protocol", ["strict", "groundgan2024"])
+def test_too_few_cells_are_refused_by_name(name, n_cells, protocol):
+    metric = resolve_metric(name)
+    real = real_cells(everything, n_cells, protocol)
+    told = f"^{name}: {n_cells} cells a side; it needs at least {metric.least_cells}$"
+    with pytest.raises(NotApplicable, match=told):
+        metric.compute(real, sample_cells(real, "good counts"))
+
+
+def test_no_cells_are_no_evidence():
+    with pytest.raises(ValueError, match="n_cells is 0; the test split allows 1 to 30"):
+        real_cells(everything, 0)
+
+
+@cache
+def large_cells(n_cells, protocol):
+    adata = make_prepared(n_cells=600, n_genes=400)
+    real = RealEvidence.from_adata(adata, n_cells=n_cells, seed=0, protocol=protocol)
+    drawn = adata[np.flatnonzero(adata.obs["split"] == "train")[:n_cells]]
+    types = drawn.obs["cell_type"].to_numpy(dtype=str)
+    return real, SampleEvidence(real, drawn.layers["counts"], space="counts", cell_types=types)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("protocol", ["strict", "activa2022", "groundgan2024"])
+@pytest.mark.parametrize("more", [0, 1])
+def test_as_many_cells_as_are_needed_are_enough(name, protocol, more):
+    """What is said to be needed must be: no other reason that has to do with numbers, no chance value."""
+    metric = resolve_metric(name)
+    if not exists_in(metric, protocol):
+        pytest.skip(f"{name} does not exist under {protocol}")
+    real, sample = large_cells(metric.least_cells + more, protocol)
+    check(metric, real, sample)
+
+
+@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("n_train", [1, 2, 3, 5])
+def test_few_training_cells(name, n_train):
+    adata = make_prepared()
+    test = np.flatnonzero(adata.obs["split"] == "test")
+    train = np.flatnonzero(adata.obs["split"] == "train")[:n_train]
+    kept = adata[np.concatenate([train, test])].copy()
+    kept.obs["control_pool"] = False
+    real = RealEvidence.from_adata(kept, seed=0)
     check(resolve_metric(name), real, sample_cells(real, "good counts"))
+
+
+@pytest.mark.parametrize(("held_out", "enough"), [(0, False), (1, False), (9, False), (10, True)])
+def test_augmentation_needs_held_out_cells_of_the_type(held_out, enough):
+    adata = make_prepared()
+    counts, types = adata.layers["counts"], adata.obs["cell_type"].to_numpy(dtype=str)
+    test = np.concatenate([np.flatnonzero(types == "alpha")[:held_out], np.flatnonzero(types == "beta")[:10]])
+    train = np.setdiff1d(np.arange(adata.n_obs), test)
+    setting = AugmentationSetting(counts[train], types[train], counts[test], types[test], "alpha", seed=0)
+    if enough:
+        assert 0 <= augmentation_f1(setting, None, n_trees=5).headline <= 1
+        return
+    with pytest.raises(NotApplicable, match=f"augmentation_f1: {held_out} held-out cells of alpha; it needs"):
+        augmentation_f1(setting, None, n_trees=5)
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -270,7 +270,7 @@ def test_synthetic_and_suspect_runs_say_so():
 
 def test_published_figures_come_with_their_caveat():
     view = make_run_view(seeds=1)
-    view["run"]["dataset"]["name"] = "pbmc68k"
+    view["run"]["dataset"]["declared"] = "pbmc68k"
     assert "164 839" not in rendered(view)
     text = rendered(as_protocol(view, "activa2022"))
     assert re.search(r"training_seconds\s+scgan\s+100\s+164 839 ±503.73", text)

@@ -144,7 +144,7 @@ def test_circumstances_and_command_are_told(page):
 
 def test_published_figures_stand_beside_the_measured():
     view = make_run_view()
-    view["run"]["dataset"]["name"] = "brain_small"
+    view["run"]["dataset"]["declared"] = "brain_small"
     view["run"] |= {"protocols": ["activa2022"], "protocol": "activa2022"}
     for score in (score for scores in view["scores"].values() for score in scores):
         score["protocol"] = "activa2022"

@@ -252,13 +252,20 @@ def test_floors_without_a_ceiling_are_suspect():
 def test_published_figures_stand_beside_the_measured_ones():
     view = make_run_view(seeds=1)
     assert published_frame(view).empty
-    view["run"]["dataset"]["name"] = "brain_small"
+    view["run"]["dataset"]["declared"] = "brain_small"
     assert published_frame(view).empty
     frame = published_frame(as_protocol(view, "activa2022")).set_index(["quantity", "model"])
     assert frame.loc[("rf_auc", "activa")].tolist() == [0.90, 0.62, 0.02]
     assert frame.loc[("training_seconds", "cscgan"), "published"] == 145855.98
     # 0.40 / 0.02 here, 0.7715 / 0.0619 printed.
     assert frame.loc[("mmd / real", "activa")].tolist()[:2] == pytest.approx([20.0, 12.46365])
+
+
+@pytest.mark.parametrize("declared", [{}, {"declared": None}])
+def test_a_file_of_a_published_name_gets_no_published_figures(declared):
+    view = as_protocol(make_run_view(seeds=1), "activa2022")
+    view["run"]["dataset"] |= {"name": "pbmc68k"} | declared
+    assert published_frame(view).empty
 
 
 def test_a_place_lies_between_the_best_floor_and_real():
