@@ -112,7 +112,7 @@ def start(plan: Draft) -> RunFolder:
     """
     run = None
     try:
-        run = RunFolder.create(plan.spec.out, plan.facts.name.replace(":", "-"))
+        run = RunFolder.create(plan.spec.out, plan.facts.name)
         run.link_dataset(plan.prepared.path)
         _write_request(run, plan)
     except OSError as error:

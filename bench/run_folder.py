@@ -20,6 +20,7 @@ from bench.plan import Job
 from bench.records import unstarted_record
 from bench.registry import resolve_metric
 from bench.spec import RunSpec
+from datasets.cache import file_name
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -156,7 +157,7 @@ class RunFolder:
     @classmethod
     def create(cls, out: Path, dataset_name: str) -> RunFolder:
         """Make a new run folder named after the time and the data set."""
-        stem = f"{datetime.now():%Y%m%d-%H%M%S}-{dataset_name}"
+        stem = f"{datetime.now():%Y%m%d-%H%M%S}-{file_name(dataset_name)}"
         out.mkdir(parents=True, exist_ok=True)
         for suffix in ["", *(f"-{number}" for number in range(2, 100))]:
             path = out / f"{stem}{suffix}"

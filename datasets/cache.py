@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from datasets.errors import DatasetError
 
+MOST_SIGNS = 60
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -33,7 +34,17 @@ def cache_folder() -> Path:
 
 def prepared_path(name: str, key: str, folder: Path) -> Path:
     """Return where the prepared data set `name` with content key `key` lies in the cache folder."""
-    return folder / "prepared" / f"{re.sub('[^A-Za-z0-9._-]+', '_', name)}-{key}.h5ad"
+    return folder / "prepared" / f"{file_name(name)}-{key}.h5ad"
+
+
+def printable(name: str) -> str:
+    """Return a file's name as that of a data set: control characters, which tables cannot hold, as ``_``."""
+    return "".join(sign if sign.isprintable() else "_" for sign in name) or "data"
+
+
+def file_name(name: str) -> str:
+    """Return a data set's name as part of the name of a file or a folder: short, without unusual signs."""
+    return re.sub("[^A-Za-z0-9._-]+", "_", name).strip(".")[:MOST_SIGNS] or "data"
 
 
 def prepared_copies(name: str, folder: Path) -> list[Path]:
