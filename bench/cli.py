@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.errors import DONE, INTERRUPTED, WRONG_REQUEST, RequestError
+from bench.errors import DONE, INTERRUPTED, SOME_FAILED, WRONG_REQUEST, RequestError
 
 # typer carries its own click; this is the class of every "no such option", "not a number"…
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -384,6 +384,14 @@ def main() -> None:
         # Without a command typer has printed the help and has nothing to add.
         message = error.format_message()
         code = _fail(f"{message} (see --help)") if message else WRONG_REQUEST
+    except OSError as error:
+        from bench.disk import is_disk_full
+
+        if not is_disk_full(error):
+            raise
+        place = f": {error.filename}" if error.filename else ""
+        _fail(f"no space left on the disk{place}: free some; what was finished is kept")
+        code = SOME_FAILED
     except (KeyboardInterrupt, typer.Abort):
         # Whoever presses it again is not to see how the interpreter ends.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

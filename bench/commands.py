@@ -14,12 +14,13 @@ from rich.table import Table
 
 from bench import flow
 from bench.console import plain_console
+from bench.disk import NO_SPACE, is_disk_full
 from bench.errors import DONE, SOME_FAILED, RequestError
 from bench.executor import forget_scores, run_scoring
 from bench.plan import choose_metrics
 from bench.progress import Progress
 from bench.registry import DATASETS, METRICS, MODELS, load, plugins
-from bench.run_folder import RunFolder, read_json, write_json
+from bench.run_folder import RunFolder, read_json, write_json, write_text
 from bench.scoring import score_tasks
 from bench.spec import RunSpec
 from metrics.protocols import protocol_named
@@ -246,7 +247,7 @@ def test_metrics(
     results = run_self_test(adata, chosen, cells=cells, progress=progress)
     print_self_test(results, console=progress.console)
     if out is not None:
-        out.write_text(page(results), encoding="utf-8")
+        write_text(out, page(results))
     if json is not None:
         write_json(json, results)
     return DONE if results["passed"] else SOME_FAILED
@@ -333,11 +334,17 @@ def data_info(name: str) -> int:
 
 
 def _carry_out(folder: RunFolder, progress: Progress) -> int:
+    again = f"bench run --resume {shlex.quote(str(folder.path))}"
     try:
         code = flow.carry_out(folder, progress)
     except KeyboardInterrupt:
-        progress.say(f"interrupted; go on with: bench run --resume {shlex.quote(str(folder.path))}")
+        progress.say(f"interrupted; go on with: {again}")
         raise
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        progress.say(f"{NO_SPACE}; what was finished is kept: free some and go on with: {again}")
+        code = SOME_FAILED
     show(folder, progress.console)
     return code
 

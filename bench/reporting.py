@@ -14,7 +14,7 @@ from bench.commands import show
 from bench.console import plain_console
 from bench.errors import DONE, RequestError
 from bench.plan import choose_metrics
-from bench.run_folder import RunFolder
+from bench.run_folder import RunFolder, write_text
 from bench.spec import EVERY_METRIC, EVERY_MODEL, IN_MEMORY, RunSpec
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def _write(text: str, file: Path | None) -> None:
         print(text, end="")  # noqa: T201
         return
     try:
-        file.write_text(text, encoding="utf-8")
+        write_text(file, text)
     except OSError as error:
         raise RequestError(f"{str(file)!r} cannot be written: {error.strerror}") from error
 

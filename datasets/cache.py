@@ -106,15 +106,34 @@ def full_disk_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        # HDF5 wraps the errno of a failed write into the text of its own exception.
-        code = getattr(error, "errno", None)
-        if code in _DISK_FULL or any(os.strerror(known) in str(error) for known in _DISK_FULL):
+        if is_disk_full(error):
             raise _disk_full(folder) from error
         raise
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error, or what it came from, is that there is no space left, or that a quota is used up.
+
+    HDF5 wraps the errno of a failed write into the text of its own exception.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in _DISK_FULL:
+            return True
+        if isinstance(cause, (OSError, RuntimeError)) and any(os.strerror(n) in str(cause) for n in _DISK_FULL):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 def require_space(folder: Path, n_bytes: int) -> None:
-    """Raise a `DatasetError` if `n_bytes` more do not fit where `folder` (which exists) lies.
+    """Raise a `DatasetError` if `n_bytes` more do not fit where `folder` (which exists) lies."""
+    with full_disk_told(folder):
+        try_space(folder, n_bytes)
+
+
+def try_space(folder: Path, n_bytes: int) -> None:
+    """Raise an `OSError` if `n_bytes` more do not fit where `folder` (which exists) lies.
 
     The space is really taken for a moment, because quotas of shared file systems show only then.
     """
@@ -122,9 +141,9 @@ def require_space(folder: Path, n_bytes: int) -> None:
         return
     if not hasattr(os, "posix_fallocate"):
         if shutil.disk_usage(folder).free < n_bytes:
-            raise _disk_full(folder)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return
-    with tempfile.TemporaryFile(dir=folder) as probe, full_disk_told(folder):
+    with tempfile.TemporaryFile(dir=folder) as probe:
         os.posix_fallocate(probe.fileno(), 0, n_bytes)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
@@ -118,6 +119,16 @@ def remark(axes: Axes, text: str) -> None:
     axes.spines[:].set_visible(False)
 
 
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is either the old one or the new one, whole."""
+    temporary = path.with_name(f".{uuid4().hex}{path.suffix}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 @mpl.rc_context(STYLE)
 def save(figure: Figure, output: Path, name: str) -> list[Path]:
     """Write a figure as PNG and as SVG."""
@@ -127,9 +138,11 @@ def save(figure: Figure, output: Path, name: str) -> list[Path]:
     if (layout := figure.get_layout_engine()) is not None:
         layout.execute(figure)
         figure.set_layout_engine(None)
-    figure.savefig(paths[0], dpi=PIXELS_PER_INCH)
-    drawing = io.StringIO()
+    picture, drawing = io.BytesIO(), io.StringIO()
+    figure.savefig(picture, format="png", dpi=PIXELS_PER_INCH)
     figure.savefig(drawing, format="svg", dpi=PIXELS_PER_INCH, metadata={"Date": None})
     # matplotlib writes each text as a comment, too, and XML knows no control characters.
-    paths[1].write_text(CONTROL_CHARACTERS.sub("\ufffd", drawing.getvalue()), encoding="utf-8")
+    text = CONTROL_CHARACTERS.sub("\ufffd", drawing.getvalue())
+    for path, content in zip(paths, (picture.getvalue(), text.encode()), strict=True):
+        _write_whole(path, content)
     return paths
