@@ -22,7 +22,6 @@ from bench.registry import resolve_metric
 from bench.spec import RunSpec
 from datasets.cache import file_name
 
-
 SIGNS_OF_A_NAME = 50
 """Of a file, kept in the name of what is to become it."""
 

@@ -112,7 +112,7 @@ def full_disk_told(folder: Path) -> Iterator[None]:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Tell whether an error, or what it came from, is that there is no space left, or that a quota is used up.
+    """Tell whether an error, or what it came from, is a full disk or a quota that is used up.
 
     HDF5 wraps the errno of a failed write into the text of its own exception.
     """
@@ -120,7 +120,9 @@ def is_disk_full(error: BaseException) -> bool:
     while cause is not None:
         if getattr(cause, "errno", None) in _DISK_FULL:
             return True
-        if isinstance(cause, (OSError, RuntimeError)) and any(os.strerror(n) in str(cause) for n in _DISK_FULL):
+        if isinstance(cause, (OSError, RuntimeError)) and any(
+            os.strerror(n) in str(cause) for n in _DISK_FULL
+        ):
             return True
         cause = cause.__cause__ or cause.__context__
     return False

@@ -88,7 +88,8 @@ def client_of(uri: str) -> MlflowClient:
         _require_listener(uri)
         if (new := _new_file(uri)) is not None:
             _make_database(new)
-        return MlflowClient(tracking_uri=uri)
+        with contextlib.nullcontext() if new is None else _in_a_hurry():
+            return MlflowClient(tracking_uri=uri)
     except (ImportError, ValueError) as error:
         raise TrackingUnavailable(masked(f"MLflow at {uri} could not be opened: {error}")) from error
 
