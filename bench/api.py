@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
+from bench.console import plain_console
 from bench.flow import carry_out, draft, start
 from bench.progress import Progress
 from bench.registry import resolve_model
@@ -88,7 +87,7 @@ def run(
     spec = RunSpec.checked(
         models=names, dataset=IN_MEMORY if in_memory is not None else str(dataset), **options
     )
-    progress = Progress(Console(quiet=quiet))
+    progress = Progress(plain_console(quiet=quiet))
     folder = start(draft(spec, adata=in_memory, progress=progress))
     carry_out(folder, progress)
     return RunResult(folder.path)

@@ -10,8 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bench.disk import try_space
+
 if TYPE_CHECKING:
     from anndata import AnnData
+
+
+SMALL = 1 << 16
+"""Bytes of what stands beside the cells themselves."""
 
 
 def write_cells(path: Path, pieces: Iterable[AnnData], *, facts: dict[str, Any]) -> dict[str, Any]:
@@ -50,6 +56,8 @@ def write_cells(path: Path, pieces: Iterable[AnnData], *, facts: dict[str, Any])
             for piece in pieces:
                 first = piece if first is None else first
                 matrix = piece.X
+                # A full disk would end the process inside HDF5, too late for any error.
+                try_space(path.parent, 8 * matrix.nnz + 200 * sum(piece.shape) + SMALL)
                 for dataset, values in ((data, matrix.data), (indices, matrix.indices)):
                     dataset.resize((n_values + matrix.nnz,))
                     dataset[n_values:] = values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.errors import DONE, INTERRUPTED, WRONG_REQUEST, RequestError
+from bench.errors import DONE, INTERRUPTED, SOME_FAILED, WRONG_REQUEST, RequestError
 
 # typer carries its own click; this is the class of every "no such option", "not a number"…
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -302,15 +303,16 @@ def gate(
     """Tell whether a generator got slower, hungrier or worse: exit code 3."""
     import signal
 
-    from rich.console import Console
-
+    from bench.console import plain_console
     from bench.gate import command
 
     # As Ctrl-C does, a CI service that ends the job must leave no work tree and no worker behind.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     chosen = _names("models", models) or ()
     if accept:
-        return command.accept(baseline, reason=reason, current=current, models=chosen, console=Console())
+        return command.accept(
+            baseline, reason=reason, current=current, models=chosen, console=plain_console()
+        )
     return command.gate(
         baseline,
         current=current,
@@ -320,7 +322,7 @@ def gate(
         seed=seed,
         markdown_file=markdown,
         junit_file=junit,
-        console=Console(),
+        console=plain_console(),
     )
 
 
@@ -369,6 +371,10 @@ def info(name: Annotated[str, typer.Argument(show_default=False)]) -> int:
 
 def main() -> None:
     """Run the command line and exit with the code that design and README name."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file's name may hold what a terminal's encoding does not.
+            stream.reconfigure(errors="backslashreplace")
     try:
         _check_shadowing()
         code = app(standalone_mode=False)
@@ -378,6 +384,14 @@ def main() -> None:
         # Without a command typer has printed the help and has nothing to add.
         message = error.format_message()
         code = _fail(f"{message} (see --help)") if message else WRONG_REQUEST
+    except OSError as error:
+        from bench.disk import is_disk_full
+
+        if not is_disk_full(error):
+            raise
+        place = f": {error.filename}" if error.filename else ""
+        _fail(f"no space left on the disk{place}: free some; what was finished is kept")
+        code = SOME_FAILED
     except (KeyboardInterrupt, typer.Abort):
         # Whoever presses it again is not to see how the interpreter ends.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -10,21 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 
 from bench import flow
+from bench.console import plain_console
+from bench.disk import NO_SPACE, is_disk_full
 from bench.errors import DONE, SOME_FAILED, RequestError
 from bench.executor import forget_scores, run_scoring
 from bench.plan import choose_metrics
 from bench.progress import Progress
 from bench.registry import DATASETS, METRICS, MODELS, load, plugins
-from bench.run_folder import RunFolder, read_json, write_json
+from bench.run_folder import RunFolder, read_json, write_json, write_text
 from bench.scoring import score_tasks
 from bench.spec import RunSpec
 from metrics.protocols import protocol_named
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from reports.comparison import Side
 
 GIB = 1024**3
@@ -33,7 +36,7 @@ SHARED_COST = "evidence (shared)"
 
 def run(spec: RunSpec, *, dry_run: bool) -> int:
     """Carry out a request, or show what it would do."""
-    console = Console()
+    console = plain_console()
     progress = Progress(console)
     plan = flow.draft(spec, progress=progress)
     if dry_run:
@@ -46,12 +49,12 @@ def run(spec: RunSpec, *, dry_run: bool) -> int:
 
 def resume(path: Path) -> int:
     """Go on with a run: Jobs that ended well are not repeated."""
-    return _carry_out(flow.reopen(path), Progress(Console()))
+    return _carry_out(flow.reopen(path), Progress(plain_console()))
 
 
 def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) -> int:
     """Compute metrics of a run's stored cells anew; under other protocols than it had, too."""
-    progress = Progress(Console())
+    progress = Progress(plain_console())
     folder = RunFolder.open(path)
     request = folder.read_request()
     wanted = [_known_protocol(name) for name in protocols] or request["protocols"]
@@ -91,7 +94,7 @@ def score_files(
     """Score cells made elsewhere against real cells."""
     from bench.outside import score_outside_cells
 
-    console = Console()
+    console = plain_console()
     wanted = [_known_protocol(name) for name in protocols] or ["strict"]
     chosen = [metric for metric in choose_metrics(metrics, "quick", wanted) if metric.experiment == "main"]
     if not chosen:
@@ -158,7 +161,7 @@ def compare(path_a: Path, path_b: Path | None, *, models: tuple[str, ...] | None
         raise RequestError(f"compare {path_a}: {error}") from error
     if frame.empty:
         raise RequestError(f"compare {path_a}: no metric was scored for both on a common seed")
-    print_comparison(frame, console=Console())
+    print_comparison(frame, console=plain_console())
     return DONE
 
 
@@ -195,7 +198,7 @@ def sample(
     """Draw cells from a stored model and write them, piece by piece."""
     from bench.sampling import sample_from_run
 
-    console = Console()
+    console = plain_console()
     written = sample_from_run(
         RunFolder.open(path),
         model=model,
@@ -210,7 +213,6 @@ def sample(
     words = "".join(f", {100 * rate:.2g} % of the draws accepted" for rate in rates.values())
     console.print(
         f"{n_cells} cells, {100 * written['density']:.1f} % non-zero{words} → {out}",
-        highlight=False,
         soft_wrap=True,
     )
     return DONE
@@ -220,7 +222,7 @@ def speed(**options: Any) -> int:
     """Time generators on this machine; the options are those of `bench.speed.command.request`."""
     from bench.speed.command import carry_out, request
 
-    found = carry_out(request(**options), Console())
+    found = carry_out(request(**options), plain_console())
     return SOME_FAILED if any("failed" in row for row in found["rows"]) else DONE
 
 
@@ -237,7 +239,7 @@ def test_metrics(
     from bench.selftest import page, run_self_test, testable_metrics
     from reports.selftest_tables import print_self_test
 
-    progress = Progress(Console())
+    progress = Progress(plain_console())
     chosen = testable_metrics(metrics)
     options = {"dataset": dataset, "label_key": label_key}
     spec = RunSpec.checked(**{name: value for name, value in options.items() if value is not None})
@@ -245,7 +247,7 @@ def test_metrics(
     results = run_self_test(adata, chosen, cells=cells, progress=progress)
     print_self_test(results, console=progress.console)
     if out is not None:
-        out.write_text(page(results), encoding="utf-8")
+        write_text(out, page(results))
     if json is not None:
         write_json(json, results)
     return DONE if results["passed"] else SOME_FAILED
@@ -253,12 +255,12 @@ def test_metrics(
 
 def sync(path: Path) -> int:
     """Bring MLflow up to date with a run."""
-    folder, console = RunFolder.open(path), Console()
+    folder, console = RunFolder.open(path), plain_console()
     result = flow.track(folder, folder.view(), Progress(console))
     if result is None:
         return SOME_FAILED
     counts = f"{result.created} new, {result.updated} updated, {result.unchanged} unchanged"
-    console.print(f"MLflow      jobs: {counts} → {result.uri}", highlight=False, soft_wrap=True)
+    console.print(f"MLflow      jobs: {counts} → {result.uri}", soft_wrap=True)
     return DONE
 
 
@@ -267,7 +269,7 @@ def ui(out: Path, *, port: int | None) -> int:
     from bench.ui import show
 
     with contextlib.suppress(KeyboardInterrupt):
-        show(out, port=port, console=Console())
+        show(out, port=port, console=plain_console())
     return DONE
 
 
@@ -291,7 +293,7 @@ def list_plugins(what: str) -> int:
             table.add_row(name, str(error))
             continue
         table.add_row(name, *(_cell(getattr(plugin, column)) for column in columns))
-    Console().print(table)
+    plain_console().print(table)
     return DONE
 
 
@@ -302,13 +304,13 @@ def show_hardware() -> int:
     table = Table(title="this machine", show_header=False)
     for name, value in (hardware.describe() | hardware.load()).items():
         table.add_row(name, _cell(value))
-    Console().print(table)
+    plain_console().print(table)
     return DONE
 
 
 def data_fetch(name: str) -> int:
     """Download a data set and verify it."""
-    progress = Progress(Console())
+    progress = Progress(plain_console())
     with progress.transfers() as report:
         paths = _datasets(lambda datasets: datasets.fetch(name, progress=report))
     _say_files(name, paths)
@@ -327,16 +329,22 @@ def data_info(name: str) -> int:
     table = Table(title=name, show_header=False)
     for key, value in facts.items():
         table.add_row(key, _cell(value))
-    Console().print(table)
+    plain_console().print(table)
     return DONE
 
 
 def _carry_out(folder: RunFolder, progress: Progress) -> int:
+    again = f"bench run --resume {shlex.quote(str(folder.path))}"
     try:
         code = flow.carry_out(folder, progress)
     except KeyboardInterrupt:
-        progress.say(f"interrupted; go on with: bench run --resume {shlex.quote(str(folder.path))}")
+        progress.say(f"interrupted; go on with: {again}")
         raise
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        progress.say(f"{NO_SPACE}; what was finished is kept: free some and go on with: {again}")
+        code = SOME_FAILED
     show(folder, progress.console)
     return code
 
@@ -347,8 +355,8 @@ def show(folder: RunFolder, console: Console) -> None:
     from reports.console import print_report
 
     print_report(folder.view(), console=console)
-    console.print(f"Run folder  {folder.path}", highlight=False, soft_wrap=True)
-    console.print(f"MLflow      {ui_command(folder.path.parent)}", highlight=False, soft_wrap=True)
+    console.print(f"Run folder  {folder.path}", soft_wrap=True)
+    console.print(f"MLflow      {ui_command(folder.path.parent)}", soft_wrap=True)
 
 
 def _show_plan(console: Console, plan: flow.Draft) -> None:
@@ -381,13 +389,12 @@ def _show_plan(console: Console, plan: flow.Draft) -> None:
         f"Metrics: {', '.join(metric.name for metric in plan.metrics)}.\n"
         f"Scoring {scoring.as_cost}, the whole run {whole.as_cost}. Costs are scaled from earlier runs on "
         f"this machine, each Job from its start to its end; – means that none under {plan.spec.out} tells.",
-        highlight=False,
     )
 
 
 def _say_files(name: str, files: Any) -> None:
     for file in files:
-        Console().print(f"{name} → {file.path}", file.note, highlight=False, soft_wrap=True)
+        plain_console().print(f"{name} → {file.path}", file.note, soft_wrap=True)
 
 
 def _datasets(action: Any) -> Any:

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.disk import DISK_FULL, NO_SPACE, is_disk_full
 from bench.plan import Job
 from bench.predict import Left, Outlook, Watch, scores_left
 from bench.processes import (
@@ -23,7 +24,7 @@ from bench.processes import (
     worker_environment,
 )
 from bench.progress import Progress, Stage
-from bench.records import OK, SKIPPED, record_of_death
+from bench.records import OK, SKIPPED, record_of_death, unstarted_record
 from bench.registry import resolve_metric
 from bench.run_folder import DamagedFile, JobFolder, RunFolder, read_json, write_json
 from bench.scoring import failed_score, score_tasks
@@ -44,7 +45,7 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
             if record is None:
                 waiting.remove(job)
                 show = _shown(run, job, waiting, outlook, stage, progress.clock)
-                record = _run_job(run, job, timeout, show, stop)
+                record = _run_job_or_tell(run, job, timeout, show, stop)
                 outlook.learn(record)
             stage.done(job.title, _words(record))
 
@@ -93,7 +94,7 @@ def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, pro
                 write_json(request, wanted | {"current": None})
                 cause = _score_share(request, run.scoring_log(share), environment, limit, show, stop)
                 current = _peek(request).get("current")
-                if cause is None or current is None:
+                if cause in (None, NO_SPACE) or current is None:
                     break
                 failed_score(run, current, cause)
             request.unlink(missing_ok=True)
@@ -204,6 +205,22 @@ def _scoring_shown(
     return show
 
 
+def _run_job_or_tell(
+    run: RunFolder,
+    job: Job,
+    timeout: float | None,
+    on_poll: Callable[[], None],
+    stop: threading.Event,
+) -> dict[str, Any]:
+    """Run a Job; where the disk is too full to keep its Record, it is returned all the same."""
+    try:
+        return _run_job(run, job, timeout, on_poll, stop)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        return unstarted_record(job) | {"status": "failed", "reason": NO_SPACE}
+
+
 def _run_job(
     run: RunFolder,
     job: Job,
@@ -262,6 +279,8 @@ def _peek(path: Any) -> dict[str, Any]:
 def _cause(outcome: Outcome) -> str:
     if outcome.out_of_memory:
         return "scoring ran out of memory"
+    if outcome.returncode == DISK_FULL:
+        return NO_SPACE
     return f"scoring was ended by {outcome.signal_name or f'exit code {outcome.returncode}'}"
 
 

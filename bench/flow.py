@@ -31,7 +31,7 @@ from bench.processes import usable_cores
 from bench.progress import Progress
 from bench.records import OK, SKIPPED, describe_for, git_commit, versions
 from bench.registry import ModelChoice, resolve_model
-from bench.run_folder import RunFolder
+from bench.run_folder import RunFolder, write_text
 from bench.spec import RunSpec
 from metrics.protocols import protocol_named
 
@@ -112,7 +112,7 @@ def start(plan: Draft) -> RunFolder:
     """
     run = None
     try:
-        run = RunFolder.create(plan.spec.out, plan.facts.name.replace(":", "-"))
+        run = RunFolder.create(plan.spec.out, plan.facts.name)
         run.link_dataset(plan.prepared.path)
         _write_request(run, plan)
     except OSError as error:
@@ -260,7 +260,7 @@ def present(run: RunFolder, progress: Progress) -> None:
     from reports.table import results_frame, snapshot
 
     view = snapshot(run.view())
-    results_frame(view).to_csv(run.path / "table.csv", index=False)
+    write_text(run.path / "table.csv", results_frame(view).to_csv(index=False))
     with progress.taking("figures"), progress.stage("drawing figures", total=None) as stage:
         save_figures(view, run.figures, begin=lambda name: stage.only({"title": name}))
     with progress.taking("tracking"):

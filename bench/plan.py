@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from bench.errors import RequestError, named
 from bench.hardware import library_versions
 from bench.hyperparameters import hyperparameters
+from bench.names import require_name
 from bench.processes import usable_cores
 from bench.registry import ModelChoice, plugins, resolve_metric, resolve_model
 from bench.settle import settled
@@ -315,9 +316,12 @@ def made(choice: ModelChoice, settings: dict[str, Any]) -> Generator:
         If its hyper-parameters contradict one another or name what is not there.
     """
     try:
-        return choice.generator(**settings)
+        generator = choice.generator(**settings)
     except Exception as error:
         raise RequestError(named(choice.name, error)) from error
+    # Some take their name from a file of their own.
+    require_name(generator.name, of=f"model {choice.name!r}")
+    return generator
 
 
 def budget_of(spec: RunSpec, choice: ModelChoice) -> str | None:

@@ -10,17 +10,23 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO, TypeVar
+from uuid import uuid4
+
+import psutil
 
 from bench.hardware import cpu_quota
 from bench.resources import available_bytes, oom_kills
 
 T = TypeVar("T")
 POLL_SECONDS = 0.1
+KILL_SECONDS = 5.0
+WORKER_MARK = "BENCH_WORKER"
+"""What a worker's children inherit, whatever group, session or parent they come to have."""
 GIB = 2**30
 SCORING_BYTES = 3 * GIB
 """Of memory, for each scoring process at least: three times what 6 000 cells × 17 970 genes took."""
@@ -169,7 +175,7 @@ def run_worker(
     Stopped
         If `stop` was set.
     """
-    oom_before, started = oom_kills(), time.monotonic()
+    oom_before, started, mark = oom_kills(), time.monotonic(), uuid4().hex
     with log.open("ab") as output:
         process = subprocess.Popen(
             # -P: a folder called `datasets` in the current directory must not shadow ours.
@@ -178,7 +184,7 @@ def run_worker(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=with_own_code(environment),
+            env=with_own_code(environment) | {WORKER_MARK: mark},
         )
         timed_out = False
         try:
@@ -196,8 +202,30 @@ def run_worker(
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             returncode = process.wait()
+            kill_marked(mark)
     killed = returncode == -signal.SIGKILL and not timed_out
     return Outcome(returncode, timed_out, killed and oom_kills() > oom_before, time.monotonic() - started)
+
+
+def kill_marked(mark: str) -> None:
+    """Kill every process that was started with this mark: also those that have left their process group."""
+    while True:
+        left = list(_marked(mark))
+        for process in left:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        # What one of them had just started is seen the next time.
+        _, alive = psutil.wait_procs(left, timeout=KILL_SECONDS)
+        if not left or alive:
+            return
+
+
+def _marked(mark: str) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        # Those of others do not show their environment, and some end meanwhile.
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(WORKER_MARK) == mark and process.status() != psutil.STATUS_ZOMBIE:
+                yield process
 
 
 def side_by_side(tasks: Sequence[Callable[[threading.Event], T]], *, at_once: int) -> list[T]:

@@ -108,6 +108,11 @@ class Stage:
         bars.update(self._whole, description=whole, total=self._total, completed=self._done)
 
 
+def _description() -> TextColumn:
+    # Names of types are part of it, and are no markup.
+    return TextColumn("{task.description}", markup=False)
+
+
 def _in_words(part: dict[str, Any]) -> str:
     words = [str(part[name]) for name in ("title", "phase") if part.get(name)]
     fraction = part.get("fraction")
@@ -177,7 +182,7 @@ class Progress:
                 yield report
             return
         tasks: dict[str, Any] = {}
-        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+        columns = (SpinnerColumn(), _description(), BarColumn(), TimeElapsedColumn())
         with Bars(*columns, console=self.console, transient=True) as bars:
 
             def report(what: str, done: int, total: int | None) -> None:
@@ -221,7 +226,7 @@ class Progress:
             return
         columns = (
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            _description(),
             BarColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),

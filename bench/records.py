@@ -11,6 +11,7 @@ from typing import Any
 
 from bench import hardware
 from bench.clock import training_rate
+from bench.disk import DISK_FULL, NO_SPACE, is_disk_full
 from bench.plan import Job
 from bench.processes import Outcome, worker_environment
 from models.base import Diverged
@@ -67,6 +68,8 @@ def status_of(error: Exception) -> dict[str, str]:
     named = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
     if isinstance(error, Diverged):
         return {"status": "diverged", "reason": reason}
+    if is_disk_full(error):
+        return {"status": "failed", "reason": NO_SPACE}
     classes = {base.__name__ for base in type(error).__mro__}
     if isinstance(error, MemoryError) or classes & OUT_OF_MEMORY_CLASSES or "can't allocate memory" in reason:
         return {"status": "out_of_memory", "reason": named}
@@ -94,6 +97,8 @@ def record_of_death(
         status, reason = "out_of_memory", "the kernel ended it for want of memory"
     elif outcome.returncode < 0:
         status, reason = "killed", f"ended by signal {outcome.signal_name}{log if outcome.crashed else ''}"
+    elif outcome.returncode == DISK_FULL:
+        status, reason = "failed", NO_SPACE
     else:
         status, reason = "failed", f"the worker exited with code {outcome.returncode}{log}"
     now = datetime.now(UTC)

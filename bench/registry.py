@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError
+from bench.names import require_name
 from datasets.code import imported_with, meaning_of
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ def _checked(candidate: Any, words: str) -> type[Generator]:
         raise RequestError(f"model {words!r} does not define {missing}")
     if not isinstance(getattr(candidate, "name", None), str):
         raise RequestError(f"model {words!r} has no class attribute `name`")
+    require_name(candidate.name, of=f"model {words!r}")
     return candidate
 
 

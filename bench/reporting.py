@@ -9,13 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-
 from bench import flow
 from bench.commands import show
+from bench.console import plain_console
 from bench.errors import DONE, RequestError
 from bench.plan import choose_metrics
-from bench.run_folder import RunFolder
+from bench.run_folder import RunFolder, write_text
 from bench.spec import EVERY_METRIC, EVERY_MODEL, IN_MEMORY, RunSpec
 
 if TYPE_CHECKING:
@@ -138,13 +137,13 @@ def _show_one(folder: RunFolder) -> None:
     from reports.figures import save_figures
 
     save_figures(folder.view(), folder.figures)
-    show(folder, Console())
+    show(folder, plain_console())
 
 
 def _show_side_by_side(folders: Sequence[RunFolder]) -> None:
     from reports.side_by_side import side_by_side
 
-    Console().print(side_by_side(_named(folders)))
+    plain_console().print(side_by_side(_named(folders)))
 
 
 def _write_html(folders: Sequence[RunFolder], file: Path) -> None:
@@ -158,7 +157,7 @@ def _write_html(folders: Sequence[RunFolder], file: Path) -> None:
         page = html_report(runs, figures, sights=_sights())
     _write(page, file)
     size = len(page.encode()) / 1e6
-    Console().print(f"Report  {file.resolve()}  ({size:.1f} MB)", highlight=False, soft_wrap=True)
+    plain_console().print(f"Report  {file.resolve()}  ({size:.1f} MB)", soft_wrap=True)
 
 
 def _write(text: str, file: Path | None) -> None:
@@ -166,7 +165,7 @@ def _write(text: str, file: Path | None) -> None:
         print(text, end="")  # noqa: T201
         return
     try:
-        file.write_text(text, encoding="utf-8")
+        write_text(file, text)
     except OSError as error:
         raise RequestError(f"{str(file)!r} cannot be written: {error.strerror}") from error
 

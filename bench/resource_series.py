@@ -50,7 +50,8 @@ class ResourceSeries:
             told["cpu_percent"] = 100 * max(0.0, cpu - self._last_cpu) / passed
         self._last, self._last_cpu = time.monotonic(), cpu
         line = {"time": round(time.time(), 3), "phase": phase, "values": told}
-        with self._path.open("a", encoding="utf-8") as file:
+        # On a full disk the line is lost; what samples memory must go on.
+        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
 

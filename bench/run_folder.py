@@ -20,16 +20,25 @@ from bench.plan import Job
 from bench.records import unstarted_record
 from bench.registry import resolve_metric
 from bench.spec import RunSpec
+from datasets.cache import file_name
+
+SIGNS_OF_A_NAME = 50
+"""Of a file, kept in the name of what is to become it."""
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that the file is either the old one or the new one, whole."""
+    write_text(path, json.dumps(content, indent=1, default=_plain))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text so that the file is either the old one or the new one, whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile's: its files are readable by their owner alone, and runs are shared with colleagues.
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    temporary = path.with_name(f".{path.name[:SIGNS_OF_A_NAME]}.{uuid4().hex}")
     try:
         with temporary.open("x", encoding="utf-8") as file:
-            json.dump(content, file, indent=1, default=_plain)
+            file.write(text)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -156,7 +165,7 @@ class RunFolder:
     @classmethod
     def create(cls, out: Path, dataset_name: str) -> RunFolder:
         """Make a new run folder named after the time and the data set."""
-        stem = f"{datetime.now():%Y%m%d-%H%M%S}-{dataset_name}"
+        stem = f"{datetime.now():%Y%m%d-%H%M%S}-{file_name(dataset_name)}"
         out.mkdir(parents=True, exist_ok=True)
         for suffix in ["", *(f"-{number}" for number in range(2, 100))]:
             path = out / f"{stem}{suffix}"

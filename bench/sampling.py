@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from bench.cells import write_cells
+from bench.disk import is_disk_full
 from bench.errors import RequestError, named
 from bench.progress import Progress
 from bench.records import versions
@@ -83,7 +84,11 @@ def sample_from_run(
             )
     except GeneratorError as error:
         raise RequestError(named(model, error)) from error
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
+        if is_disk_full(error):
+            raise RequestError(f"--out {str(out)!r}: no space left on its disk") from error
+        if isinstance(error, RuntimeError):
+            raise
         raise RequestError(f"--out {str(out)!r}: {error.strerror or error}") from error
 
 

@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bench.disk import ends_on_full_disk
 from bench.embeddings import store_embeddings
 from bench.plan import Job, exists_in
 from bench.registry import resolve_metric
@@ -148,6 +149,7 @@ def failed_score(run: RunFolder, current: dict[str, Any], cause: str) -> None:
     _store(run, task, empty | {"error": cause, "failed": True})
 
 
+@ends_on_full_disk
 def main(arguments: list[str]) -> int:
     """Score a share of a run's Jobs as a file asks, telling there which score is being computed."""
     die_with_parent(int(arguments[1]))

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ from rich.text import Text
 
 from bench.errors import RequestError
 from bench.progress import Progress
+from bench.tracking.moved import follow_artifacts
 from bench.tracking.start_view import SHARE_KEY
 from bench.tracking.start_view import TAG as START_VIEW
 from bench.tracking.store import (
@@ -90,6 +92,10 @@ def show(out: Path, *, port: int | None, console: Console) -> None:
         return
     if uri == f"sqlite:///{database_of(out)}" and not database_of(out).exists():
         raise RequestError(f"--out {str(out)!r}: no run has been tracked there yet; bench run makes one")
+    if uri == f"sqlite:///{database_of(out)}":
+        # Of a store that cannot be read MLflow tells what is wrong.
+        with contextlib.suppress(sqlite3.Error):
+            follow_artifacts(out)
     with serving(uri, port=port, artifacts=artifacts_of(out), progress=Progress(console)) as pages:
         _print_address(console, pages.address)
         console.print("Ctrl-C ends it.")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from bench.cells import write_cells
 from bench.clock import PhaseClock, nothing_to_wait_for, repeat, summarise, training_rate
 from bench.contract import Contract, checksum, require_unchanged
+from bench.disk import ends_on_full_disk
 from bench.errors import RequestError
 from bench.hyperparameters import hyperparameters
 from bench.monitor import WorkerMonitor
@@ -40,6 +41,7 @@ class Skipped(Exception):
     """The generator cannot run on this data set, and says why."""
 
 
+@ends_on_full_disk
 def main(arguments: list[str]) -> int:
     """Run the Job whose folder is the first argument; its Record tells how it ended."""
     die_with_parent(int(arguments[1]))

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 from datasets.errors import DatasetError
 
+MOST_SIGNS = 60
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -33,7 +34,17 @@ def cache_folder() -> Path:
 
 def prepared_path(name: str, key: str, folder: Path) -> Path:
     """Return where the prepared data set `name` with content key `key` lies in the cache folder."""
-    return folder / "prepared" / f"{re.sub('[^A-Za-z0-9._-]+', '_', name)}-{key}.h5ad"
+    return folder / "prepared" / f"{file_name(name)}-{key}.h5ad"
+
+
+def printable(name: str) -> str:
+    """Return a file's name as that of a data set: control characters, which tables cannot hold, as ``_``."""
+    return "".join(sign if sign.isprintable() else "_" for sign in name) or "data"
+
+
+def file_name(name: str) -> str:
+    """Return a data set's name as part of the name of a file or a folder: short, without unusual signs."""
+    return re.sub("[^A-Za-z0-9._-]+", "_", name).strip(".")[:MOST_SIGNS] or "data"
 
 
 def prepared_copies(name: str, folder: Path) -> list[Path]:
@@ -95,15 +106,36 @@ def full_disk_told(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError) as error:
-        # HDF5 wraps the errno of a failed write into the text of its own exception.
-        code = getattr(error, "errno", None)
-        if code in _DISK_FULL or any(os.strerror(known) in str(error) for known in _DISK_FULL):
+        if is_disk_full(error):
             raise _disk_full(folder) from error
         raise
 
 
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error, or what it came from, is a full disk or a quota that is used up.
+
+    HDF5 wraps the errno of a failed write into the text of its own exception.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in _DISK_FULL:
+            return True
+        if isinstance(cause, (OSError, RuntimeError)) and any(
+            os.strerror(n) in str(cause) for n in _DISK_FULL
+        ):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
 def require_space(folder: Path, n_bytes: int) -> None:
-    """Raise a `DatasetError` if `n_bytes` more do not fit where `folder` (which exists) lies.
+    """Raise a `DatasetError` if `n_bytes` more do not fit where `folder` (which exists) lies."""
+    with full_disk_told(folder):
+        try_space(folder, n_bytes)
+
+
+def try_space(folder: Path, n_bytes: int) -> None:
+    """Raise an `OSError` if `n_bytes` more do not fit where `folder` (which exists) lies.
 
     The space is really taken for a moment, because quotas of shared file systems show only then.
     """
@@ -111,9 +143,9 @@ def require_space(folder: Path, n_bytes: int) -> None:
         return
     if not hasattr(os, "posix_fallocate"):
         if shutil.disk_usage(folder).free < n_bytes:
-            raise _disk_full(folder)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return
-    with tempfile.TemporaryFile(dir=folder) as probe, full_disk_told(folder):
+    with tempfile.TemporaryFile(dir=folder) as probe:
         os.posix_fallocate(probe.fileno(), 0, n_bytes)
 
 

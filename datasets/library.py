@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets.cache import atomic, locked, prepared_copies, require_space, sha256_of
+from datasets.cache import atomic, file_name, locked, prepared_copies, require_space, sha256_of
 from datasets.cache import cache_folder as default_folder
 from datasets.declaration import Declaration, Progress, SourceFile, find_declaration, registered
 from datasets.download import Unreachable, download
@@ -293,7 +293,7 @@ def _which_file(declaration: Declaration, source: Path) -> SourceFile:
 
 
 def _stored_path(declaration: Declaration, file: SourceFile, folder: Path) -> Path:
-    return folder / "sources" / declaration.name / file.name
+    return folder / "sources" / file_name(declaration.name) / file.name
 
 
 def _record_path(target: Path) -> Path:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.assemble import Parameters, assemble
-from datasets.cache import atomic, locked, prepared_path, require_space
+from datasets.cache import atomic, locked, prepared_path, require_space, sha256_of
 from datasets.cache import cache_folder as default_folder
 from datasets.declaration import Progress, step
 from datasets.resolve import Resolved, resolve
@@ -120,10 +120,10 @@ def prepare(
     )
     name, key = resolved.declaration.name, _key(resolved, parameters)
     path = prepared_path(name, key, cache)
-    if not path.exists():
+    if not is_whole(path):
         with locked(path):
             # Another process may have filled it while this one waited.
-            if not path.exists():
+            if not is_whole(path):
                 _fill(path, resolved, parameters, progress)
     return Prepared(name, key, path, _stored_notes(path))
 
@@ -161,6 +161,21 @@ def _fill(path: Path, resolved: Resolved, parameters: Parameters, progress: Prog
         require_space(path.parent, 16 * adata.X.nnz + 100 * sum(adata.shape) + 1_000_000)
         # Not compressed: every Job reads this file, and reading is five times faster so.
         adata.write_h5ad(temporary)
+        checksum = sha256_of(temporary)
+    with atomic(_checksum_file(path)) as temporary:
+        temporary.write_text(checksum)
+
+
+def is_whole(path: Path) -> bool:
+    """Tell whether a prepared file is there as it was written, by its checksum."""
+    try:
+        return _checksum_file(path).read_text() == sha256_of(path)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _checksum_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
 
 
 def _key(resolved: Resolved, parameters: Parameters) -> str:

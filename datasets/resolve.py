@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets import synthetic
-from datasets.cache import sha256_of
+from datasets.cache import printable, sha256_of
 from datasets.declaration import Declaration, Progress, find_declaration, registered_names
 from datasets.errors import DatasetError
 from datasets.library import LocalFile, fetch_files
@@ -88,7 +88,9 @@ def resolve(
         )
     kind = kind_of(path)
     declaration = Declaration(
-        name=path.stem.strip(".") or path.resolve().stem, description=f"your own ({kind})", reference=""
+        name=printable(path.stem.strip(".") or path.resolve().stem),
+        description=f"your own ({kind})",
+        reference="",
     )
     return Resolved(declaration, str(path.resolve()), sha256_of(*files_of(path)), partial(read_cells, path))
 

@@ -34,7 +34,7 @@ def print_comparison(frame: pd.DataFrame, *, console: Console) -> None:
             table.add_column(header, justify="left" if header in ("metric", "", "verdict") else "right")
         for row in rows:
             table.add_row(
-                row["metric"],
+                Text(row["metric"]),
                 DASH if math.isnan(row["ideal"]) else f"{row['ideal']:.4g}",
                 figure(row["value_a"]),
                 figure(row["value_b"]),

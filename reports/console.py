@@ -37,7 +37,7 @@ def print_report(view: RunView, *, console: Console | None = None) -> None:
     console
         Where to; None prints to standard output.
     """
-    (console or Console()).print(report(view))
+    (console or Console(markup=False, emoji=False)).print(report(view))
 
 
 def report(view: RunView) -> RenderableType:

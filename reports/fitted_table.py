@@ -120,7 +120,7 @@ class FittedTable:
             box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True, padding=(0, gap - 1)
         )
         for column in columns:
-            table.add_column(column.header, justify="left" if column.left else "right", overflow="fold")
+            table.add_column(Text(column.header), justify="left" if column.left else "right", overflow="fold")
         for row, end_section in enumerate(self.sections):
             table.add_row(*(column.cells[row] for column in columns), end_section=end_section)
         return table

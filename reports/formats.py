@@ -42,6 +42,9 @@ LATEX_WORDS: Final = {
     "–": "--",
     "−": "$-$",
     "→": r"$\to$",
+    # Behind \\\\ a bracket would begin an option.
+    "[": "{[}",
+    "]": "{]}",
     "≪": r"$\ll$",
     "±": r"$\pm$",
     "×": r"$\times$",
@@ -164,8 +167,8 @@ def _rows(table: FittedTable) -> list[tuple[str, ...]]:
 
 
 def _markdown(text: str) -> str:
-    """Escape what GitHub would take for a table's edge, a tag, or emphasis."""
-    for sign in ("\\", "`", "*", "_", "|", "<", ">", "[", "]"):
+    """Escape what GitHub would take for a table's edge, a tag, emphasis or a formula."""
+    for sign in ("\\", "`", "*", "_", "|", "<", ">", "[", "]", "$", "~", "&"):
         text = text.replace(sign, f"\\{sign}")
     return text.replace("\n", "<br>")
 

@@ -17,7 +17,7 @@ from reports.intervals import intervals_frame
 from reports.main_table import mean_cell, status_text
 from reports.published import published_frame
 from reports.table import NOT_RUN, rows_of
-from reports.words import DASH, count, figure, job_in_words
+from reports.words import DASH, count, figure, job_in_words, short
 
 AUGMENTATION_TITLE: Final = "Augmentation experiment, n subsampling seeds"
 INTERVALS_TITLE: Final = (
@@ -138,7 +138,7 @@ def _failed_scores(view: RunView) -> list[tuple[Any, ...]]:
 
 def _kept(row: dict[str, Any]) -> str:
     cells = "" if math.isnan(row["kept_cells"]) else f", {count(row['kept_cells'])} cells"
-    return f"{100 * row['fraction']:g} % of {row['cell_type']}{cells}"
+    return f"{100 * row['fraction']:g} % of {short(row['cell_type'])}{cells}"
 
 
 def _deviation(value: float) -> str:

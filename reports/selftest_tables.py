@@ -67,10 +67,10 @@ def along(values: list[float | None]) -> str:
 
 def _ladder_table(results: Mapping[str, Any], ladder: Mapping[str, Any]) -> RenderableType:
     title = f"{ladder['name']}: {ladder['description']}"
-    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
+    table = Table(title=Text(title), box=SIMPLE_HEAD, pad_edge=False, title_justify="left")
     table.add_column("metric", no_wrap=True)
     for rung in ladder["rungs"]:
-        table.add_column(rung, justify="right")
+        table.add_column(Text(rung), justify="right")
     for column in ("±", "answer", ""):
         table.add_column(column, justify="right" if column == "±" else "left")
     silent = []
@@ -80,7 +80,7 @@ def _ladder_table(results: Mapping[str, Any], ladder: Mapping[str, Any]) -> Rend
             silent.append(name if found["answer"] == "none" else f"{name} ({found['answer']})")
             continue
         cells = [*map(figure, found["values"]), figure(report["tolerance"]), found["answer"]]
-        table.add_row(name, *cells, MARKS[found["passed"]], style=STYLES[found["passed"]])
+        table.add_row(*map(Text, [name, *cells]), MARKS[found["passed"]], style=STYLES[found["passed"]])
     note = Text(f"no answer: {', '.join(silent)}" if silent else "", style="dim")
     return Group(table, note)
 
@@ -91,5 +91,5 @@ def _trap_table(results: Mapping[str, Any]) -> Table:
         table.add_column(column, overflow="fold")
     for trap in results["traps"]:
         words = f"{trap['description']}\n{trap['words']}"
-        table.add_row(trap["name"], words, MARKS[trap["passed"]], style=STYLES[trap["passed"]])
+        table.add_row(Text(trap["name"]), Text(words), MARKS[trap["passed"]], style=STYLES[trap["passed"]])
     return table

@@ -12,6 +12,16 @@ from reports import RunView
 from reports.table import GIB, scores_of
 
 DASH = "–"
+MOST_SIGNS = 32
+
+
+def short(name: object, *, most: int = MOST_SIGNS) -> str:
+    """Return a name of at most so many characters, in one line: of a longer one its beginning and its end."""
+    text = " ".join(str(name).split())
+    if len(text) <= most:
+        return text
+    end = (most - 1) // 3
+    return f"{text[: most - 1 - end]}…{text[-end:]}"
 
 
 def count(number: float) -> str:

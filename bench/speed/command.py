@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from bench.console import plain_console
 from bench.errors import DONE, WRONG_REQUEST, RequestError
 from bench.speed.baselines import BATCH_SIZE
 from bench.speed.floors import Rates
@@ -61,7 +62,7 @@ class Request:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure as the command line says; return the exit code."""
     try:
-        carry_out(parse(arguments), Console())
+        carry_out(parse(arguments), plain_console())
     except RequestError as error:
         print(f"bench speed: {error}", file=sys.stderr)  # noqa: T201
         return WRONG_REQUEST

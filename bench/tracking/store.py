@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -85,14 +86,38 @@ def client_of(uri: str) -> MlflowClient:
 
     try:
         _require_listener(uri)
-        with _in_a_hurry() if _is_new_file(uri) else contextlib.nullcontext():
+        if (new := _new_file(uri)) is not None:
+            _make_database(new)
+        with contextlib.nullcontext() if new is None else _in_a_hurry():
             return MlflowClient(tracking_uri=uri)
     except (ImportError, ValueError) as error:
         raise TrackingUnavailable(masked(f"MLflow at {uri} could not be opened: {error}")) from error
 
 
-def _is_new_file(uri: str) -> bool:
-    return uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists()
+def _new_file(uri: str) -> Path | None:
+    """Return the SQLite file of a store that does not exist yet."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    is_plain = uri.startswith("sqlite:///") and "?" not in uri
+    return path if is_plain and not (path.exists() and path.stat().st_size) else None
+
+
+def _make_database(path: Path) -> None:
+    """Make MLflow's database; cut short at any moment, by a full disk too, it is not there.
+
+    MLflow takes no database up again whose migrations it has left half done.
+    """
+    from mlflow import MlflowClient
+
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        with _in_a_hurry():
+            MlflowClient(tracking_uri=f"sqlite:///{temporary}")
+        # Another process may have made one meanwhile.
+        if _new_file(f"sqlite:///{path}") is not None:
+            temporary.replace(path)
+    finally:
+        for leftover in path.parent.glob(f"{temporary.name}*"):
+            leftover.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.tracking import naming
 from bench.tracking.models import log_model
+from bench.tracking.moved import follow_artifacts
 from bench.tracking.points import curve_points, scalar_points
 from bench.tracking.start_view import TAG as START_VIEW
 from bench.tracking.start_view import start_view
@@ -22,6 +26,7 @@ from bench.tracking.store import (
     artifacts_of,
     brief_and_quiet,
     client_of,
+    database_of,
     in_one_line,
     is_server,
     masked,
@@ -39,6 +44,7 @@ if TYPE_CHECKING:
 # MLflow takes a thousand entries a call, of which a hundred parameters and a hundred tags.
 METRICS_A_CALL = 800
 PAIRS_A_CALL = 100
+DATASET_TAG = "bench.dataset"
 TAG_LENGTH = 5000
 DIGEST_LENGTH = 12
 RUNS_A_PAGE = 1000
@@ -100,10 +106,12 @@ def sync(
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
+            if uri == f"sqlite:///{database_of(folder.parent)}":
+                follow_artifacts(folder.parent)
             return _Upload(
                 client_of(uri), uri, view, folder, report or (lambda what, done, total: None)
             ).run()
-        except (MlflowException, SQLAlchemyError, OSError) as error:
+        except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
             raise TrackingUnavailable(masked(f"MLflow at {uri} {in_one_line(error)}")) from error
 
 
@@ -129,18 +137,28 @@ class _Upload:
         return TrackingResult(masked(self.uri), self.experiment_id, parent.info.run_id, **counts)
 
     def _experiment(self) -> str:
+        """Return the data set's experiment; another data set of the same name has one of its own."""
+        content = naming.digest(self.dataset["checksum"])
         name = str(self.dataset["name"])
         experiment = self.client.get_experiment_by_name(name)
+        if experiment is not None and experiment.tags.get(DATASET_TAG, content) != content:
+            name = f"{name} ({content[:8]})"
+            experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
             # A server decides itself where artifacts go; without one they would land in the working folder.
             location = None if is_server(self.uri) else artifacts_of(self.folder.parent).as_uri()
-            return str(self.client.create_experiment(name, location, tags=dict([EXPERIMENT_KIND])))
+            tags = dict([EXPERIMENT_KIND, (DATASET_TAG, content)])
+            return str(self.client.create_experiment(name, location, tags=tags))
+        identity = str(experiment.experiment_id)
         if experiment.lifecycle_stage == "deleted":
-            identity = experiment.experiment_id
             raise TrackingUnavailable(
-                f"MLflow's experiment {name!r} was deleted: mlflow experiments restore -x {identity}"
+                f"MLflow's experiment {name!r} was deleted: {_in_store(self.uri)}mlflow experiments restore "
+                f"-x {identity}"
             )
-        return str(experiment.experiment_id)
+        if DATASET_TAG not in experiment.tags:
+            # An earlier version made it.
+            self.client.set_experiment_tag(identity, DATASET_TAG, content)
+        return identity
 
     def _parent(self) -> Run:
         hardware = self.view["run"]["hardware"]
@@ -277,6 +295,12 @@ class _Upload:
         )
         for call in calls:
             self.client.log_batch(run_id, *call)
+
+
+def _in_store(uri: str) -> str:
+    """Return what goes before a command of MLflow's so that it means this store."""
+    known = os.environ.get("MLFLOW_TRACKING_URI") == uri
+    return "" if known else f"MLFLOW_TRACKING_URI={shlex.quote(masked(uri))} "
 
 
 def _pieces(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -62,11 +63,14 @@ def save_figures(
     """
     output.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, draw in _figures(snapshot(view)):
-        begin(name)
-        if (figure := draw()) is not None:
-            # MLflow's pages read a plus in a name as a space.
-            paths += save(figure, output, name.replace("+", "-"))
+    with warnings.catch_warnings():
+        # A box stands for it, which says as much.
+        warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
+        for name, draw in _figures(snapshot(view)):
+            begin(name)
+            if (figure := draw()) is not None:
+                # MLflow's pages read a plus in a name as a space.
+                paths += save(figure, output, name.replace("+", "-"))
     return paths
 
 

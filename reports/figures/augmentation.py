@@ -12,7 +12,7 @@ from reports import RunView
 from reports.augmentation import augmentation_frame
 from reports.figures.style import GREY, LINE_COLOURS, STYLE, grid, heading
 from reports.further_tables import AUGMENTER_LABELS
-from reports.words import count
+from reports.words import count, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ def augmentation_figure(view: RunView) -> Figure | None:
     figure, panels = grid(len(cell_types), columns=2, height=3.4, width=max(6.6, 3.6 + 1.3 * n_fractions))
     for axes, cell_type in zip(panels, cell_types, strict=True):
         _draw(axes, frame[frame["cell_type"] == cell_type])
-        axes.set_title(cell_type)
+        axes.set_title(short(cell_type))
     figure.supylabel("F1 of the type among the test cells", fontsize=9)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
     n = int(frame["n_subsamples"].max())

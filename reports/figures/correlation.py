@@ -14,6 +14,7 @@ from reports import RunView
 from reports.figures.first_scores import GENERATORS, cells_of, first_scores
 from reports.figures.style import STYLE, grid, heading
 from reports.words import figure as rounded
+from reports.words import short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,4 +97,4 @@ def _name_genes(axes: Axes, details: Mapping[str, Any], *, genes: bool, types: b
         axes.axvline(edge, color="#999999", linewidth=0.4)
     axes.set_xticks([])
     for middle, cell_type in zip(middles, cell_types, strict=True) if types else ():
-        axes.text(len(names), middle, cell_type, fontsize=7, va="center")
+        axes.text(len(names), middle, short(cell_type), fontsize=7, va="center")

@@ -27,7 +27,7 @@ from reports.figures.style import (
     YELLOW,
     heading,
 )
-from reports.words import count
+from reports.words import count, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,7 +85,7 @@ def embedding_figure(view: RunView, model: str, maps: Maps) -> Figure:
     parts = list(figure.subfigures(2, 1, squeeze=False).flat)
     for part, (method, name) in zip(parts, METHODS.items(), strict=True):
         _draw_map(part, maps, method, name)
-    handles = [_dot(*style, label) for label, style in _type_styles(maps).items()]
+    handles = [_dot(*style, short(name)) for name, style in _type_styles(maps).items()]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8)
     n_real = int(np.sum(~maps["is_synthetic"]))
@@ -154,7 +154,8 @@ def _draw_gene(
 
 
 def _gene_title(maps: Maps, gene: int) -> str:
-    return f"{maps['marker_genes'][gene]}\n({maps['marker_types'][gene]})"
+    gene_name, of_type = (short(maps[what][gene], most=24) for what in ("marker_genes", "marker_types"))
+    return f"{gene_name}\n({of_type})"
 
 
 def _type_styles(maps: Maps) -> dict[str, tuple[str, str]]:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
+import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.font_manager import fontManager
 
 from reports import RunView
-from reports.words import count
+from reports.words import count, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,6 +35,21 @@ BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
 GREY = "#767676"
 LINE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 REAL_COLOUR, SYNTHETIC_COLOUR = BLACK, ORANGE
+FONT = "DejaVu Sans"
+OTHER_SCRIPTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Microsoft YaHei",
+    "Arial Unicode MS",
+    "Noto Sans",
+    "Noto Emoji",
+    "Segoe UI Emoji",
+)
 STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -42,11 +62,16 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     # Same input, same file: no random element ids.
     "svg.hashsalt": "bench",
+    # What stands in figures are names, also those with a dollar.
+    "text.parse_math": False,
+    # The usual fonts of other scripts, where they are installed; matplotlib draws a box for what none has.
+    "font.family": [FONT, *(name for name in OTHER_SCRIPTS if name in fontManager.get_font_names())],
 }
 PIXELS_PER_INCH = 150
 REMARK_WIDTH = 26
 MARGIN = 0.1
 """Inches between a title and the edge of its figure."""
+CONTROL_CHARACTERS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 def grid(n_panels: int, *, columns: int, height: float, width: float) -> tuple[Figure, list[Axes]]:
@@ -72,7 +97,11 @@ def legend_below(figure: Figure, panels: Sequence[Axes], *, columns: int = 4) ->
 def heading(view: RunView, what_to_look_for: str, n_cells: int | None = None) -> str:
     """Return a figure's title: what to look for, then which data, protocol and number of cells."""
     run = view["run"]
-    facts = [run["dataset"]["name"], f"{run['profile']} budgets", f"protocol {run['protocol']}"]
+    facts = [
+        short(run["dataset"]["name"], most=60),
+        f"{run['profile']} budgets",
+        f"protocol {run['protocol']}",
+    ]
     if n_cells is not None:
         facts.append(f"n = {count(n_cells)} real and {count(n_cells)} synthetic cells")
     return "\n".join([what_to_look_for, " · ".join(facts)])
@@ -92,6 +121,17 @@ def remark(axes: Axes, text: str) -> None:
     axes.spines[:].set_visible(False)
 
 
+def _write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is either the old one or the new one, whole."""
+    temporary = path.with_name(f".{uuid4().hex}{path.suffix}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@mpl.rc_context(STYLE)
 def save(figure: Figure, output: Path, name: str) -> list[Path]:
     """Write a figure as PNG and as SVG."""
     paths = [output / f"{name}.png", output / f"{name}.svg"]
@@ -101,8 +141,13 @@ def save(figure: Figure, output: Path, name: str) -> list[Path]:
     if (layout := figure.get_layout_engine()) is not None:
         layout.execute(figure)
         figure.set_layout_engine(None)
-    figure.savefig(paths[0], dpi=PIXELS_PER_INCH)
-    figure.savefig(paths[1], dpi=PIXELS_PER_INCH, metadata={"Date": None})
+    picture, drawing = io.BytesIO(), io.StringIO()
+    figure.savefig(picture, format="png", dpi=PIXELS_PER_INCH)
+    figure.savefig(drawing, format="svg", dpi=PIXELS_PER_INCH, metadata={"Date": None})
+    # matplotlib writes each text as a comment, too, and XML knows no control characters.
+    text = CONTROL_CHARACTERS.sub("\ufffd", drawing.getvalue())
+    for path, content in zip(paths, (picture.getvalue(), text.encode()), strict=True):
+        _write_whole(path, content)
     return paths
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from reports import RunView
 from reports.curves import Curve, curves_file, read_curves, thin
@@ -49,6 +50,8 @@ def curves_figure(model: str, by_seed: Mapping[int, Mapping[str, Curve]]) -> Fig
             smallest, largest = min(smallest, *values), max(largest, *values)
         if smallest > 0 and largest / smallest > LOG_SCALE_FROM:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(LogFormatter())
+            axes.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
         # Two short lines fit a panel where one long one would not.
         axes.set_title(name.replace("/", "\n"))
         axes.set_xlabel("step")

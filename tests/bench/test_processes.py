@@ -59,6 +59,35 @@ def test_the_limit_kills_the_worker_and_its_children(tmp_path, monkeypatch):
     wait_until(lambda: not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE)
 
 
+LEAVES_ITS_GROUP = """
+import os, pathlib, subprocess, sys, time
+code = "import os, pathlib, time; os.setsid(); pathlib.Path('pid.part').write_text(str(os.getpid())); "
+code += "pathlib.Path('pid.part').rename('pid'); time.sleep(600)"
+start = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {code!r}])"
+subprocess.Popen([sys.executable, "-c", start])
+while not pathlib.Path('pid').exists(): time.sleep(0.01)
+{then}
+"""
+
+
+@pytest.mark.parametrize(
+    ("then", "limit"),
+    [("", None), ("os.kill(os.getpid(), 9)", None), ("time.sleep(600)", 0.0), ("raise SystemExit(3)", None)],
+)
+def test_children_that_left_their_group_die_with_their_worker(tmp_path, monkeypatch, then, limit):
+    """A grandchild in a session of its own, whose parent has ended: nothing ties it to the worker."""
+    monkeypatch.chdir(tmp_path)
+    run_worker(
+        ["leaves"],
+        log=tmp_path / "log.txt",
+        timeout=limit,
+        on_poll=lambda: wait_until((tmp_path / "pid").exists),
+        environment=script(tmp_path, "leaves", LEAVES_ITS_GROUP.replace("{then}", then)),
+    )
+    child = int((tmp_path / "pid").read_text())
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
 def test_the_signal_that_ended_a_worker_is_named(tmp_path):
     text = "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)"
     outcome = run_worker(

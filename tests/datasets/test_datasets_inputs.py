@@ -336,3 +336,13 @@ def test_a_single_cluster_or_tiny_data_still_come_through(cache):
     result = datasets.prepare(tiny, cache_folder=cache).read()
     assert result.uns["bench"]["labels"] == "cluster"
     assert (result.obs["split"] == "test").sum() >= 1
+
+
+@pytest.mark.parametrize("stem", ["x" * 240, "a\nb", "[x] $\\foo$", "数据", "..."])
+def test_a_file_may_be_called_anything(tmp_path, cache, stem):
+    path = tmp_path / f"{stem}.h5ad"
+    make_cells().write_h5ad(path)
+    prepared = datasets.prepare(path, cache_folder=cache)
+    assert prepared.name.isprintable()
+    assert prepared.path.parent == cache / "prepared"
+    assert prepared.read().n_obs == make_cells().n_obs

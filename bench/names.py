@@ -1,0 +1,39 @@
+"""Names of models, of which folders, files, tables and commands are made."""
+
+from __future__ import annotations
+
+from bench.errors import RequestError
+
+MOST_SIGNS = 60
+SEPARATORS = frozenset("/\\,*")
+"""Of paths, of lists on the command line, and what stands for every model there."""
+
+
+def require_name(name: object, *, of: str) -> str:
+    """Return the name of a model, if files, tables and commands can hold it.
+
+    Parameters
+    ----------
+    name
+        As the model, or its configuration, gives it.
+    of
+        Whose name it is, for the message.
+
+    Raises
+    ------
+    RequestError
+        If it is empty, too long, begins with ``.`` or ``-``, or holds what no name may hold.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise RequestError(f"{of} has the name {name!r}: give it one of 1 to {MOST_SIGNS} characters")
+    shown = repr(name if len(name) <= MOST_SIGNS else f"{name[:MOST_SIGNS]}…")
+    if len(name) > MOST_SIGNS:
+        raise RequestError(
+            f"{of} has a name of {len(name)} characters, {shown}: at most {MOST_SIGNS} are taken"
+        )
+    if not name.isprintable() or SEPARATORS.intersection(name) or name != name.strip() or name[0] in ".-":
+        raise RequestError(
+            f"{of} has the name {shown}: leave out / \\ , * and unprintable characters, and begin and end "
+            "with another than . - or a blank"
+        )
+    return name
