@@ -70,7 +70,7 @@ def run(
         Print nothing.
     **options
         The other attributes of `bench.spec.RunSpec`: ``profile``, ``budget``, ``seeds``, ``settings``,
-        ``label_key``, ``out``…
+        ``label_key``, ``layer``, ``gene_names``, ``genome``, ``split_from``, ``drop_unlabelled``, ``out``…
 
     Returns
     -------

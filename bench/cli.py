@@ -10,7 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.data_command import data
 from bench.errors import DONE, INTERRUPTED, SOME_FAILED, WRONG_REQUEST, RequestError
+from bench.options import (
+    DropUnlabelled,
+    GeneNames,
+    Genome,
+    LabelKey,
+    Layer,
+    SplitBy,
+    SplitFrom,
+    SplitSeed,
+)
 
 # typer carries its own click; this is the class of every "no such option", "not a number"…
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -22,7 +33,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-data = typer.Typer(help="Fetch, hand over and inspect data sets.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)]
@@ -46,9 +56,14 @@ def run(
     dataset: Annotated[
         str | None, typer.Option(help="Name, .h5ad, 10x .h5, mtx folder or synthetic:CELLSxGENES[xTYPES].")
     ] = None,
-    label_key: Annotated[str | None, typer.Option(help="Column of obs that holds the cell types.")] = None,
-    split_by: Annotated[str | None, typer.Option(help="Hold out whole groups of this column of obs.")] = None,
-    split_seed: Annotated[int | None, typer.Option(help="Seed of the test split.")] = None,
+    label_key: LabelKey = None,
+    layer: Layer = None,
+    gene_names: GeneNames = None,
+    genome: Genome = None,
+    split_by: SplitBy = None,
+    split_seed: SplitSeed = None,
+    split_from: SplitFrom = None,
+    drop_unlabelled: DropUnlabelled = False,
     profile: Annotated[
         str | None, typer.Option(help="smoke (seconds), quick (minutes), paper (days).")
     ] = None,
@@ -82,6 +97,11 @@ def run(
         "label_key": label_key,
         "split_by": split_by,
         "split_seed": split_seed,
+        "split_from": split_from,
+        "drop_unlabelled": drop_unlabelled or None,
+        "layer": layer,
+        "gene_names": gene_names,
+        "genome": genome,
         "profile": profile,
         "cells": cells,
         "device": device,
@@ -113,24 +133,48 @@ def score(
     run: Annotated[Path | None, typer.Argument(metavar="[RUN]", show_default=False)] = None,
     metrics: Metrics = None,
     protocol: Protocol = None,
-    real: Annotated[Path | None, typer.Option(help="Held-out real cells (.h5ad, counts).")] = None,
-    train: Annotated[Path | None, typer.Option(help="Training cells (.h5ad, counts).")] = None,
-    synthetic: Annotated[Path | None, typer.Option(help="Cells made elsewhere (.h5ad).")] = None,
+    real: Annotated[
+        Path | None, typer.Option(help="Held-out real cells: counts, in any file that run reads.")
+    ] = None,
+    train: Annotated[Path | None, typer.Option(help="Training cells, likewise.")] = None,
+    synthetic: Annotated[Path | None, typer.Option(help="Cells made elsewhere, likewise.")] = None,
     space: Annotated[
         str, typer.Option(help="Space of the synthetic cells: counts, cp20k, log_cp20k.")
     ] = "counts",
     label_key: Annotated[
         str | None, typer.Option(help="Column of obs that holds the cell types (default: cell_type).")
     ] = None,
+    layer: Layer = None,
+    synthetic_layer: Annotated[
+        str | None, typer.Option(help="Matrix of the synthetic cells (default: as --layer, for counts; X).")
+    ] = None,
+    gene_names: GeneNames = None,
+    genome: Genome = None,
+    split_from: Annotated[
+        str | None,
+        typer.Option(help="Column of obs: of --train its train cells are taken, of --real its test cells."),
+    ] = None,
+    drop_unlabelled: DropUnlabelled = False,
     cells: Annotated[int | None, typer.Option(min=10, help="Cells a side.")] = None,
 ) -> int:
     """Score the stored cells of RUN again, or cells that were made elsewhere."""
     from bench import commands
 
     files = {"--real": real, "--train": train, "--synthetic": synthetic}
+    reading = {
+        "label_key": label_key,
+        "layer": layer,
+        "synthetic_layer": synthetic_layer,
+        "gene_names": gene_names,
+        "genome": genome,
+        "split_from": split_from,
+        "drop_unlabelled": drop_unlabelled,
+    }
     if run is not None:
-        if any(files.values()) or cells is not None:
-            raise RequestError("give either RUN or --real, --train and --synthetic (with --cells), not both")
+        if any(files.values()) or any(reading.values()) or cells is not None:
+            raise RequestError(
+                "give either RUN or --real, --train and --synthetic (with how to read them), not both"
+            )
         return commands.score_run(run, _names("metrics", metrics) or (), _names("protocol", protocol) or ())
     if not (real and train and synthetic):
         missing = " ".join(name for name, value in files.items() if value is None)
@@ -140,7 +184,7 @@ def score(
         train,
         synthetic,
         space=space,
-        label_key=label_key,
+        reading=reading,
         cells=cells,
         metrics=_names("metrics", metrics) or (),
         protocols=_names("protocol", protocol) or (),
@@ -242,7 +286,12 @@ def test_metrics(
     dataset: Annotated[
         str | None, typer.Option(help="Name or file, as for run (default: pbmc68k_reduced).")
     ] = None,
-    label_key: Annotated[str | None, typer.Option(help="Column of obs that holds the cell types.")] = None,
+    label_key: LabelKey = None,
+    layer: Layer = None,
+    gene_names: GeneNames = None,
+    genome: Genome = None,
+    split_from: SplitFrom = None,
+    drop_unlabelled: DropUnlabelled = False,
     metrics: Annotated[str | None, typer.Option(help="Metric names, by commas (default: all).")] = None,
     cells: Annotated[int | None, typer.Option(help="Cells a side (default: 500, or as there are).")] = None,
     out: Annotated[Path | None, typer.Option(help="Write a page with a card for each metric there.")] = None,
@@ -252,8 +301,15 @@ def test_metrics(
     from bench import commands
 
     return commands.test_metrics(
-        dataset=dataset,
-        label_key=label_key,
+        data={
+            "dataset": dataset,
+            "label_key": label_key,
+            "layer": layer,
+            "gene_names": gene_names,
+            "genome": genome,
+            "split_from": split_from,
+            "drop_unlabelled": drop_unlabelled,
+        },
         metrics=_names("metrics", metrics) or (),
         cells=cells,
         out=out,
@@ -340,33 +396,6 @@ def hardware() -> int:
     from bench import commands
 
     return commands.show_hardware()
-
-
-@data.command()
-def fetch(name: Annotated[str, typer.Argument(show_default=False)]) -> int:
-    """Download a data set into the cache and verify it."""
-    from bench import commands
-
-    return commands.data_fetch(name)
-
-
-@data.command()
-def add(
-    name: Annotated[str, typer.Argument(show_default=False)],
-    file: Annotated[Path, typer.Argument(show_default=False)],
-) -> int:
-    """Hand over a file that you already have."""
-    from bench import commands
-
-    return commands.data_add(name, file)
-
-
-@data.command()
-def info(name: Annotated[str, typer.Argument(show_default=False)]) -> int:
-    """Show source, licence, shape and state of a data set."""
-    from bench import commands
-
-    return commands.data_info(name)
 
 
 def main() -> None:

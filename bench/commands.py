@@ -86,13 +86,13 @@ def score_files(
     synthetic: Path,
     *,
     space: str,
-    label_key: str | None,
+    reading: dict[str, Any],
     cells: int | None,
     metrics: tuple[str, ...],
     protocols: tuple[str, ...],
 ) -> int:
-    """Score cells made elsewhere against real cells."""
-    from bench.outside import score_outside_cells
+    """Score cells made elsewhere against real cells; `reading` is `bench.outside.Reading` by name."""
+    from bench.outside import Reading, score_outside_cells
 
     console = plain_console()
     wanted = [_known_protocol(name) for name in protocols] or ["strict"]
@@ -104,10 +104,11 @@ def score_files(
         train,
         synthetic,
         space=space,
-        label_key=label_key,
+        reading=Reading(**reading),
         cells=cells,
         metrics=chosen,
         protocols=wanted,
+        say=Progress(console).say,
     )
     ideals = {metric.name: metric.ideal for metric in chosen}
     for name, under in groupby(scores, key=lambda score: score["protocol"]):
@@ -228,8 +229,7 @@ def speed(**options: Any) -> int:
 
 def test_metrics(
     *,
-    dataset: str | None,
-    label_key: str | None,
+    data: dict[str, Any],
     metrics: tuple[str, ...],
     cells: int | None,
     out: Path | None,
@@ -241,8 +241,7 @@ def test_metrics(
 
     progress = Progress(plain_console())
     chosen = testable_metrics(metrics)
-    options = {"dataset": dataset, "label_key": label_key}
-    spec = RunSpec.checked(**{name: value for name, value in options.items() if value is not None})
+    spec = RunSpec.checked(**{name: value for name, value in data.items() if value is not None})
     adata = flow.prepare_dataset(spec, None, progress).read()
     results = run_self_test(adata, chosen, cells=cells, progress=progress)
     print_self_test(results, console=progress.console)
@@ -292,7 +291,7 @@ def list_plugins(what: str) -> int:
         except RequestError as error:
             table.add_row(name, str(error))
             continue
-        table.add_row(name, *(_cell(getattr(plugin, column)) for column in columns))
+        table.add_row(name, *(cell_text(getattr(plugin, column)) for column in columns))
     plain_console().print(table)
     return DONE
 
@@ -303,32 +302,7 @@ def show_hardware() -> int:
 
     table = Table(title="this machine", show_header=False)
     for name, value in (hardware.describe() | hardware.load()).items():
-        table.add_row(name, _cell(value))
-    plain_console().print(table)
-    return DONE
-
-
-def data_fetch(name: str) -> int:
-    """Download a data set and verify it."""
-    progress = Progress(plain_console())
-    with progress.transfers() as report:
-        paths = _datasets(lambda datasets: datasets.fetch(name, progress=report))
-    _say_files(name, paths)
-    return DONE
-
-
-def data_add(name: str, file: Path) -> int:
-    """Take over a file the user already has."""
-    _say_files(name, [_datasets(lambda datasets: datasets.add(name, file))])
-    return DONE
-
-
-def data_info(name: str) -> int:
-    """Print what is known of a data set."""
-    facts = _datasets(lambda datasets: datasets.info(name))
-    table = Table(title=name, show_header=False)
-    for key, value in facts.items():
-        table.add_row(key, _cell(value))
+        table.add_row(name, cell_text(value))
     plain_console().print(table)
     return DONE
 
@@ -392,25 +366,11 @@ def _show_plan(console: Console, plan: flow.Draft) -> None:
     )
 
 
-def _say_files(name: str, files: Any) -> None:
-    for file in files:
-        plain_console().print(f"{name} → {file.path}", file.note, soft_wrap=True)
-
-
-def _datasets(action: Any) -> Any:
-    import datasets
-
-    try:
-        return action(datasets)
-    except datasets.DatasetError as error:
-        raise RequestError(str(error)) from error
-
-
-def _cell(value: Any) -> str:
+def cell_text(value: Any) -> str:
     """Write a value as a table's cell: nested ones a line for each part."""
     if isinstance(value, dict):
-        return "\n".join(f"{name}: {_cell(part)}" for name, part in value.items())
+        return "\n".join(f"{name}: {cell_text(part)}" for name, part in value.items())
     if isinstance(value, list | tuple):
-        return "\n".join(map(_cell, value)) or "none"
+        return "\n".join(map(cell_text, value)) or "none"
     words = {True: "yes", False: "no", None: "–", "": "–"}
     return words[value] if isinstance(value, bool | str | None) and value in words else str(value)

@@ -334,11 +334,7 @@ def prepare_dataset(spec: RunSpec, adata: AnnData | None, progress: Progress) ->
     try:
         with progress.transfers() as report:
             return datasets.prepare(
-                spec.dataset if adata is None else adata,
-                label_key=spec.label_key,
-                split_by=spec.split_by,
-                split_seed=spec.split_seed,
-                progress=report,
+                spec.dataset if adata is None else adata, progress=report, **spec.data_options
             )
     except datasets.DatasetError as error:
         raise RequestError(str(error)) from error

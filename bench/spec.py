@@ -19,6 +19,17 @@ EVERY_METRIC = "all"
 IN_MEMORY = "in memory"
 """What stands for the name of a data set that was handed over from Python."""
 MOST_SEEDS = 1000
+DATA_OPTIONS = (
+    "label_key",
+    "split_by",
+    "split_seed",
+    "split_from",
+    "drop_unlabelled",
+    "layer",
+    "gene_names",
+    "genome",
+)
+"""The attributes of `RunSpec` that say how a data set is read and split."""
 
 
 class RunSpec(BaseModel):
@@ -32,6 +43,11 @@ class RunSpec(BaseModel):
         Registered name, file, 10x folder or ``synthetic:CELLSxGENES``.
     label_key, split_by, split_seed
         Column of ``obs`` that holds the types; column whose groups are held out whole; the split's seed.
+    split_from, drop_unlabelled
+        Column of ``obs`` with a split that comes with the cells; whether cells without a label are left out.
+    layer, gene_names, genome
+        Matrix of counts (a layer's name, ``raw`` or ``X``); column of ``var`` that names the genes; genome
+        whose genes are taken.
     profile
         ``smoke``, ``quick`` or ``paper``.
     budget
@@ -66,6 +82,11 @@ class RunSpec(BaseModel):
     label_key: str | None = None
     split_by: str | None = None
     split_seed: int = Field(default=0, ge=0)
+    split_from: str | None = None
+    drop_unlabelled: bool = False
+    layer: str | None = None
+    gene_names: str | None = None
+    genome: str | None = None
     profile: ProfileName = "quick"
     budget: dict[str, str] = {}
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
@@ -117,6 +138,11 @@ class RunSpec(BaseModel):
         if min(value) < 0:
             raise ValueError("seeds are whole numbers from 0 on")
         return value
+
+    @property
+    def data_options(self) -> dict[str, Any]:
+        """What `datasets.prepare` is told beside the source."""
+        return {name: getattr(self, name) for name in DATA_OPTIONS}
 
     @property
     def scale(self) -> Profile:

@@ -12,11 +12,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from datasets.about import info
     from datasets.cache import cache_folder
     from datasets.declaration import Declaration, SourceFile
     from datasets.errors import DatasetError
     from datasets.labels import rare_type
-    from datasets.library import add, fetch, info
+    from datasets.library import add, fetch
     from datasets.pipeline import Prepared, load, prepare
 
 __all__ = [
@@ -41,7 +42,7 @@ _HOME = {
     "add": "library",
     "cache_folder": "cache",
     "fetch": "library",
-    "info": "library",
+    "info": "about",
     "load": "pipeline",
     "prepare": "pipeline",
     "rare_type": "labels",

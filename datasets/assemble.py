@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from datasets import clusters, preprocessing, splits
-from datasets.counts import find_counts, whole_counts
 from datasets.declaration import Declaration, Progress, step
 from datasets.errors import DatasetError
-from datasets.labels import complete_column, given_labels
-from datasets.readers import NOTES
+from datasets.labels import LABEL_KEY, complete_column, given_labels, unlabelled
+from datasets.selection import NOTES, unique_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +36,18 @@ class Parameters:
     test_size: int | float
     stratify_by: str
     cluster_seed: int = 0
+    split_from: str | None = None
+    drop_unlabelled: bool = False
+    layer: str | None = None
+    gene_names: str | None = None
+    genome: str | None = None
 
     def __post_init__(self) -> None:
+        if self.split_from is not None and (self.split_by is not None or self.validation_share):
+            other = "--split-by" if self.split_by is not None else "a validation share"
+            raise DatasetError(
+                f"--split-from {self.split_from!r} and {other} both say which cells are held out: give one"
+            )
         if not 0 <= self.validation_share < 1:
             raise DatasetError(
                 f"a validation share of {self.validation_share} is not in [0, 1): give for example 0.1"
@@ -56,7 +66,7 @@ def assemble(
     Parameters
     ----------
     raw
-        Counts in ``layers["counts"]`` or X, labels in obs; not modified.
+        What `datasets.selection.select` returns: counts in X, labels in obs, notes in uns; not modified.
     declaration
         What the data set is and should look like.
     parameters
@@ -75,22 +85,19 @@ def assemble(
         For every input that cannot be used.
     """
     notes = [*declaration.notes, *raw.uns.get(NOTES, ())]
+    label_key = parameters.label_key or ("cell_type" if "cell_type" in raw.obs.columns else None)
+    if parameters.drop_unlabelled:
+        raw = labelled(raw, label_key, notes)
     with step(progress, "filtering"):
         counts, obs, genes = _filtered(raw, notes)
-    label_key = parameters.label_key or ("cell_type" if "cell_type" in obs.columns else None)
     given = None if label_key is None else given_labels(obs, label_key)
-    groups = (
-        None
-        if parameters.split_by is None
-        else complete_column(obs, parameters.split_by, option="--split-by")
-    )
     columns, found = _types_and_clusters(counts, given, parameters, notes, progress)
     with step(progress, "splitting"):
-        assigned = _split(columns, groups, parameters, notes)
+        assigned = _split(columns, obs, parameters, notes)
         pool = splits.control_pool(assigned, seed=parameters.split_seed)
         half = splits.null_half(pool, seed=parameters.split_seed)
     notes += _size_notes(columns["cell_type"], assigned)
-    notes += _differences(declaration, columns, assigned, counts.shape)
+    notes += differences(declaration, _numbers(columns, assigned, counts.shape))
     facts = {
         "name": declaration.name,
         "labels": "cluster" if given is None else "given",
@@ -112,7 +119,8 @@ def _types_and_clusters(
     progress: Progress,
 ) -> tuple[dict[str, np.ndarray], str | None]:
     """Return the columns of types and, where they are needed, clusters; and how the latter were found."""
-    if given is not None and parameters.stratify_by != "cluster":
+    stratified_by_type = parameters.stratify_by != "cluster" or parameters.split_from is not None
+    if given is not None and stratified_by_type:
         return {"cell_type": given}, None
     found, how = clusters.cluster(counts, seed=parameters.cluster_seed, progress=progress)
     if given is None:
@@ -121,9 +129,8 @@ def _types_and_clusters(
 
 
 def _filtered(raw: AnnData, notes: list[str]) -> tuple[csr_matrix, pd.DataFrame, pd.Index]:
-    matrix, where = find_counts(raw)
-    counts = whole_counts(matrix, where=where)
-    genes, cells = _unique(raw.var_names, "gene", notes), _unique(raw.obs_names, "cell", notes)
+    counts = raw.X
+    genes, cells = unique_names(raw.var_names, "gene", notes), unique_names(raw.obs_names, "cell", notes)
     keep_cells, keep_genes = preprocessing.kept_cells_and_genes(counts)
     rules = (
         (keep_cells, "cells", f"fewer than {preprocessing.MIN_GENES} detected genes, or no count left"),
@@ -140,20 +147,38 @@ def _filtered(raw: AnnData, notes: list[str]) -> tuple[csr_matrix, pd.DataFrame,
     return counts[keep_cells][:, keep_genes], raw.obs.set_axis(cells)[keep_cells], genes[keep_genes]
 
 
-def _unique(names: pd.Index, what: str, notes: list[str]) -> pd.Index:
-    from anndata.utils import make_index_unique
+def labelled(cells: AnnData, label_key: str | None, notes: list[str]) -> AnnData:
+    """Return the cells that have a label; `notes` are told how many are left out.
 
-    names = names.astype(str)
-    if names.is_unique:
-        return names
-    repeated = names[names.duplicated()]
-    notes.append(f"{len(repeated)} duplicate {what} names made unique (the first is {repeated[0]})")
-    return make_index_unique(names)
+    Raises
+    ------
+    DatasetError
+        If there is no such column, or no cell has a label.
+    """
+    if label_key is None:
+        raise DatasetError("--drop-unlabelled: no column of labels is known: name it with --label-key")
+    missing = unlabelled(cells.obs, label_key)
+    if missing.all():
+        raise DatasetError(f"obs[{label_key!r}] labels no cell: name another column with {LABEL_KEY}")
+    if not missing.any():
+        return cells
+    notes.append(
+        f"{int(missing.sum())} of {cells.n_obs} cells have no label in obs[{label_key!r}] and are left out"
+    )
+    return cells[~missing].copy()
 
 
 def _split(
-    columns: dict[str, np.ndarray], groups: np.ndarray | None, parameters: Parameters, notes: list[str]
+    columns: dict[str, np.ndarray], obs: pd.DataFrame, parameters: Parameters, notes: list[str]
 ) -> np.ndarray:
+    if parameters.split_from is not None:
+        assigned = splits.given_split(obs, parameters.split_from)
+        sizes = ", ".join(f"{int(np.sum(assigned == part))} {part}" for part in _SPLITS)
+        notes.append(f"the split is that of obs[{parameters.split_from!r}]: {sizes}")
+        splits.require_training_cells(
+            columns["cell_type"], assigned, remedy=f"or assign some in obs[{parameters.split_from!r}]"
+        )
+        return assigned
     n_cells = len(columns["cell_type"])
     share = splits.held_out_share(parameters.test_size, n_cells)
     if isinstance(parameters.test_size, int) and share * n_cells != parameters.test_size:
@@ -161,6 +186,9 @@ def _split(
             f"{parameters.test_size} test cells are meant for a larger data set: "
             f"{float(share):.0%} of {n_cells} cells held out instead"
         )
+    groups = None
+    if parameters.split_by is not None:
+        groups = complete_column(obs, parameters.split_by, option="--split-by")
     assigned = splits.split(
         columns[parameters.stratify_by],
         share=share,
@@ -188,25 +216,25 @@ def _size_notes(types: np.ndarray, assigned: np.ndarray) -> list[str]:
     return [f"fewer than {MIN_TEST_CELLS} test cells, left out of per-type scores: {', '.join(small)}"]
 
 
-def _differences(
-    declaration: Declaration, columns: dict[str, np.ndarray], assigned: np.ndarray, shape: tuple[int, int]
-) -> list[str]:
-    """Hold what came out against what was published."""
+def differences(declaration: Declaration, found: Mapping[str, int]) -> list[str]:
+    """Hold what came out, by name, against what was published; what is not in `found` is not known."""
+    return [
+        f"{declaration.name} has {found[what]} {what} after preprocessing, where {wanted} are expected"
+        for what, wanted in declaration.expected.items()
+        if what in found and found[what] != wanted
+    ]
+
+
+def _numbers(columns: dict[str, np.ndarray], assigned: np.ndarray, shape: tuple[int, int]) -> dict[str, int]:
     found = {
         "cells": shape[0],
         "genes": shape[1],
         "train": int(np.sum(assigned == "train")),
         "test": int(np.sum(assigned == "test")),
         "types": len(np.unique(columns["cell_type"])),
-        "clusters": len(np.unique(columns.get("cluster", []))),
     }
     # Clusters that nobody needed were not looked for.
-    unknown = set() if "cluster" in columns else {"clusters"}
-    return [
-        f"{declaration.name} has {found[what]} {what} after preprocessing, where {wanted} are expected"
-        for what, wanted in declaration.expected.items()
-        if what not in unknown and found[what] != wanted
-    ]
+    return found | ({"clusters": len(np.unique(columns["cluster"]))} if "cluster" in columns else {})
 
 
 def _under_contract(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,36 +11,95 @@ from datasets.errors import DatasetError
 
 if TYPE_CHECKING:
     from anndata import AnnData
+    from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
+RAW = "raw"
+"""The name by which ``--layer`` means ``.raw``."""
 
-def find_counts(adata: AnnData) -> tuple[Any, str]:
-    """Return the matrix that should hold counts, and its name.
+_COUNTS = "counts"
+_GIVE_COUNTS = "give whole-number counts in X or layers['counts']"
 
-    ``layers["counts"]`` goes before X: who writes such a layer says what it is. ``.raw`` is never taken,
-    because it often holds log-normalised values.
+
+def matrices(adata: AnnData) -> dict[str, tuple[Any, DataFrame, str]]:
+    """Return all matrices of cells: what ``--layer`` calls it → the matrix, its var, and how Python calls it.
 
     Raises
     ------
     DatasetError
-        If there is neither.
+        If ``.raw`` and a layer both answer to ``raw``.
     """
-    if "counts" in adata.layers:
-        return adata.layers["counts"], "layers['counts']"
-    if adata.X is None:
-        raise DatasetError("the data hold no matrix: put whole-number counts into X or layers['counts']")
-    return adata.X, "X"
+    found = {} if adata.X is None else {"X": (adata.X, adata.var, "X")}
+    found |= {name: (adata.layers[name], adata.var, f"layers[{name!r}]") for name in adata.layers}
+    if adata.raw is not None:
+        if RAW in found:
+            raise DatasetError("there are .raw and layers['raw'], and both are called raw: rename the layer")
+        found[RAW] = (adata.raw.X, adata.raw.var, ".raw")
+    return found
 
 
-def whole_counts(matrix: Any, *, where: str = "X") -> csr_matrix:
-    """Return a matrix as whole-number counts.
+def find_matrix(adata: AnnData, layer: str | None, *, counts: bool = True) -> str:
+    """Return the name of the matrix to take, a key of `matrices`.
+
+    Without a layer, ``layers["counts"]`` goes before X where counts are wanted: who writes such a layer says
+    what it is. ``.raw`` is never taken unasked, because it often holds log-normalised values.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such matrix.
+    """
+    names = matrices(adata)
+    if layer is None:
+        layer = _COUNTS if counts and _COUNTS in names else "X"
+        if layer not in names:
+            raise DatasetError(f"the data hold no X: {_remedy(adata, layer, counts=counts)}")
+    if layer not in names:
+        raise DatasetError(f"there is no matrix {layer!r}: choose --layer from {', '.join(names) or 'none'}")
+    return layer
+
+
+def take_matrix(adata: AnnData, name: str, *, counts: bool = True) -> csr_matrix:
+    """Return one of `matrices`, checked.
+
+    Parameters
+    ----------
+    adata
+        The cells.
+    name
+        Which matrix.
+    counts
+        Whether its values must be whole; in any case they must be finite and not negative.
+
+    Returns
+    -------
+    csr_matrix
+        float32, sorted, without stored zeros; always a copy.
+
+    Raises
+    ------
+    DatasetError
+        If they are not; it names the matrices that are.
+    """
+    matrix, _, where = matrices(adata)[name]
+    return checked_values(
+        matrix, where=where, whole=counts, remedy=lambda: _remedy(adata, name, counts=counts)
+    )
+
+
+def checked_values(
+    matrix: Any, *, where: str = "X", whole: bool = True, remedy: Callable[[], str] = lambda: _GIVE_COUNTS
+) -> csr_matrix:
+    """Return a matrix as finite values from 0 on, whole ones where that is wanted.
 
     Parameters
     ----------
     matrix
         n_cells × n_genes, dense or sparse, any numeric type.
-    where
-        What to call it in an error.
+    where, remedy
+        What to call it in an error, and what to do about it.
+    whole
+        Whether the values must be whole.
 
     Returns
     -------
@@ -51,27 +111,17 @@ def whole_counts(matrix: Any, *, where: str = "X") -> csr_matrix:
     DatasetError
         If the sparse structure is damaged, or a value is not a number, NaN, infinite, negative or not whole.
     """
-    from scipy.sparse import csr_matrix
+    values = _numbers(matrix, where=where)
+    if (found := _fault(values, whole=whole)) is not None:
+        raise DatasetError(f"{where} holds {found}: {remedy()}")
+    values.data = values.data.astype(np.float32)
+    values.eliminate_zeros()
+    return values
 
-    require_sound(matrix, where=where)
-    if matrix.dtype.kind not in "buif":
-        raise DatasetError(
-            f"{where} holds values of type {matrix.dtype}, not numbers: give whole-number counts"
-        )
-    # scipy takes neither half precision nor a foreign byte order.
-    counts = csr_matrix(matrix.astype(np.promote_types(matrix.dtype, np.float32), copy=False), copy=True)
-    counts.sum_duplicates()
-    for what, wrong in (
-        ("NaN", np.isnan(counts.data)),
-        ("infinite", np.isinf(counts.data)),
-        ("negative", counts.data < 0),
-        ("not whole", counts.data != np.floor(counts.data)),
-    ):
-        if wrong.any():
-            raise DatasetError(_first_wrong(counts, wrong, what, where))
-    counts.data = counts.data.astype(np.float32)
-    counts.eliminate_zeros()
-    return counts
+
+def whole_matrices(adata: AnnData) -> list[str]:
+    """Return the names of all matrices that hold whole numbers, and not only zeros."""
+    return [name for name, (matrix, _, where) in matrices(adata).items() if _is_whole(matrix, where)]
 
 
 def require_sound(matrix: Any, *, where: str) -> None:
@@ -89,11 +139,56 @@ def require_sound(matrix: Any, *, where: str) -> None:
         ) from error
 
 
-def _first_wrong(counts: csr_matrix, wrong: np.ndarray, what: str, where: str) -> str:
-    position = int(np.argmax(wrong))
-    cell = int(np.searchsorted(counts.indptr, position, side="right")) - 1
-    gene = int(counts.indices[position])
-    return (
-        f"{where} holds {int(wrong.sum())} values that are {what}, the first is {counts.data[position]} "
-        f"at cell {cell}, gene {gene}: give whole-number counts in X or layers['counts']"
-    )
+def _numbers(matrix: Any, *, where: str) -> csr_matrix:
+    from scipy.sparse import csr_matrix
+
+    require_sound(matrix, where=where)
+    if matrix.dtype.kind not in "buif":
+        raise DatasetError(
+            f"{where} holds values of type {matrix.dtype}, not numbers: give whole-number counts"
+        )
+    # scipy takes neither half precision nor a foreign byte order.
+    values = csr_matrix(matrix.astype(np.promote_types(matrix.dtype, np.float32), copy=False), copy=True)
+    values.sum_duplicates()
+    return values
+
+
+def _fault(values: csr_matrix, *, whole: bool) -> str | None:
+    """Say which values are wrong, and where the first of them is."""
+    faults = [
+        ("NaN", np.isnan(values.data)),
+        ("infinite", np.isinf(values.data)),
+        ("negative", values.data < 0),
+    ]
+    if whole:
+        faults.append(("not whole", values.data != np.floor(values.data)))
+    for what, wrong in faults:
+        if wrong.any():
+            position = int(np.argmax(wrong))
+            cell = int(np.searchsorted(values.indptr, position, side="right")) - 1
+            gene = int(values.indices[position])
+            return (
+                f"{int(wrong.sum())} values that are {what}, the first is {values.data[position]} "
+                f"at cell {cell}, gene {gene}"
+            )
+    return None
+
+
+def _is_whole(matrix: Any, where: str) -> bool:
+    try:
+        values = _numbers(matrix, where=where)
+    except DatasetError:
+        return False
+    return bool(values.data.any()) and _fault(values, whole=True) is None
+
+
+def _remedy(adata: AnnData, refused: str, *, counts: bool) -> str:
+    if not counts:
+        return "give values that are finite and not negative, or another matrix with --layer"
+    others = [name for name in whole_matrices(adata) if name != refused]
+    if not others:
+        return _GIVE_COUNTS
+    told = [matrices(adata)[name][2] for name in others]
+    options = " or ".join(f"--layer {name}" for name in others)
+    verb = "holds" if len(told) == 1 else "hold"
+    return f"{' and '.join(told)} {verb} whole numbers: take {options} (layer= in Python)"

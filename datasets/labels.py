@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-_MISSING = ("", "nan")
+LABEL_KEY = "--label-key"
+
+_MISSING = ("", "nan", "na", "n/a", "none", "<na>")
 """What a table that went through text has where there was no label."""
 
 
@@ -31,7 +33,7 @@ def given_labels(obs: pd.DataFrame, label_key: str) -> np.ndarray:
     DatasetError
         If the column is missing, lacks labels (NaN, or no text), or has a single class.
     """
-    column = complete_column(obs, label_key, option="--label-key")
+    column = complete_column(obs, label_key, option=LABEL_KEY)
     if len(np.unique(column)) < 2:
         raise DatasetError(
             f"obs[{label_key!r}] has one class only ({column[0]}): name another column with --label-key, "
@@ -42,17 +44,43 @@ def given_labels(obs: pd.DataFrame, label_key: str) -> np.ndarray:
 
 def complete_column(obs: pd.DataFrame, key: str, *, option: str) -> np.ndarray:
     """Return an obs column as strings; one that is missing or has gaps is an error that names `option`."""
+    missing = unlabelled(obs, key, option=option)
+    if missing.any():
+        drop = ", leave these cells out with --drop-unlabelled" if option == LABEL_KEY else ""
+        raise DatasetError(
+            f"obs[{key!r}] is empty or NaN for {int(missing.sum())} of {len(obs)} cells ({_spelt(obs, key)})"
+            f"{drop}, label them, or name another column with {option}"
+        )
+    return as_labels(obs[key])
+
+
+def unlabelled(obs: pd.DataFrame, key: str, *, option: str = LABEL_KEY) -> np.ndarray:
+    """Tell which cells have no label: NaN, no text, or a gap that became text (``NA``, ``None``, ``<NA>``…).
+
+    Raises
+    ------
+    DatasetError
+        If there is no such column; it names `option`.
+    """
     if key not in obs.columns:
         available = ", ".join(str(column) for column in obs.columns) or "none"
         raise DatasetError(f"there is no column obs[{key!r}]: choose {option} from: {available}")
-    column = obs[key].astype(str)
-    missing = int((obs[key].isna() | column.str.strip().str.lower().isin(_MISSING)).sum())
-    if missing:
-        raise DatasetError(
-            f"obs[{key!r}] is empty or NaN for {missing} of {len(obs)} cells: label or drop these cells, "
-            f"or name another column with {option}"
-        )
-    return column.to_numpy(dtype=str)
+    text = obs[key].astype(str).str.strip().str.lower()
+    return (obs[key].isna() | text.isin(_MISSING)).to_numpy(dtype=bool)
+
+
+def as_labels(column: pd.Series) -> np.ndarray:
+    """Return labels as strings; numbers that a gap made floating-point ones are whole again."""
+    if column.dtype.kind == "f" and np.isfinite(column).all() and (column == np.floor(column)).all():
+        column = column.astype(np.int64)
+    return column.astype(str).to_numpy(dtype=str)
+
+
+def _spelt(obs: pd.DataFrame, key: str) -> str:
+    """Return how the gaps of a column are written."""
+    gaps = obs[key][unlabelled(obs, key)]
+    words = {repr(word) for word in gaps.dropna().astype(str)}
+    return ", ".join(sorted(words | ({"NaN"} if gaps.isna().any() else set())))
 
 
 def rare_type(adata: AnnData) -> str:

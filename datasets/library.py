@@ -1,4 +1,4 @@
-"""The source files of registered data sets: fetch them, take them over by hand, tell about them."""
+"""The source files of registered data sets: fetch them, take them over by hand."""
 
 from __future__ import annotations
 
@@ -6,19 +6,22 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from datasets.cache import atomic, file_name, locked, prepared_copies, require_space, sha256_of
+import numpy as np
+
+from datasets.assemble import differences
+from datasets.cache import atomic, file_name, locked, require_space, sha256_of
 from datasets.cache import cache_folder as default_folder
-from datasets.declaration import Declaration, Progress, SourceFile, find_declaration, registered
+from datasets.declaration import Declaration, Progress, SourceFile, registered
 from datasets.download import Unreachable, download
 from datasets.errors import DatasetError
+from datasets.labels import given_labels
+from datasets.preprocessing import kept_cells_and_genes
 from datasets.readers import require_readable
-
-if TYPE_CHECKING:
-    from anndata import AnnData
+from datasets.selection import Selection, select
 
 _PACKAGE = "package:"
 
@@ -56,7 +59,7 @@ def fetch(
     name: str,
     *,
     registry: Mapping[str, Any] | None = None,
-    cache_folder: Path | None = None,
+    cache_folder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[LocalFile, ...]:
     """Bring the source files of a registered data set into the cache, unless they are there, and check them.
@@ -77,7 +80,7 @@ def fetch(
     DatasetError
         If the name is unknown, an address cannot be reached, a checksum does not match or the disk is full.
     """
-    return fetch_files(registered(name, registry), cache_folder or default_folder(), progress or _silent)
+    return fetch_files(registered(name, registry), folder_of(cache_folder), progress or silent)
 
 
 def fetch_files(declaration: Declaration, folder: Path, progress: Progress) -> tuple[LocalFile, ...]:
@@ -90,12 +93,14 @@ def add(
     path: str | Path,
     *,
     registry: Mapping[str, Any] | None = None,
-    cache_folder: Path | None = None,
+    cache_folder: str | Path | None = None,
 ) -> LocalFile:
     """Take over a file that the user already has as a source file of a registered data set.
 
-    Its checksum is recorded and enforced from then on. One that differs from the published file's is
-    accepted (a second source may pack the same cells differently) and noted with every result.
+    It must read as the declaration says: whole-number counts, and the declared labels. Its checksum is
+    recorded and enforced from then on. One that differs from the published file's is accepted (a second
+    source may pack the same cells differently), as are other numbers of cells, genes or types than those
+    expected; both are noted here and with every result.
 
     Parameters
     ----------
@@ -109,8 +114,8 @@ def add(
     Raises
     ------
     DatasetError
-        If the name is unknown, the file is missing, truncated, foreign, or none that this data set is made
-        of, or the disk is full.
+        If the name is unknown, the file is missing, truncated, foreign, none that this data set is made of,
+        without counts or the declared labels, or the disk is full.
     """
     declaration = registered(name, registry)
     source = Path(path).expanduser()
@@ -118,65 +123,51 @@ def add(
         raise DatasetError(f"{source} is not a file: give the file to take over as {name}")
     wanted = _which_file(declaration, source)
     require_readable(source, name=wanted.name)
-    target = _stored_path(declaration, wanted, cache_folder or default_folder())
+    folder = folder_of(cache_folder)
+    notes = _held_against(declaration, wanted, source, folder)
+    target = _stored_path(declaration, wanted, folder)
     with locked(target):
         with atomic(target) as temporary:
             require_space(temporary.parent, source.stat().st_size)
             shutil.copyfile(source, temporary)
         _record(target, sha256_of(target), f"handed over: {source.name}")
-        return _checked(declaration, wanted, target)
+        taken = _checked(declaration, wanted, target)
+    return replace(taken, note="; ".join([taken.note, *notes]))
 
 
-def info(
-    source: str | Path | AnnData,
-    *,
-    registry: Mapping[str, Any] | None = None,
-    cache_folder: Path | None = None,
-) -> dict[str, Any]:
-    """Tell about a data set, in values that JSON can hold.
-
-    Parameters
-    ----------
-    source
-        Anything that `datasets.prepare` takes.
-    registry, cache_folder
-        As for `fetch`.
-
-    Returns
-    -------
-    dict
-        For a registered name: its description, its source files (with address, checksum and where they
-        lie) and its prepared copies. For anything else: name, cells, genes, obs columns.
-    """
-    from datasets.resolve import resolve
-
-    cache = cache_folder or default_folder()
-    if isinstance(source, str) and (declaration := find_declaration(source, registry)) is not None:
-        return {
-            "name": source,
-            "description": declaration.description,
-            "reference": declaration.reference,
-            "licence": declaration.licence,
-            "labels": declaration.label_source,
-            "expected": dict(declaration.expected),
-            "second_source": declaration.second_source,
-            "cache_folder": str(cache),
-            "files": [_file_info(declaration, file, cache) for file in declaration.files],
-            "prepared": [str(path) for path in prepared_copies(source, cache)],
-        }
-    resolved = resolve(source, registry=registry, folder=cache, progress=_silent)
-    facts = {"name": resolved.declaration.name, "source": resolved.origin, "checksum": resolved.checksum}
-    if resolved.declaration.expected:
-        return facts | dict(resolved.declaration.expected)
-    adata = resolved.read()
-    return facts | {
-        "cells": adata.n_obs,
-        "genes": adata.n_vars,
-        "columns": [str(c) for c in adata.obs.columns],
-    }
+def _held_against(declaration: Declaration, wanted: SourceFile, source: Path, folder: Path) -> list[str]:
+    """Read a data set with `source` as one of its files; tell what differs from the declaration."""
+    paths = []
+    for file in declaration.files:
+        if file is wanted:
+            paths.append(source)
+        elif file.address is not None and file.address.startswith(_PACKAGE):
+            paths.append(_inside_package(declaration, file.address).path)
+        else:
+            paths.append(_stored_path(declaration, file, folder))
+    if missing := [path.name for path in paths if not path.exists()]:
+        return [f"not yet held against the declaration, for want of {', '.join(missing)}"]
+    try:
+        cells = select(declaration.read(paths), Selection(), label_key=declaration.label_key)
+        types = None if declaration.label_key is None else given_labels(cells.obs, declaration.label_key)
+    except DatasetError as error:
+        raise DatasetError(f"{source.name} is not {declaration.name}: {error}") from error
+    kept_cells, kept_genes = kept_cells_and_genes(cells.X)
+    found = {"cells": int(kept_cells.sum()), "genes": int(kept_genes.sum())}
+    if types is not None:
+        found["types"] = len(np.unique(types[kept_cells]))
+    expected = dict(declaration.expected)
+    if {"train", "test"} <= set(expected):
+        expected.setdefault("cells", expected["train"] + expected["test"])
+    return differences(replace(declaration, expected=expected), found)
 
 
-def _silent(what: str, done: int, total: int | None) -> None:
+def folder_of(cache_folder: str | Path | None) -> Path:
+    """Return a cache folder that was given in any way, or the default one."""
+    return Path(cache_folder).expanduser() if cache_folder else default_folder()
+
+
+def silent(what: str, done: int, total: int | None) -> None:
     """Show no progress."""
 
 
@@ -312,7 +303,8 @@ def _record(target: Path, sha256: str, origin: str) -> dict[str, str]:
     return recorded
 
 
-def _file_info(declaration: Declaration, file: SourceFile, folder: Path) -> dict[str, Any]:
+def file_info(declaration: Declaration, file: SourceFile, folder: Path) -> dict[str, Any]:
+    """Tell about a source file: its address and checksum, and where it lies if it is here."""
     target = _stored_path(declaration, file, folder)
     recorded = _recorded(target)
     return {

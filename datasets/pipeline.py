@@ -16,7 +16,7 @@ import json
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -27,8 +27,10 @@ import numpy as np
 from datasets.assemble import Parameters, assemble
 from datasets.cache import atomic, locked, prepared_path, require_space, sha256_of
 from datasets.cache import cache_folder as default_folder
+from datasets.code import imported_with, meaning_of
 from datasets.declaration import Progress, step
 from datasets.resolve import Resolved, resolve
+from datasets.selection import Selection
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -71,7 +73,12 @@ def prepare(
     split_by: str | None = None,
     split_seed: int = 0,
     validation_share: float = 0.0,
-    cache_folder: Path | None = None,
+    split_from: str | None = None,
+    drop_unlabelled: bool = False,
+    layer: str | None = None,
+    gene_names: str | None = None,
+    genome: str | None = None,
+    cache_folder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
     """Fetch, check, preprocess and split a data set, unless the cache has it already.
@@ -80,7 +87,7 @@ def prepare(
     ----------
     source
         A registered name, ``synthetic:CELLSxGENES[xTYPES]``, the path of an .h5ad, a 10x .h5 or a 10x mtx
-        folder, or AnnData. Counts are taken from ``layers["counts"]`` where there is one, else from X.
+        folder, or AnnData.
     registry
         Names → declarations; by default the entry points of the group ``bench.datasets``.
     label_key
@@ -92,6 +99,18 @@ def prepare(
         Seed of the split and the control pool.
     validation_share
         Share of the training cells to set apart for validation, in [0, 1).
+    split_from
+        An obs column that says of each cell ``train``, ``test`` or ``valid``: a split that comes with the
+        cells.
+    drop_unlabelled
+        Leave out cells without a label instead of refusing them.
+    layer
+        The matrix of counts: a layer's name, ``"raw"`` or ``"X"``; by default ``layers["counts"]`` where
+        there is one, else X.
+    gene_names
+        A var column whose values name the genes; by default var_names.
+    genome
+        The genome whose genes are taken; by default all.
     cache_folder
         The cache folder; `datasets.cache_folder` by default.
     progress
@@ -108,8 +127,11 @@ def prepare(
         For every input that cannot be used; nothing is left behind.
     """
     progress = progress or (lambda what, done, total: None)
-    cache = cache_folder or default_folder()
-    resolved = resolve(source, registry=registry, folder=cache, progress=progress)
+    cache = Path(cache_folder).expanduser() if cache_folder else default_folder()
+    wanted = Selection(layer=layer, gene_names=gene_names, genome=genome)
+    resolved = resolve(
+        source, registry=registry, folder=cache, progress=progress, wanted=wanted, label_key=label_key
+    )
     parameters = Parameters(
         label_key=label_key or resolved.declaration.label_key,
         split_by=split_by,
@@ -117,6 +139,9 @@ def prepare(
         validation_share=validation_share,
         test_size=resolved.declaration.test_size,
         stratify_by=resolved.declaration.stratify_by,
+        split_from=split_from,
+        drop_unlabelled=drop_unlabelled,
+        **asdict(wanted),
     )
     name, key = resolved.declaration.name, _key(resolved, parameters)
     path = prepared_path(name, key, cache)
@@ -125,10 +150,10 @@ def prepare(
             # Another process may have filled it while this one waited.
             if not is_whole(path):
                 _fill(path, resolved, parameters, progress)
-    return Prepared(name, key, path, _stored_notes(path))
+    return Prepared(name, key, path, stored_notes(path))
 
 
-def load(path: Path, *, backed: bool = False) -> AnnData:
+def load(path: str | Path, *, backed: bool = False) -> AnnData:
     """Read a prepared data set, with uns["bench"] in plain Python values as it was before it was written.
 
     Parameters
@@ -192,9 +217,8 @@ def _key(resolved: Resolved, parameters: Parameters) -> str:
     # A third party's way of reading its files is part of the code as well.
     modules = [sys.modules.get(getattr(part, "__module__", "")) for part in reader if callable(part)]
     theirs = [getattr(module, "__file__", None) for module in modules]
-    files += [Path(file) for file in theirs if file is not None]
-    for file in files:
-        digest.update(file.read_bytes())
+    files += [part for file in theirs if file is not None for part in imported_with(Path(file))]
+    digest.update(meaning_of(dict.fromkeys(files)).encode())
     return digest.hexdigest()[:16]
 
 
@@ -210,7 +234,8 @@ def _versions() -> dict[str, str]:
     return {name: version(name) for name in _LIBRARIES}
 
 
-def _stored_notes(path: Path) -> tuple[str, ...]:
+def stored_notes(path: Path) -> tuple[str, ...]:
+    """Return the notes of a prepared data set, without reading its cells."""
     import h5py
 
     with h5py.File(path) as file:

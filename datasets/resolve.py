@@ -9,14 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from datasets import synthetic
 from datasets.cache import printable, sha256_of
 from datasets.declaration import Declaration, Progress, find_declaration, registered_names
 from datasets.errors import DatasetError
 from datasets.library import LocalFile, fetch_files
 from datasets.readers import files_of, kind_of, read_cells
+from datasets.selection import NOTES, Selection, select
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -35,7 +34,9 @@ class Resolved:
     checksum
         SHA-256 over all that it is read from.
     read
-        Returns the raw cells.
+        Returns the cells that were selected.
+    read_all
+        Returns the cells as they are held, with all matrices.
     notes
         What fetching it brought to light.
     declared
@@ -47,12 +48,19 @@ class Resolved:
     origin: str
     checksum: str
     read: Callable[[], AnnData]
+    read_all: Callable[[], AnnData]
     notes: tuple[str, ...] = ()
     declared: str | None = None
 
 
 def resolve(
-    source: str | Path | AnnData, *, registry: Mapping[str, Any] | None, folder: Path, progress: Progress
+    source: str | Path | AnnData,
+    *,
+    registry: Mapping[str, Any] | None,
+    folder: Path,
+    progress: Progress,
+    wanted: Selection | None = None,
+    label_key: str | None = None,
 ) -> Resolved:
     """Find out what `source` is, and fetch it if need be.
 
@@ -66,19 +74,23 @@ def resolve(
         The cache folder.
     progress
         Told about downloads and drawing.
+    wanted, label_key
+        What to take of the cells, and a column that they should have.
 
     Raises
     ------
     DatasetError
         If it is none of these, or cannot be fetched.
     """
+    wanted = wanted or Selection()
+    choose = partial(_chosen, wanted=wanted, label_key=label_key)
     if not isinstance(source, (str, Path)):
-        return _from_memory(source)
+        return _from_memory(source, choose)
     if isinstance(source, str):
         if (declaration := find_declaration(source, registry)) is not None:
-            return _from_files(declaration, folder, progress)
+            return _from_files(declaration, folder, progress, choose)
         if source.startswith(synthetic.PREFIX):
-            return _drawn(source, progress)
+            return _drawn(source, progress, choose)
     path = Path(source).expanduser()
     if not path.exists():
         raise DatasetError(
@@ -86,22 +98,37 @@ def resolve(
             f"{', '.join(registered_names(registry))}, or give an .h5ad, a 10x .h5, a 10x mtx folder or "
             f"synthetic:CELLSxGENES"
         )
-    kind = kind_of(path)
-    declaration = Declaration(
-        name=printable(path.stem.strip(".") or path.resolve().stem),
-        description=f"your own ({kind})",
-        reference="",
-    )
-    return Resolved(declaration, str(path.resolve()), sha256_of(*files_of(path)), partial(read_cells, path))
+    name = printable(path.stem.strip(".") or path.resolve().stem)
+    declaration = Declaration(name=name, description=f"your own ({kind_of(path)})", reference="")
+    checksum = sha256_of(*files_of(path, genome=wanted.genome))
+    read = partial(read_cells, path, genome=wanted.genome)
+    return Resolved(declaration, str(path.resolve()), checksum, partial(choose, read), read)
 
 
-def _from_files(declaration: Declaration, folder: Path, progress: Progress) -> Resolved:
+def _chosen(
+    read: Callable[[], AnnData], *, wanted: Selection, label_key: str | None, from_reader: bool = True
+) -> AnnData:
+    """Read cells, and select what is wanted of them; what their reader tells is kept.
+
+    What a user keeps in uns under the same name is no note.
+    """
+    cells = read()
+    told = cells.uns.get(NOTES, ()) if from_reader else ()
+    notes = [told] if isinstance(told, str) else [str(note) for note in told]
+    return select(cells, wanted, notes=notes, label_key=label_key)
+
+
+def _from_files(
+    declaration: Declaration, folder: Path, progress: Progress, choose: Callable[..., AnnData]
+) -> Resolved:
     files = fetch_files(declaration, folder, progress)
+    read = partial(_read_stored, declaration, files)
     return Resolved(
         declaration,
         "; ".join(file.origin for file in files),
         sha256_of(*(file.path for file in files)),
-        partial(_read_stored, declaration, files),
+        partial(choose, read),
+        read,
         tuple(file.note for file in files if file.note),
         declaration.name if _is_ours(declaration) and all(file.as_declared for file in files) else None,
     )
@@ -125,22 +152,15 @@ def _read_stored(declaration: Declaration, files: tuple[LocalFile, ...]) -> AnnD
         ) from error
 
 
-def _drawn(source: str, progress: Progress) -> Resolved:
+def _drawn(source: str, progress: Progress, choose: Callable[..., AnnData]) -> Resolved:
     recipe = synthetic.Recipe.parse(source)
-    declaration = Declaration(
-        name=source,
-        description="drawn from negative-binomial types",
-        reference="",
-        label_key="cell_type",
-        label_source="the types that the cells were drawn from",
-        expected={"cells": recipe.n_cells, "genes": recipe.n_genes, "types": recipe.n_types},
-        notes=("synthetic cells: for speed and scale, never for quality claims",),
-    )
+    declaration = synthetic.declared(source)
     draw = partial(synthetic.draw, recipe, progress=progress)
-    return Resolved(declaration, source, hashlib.sha256(source.encode()).hexdigest(), draw)
+    checksum = hashlib.sha256(source.encode()).hexdigest()
+    return Resolved(declaration, source, checksum, partial(choose, draw), draw)
 
 
-def _from_memory(adata: AnnData) -> Resolved:
+def _from_memory(adata: AnnData, choose: Callable[..., AnnData]) -> Resolved:
     if not hasattr(adata, "obs_names"):
         raise DatasetError(
             f"a data set of type {type(adata).__name__} cannot be read: give a name, a path or AnnData"
@@ -150,20 +170,17 @@ def _from_memory(adata: AnnData) -> Resolved:
         repeated = ", ".join(sorted({str(name) for name in columns[columns.duplicated()]}))
         raise DatasetError(f"obs has several columns called {repeated}: rename or drop all but one")
     adata = adata.to_memory() if adata.isbacked else adata
+    cells = choose(lambda: adata, from_reader=False)
     declaration = Declaration(name="adata", description="AnnData from memory", reference="")
-    return Resolved(declaration, "memory", _fingerprint(adata), lambda: adata)
+    return Resolved(declaration, "memory", _fingerprint(cells), lambda: cells, lambda: adata)
 
 
 def _fingerprint(adata: AnnData) -> str:
-    """Hash the matrices, the names and the obs columns of AnnData."""
+    """Hash the counts, the notes, the names and the obs columns of selected cells."""
     digest = hashlib.sha256()
-    for matrix in (adata.X, adata.layers.get("counts")):
-        parts = [matrix.indptr, matrix.indices, matrix.data] if hasattr(matrix, "indptr") else [matrix]
-        for part in parts:
-            array = np.asarray(part)
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            # An array of objects holds addresses, which tell nothing about the values.
-            digest.update(repr(array.tolist()).encode() if array.dtype == object else array.tobytes())
+    for array in (adata.X.indptr, adata.X.indices, adata.X.data):
+        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+    digest.update(repr(adata.uns[NOTES]).encode())
     for index in (adata.obs_names, adata.var_names, adata.obs.columns):
         digest.update(repr(list(index)).encode())
     for column in adata.obs.columns:

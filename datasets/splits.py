@@ -5,13 +5,31 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datasets.errors import DatasetError
+from datasets.features import plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _TEST, _VALIDATION, _POOL, _HALVES = range(4)
 """A random stream for each purpose, so that asking for a validation split changes no test cell."""
+
+_PARTS = {
+    "train": "train",
+    "training": "train",
+    "val": "valid",
+    "valid": "valid",
+    "validation": "valid",
+    "test": "test",
+    "testing": "test",
+    "heldout": "test",
+    "holdout": "test",
+}
+_SHOWN = 5
 
 LARGEST_SHARE = Fraction(1, 5)
 """A number of test cells that is meant for a data set of tens of thousands never exceeds this share."""
@@ -86,6 +104,54 @@ def split(
     return assigned
 
 
+def given_split(obs: pd.DataFrame, column: str) -> np.ndarray:
+    """Return a split that comes with the cells.
+
+    Parameters
+    ----------
+    obs
+        One row a cell.
+    column
+        Holds ``train``, ``test`` and perhaps ``valid`` (or ``training``, ``val``, ``validation``,
+        ``testing``, ``heldout``, in any case), or says by its name what its booleans mean (``is_train``,
+        ``test``, ``held_out``).
+
+    Returns
+    -------
+    np.ndarray
+        n_cells strings: ``"train"``, ``"valid"`` or ``"test"``.
+
+    Raises
+    ------
+    DatasetError
+        If there is no such column, it holds anything else, or no training or no test cell.
+    """
+    if column not in obs.columns:
+        available = ", ".join(str(name) for name in obs.columns) or "none"
+        raise DatasetError(f"there is no column obs[{column!r}]: choose --split-from from: {available}")
+    # A gap is no value that is known, and is told as one.
+    words = obs[column].astype(str).map(plain)
+    meanings = _PARTS
+    if set(words) <= {"true", "false"}:
+        part = _PARTS.get(plain(column).removeprefix("is"))
+        meanings = {"true": part, "false": "test" if part == "train" else "train"} if part else {}
+    assigned = words.map(meanings)
+    if assigned.isna().any():
+        unknown = sorted(set(obs[column][assigned.isna().to_numpy()].astype(str)))
+        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+        raise DatasetError(
+            f"--split-from {column!r}: obs[{column!r}] holds {', '.join(unknown[:_SHOWN])}{more} for "
+            f"{int(assigned.isna().sum())} of {len(obs)} cells: it must say train, test or valid (also "
+            f"training, testing, heldout, val, validation) of each, or be booleans called is_train or is_test"
+        )
+    for part in ("train", "test"):
+        if not (assigned == part).any():
+            raise DatasetError(
+                f"--split-from {column!r}: obs[{column!r}] calls no cell {part}: give both kinds"
+            )
+    return assigned.to_numpy(dtype="<U5")
+
+
 def control_pool(assigned: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Mark a random half of the training cells, from which the controls draw.
 
@@ -129,15 +195,16 @@ def null_half(pool: np.ndarray, *, seed: int = 0) -> np.ndarray:
     return half
 
 
-def require_training_cells(cell_types: Iterable[str], assigned: np.ndarray) -> None:
-    """Raise a `DatasetError` if a cell type has no training cell."""
+def require_training_cells(
+    cell_types: Iterable[str], assigned: np.ndarray, *, remedy: str = "or choose another split seed"
+) -> None:
+    """Raise a `DatasetError` if a cell type has no training cell; its end says what else to do."""
     types = np.asarray(cell_types, dtype=str)
     lost = sorted(set(types) - set(types[assigned == "train"]))
     if lost:
         sizes = ", ".join(f"{name} ({int(np.sum(types == name))} cells)" for name in lost)
         raise DatasetError(
-            f"the split leaves no training cell of {sizes}: drop or merge these types, "
-            f"or choose another split seed"
+            f"the split leaves no training cell of {sizes}: drop or merge these types, {remedy}"
         )
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from datasets.declaration import Progress
+from datasets.declaration import Declaration, Progress
 from datasets.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -50,6 +50,20 @@ class Recipe:
                 f"{text!r} is too small: give at least 2 types, 50 genes and 25 cells a type ({enough})"
             )
         return cls(cells, genes, types)
+
+
+def declared(text: str) -> Declaration:
+    """Return what is known of cells that a recipe would give, without drawing them."""
+    recipe = Recipe.parse(text)
+    return Declaration(
+        name=text,
+        description="drawn from negative-binomial types",
+        reference="",
+        label_key="cell_type",
+        label_source="the types that the cells were drawn from",
+        expected={"cells": recipe.n_cells, "genes": recipe.n_genes, "types": recipe.n_types},
+        notes=("synthetic cells: for speed and scale, never for quality claims",),
+    )
 
 
 def draw(recipe: Recipe, *, seed: int = 0, progress: Progress) -> AnnData:

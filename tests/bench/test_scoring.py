@@ -14,7 +14,7 @@ from bench import scoring
 from bench.commands import _show_costs
 from bench.errors import RequestError
 from bench.executor import forget_scores, run_scoring
-from bench.outside import score_outside_cells
+from bench.outside import Reading, score_outside_cells
 from bench.progress import Progress
 from bench.registry import resolve_metric
 from bench.run_folder import write_json
@@ -196,10 +196,10 @@ def files(tmp_path, prepared):
     return tmp_path
 
 
-def outside(folder, **options):
+def outside(folder, *, label_key="cell_type", **options):
     given = {
         "space": "counts",
-        "label_key": "cell_type",
+        "reading": Reading(label_key=label_key),
         "cells": None,
         "metrics": [resolve_metric("cd")],
     } | options
@@ -240,10 +240,10 @@ def test_unfit_files_are_named(files):
     with pytest.raises(RequestError, match=r"synthetic.h5ad' lacks 3 genes"):
         outside(files)
     (files / "synthetic.h5ad").write_text("not HDF5")
-    with pytest.raises(RequestError, match=r"is not an \.h5ad file"):
+    with pytest.raises(RequestError, match=r"synthetic\.h5ad is none of the formats"):
         outside(files)
     (files / "synthetic.h5ad").unlink()
-    with pytest.raises(RequestError, match="no such file"):
+    with pytest.raises(RequestError, match=r"synthetic\.h5ad does not exist"):
         outside(files)
 
 
@@ -251,14 +251,19 @@ def test_logged_cells_are_not_taken_for_counts(files):
     cells = anndata.read_h5ad(files / "synthetic.h5ad")
     cells.X = cells.X.log1p()
     cells.write_h5ad(files / "synthetic.h5ad")
-    with pytest.raises(RequestError, match=r"holds no counts.*--space log_cp20k"):
+    with pytest.raises(
+        RequestError, match=r"synthetic\.h5ad: X holds \d+ values that are not whole.*--space log_cp20k"
+    ):
         outside(files)
     (score,) = outside(files, space="log_cp20k")
     assert score["error"] is None
 
 
 def test_a_label_column_that_is_missing_is_named(files):
-    with pytest.raises(RequestError, match=r"--label-key 'kind': train\.h5ad has cell_type"):
+    with pytest.raises(
+        RequestError,
+        match=r"train\.h5ad: there is no column obs\['kind'\]: choose --label-key from: cell_type",
+    ):
         outside(files, label_key="kind")
 
 
@@ -266,7 +271,7 @@ def test_real_cells_must_be_counts(files):
     cells = anndata.read_h5ad(files / "train.h5ad")
     cells.X = cells.X * 0.5
     cells.write_h5ad(files / "train.h5ad")
-    with pytest.raises(RequestError, match="holds no counts"):
+    with pytest.raises(RequestError, match=r"train\.h5ad: X holds \d+ values that are not whole"):
         outside(files)
 
 

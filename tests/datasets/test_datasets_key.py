@@ -60,7 +60,7 @@ MINE = Declaration(name="mine", description="", reference="", files=(SourceFile(
 
 def key_of(declaration, **changes):
     parameters = Parameters(None, None, 0, 0.0, declaration.test_size, "cell_type", **changes)
-    return _key(Resolved(declaration, "", "0", lambda: None), parameters)
+    return _key(Resolved(declaration, "", "0", lambda: None, lambda: None), parameters)
 
 
 def read_some(paths, *, n_cells=90, thin=None):

@@ -4,7 +4,7 @@ from dataset_files import make_cells
 from scipy import sparse
 
 from datasets import DatasetError
-from datasets.counts import find_counts, whole_counts
+from datasets.counts import checked_values, find_matrix, take_matrix, whole_matrices
 from datasets.preprocessing import kept_cells_and_genes, normalise
 
 
@@ -38,7 +38,7 @@ def test_whole_counts_keeps_values_and_drops_stored_zeros():
     stored = sparse.csr_matrix(
         (np.array([2.0, 0.0, 7.0]), np.array([1, 0, 2]), np.array([0, 2, 3])), shape=(2, 3)
     )
-    counts = whole_counts(stored)
+    counts = checked_values(stored)
     np.testing.assert_array_equal(counts.toarray(), [[0, 2, 0], [0, 0, 7]])
     assert counts.nnz == 2
     assert counts.dtype == np.float32
@@ -54,13 +54,13 @@ def test_a_wrong_value_is_named_with_its_place(value, words):
         with pytest.raises(
             DatasetError, match=rf"X holds 1 values that are {words}.*{value}.* cell 1, gene 2"
         ):
-            whole_counts(form)
+            checked_values(form)
 
 
 @pytest.mark.parametrize("dtype", ["float16", ">f4", ">i8", "bool", "uint8", "longdouble"])
 def test_counts_of_any_number_type_are_taken(dtype):
     matrix = np.array([[0, 1, 0], [1, 1, 0]]).astype(dtype)
-    counts = whole_counts(matrix)
+    counts = checked_values(matrix)
     np.testing.assert_array_equal(counts.toarray(), [[0, 1, 0], [1, 1, 0]])
     assert counts.dtype == np.float32
 
@@ -74,24 +74,57 @@ def test_sparse_indices_that_point_nowhere_are_refused(form, indices, indptr):
     damaged.data = np.ones(2)
     damaged.indices, damaged.indptr = np.array(indices), np.array(indptr)
     with pytest.raises(DatasetError, match="X is a damaged sparse matrix") as caught:
-        whole_counts(damaged)
+        checked_values(damaged)
     assert "\n" not in str(caught.value)
 
 
 def test_values_that_are_no_numbers_are_refused():
     with pytest.raises(DatasetError, match="type object, not numbers"):
-        whole_counts(np.array([["a", "b"]], dtype=object))
+        checked_values(np.array([["a", "b"]], dtype=object))
 
 
 def test_counts_are_taken_from_the_layer_named_so_else_from_x():
     adata = make_cells()
-    assert find_counts(adata)[1] == "X"
+    assert find_matrix(adata, None) == "X"
     adata.layers["counts"] = adata.X.copy()
     adata.X = adata.X.log1p()
-    matrix, where = find_counts(adata)
-    assert where == "layers['counts']"
-    np.testing.assert_array_equal(matrix.toarray(), make_cells().X.toarray())
+    assert find_matrix(adata, None) == "counts"
+    assert find_matrix(adata, None, counts=False) == find_matrix(adata, "X") == "X"
+    np.testing.assert_array_equal(take_matrix(adata, "counts").toarray(), make_cells().X.toarray())
+    assert whole_matrices(adata) == ["counts"]
     del adata.layers["counts"]
     adata.X = None
-    with pytest.raises(DatasetError, match="no matrix"):
-        find_counts(adata)
+    with pytest.raises(DatasetError, match="hold no X: give whole-number counts"):
+        find_matrix(adata, None)
+
+
+def test_values_that_need_not_be_whole_must_still_be_finite_and_not_negative():
+    adata = make_cells()
+    adata.X = adata.X * 0.5
+    np.testing.assert_array_equal(
+        take_matrix(adata, "X", counts=False).toarray(), make_cells().X.toarray() / 2
+    )
+    for value, words in ((-0.5, "negative"), (np.nan, "NaN"), (np.inf, "infinite")):
+        adata.X[0, 0] = value
+        with pytest.raises(DatasetError, match=f"X holds 1 values that are {words}.*--layer"):
+            take_matrix(adata, "X", counts=False)
+
+
+def test_a_refused_matrix_names_those_that_hold_whole_numbers():
+    adata = make_cells()
+    adata.raw = adata.copy()
+    adata.layers["spliced"] = adata.X.toarray().astype(np.int64)
+    adata.layers["scaled"] = adata.X.toarray() - 1
+    adata.layers["empty"] = adata.X * 0
+    adata.X = adata.X.log1p()
+    words = r"layers\['spliced'\] and \.raw hold whole numbers: take --layer spliced or --layer raw"
+    with pytest.raises(DatasetError, match=words):
+        take_matrix(adata, "X")
+    np.testing.assert_array_equal(take_matrix(adata, "raw").toarray(), make_cells().X.toarray())
+    with pytest.raises(
+        DatasetError, match="no matrix 'ra': choose --layer from X, spliced, scaled, empty, raw"
+    ):
+        find_matrix(adata, "ra")
+    adata.layers["raw"] = adata.X
+    with pytest.raises(DatasetError, match=r"\.raw and layers\['raw'\]"):
+        find_matrix(adata, "raw")

@@ -1,0 +1,281 @@
+"""Matrix Market files with their genes and barcodes, as Cell Ranger, R, GEO and others leave them behind."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import re
+import tarfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import IO, TYPE_CHECKING, Any
+
+from datasets.errors import DatasetError
+from datasets.features import plain
+
+if TYPE_CHECKING:
+    from anndata import AnnData
+
+_ROLES = {
+    "matrix": re.compile(r"(.*?)(matrix)?\.mtx(\.gz)?", re.IGNORECASE),
+    "genes": re.compile(r"(.*?)(genes?|features?)\.(tsv|txt|csv)(\.gz)?", re.IGNORECASE),
+    "barcodes": re.compile(r"(.*?)(barcodes?)\.(tsv|txt|csv)(\.gz)?", re.IGNORECASE),
+}
+_USUAL = {"matrix": "matrix.mtx", "genes": "genes.tsv or features.tsv", "barcodes": "barcodes.tsv"}
+_NAME_HEADERS = {"gene", "genes", "genename", "genenames", "genesymbol", "genesymbols", "symbol", "name"}
+_BARCODE_HEADERS = {"barcode", "barcodes", "cell", "cells", "cellid", "cellbarcode"}
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class MtxSet:
+    """Three files that belong together.
+
+    Attributes
+    ----------
+    folder, prefix
+        Where they lie, and what their names begin with.
+    files
+        ``matrix``, ``genes`` and ``barcodes``, as far as they are there.
+    """
+
+    folder: PurePath
+    prefix: str
+    files: dict[str, PurePath]
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others."""
+        return f"{self.folder.name}/{self.prefix}".strip("/")
+
+
+def holds_mtx(path: Path) -> bool:
+    """Tell whether a file is a Matrix Market matrix, a folder or a tar archive holds one."""
+    if path.is_file() and not tarfile.is_tarfile(path):
+        return _is_matrix_market(path)
+    return any("matrix" in found.files for found in _sets(_names(path)))
+
+
+def mtx_files(path: Path, *, genome: str | None = None) -> list[Path]:
+    """Return what `read_mtx` reads: the three files of a folder, or the archive itself."""
+    if path.is_file() and tarfile.is_tarfile(path):
+        return [path]
+    return sorted(Path(name) for name in _chosen(path, genome).files.values())
+
+
+def read_mtx(path: Path, *, genome: str | None, notes: list[str]) -> AnnData:
+    """Read a matrix with the names of its genes and cells.
+
+    The files may be packed or not, have a prefix (``GSM1_matrix.mtx.gz``), a header, one column or more,
+    tabs or commas, and the matrix may be genes × cells or cells × genes: the lengths of the lists tell.
+
+    Parameters
+    ----------
+    path
+        A folder, a tar archive, or a matrix whose lists lie beside it.
+    genome
+        Of several folders, the name of the one to read.
+    notes
+        Told if the matrix was cells × genes.
+
+    Returns
+    -------
+    AnnData
+        Cells × genes; var holds ``gene_ids`` and ``feature_types`` where there are columns for them.
+
+    Raises
+    ------
+    DatasetError
+        If there are several such matrices, or the lists do not fit the matrix.
+    ValueError
+        If one of the files is missing or damaged.
+    """
+    from anndata import AnnData
+    from scipy.io import mmread
+    from scipy.sparse import csr_matrix
+
+    chosen = _chosen(path, genome)
+    if missing := [usual for role, usual in _USUAL.items() if role not in chosen.files]:
+        raise ValueError(f"without {' and '.join(missing)}")
+    with _opened(path, chosen) as files:
+        genes = _Table.read(files["genes"], name=chosen.files["genes"].name)
+        barcodes = _Table.read(files["barcodes"], name=chosen.files["barcodes"].name)
+        matrix = mmread(files["matrix"])
+    upright, genes, barcodes = _fitted(matrix.shape, genes, barcodes, where=path)
+    if not upright:
+        notes.append(f"{chosen.files['matrix'].name} is cells × genes, and is read so")
+    if genes.width == 1:
+        notes.append(f"{genes.name} has one column, which gives the names of the genes")
+    adata = AnnData(csr_matrix(matrix.T if upright else matrix))
+    adata.obs_names = barcodes.column(_BARCODE_HEADERS, position=0)
+    adata.var_names = genes.column(_NAME_HEADERS, position=min(1, genes.width - 1))
+    if genes.width > 1:
+        adata.var["gene_ids"] = genes.column({"geneid", "geneids", "ensemblid", "id"}, position=0)
+    if genes.width > 2:
+        adata.var["feature_types"] = genes.column({"featuretype", "featuretypes"}, position=2)
+    if genome is not None and plain(chosen.folder.name) == plain(genome):
+        adata.var["genome"] = genome
+    return adata
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Rows of fields; whether the first is a header is told by how many there should be."""
+
+    name: str
+    rows: list[list[str]]
+    header: list[str] | None = None
+
+    @classmethod
+    def read(cls, content: IO[bytes], *, name: str) -> _Table:
+        lines = [line.rstrip("\r") for line in content.read().decode("utf-8-sig").split("\n")]
+        lines = [line for line in lines if line.strip()]
+        if any("\t" in line for line in lines[:2]):
+            rows = [line.split("\t") for line in lines]
+        elif ".csv" in name.lower() or _like_csv(lines):
+            rows = list(csv.reader(lines))
+        else:
+            rows = [[line] for line in lines]
+        return cls(name, rows)
+
+    @property
+    def width(self) -> int:
+        return len(self.rows[0]) if self.rows else 0
+
+    def with_header(self) -> _Table:
+        """Take the first row for a header; R leaves out the name of the row names."""
+        header, rows = self.rows[0], self.rows[1:]
+        header = ["", *header] if rows and len(header) == len(rows[0]) - 1 else header
+        return _Table(self.name, rows, [plain(name) for name in header])
+
+    def without_numbers(self) -> _Table:
+        """Leave out a first column that only numbers the rows, and quotation marks around all of a column."""
+        first = [row[0] for row in self.rows]
+        if self.width > 1 and any(
+            _unquoted(first) == [str(number + start) for number in range(len(first))] for start in (0, 1)
+        ):
+            header = None if self.header is None else self.header[1:]
+            return _Table(self.name, [row[1:] for row in self.rows], header)
+        return self
+
+    def column(self, headers: set[str], *, position: int) -> list[str]:
+        """Return the column that the header calls one of `headers`, else that at `position`."""
+        named = [number for number, name in enumerate(self.header or ()) if name in headers]
+        position = named[0] if named else position
+        if short := [number for number, row in enumerate(self.rows) if len(row) <= position]:
+            raise ValueError(f"row {short[0] + 1} of {self.name} has no column {position + 1}")
+        return _unquoted([row[position].strip() for row in self.rows])
+
+
+def _like_csv(lines: list[str]) -> bool:
+    commas = {line.count(",") for line in lines}
+    return len(commas) == 1 and min(commas) > 0
+
+
+def _unquoted(values: list[str]) -> list[str]:
+    if all(len(value) > 1 and value[0] == value[-1] == '"' for value in values):
+        return [value[1:-1] for value in values]
+    return values
+
+
+def _fitted(
+    shape: Sequence[int], genes: _Table, barcodes: _Table, *, where: Path
+) -> tuple[bool, _Table, _Table]:
+    """Tell whether the matrix is genes × cells, and return the lists without their headers."""
+    plain_lists, headed = (False,), (False, True)
+    for choices in (plain_lists, headed):
+        for upright in (True, False):
+            n_genes, n_cells = shape if upright else reversed(shape)
+            for gene_header in choices:
+                for barcode_header in choices:
+                    if (len(genes.rows) - gene_header, len(barcodes.rows) - barcode_header) == (
+                        n_genes,
+                        n_cells,
+                    ):
+                        genes = genes.with_header() if gene_header else genes
+                        barcodes = barcodes.with_header() if barcode_header else barcodes
+                        return upright, genes.without_numbers(), barcodes.without_numbers()
+    raise DatasetError(
+        f"{where}: the matrix is {shape[0]} × {shape[1]}, but {genes.name} has {len(genes.rows)} rows and "
+        f"{barcodes.name} {len(barcodes.rows)}: give the files that belong together"
+    )
+
+
+def _is_matrix_market(path: Path) -> bool:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+    with gzip.open(path) if packed else path.open("rb") as file:
+        return file.read(14).lower() == b"%%matrixmarket"
+
+
+def _names(path: Path) -> list[PurePath]:
+    """Return the files of a folder and of the folders in it, or of an archive."""
+    if not path.is_dir():
+        with tarfile.open(path) as archive:
+            return [PurePath(member.name) for member in archive if member.isfile()]
+    names: list[PurePath] = [file for file in path.iterdir() if file.is_file()]
+    if not any(_ROLES["matrix"].fullmatch(name.name) for name in names):
+        names = [file for file in path.glob("*/*") if file.is_file()]
+    return names
+
+
+def _sets(names: Iterable[PurePath]) -> list[MtxSet]:
+    """Return the sets of files that belong together by folder and prefix; whole ones, if there are any."""
+    by_prefix: dict[tuple[PurePath, str], dict[str, PurePath]] = defaultdict(dict)
+    by_folder: dict[PurePath, dict[str, list[PurePath]]] = defaultdict(lambda: defaultdict(list))
+    # Of a file that lies there packed and not, and of both names for genes, the newer one counts.
+    for name in sorted(names, key=lambda name: ("feature" in name.name.lower(), name)):
+        for role, pattern in _ROLES.items():
+            if name.name.startswith(".") or (match := pattern.fullmatch(name.name)) is None:
+                continue
+            by_prefix[name.parent, match[1].rstrip("._-")][role] = name
+            by_folder[name.parent][role].append(name)
+    sets = [MtxSet(folder, prefix, files) for (folder, prefix), files in by_prefix.items()]
+    whole = [found for found in sets if len(found.files) == len(_ROLES)]
+    if whole:
+        return whole
+    alone = [
+        MtxSet(folder, "", {role: files[0] for role, files in roles.items()})
+        for folder, roles in by_folder.items()
+        if len(roles) == len(_ROLES) and all(len(files) == 1 for files in roles.values())
+    ]
+    return alone or [found for found in sets if "matrix" in found.files]
+
+
+def _chosen(path: Path, genome: str | None) -> MtxSet:
+    if path.is_file() and not tarfile.is_tarfile(path):
+        own = [found for found in _sets(path.parent.iterdir()) if path in found.files.values()]
+        return own[0] if own else MtxSet(path.parent, "", {"matrix": path})
+    sets = _sets(_names(path))
+    of_genome = [found for found in sets if genome is not None and found.folder.name == genome]
+    if len(sets) > 1 and len(of_genome) == 1:
+        return of_genome[0]
+    if len(sets) != 1:
+        names = [found.name for found in sets]
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        remedy = "give one of their .mtx files" if path.is_dir() else "unpack it and give one of them"
+        raise DatasetError(f"{path} holds {len(sets)} matrices ({', '.join(names[:_SHOWN])}{more}): {remedy}")
+    return sets[0]
+
+
+@contextmanager
+def _opened(path: Path, chosen: MtxSet) -> Iterator[dict[str, Any]]:
+    """Open the files of a set, unpacked: role → content."""
+    with ExitStack() as stack:
+        if path.is_file() and tarfile.is_tarfile(path):
+            archive = stack.enter_context(tarfile.open(path))
+            members = {PurePath(member.name): member for member in archive}
+            contents: dict[str, Any] = {
+                role: archive.extractfile(members[name]) for role, name in chosen.files.items()
+            }
+        else:
+            contents = {
+                role: stack.enter_context(Path(name).open("rb")) for role, name in chosen.files.items()
+            }
+        yield {
+            role: gzip.GzipFile(fileobj=content) if chosen.files[role].suffix == ".gz" else content
+            for role, content in contents.items()
+        }

@@ -1,0 +1,164 @@
+"""Of all that a file may hold: the counts, the genes and the gene names that were asked for.
+
+Files and AnnData go through `select`, whoever asks: ``bench run``, ``bench score``, ``bench data info``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets.counts import find_matrix, matrices, take_matrix
+from datasets.errors import DatasetError
+from datasets.features import only_genes, plain, require_upright
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+NOTES = "reading_notes"
+"""The key of uns under which a reader tells what the user of the cells should know."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What to take of data that hold more than one matrix, naming or genome.
+
+    Attributes
+    ----------
+    layer
+        The matrix: a layer's name, ``raw`` for ``.raw``, or ``X``; by default ``layers["counts"]`` where
+        there is one, else X.
+    gene_names
+        Column of var whose values name the genes; by default var_names.
+    genome
+        Genome whose genes are taken; by default all.
+    """
+
+    layer: str | None = None
+    gene_names: str | None = None
+    genome: str | None = None
+
+
+def select(
+    adata: AnnData,
+    wanted: Selection,
+    *,
+    notes: Iterable[str] = (),
+    counts: bool = True,
+    label_key: str | None = None,
+) -> AnnData:
+    """Return the cells that were asked for, checked.
+
+    Parameters
+    ----------
+    adata
+        What a file, or a user, holds; not modified.
+    wanted
+        What to take of it.
+    notes
+        What there is to tell already.
+    counts
+        Whether X must be whole numbers; in any case it is finite and not negative.
+    label_key
+        A column that cells should have, by which cells are told from genes.
+
+    Returns
+    -------
+    AnnData
+        X (CSR float32), obs, var, and ``uns["reading_notes"]``, a list of sentences.
+
+    Raises
+    ------
+    DatasetError
+        If the matrix, the column or the genome does not exist, the matrix holds other values, no feature is
+        a gene, or cells and genes look swapped.
+    """
+    from anndata import AnnData
+
+    told = list(notes)
+    require_upright(adata, label_key=label_key)
+    name = find_matrix(adata, wanted.layer, counts=counts)
+    var = matrices(adata)[name][1]
+    with warnings.catch_warnings():
+        # Duplicate names are made unique, and noted, where the cells are preprocessed.
+        warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
+        cells = AnnData(take_matrix(adata, name, counts=counts), obs=adata.obs.copy(), var=var.copy())
+        cells = only_genes(cells, told)
+        cells = _of_genome(cells, wanted.genome, told)
+        if wanted.gene_names is not None:
+            cells.var_names = _gene_names(cells.var, wanted.gene_names, told)
+    cells.uns[NOTES] = told
+    return cells
+
+
+def unique_names(names: pd.Index, what: str, notes: list[str]) -> pd.Index:
+    """Return names that are unique: a number is added to those that come again, which is noted.
+
+    Parameters
+    ----------
+    names
+        Names of cells or genes.
+    what
+        ``"cell"`` or ``"gene"``.
+    notes
+        Told how many there were.
+    """
+    from anndata.utils import make_index_unique
+
+    names = names.astype(str)
+    if names.is_unique:
+        return names
+    repeated = names[names.duplicated()]
+    notes.append(f"{len(repeated)} duplicate {what} names made unique (the first is {repeated[0]})")
+    return make_index_unique(names)
+
+
+def _of_genome(cells: AnnData, genome: str | None, notes: list[str]) -> AnnData:
+    column = next((column for column in cells.var.columns if plain(column) == "genome"), None)
+    if column is None:
+        if genome is not None:
+            raise DatasetError(
+                f"--genome {genome!r}: nothing tells the genome of a gene (there is no var['genome']): "
+                f"leave it out"
+            )
+        return cells
+    genomes = cells.var[column].astype(str)
+    found = sorted(set(genomes) - {""})
+    if genome is None:
+        if len(found) > 1:
+            notes.append(
+                f"genes of {len(found)} genomes stand side by side ({', '.join(found)}): "
+                f"--genome takes those of one"
+            )
+        return cells
+    mine = (genomes == genome).to_numpy()
+    if not mine.any():
+        raise DatasetError(f"--genome {genome!r}: choose from {', '.join(found)}")
+    if mine.all():
+        return cells
+    notes.append(f"{int((~mine).sum())} of {len(mine)} genes are of another genome than {genome}: left out")
+    return cells[:, mine].copy()
+
+
+def _gene_names(var: pd.DataFrame, column: str, notes: list[str]) -> pd.Index:
+    import pandas as pd
+
+    if column not in var.columns:
+        available = ", ".join(str(name) for name in var.columns) or "none"
+        raise DatasetError(f"there is no column var[{column!r}]: choose --gene-names from: {available}")
+    names = var[column].astype(object).where(var[column].notna(), "").astype(str).str.strip()
+    nameless = (names == "").to_numpy()
+    if nameless.all():
+        raise DatasetError(f"var[{column!r}] names no gene: give another column with --gene-names")
+    if nameless.any():
+        first = var.index[int(np.argmax(nameless))]
+        notes.append(
+            f"{int(nameless.sum())} of {len(var)} genes have no name in var[{column!r}] and keep their own "
+            f"(the first is {first})"
+        )
+    return pd.Index(np.where(nameless, var.index.astype(str), names))
