@@ -62,7 +62,8 @@ def imported_with(file: Path, *, packages: Mapping[str, Path] = _NOTHING) -> lis
 
 def _home(file: Path) -> tuple[Path, tuple[str, ...]]:
     """Return the folder from which a module is imported, and the names of the packages it lies in."""
-    folder, package = file.parent, ()
+    folder = file.parent
+    package: tuple[str, ...] = ()
     while (folder / "__init__.py").is_file():
         folder, package = folder.parent, (folder.name, *package)
     return folder, package

@@ -54,6 +54,8 @@ MINE = Declaration(name="mine", description="", reference="", files=(SourceFile(
     datasets.add("mine", tmp_path / "cells.h5ad", registry=registry, cache_folder=cache)
     first = datasets.prepare("mine", registry=registry, cache_folder=cache)
     assert datasets.prepare("mine", registry=registry, cache_folder=cache).key == first.key
+    (tmp_path / "their_reader.py").write_text(code.replace("def read", "# the first file\ndef read"))
+    assert datasets.prepare("mine", registry=registry, cache_folder=cache).key == first.key
     (tmp_path / "their_reader.py").write_text(code.replace("paths[0])", "paths[0])[:60]"))
     assert datasets.prepare("mine", registry=registry, cache_folder=cache).key != first.key
 
