@@ -294,7 +294,10 @@ def test_a_score_is_stale_where_its_code_changed_and_not_where_a_remark_did(tmp_
 
 def test_scores_rest_on_their_own_metric_and_what_it_looks_at_alone():
     of_mmd, of_cd = (
-        {file.name for file in imported_with(Path(inspect.getfile(resolve_metric(name).compute)))}
+        {
+            file.name
+            for file in imported_with(Path(inspect.getfile(inspect.unwrap(resolve_metric(name).compute))))
+        }
         for name in ("mmd", "cd")
     )
     assert "evidence.py" in of_mmd & of_cd
