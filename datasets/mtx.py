@@ -254,11 +254,17 @@ def _chosen(path: Path, genome: str | None) -> MtxSet:
     if len(sets) > 1 and len(of_genome) == 1:
         return of_genome[0]
     if len(sets) != 1:
-        names = [found.name for found in sets]
-        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-        remedy = "give one of their .mtx files" if path.is_dir() else "unpack it and give one of them"
-        raise DatasetError(f"{path} holds {len(sets)} matrices ({', '.join(names[:_SHOWN])}{more}): {remedy}")
+        raise _several(path, sets)
     return sets[0]
+
+
+def _several(path: Path, sets: list[MtxSet]) -> DatasetError:
+    names = [found.name for found in sets]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    remedy = "give one of their .mtx files" if path.is_dir() else "unpack it and give one of them"
+    if len({found.folder.name for found in sets}) == len(sets) > 1:
+        remedy += f", or one of the folders' names, such as --genome {sets[0].folder.name}"
+    return DatasetError(f"{path} holds {len(sets)} matrices ({', '.join(names[:_SHOWN])}{more}): {remedy}")
 
 
 @contextmanager

@@ -34,11 +34,11 @@ def make_cells(n_cells: int = 90, n_genes: int = 60, n_types: int = 3, seed: int
     )
 
 
-def write_10x_v2(path: Path, adata: AnnData) -> Path:
+def write_10x_v2(path: Path, adata: AnnData, *, genome: str = "mm10", mode: str = "w") -> Path:
     """Write the layout of Cell Ranger 1 and 2: a group per genome, genes × cells as CSC."""
     counts = sparse.csr_matrix(adata.X)
-    with h5py.File(path, "w") as file:
-        group = file.create_group("mm10")
+    with h5py.File(path, mode) as file:
+        group = file.create_group(genome)
         group["barcodes"] = adata.obs_names.to_numpy(dtype="S")
         group["gene_names"] = adata.var_names.to_numpy(dtype="S")
         group["genes"] = np.array([f"ENS{n}" for n in range(adata.n_vars)], dtype="S")
@@ -51,8 +51,8 @@ def write_10x_v2(path: Path, adata: AnnData) -> Path:
     return path
 
 
-def write_10x_v3(path: Path, adata: AnnData, *, types: Sequence[str] = ()) -> Path:
-    """Write the layout of Cell Ranger 3 and later."""
+def write_10x_v3(path: Path, adata: AnnData, *, types: Sequence[str] = (), facts: bool = True) -> Path:
+    """Write the layout of Cell Ranger 3 and later; without `facts`, no types and no genomes of features."""
     types = types or ["Gene Expression"] * adata.n_vars
     counts = sparse.csr_matrix(adata.X)
     with h5py.File(path, "w") as file:
@@ -67,8 +67,9 @@ def write_10x_v3(path: Path, adata: AnnData, *, types: Sequence[str] = ()) -> Pa
         features = group.create_group("features")
         features["name"] = adata.var_names.to_numpy(dtype="S")
         features["id"] = np.array([f"ENS{n}" for n in range(adata.n_vars)], dtype="S")
-        features["feature_type"] = np.array(types, dtype="S")
-        features["genome"] = np.array(["mm10"] * adata.n_vars, dtype="S")
+        if facts:
+            features["feature_type"] = np.array(types, dtype="S")
+            features["genome"] = np.array(["mm10"] * adata.n_vars, dtype="S")
     return path
 
 
