@@ -20,6 +20,7 @@ from bench.executor import forget_scores, run_scoring
 from bench.plan import choose_metrics
 from bench.progress import Progress
 from bench.registry import DATASETS, METRICS, MODELS, load, plugins
+from bench.reopen import reopen
 from bench.run_folder import RunFolder, read_json, write_json, write_text
 from bench.scoring import score_tasks
 from bench.spec import RunSpec
@@ -49,7 +50,7 @@ def run(spec: RunSpec, *, dry_run: bool) -> int:
 
 def resume(path: Path) -> int:
     """Go on with a run: Jobs that ended well are not repeated."""
-    return _carry_out(flow.reopen(path), Progress(plain_console()))
+    return _carry_out(reopen(path), Progress(plain_console()))
 
 
 def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) -> int:
@@ -77,7 +78,12 @@ def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) 
     _show_costs(
         progress.console, [read_json(task.file(folder)) for task in score_tasks(folder, chosen, wanted)]
     )
-    return flow.exit_code(folder) if scored else SOME_FAILED
+    lost = flow.lost_cells(folder)
+    for file in lost:
+        progress.say(f"not scored: {file} is missing or damaged")
+    if lost:
+        progress.say(f"draw these cells again with: bench run --resume {shlex.quote(str(folder.path))}")
+    return flow.exit_code(folder) if scored and not lost else SOME_FAILED
 
 
 def score_files(

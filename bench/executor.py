@@ -155,7 +155,11 @@ def forget_scores(run: RunFolder, metrics: list[str], protocols: list[str]) -> N
 def _good_record(run: RunFolder, job: Job) -> dict[str, Any] | None:
     """Return the Record of a Job that ended well and need not run again."""
     record = run.job_folder(job).read_record()
-    return record if record is not None and record["status"] in (OK, SKIPPED) else None
+    if record is None or record["status"] not in (OK, SKIPPED):
+        return None
+    # Cells that are gone are drawn again, from the stored model.
+    is_whole = record["status"] == SKIPPED or not run.job_folder(job).unreadable_cells(job.sample_seeds)
+    return record if is_whole else None
 
 
 def _shown(
@@ -244,7 +248,7 @@ def _run_job(
         )
         record = folder.read_record()
         if record is None:
-            record = record_of_death(job, outcome, _peek(folder.progress), _peek(folder.fitted) or None)
+            record = record_of_death(job, outcome, _peek(folder.progress), folder.read_fitted())
         # Only from outside can be seen what starting the process took.
         record["wall_seconds"] = outcome.seconds
         write_json(folder.record, record)

@@ -30,7 +30,7 @@ from bench.plan import (
 from bench.processes import usable_cores
 from bench.progress import Progress
 from bench.records import OK, SKIPPED, describe_for, git_commit, versions
-from bench.registry import ModelChoice, resolve_model
+from bench.registry import ModelChoice
 from bench.run_folder import RunFolder, write_text
 from bench.spec import RunSpec
 from metrics.protocols import protocol_named
@@ -173,38 +173,6 @@ def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int, *, n_t
     }
 
 
-def reopen(path: Path) -> RunFolder:
-    """Open a run to go on with it.
-
-    Raises
-    ------
-    RequestError
-        If it was begun on another machine or with other libraries, or a model has changed since.
-    """
-    run = RunFolder.open(path)
-    machine = run.read_request()["hardware"]
-    device, threads = run.jobs()[0].device, usable_cores()
-    now = describe_for(device, threads)
-    if machine["fingerprint"] != now["fingerprint"]:
-        raise RequestError(
-            f"--resume {path}: begun on another machine ({machine['fingerprint']}, this one is "
-            f"{now['fingerprint']}); timings would not compare: start a new run here"
-        )
-    then, today = run.read_request()["versions"], versions()
-    for name in sorted(then.keys() | today.keys()):
-        if then.get(name) != today.get(name):
-            raise RequestError(
-                f"--resume {path}: begun with {name} {then.get(name)}, here it is {today.get(name)}: "
-                "start a new run"
-            )
-    for job in run.jobs():
-        choice = resolve_model(job.reference)
-        generator = made(choice, hyperparameters(choice.generator, job.hyperparameters))
-        if (choice.source_hash, generator.content()) != (job.source_hash, job.content):
-            raise RequestError(f"--resume {path}: {job.model} has changed since: start a new run")
-    return run
-
-
 def carry_out(run: RunFolder, progress: Progress) -> int:
     """Run the Jobs that have not ended well, score, draw, and tell MLflow.
 
@@ -280,6 +248,17 @@ def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> TrackingR
     except TrackingUnavailable as error:
         progress.say(f"MLflow was not updated: {error}. Later: bench sync {shlex.quote(str(run.path))}")
         return None
+
+
+def lost_cells(run: RunFolder) -> list[Path]:
+    """Return the files of cells that Jobs have drawn and that are missing or damaged."""
+    ended = [(run.job_folder(job), job.sample_seeds) for job in run.jobs()]
+    return [
+        path
+        for folder, sample_seeds in ended
+        if (record := folder.read_record()) is not None and record["status"] == OK
+        for path in folder.unreadable_cells(sample_seeds)
+    ]
 
 
 def exit_code(run: RunFolder) -> int:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,41 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def read_object(path: Path, *names: str) -> dict[str, Any]:
+    """Read a JSON object that has these members.
+
+    Raises
+    ------
+    DamagedFile
+        If the file holds anything else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not content.keys() >= set(names):
+        raise DamagedFile(
+            f"{path} is damaged ({' and '.join(names) or 'an object'} expected): restore it from a copy, or "
+            "delete it to have it made again"
+        )
+    return content
+
+
+@contextlib.contextmanager
+def named_if_damaged(path: Path, remedy: str) -> Iterator[None]:
+    """Have whatever reading a file of cells raises name the file, and what to do.
+
+    Raises
+    ------
+    DamagedFile
+        If it is missing, cut off, or no file of cells.
+    """
+    try:
+        yield
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise DamagedFile(f"{path} is missing: {remedy}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DamagedFile(f"{path} is damaged ({reason}): {remedy}") from error
+
+
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder that becomes `path` when the block ends well, and vanishes otherwise."""
@@ -84,6 +119,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def holds_cells(path: Path) -> bool:
+    """Tell whether a file is there and opens as one of cells; what lies in it is not read."""
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            return "X" in file and "obs" in file
+    except OSError:
+        return False
 
 
 def _scores_under(protocols: list[str], job: Job, scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -137,9 +183,21 @@ class JobFolder:
             return None
         return record if isinstance(record, dict) and record.keys() >= {"status", "job"} else None
 
+    def read_fitted(self) -> dict[str, Any] | None:
+        """Return what the training took, or None if it has not ended, or if the file is damaged."""
+        try:
+            fitted: dict[str, Any] = read_json(self.fitted)
+        except (FileNotFoundError, DamagedFile):
+            return None
+        return fitted if isinstance(fitted, dict) and fitted.keys() >= {"clock", "peak_rss_bytes"} else None
+
     def cells(self, sample_seed: int) -> Path:
         """Return where the cells drawn with a sample seed are stored."""
         return self.path / f"cells-{sample_seed}.h5ad"
+
+    def unreadable_cells(self, sample_seeds: Sequence[int]) -> list[Path]:
+        """Return the files of cells that are missing or cut off."""
+        return [path for path in map(self.cells, sample_seeds) if not holds_cells(path)]
 
     def score_file(self, sample_seed: int, metric: str, protocol: str) -> Path:
         """Return where a metric's score of a sample under a protocol is stored."""
@@ -147,7 +205,7 @@ class JobFolder:
 
     def read_scores(self) -> list[dict[str, Any]]:
         """Return every stored score."""
-        return [read_json(file) for file in sorted(self.scores.glob("*.json"))]
+        return [read_object(file, "protocol", "values") for file in sorted(self.scores.glob("*.json"))]
 
 
 class RunFolder:
@@ -211,7 +269,7 @@ class RunFolder:
         RequestError
             If an earlier version stored it, which kept one protocol a run: its scores lack what tables need.
         """
-        request: dict[str, Any] = read_json(self.request)
+        request = read_object(self.request, "spec")
         if "protocols" not in request:
             raise RequestError(
                 f"{str(self.path)!r} was made by an earlier version (its request names no protocols): "
@@ -267,7 +325,10 @@ class RunFolder:
         """Keep how long something took that is done once a run; doing it again, in part, takes no less."""
         # Scoring processes may note at once.
         with FileLock(self.path / ".seconds.lock"):
-            noted = read_json(self.seconds) if self.seconds.exists() else {}
+            try:
+                noted = read_object(self.seconds)
+            except (FileNotFoundError, DamagedFile):
+                noted = {}
             write_json(self.seconds, noted | {stage: max(seconds, noted.get(stage, 0.0))})
 
     @property
@@ -296,7 +357,9 @@ class RunFolder:
                 for job in jobs
             },
             "augmentation_baselines": [
-                score for file in sorted(self.baselines.glob("*.json")) for score in read_json(file)["scores"]
+                score
+                for file in sorted(self.baselines.glob("*.json"))
+                for score in read_object(file, "scores")["scores"]
             ],
             "metrics": [metric | {"default": _is_default(metric)} for metric in request["metrics"]],
         }

@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.plan import Experiment, Job
 from bench.records import versions
-from bench.run_folder import RunFolder
+from bench.run_folder import RunFolder, named_if_damaged
 from bench.seeds import derive
 from bench.worker import training_cells
 from datasets.code import imported_with, meaning_of
@@ -79,7 +79,7 @@ class Scorer:
         import anndata
         import h5py
 
-        with h5py.File(self.run.dataset) as file:
+        with named_if_damaged(self.run.dataset, "start a new run"), h5py.File(self.run.dataset) as file:
             parts = {name: anndata.io.read_elem(file[name]) for name in ("obs", "var", "layers/counts")}
         return anndata.AnnData(obs=parts["obs"], var=parts["var"], layers={"counts": parts["layers/counts"]})
 
@@ -179,9 +179,11 @@ class Scorer:
 
         from metrics.synthetic_cells import SyntheticCells
 
-        cells = anndata.read_h5ad(self.run.job_folder(job).cells(sample_seed))
-        types = cells.obs["cell_type"].to_numpy(dtype=str) if "cell_type" in cells.obs else None
-        return SyntheticCells(cells.X, space=cells.uns["bench"]["space"], cell_types=types)
+        path = self.run.job_folder(job).cells(sample_seed)
+        with named_if_damaged(path, "bench run --resume draws it again"):
+            cells = anndata.read_h5ad(path)
+            types = cells.obs["cell_type"].to_numpy(dtype=str) if "cell_type" in cells.obs else None
+            return SyntheticCells(cells.X, space=cells.uns["bench"]["space"], cell_types=types)
 
     def _test_mask(self, side: tuple[str, int]) -> NDArray[np.bool_] | None:
         if side[0] == "test":

@@ -24,7 +24,7 @@ from bench.plan import Experiment, Job
 from bench.records import new_record, status_of, versions
 from bench.registry import resolve_model
 from bench.resources import ResourceSampler, die_with_parent, own_peak_rss_bytes
-from bench.run_folder import JobFolder, read_json, whole_folder, write_json
+from bench.run_folder import JobFolder, named_if_damaged, read_json, whole_folder, write_json
 from bench.seeds import derive
 from models.base import Budget, TooFewCells
 
@@ -68,9 +68,9 @@ def main(arguments: list[str]) -> int:
             }
     monitor.close()
     memory = resources.result()
-    if folder.fitted.exists():
+    if (fitted := folder.read_fitted()) is not None:
         # An interrupted worker may have done the training.
-        memory["peak_rss_bytes"] = max(memory["peak_rss_bytes"], read_json(folder.fitted)["peak_rss_bytes"])
+        memory["peak_rss_bytes"] = max(memory["peak_rss_bytes"], fitted["peak_rss_bytes"])
     record |= {
         "phases": clock.seconds,
         "steps": clock.steps,
@@ -87,8 +87,9 @@ def _run(
 ) -> None:
     import anndata
 
-    with monitor.phase("load"):
-        train = training_cells(job.experiment, anndata.read_h5ad(folder.path.parents[1] / "dataset.h5ad"))
+    dataset = folder.path.parents[1] / "dataset.h5ad"
+    with monitor.phase("load"), named_if_damaged(dataset, "start a new run"):
+        train = training_cells(job.experiment, anndata.read_h5ad(dataset))
     choice = resolve_model(job.reference)
     if choice.source_hash != job.source_hash:
         raise RequestError(f"the code of {job.model} has changed since the run was planned: start a new run")
@@ -136,9 +137,15 @@ def _trained(
     monitor: WorkerMonitor,
 ) -> Generator:
     """Return the trained generator: from the Job's own folder if an interrupted run had finished it."""
-    if folder.fitted.exists():
-        clock.restore(read_json(folder.fitted)["clock"])
-        return generator_class.load(folder.model, device=job.device)
+    if (fitted := folder.read_fitted()) is not None:
+        try:
+            generator = generator_class.load(folder.model, device=job.device)
+        except Exception as error:  # noqa: BLE001 - whatever it raises, it can be trained again
+            traceback.print_exc()
+            warnings.warn(f"trained anew: its stored model could not be loaded ({error})", stacklevel=1)
+        else:
+            clock.restore(fitted["clock"])
+            return generator
     if (seconds := monitor.restored_clock()) is not None:
         clock.restore(seconds)
     generator = generator_class(**hyperparameters(generator_class, job.hyperparameters))

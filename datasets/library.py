@@ -293,7 +293,15 @@ def _record_path(target: Path) -> Path:
 
 def _recorded(target: Path) -> dict[str, str] | None:
     path = _record_path(target)
-    return json.loads(path.read_text()) if path.exists() else None
+    if not path.exists():
+        return None
+    try:
+        recorded = json.loads(path.read_text())
+        return {"sha256": str(recorded["sha256"]), "origin": str(recorded["origin"])}
+    except (ValueError, KeyError, TypeError) as error:
+        raise DatasetError(
+            f"{path} is damaged: delete it and {target}, and fetch or hand it over again"
+        ) from error
 
 
 def _record(target: Path, sha256: str, origin: str) -> dict[str, str]:

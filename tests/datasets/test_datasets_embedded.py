@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 from fractions import Fraction
@@ -88,7 +89,44 @@ def test_the_cache_answers_the_second_time(prepared):
     )
     assert again == prepared
     assert told == []
-    assert files_below(prepared.path.parents[1]) == [prepared.path.name]
+    assert files_below(prepared.path.parents[1]) == [prepared.path.name, f"{prepared.path.name}.sha256"]
+
+
+@pytest.fixture
+def damaged(prepared, tmp_path):
+    """Return a function that damages a copy of the prepared file, and prepares anew."""
+    cache = tmp_path / "cache"
+    shutil.copytree(prepared.path.parents[1], cache)
+    copy = cache / "prepared" / prepared.path.name
+
+    def again(damage):
+        damage(copy)
+        return datasets.prepare("pbmc68k_reduced", cache_folder=cache)
+
+    return again
+
+
+def flip_a_byte(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-1000]),
+        lambda path: path.write_bytes(b""),
+        flip_a_byte,
+        lambda path: path.with_name(f"{path.name}.sha256").unlink(),
+        lambda path: path.with_name(f"{path.name}.sha256").write_bytes(b"\xff"),
+    ],
+)
+def test_a_prepared_file_that_was_damaged_is_made_again(prepared, damaged, damage):
+    adata, before = damaged(damage).read(), prepared.read()
+    assert (adata.X != before.X).nnz == 0
+    assert (adata.layers["counts"] != before.layers["counts"]).nnz == 0
+    assert adata.obs.equals(before.obs)
 
 
 def test_the_type_for_augmentation_is_the_most_frequent_or_has_the_markers(adata, tmp_path):

@@ -304,7 +304,8 @@ def test_two_processes_fill_the_cache_once(cache, tmp_path):
     assert [process.returncode for process in processes] == [0, 0]
     assert answers[0][:2] == answers[1][:2]
     assert sorted(answer[2] for answer in answers) == ["False", "True"]
-    assert len(files_below(cache)) == 1
+    # The cells and their checksum.
+    assert len(files_below(cache)) == 2
 
 
 def test_what_a_killed_process_left_is_removed_by_the_next(cache):

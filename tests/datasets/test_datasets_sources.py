@@ -213,6 +213,9 @@ def test_a_recorded_checksum_is_enforced(brain, server, cache):
     with pytest.raises(DatasetError, match=words):
         datasets.fetch("brain_small", registry=brain, cache_folder=cache)
     assert files_below(cache) == [file.record.name]
+    file.record.write_text('{"sha256": ')
+    with pytest.raises(DatasetError, match=f"{re.escape(str(file.record))} is damaged: delete it"):
+        datasets.info("brain_small", registry=brain, cache_folder=cache)
     file.record.unlink()
     (again,) = datasets.fetch("brain_small", registry=brain, cache_folder=cache)
     assert again.path.read_bytes() == server.contents["/neuron20k.h5"]

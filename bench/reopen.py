@@ -1,0 +1,102 @@
+"""Going on with a run: only where what is added compares with what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bench.errors import RequestError
+from bench.hyperparameters import hyperparameters
+from bench.plan import made
+from bench.processes import usable_cores
+from bench.records import describe_for, versions
+from bench.registry import resolve_model
+from bench.run_folder import RunFolder, holds_cells
+
+HARDWARE = (
+    "cpu_model",
+    "cpu_features",
+    "physical_cores",
+    "logical_cores",
+    "cpu_quota",
+    "governor",
+    "gpus",
+    "driver",
+)
+"""What timings hang on, of `bench.hardware.describe`."""
+
+
+def reopen(path: Path) -> RunFolder:
+    """Open a run to go on with it.
+
+    Raises
+    ------
+    RequestError
+        If it was begun on another machine, with other cores or with other libraries, if a model has changed
+        since, or if its cells are lost.
+    """
+    run = RunFolder.open(path)
+    request, jobs = run.read_request(), run.jobs()
+    then, now = request["hardware"], describe_for(jobs[0].device, usable_cores())
+    if then["fingerprint"] != now["fingerprint"]:
+        raise RequestError(
+            f"--resume {path}: {'; '.join(differences(then, now))}: timings would not compare: go on as "
+            "it was begun, or start a new run"
+        )
+    before, today = request["versions"], versions()
+    for name in sorted(before.keys() | today.keys()):
+        if before.get(name) != today.get(name):
+            raise RequestError(
+                f"--resume {path}: begun with {name} {before.get(name)}, here it is {today.get(name)}: "
+                "start a new run"
+            )
+    for job in jobs:
+        choice = resolve_model(job.reference)
+        generator = made(choice, hyperparameters(choice.generator, job.hyperparameters))
+        if (choice.source_hash, generator.content()) != (job.source_hash, job.content):
+            raise RequestError(f"--resume {path}: {job.model} has changed since: start a new run")
+    _have_dataset(run, str(request["dataset"]["name"]), request["dataset_key"])
+    return run
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in words what is unlike in two descriptions of a machine, `bench.hardware.describe`'s."""
+    before, today = (
+        {name.replace("_", " "): facts[name] for name in HARDWARE}
+        | {"memory": f"{facts['memory_bytes'] / 2**30:.0f} GiB"}
+        for facts in (then, now)
+    )
+    # Threads follow from cores: they are the cause only where nothing else is.
+    return _unlike(before, today) or _unlike(then["threads"], now["threads"])
+
+
+def _unlike(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    return [
+        f"begun with {name} {_plain(then.get(name))}, here it is {_plain(now.get(name))}"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
+
+
+def _plain(value: Any) -> str:
+    words = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+    return "none" if words in (None, "") else str(words)
+
+
+def _have_dataset(run: RunFolder, name: str, key: str) -> None:
+    """Take the prepared cells from the cache again, should those of the run be missing or cut off."""
+    from datasets import cache_folder
+    from datasets.cache import prepared_path
+    from datasets.pipeline import is_whole
+
+    if holds_cells(run.dataset):
+        return
+    source = prepared_path(name, key, cache_folder())
+    if not is_whole(source):
+        raise RequestError(
+            f"--resume {run.path}: {run.dataset} is missing or damaged, and the cache holds no copy: "
+            "start a new run"
+        )
+    run.dataset.unlink(missing_ok=True)
+    run.link_dataset(source)
