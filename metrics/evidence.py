@@ -52,8 +52,8 @@ class RealEvidence(TrainingEvidence):
     protocol
         Name of a protocol (see `metrics.protocols`).
     held_out
-        Counts of the test split where other cells stand for it: what a PCA is fitted on, if the protocol fits
-        it on test cells, too. None where test_counts are those of the test split.
+        Counts of the test split where other cells stand for it: what genes are chosen and a PCA is fitted on,
+        if the protocol does so on test cells, too. None where test_counts are those of the test split.
     cache_folder
         Where what is expensive is kept for later; the folder must change with the code of `metrics`.
 
@@ -141,8 +141,9 @@ class RealEvidence(TrainingEvidence):
         rng = np.random.default_rng(derived_seed(self.seed, "test cells"))
         return np.sort(rng.choice(self._all_test.shape[0], self.n_cells, replace=False))
 
-    def _more_pca_cells(self) -> tuple[Csr, ...]:
-        return (self._held_out,) if self.protocol.pca_cells == "train_and_test" else ()
+    def _more_cells(self) -> tuple[Csr, ...]:
+        wanted = self.protocol.pca_cells == "train_and_test" or self.protocol.genes != "all"
+        return (self._held_out,) if wanted else ()
 
     @SharedProperty
     def _test_cache(self) -> EvidenceCache:
@@ -264,8 +265,8 @@ class SampleEvidence(SyntheticCells):
         """
         protocol = self.real.protocol
         space: Space = "counts" if self.space == "counts" else "cp20k"
-        cells = bring_to(self._linear(), space=space, target=protocol.space, rescale=protocol.rescale)
-        return self.real.of_genes(cells)
+        cells = self.real.of_genes(self._linear())
+        return bring_to(cells, space=space, target=protocol.space, rescale=protocol.rescale)
 
     @SharedProperty
     def pca_scores(self) -> NDArray[np.float64]:

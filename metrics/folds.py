@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from metrics.declaration import NotApplicable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+HELD_OUT: Final = 0.3
 
 
 def assign_folds(
@@ -72,7 +75,10 @@ def _dealt(
 def hold_out(
     labels: NDArray[np.int64], identical: NDArray[np.int64], *, seed: int
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """Hold out three of ten folds together: one split of 70 to 30, stratified, identical cells on one side.
+    """Hold out three of ten cells: one split of 70 to 30, drawn without regard to labels.
+
+    Where cells are identical they stay on one side: three of ten stratified folds are then held out together,
+    so that few distinct cells still leave some to learn from and some to hold out.
 
     Parameters
     ----------
@@ -87,8 +93,16 @@ def hold_out(
     Raises
     ------
     NotApplicable
-        As for `assign_folds`.
+        As for `assign_folds`, or if the draw leaves a part with cells of one side alone.
     """
-    folds, notes = assign_folds(labels, identical, n_folds=10, seed=seed)
-    n_held_out = round(0.3 * (int(folds.max()) + 1))
-    return np.where(folds < n_held_out, 0, -1), notes
+    if np.unique(identical).size < identical.size:
+        folds, notes = assign_folds(labels, identical, n_folds=10, seed=seed)
+        n_held_out = round(HELD_OUT * (int(folds.max()) + 1))
+        return np.where(folds < n_held_out, 0, -1), notes
+    drawn = np.random.default_rng(seed).permutation(labels.size)
+    split = np.full(labels.size, -1)
+    split[drawn[: math.ceil(HELD_OUT * labels.size)]] = 0
+    for part, words in ((0, "held-out"), (-1, "training")):
+        if np.unique(labels[split == part]).size < 2:
+            raise NotApplicable(f"the {words} part of a split of 70 to 30 has cells of one side alone")
+    return split, []

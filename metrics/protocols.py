@@ -1,17 +1,33 @@
 """Protocols: everything two scores must have in common to be comparable.
 
 ``strict`` is ours. ``activa2022`` and ``groundgan2024`` follow Heydari et al. 2022
-(doi:10.1093/bioinformatics/btac095) and Zinati et al. 2024 (doi:10.1038/s41467-024-48516-6). What
-these papers leave open is filled in so, for both:
+(doi:10.1093/bioinformatics/btac095) and Zinati et al. 2024 (doi:10.1038/s41467-024-48516-6) and what their
+authors' public code does.
 
-- Published figures of ACTIVA rest on cells that the authors' notebooks passed through Seurat's anchor
-  integration, real and synthetic together. Integration removes the very difference that the metrics look
+``activa2022``: there is no public code of the three scores. What the paper leaves open is filled in here, and
+differs from what the authors' notebooks do before their figures:
+
+- The notebooks pass real and synthetic cells together through Seurat's anchor integration (3 000 variable
+  features), scale them and fit one PCA on all. Integration removes the very difference that the metrics look
   for, so no protocol here integrates.
+- The notebooks take no logarithm before that; here it is ``log_cp20k``. A forest hardly minds, but mmd and cd
+  are other numbers.
+
+``groundgan2024`` follows the evaluation's public code: genes by dispersion (Satija et al. 2015,
+doi:10.1038/nbt.3192) on all cells, their counts alone scaled to 20 000, and what `metrics.mmd`,
+`metrics.rf_auc` and `metrics.mixing` say. It differs in this:
+
+- There the generators are trained on the 1000 genes; here on all, and the genes are taken of what they make.
+- There the control compares two halves of 500 cells beside models that are compared at 1000. Here all have
+  the same number, because mmd and the forest change with it: at 500 the V-statistic's floor is twice that at
+  1000.
+- Identical cells never lie on both sides of the forest's split; the forest is that of the other protocols.
+
+For both:
+
 - Cells that a generator declares to be ``counts`` are normalised to library size 20 000 like real cells,
   also where other cells are taken as they come.
-- Cells are normalised over all genes; variable genes are chosen afterwards, by dispersion on the
-  log-normalised training cells (Satija et al. 2015, doi:10.1038/nbt.3192), and are all genes where there
-  are no more than 1000.
+- The 1000 genes are all genes where there are no more.
 - A number of cells a side that the test split does not reach is the size of the test split; one that half of
   it does not reach is half of it where the control compares halves, for models and all controls alike.
 - A protocol says nothing about metrics its paper does not have: on principal components these take those
@@ -35,7 +51,7 @@ class Protocol:
     name
         On the command line, in headings and in every stored score.
     genes
-        All, or the 1000 of highest dispersion among the training cells.
+        All, or the 1000 of highest dispersion among training and test cells; cells are scaled over these.
     space
         In which cells are compared.
     rescale
@@ -49,12 +65,14 @@ class Protocol:
         What the control ``real`` is compared with the test cells: training cells, or one half of the test
         cells with the other.
     rf_auc_input, rf_auc_split
-        What the forest sees: genes or principal components; and how it is held out.
+        What the forest sees: genes or principal components; and how it is held out: in five stratified folds,
+        or in one part of 30 %, which is not stratified.
     mmd_input, mmd_bandwidth, mmd_kernel_weight
         Where distances are taken; whether h is the median distance to the 25 nearest neighbours or comes
-        from bootstraps of the real cells; the weight of each of the three Gaussians.
+        from bootstraps of the real cells, and 24; the weight of each of the three Gaussians.
     mixing
-        Where LISI looks for neighbours: on principal components, on a two-dimensional t-SNE, or nowhere.
+        Where LISI looks for neighbours: for 90 on principal components, for 89 on a two-dimensional t-SNE, or
+        nowhere.
     observed
         Whether normalised expression is first turned into the counts a sequencer would see of it.
     """

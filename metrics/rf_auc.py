@@ -2,9 +2,10 @@
 
 Heydari et al. 2022 (doi:10.1093/bioinformatics/btac095), section 5.2, figures 2 and 5; after
 Marouf et al. 2020 (doi:10.1038/s41467-019-14018-z). Under the protocol ``groundgan2024``, on 50 principal
-components with one split of 70 to 30 (Zinati et al. 2024, doi:10.1038/s41467-024-48516-6). What that paper
-leaves open: the components are those of real and synthetic training cells together, cells are not scaled
-gene by gene, the split is stratified, and the forest is the same.
+components with one split of 70 to 30 that is not stratified (Zinati et al. 2024,
+doi:10.1038/s41467-024-48516-6). What that paper leaves open: the components are those of real and synthetic
+training cells together, cells are not scaled gene by gene, and the forest is the same. Unlike there,
+identical cells never lie on both sides of the split.
 """
 
 from __future__ import annotations

@@ -83,14 +83,14 @@ class TrainingEvidence(SharesWork):
 
     @SharedProperty
     def _train_cache(self) -> EvidenceCache:
-        """Keeps what follows from the training cells and, under some protocols, the cells of its PCA."""
+        """Keeps what follows from the training cells and, under some protocols, the test split."""
         if self._cache_folder is None:
             return EvidenceCache(None, "")
-        cells = (self._all_train, self.train_types, self.control_pool, *self._more_pca_cells())
+        cells = (self._all_train, self.train_types, self.control_pool, *self._more_cells())
         return EvidenceCache(self._cache_folder, fingerprint(*cells, self.protocol.name, self.seed))
 
-    def _more_pca_cells(self) -> tuple[Csr, ...]:
-        """Counts of the cells that the PCA is fitted on beside all training cells, if it is on these."""
+    def _more_cells(self) -> tuple[Csr, ...]:
+        """Counts of the cells beside the training cells that genes are chosen, or the PCA is fitted, on."""
         return ()
 
     @SharedProperty
@@ -98,9 +98,13 @@ class TrainingEvidence(SharesWork):
         """Positions of the protocol's genes among all genes, ascending; None for all of them."""
         if self.protocol.genes == "all":
             return None
-        return self._train_cache.arrays(
-            "genes", lambda: {"genes": variable_genes(to_log_cp20k(self._all_train, space="counts"))}
-        )["genes"]
+        return self._train_cache.arrays("genes", self._variable_genes)["genes"]
+
+    def _variable_genes(self) -> dict[str, NDArray[np.int64]]:
+        from scipy.sparse import vstack
+
+        everything = as_csr(vstack([self._all_train, *self._more_cells()], format="csr"))
+        return {"genes": variable_genes(to_log_cp20k(everything, space="counts"))}
 
     def of_genes(self, cells: Csr) -> Csr:
         """Return cells × the protocol's genes of cells × all genes."""
@@ -151,12 +155,12 @@ class TrainingEvidence(SharesWork):
             return self.train_cells[np.flatnonzero(~self.control_pool)]
         from scipy.sparse import vstack
 
-        more = [self._normalised(counts) for counts in self._more_pca_cells()]
+        more = [self._normalised(counts) for counts in self._more_cells()]
         return as_csr(vstack([self.train_cells, *more], format="csr"))
 
     def _normalised(self, counts: Csr) -> Csr:
-        """Return counts of all genes in the protocol's genes and space."""
-        return self.of_genes(bring_to(counts, space="counts", target=self.protocol.space))
+        """Return counts of all genes in the protocol's genes and space: scaled over these genes alone."""
+        return bring_to(self.of_genes(counts), space="counts", target=self.protocol.space)
 
     @property
     def pca_notes(self) -> list[str]:
@@ -199,14 +203,14 @@ class TrainingEvidence(SharesWork):
         if self.train_types is None or np.unique(self.train_types).size < 2:
             raise NotApplicable("marker genes need at least two cell types among the training cells")
         names, scores = rank_sum_scores(self._log_train(), self.train_types)
-        linear = self.of_genes(bring_to(self._all_train, space="counts", target="cp20k"))
+        linear = bring_to(self.train_counts, space="counts", target="cp20k")
         changes = log_fold_changes(linear, self.train_types, names)
         return {"names": names, "scores": scores, "log_fold_changes": changes}
 
     def _log_train(self) -> Csr:
         if self.protocol.space == "log_cp20k":
             return self.train_cells
-        return self.of_genes(to_log_cp20k(self._all_train, space="counts"))
+        return to_log_cp20k(self.train_counts, space="counts")
 
     @SharedProperty
     def cd_genes(self) -> NDArray[np.int64]:

@@ -31,11 +31,22 @@ def test_cells_that_fill_no_two_folds_are_named():
         assign_folds(labels, identical, n_folds=5, seed=0)
 
 
-def test_three_of_ten_cells_are_held_out_on_either_side():
-    labels = np.repeat([0, 1], 50)
-    folds, notes = hold_out(labels, np.arange(100), seed=1)
-    assert [int(np.sum(folds[labels == label] == 0)) for label in (0, 1)] == [15, 15]
-    assert (set(folds.tolist()), notes) == ({0, -1}, [])
+def test_three_of_ten_cells_are_held_out_without_regard_to_their_side():
+    labels, real = np.repeat([0, 1], 50), []
+    for seed in range(400):
+        folds, notes = hold_out(labels, np.arange(100), seed=seed)
+        assert (int(np.sum(folds == 0)), int(np.sum(folds == -1)), notes) == (30, 70, [])
+        real.append(np.sum(folds[:50] == 0))
+    # Hypergeometric: mean 15, variance 30 · ½ · ½ · 70/99; stratified it would be 0.
+    assert np.mean(real) == pytest.approx(15, abs=0.4)
+    assert np.var(real) == pytest.approx(30 / 4 * 70 / 99, rel=0.25)
+
+
+def test_a_draw_without_one_side_is_refused():
+    labels = np.array([0, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    with pytest.raises(NotApplicable, match="the held-out part of a split of 70 to 30 has cells of one side"):
+        for seed in range(20):
+            hold_out(labels, np.arange(10), seed=seed)
 
 
 def test_identical_cells_are_held_out_together():

@@ -117,8 +117,10 @@ def test_groundgan_takes_the_mean_on_a_map(monkeypatch):
     monkeypatch.setattr(module, "_embedded", plane)
     real, sample = evidence("groundgan2024")
     points = np.concatenate([real.pca_scores, sample.pca_scores])[:, :2]
-    expected = lisi(points, np.repeat([False, True], 120)).mean()
+    is_synthetic = np.repeat([False, True], 120)
+    expected = lisi(points, is_synthetic, n_neighbours=89).mean()
     assert METRIC.compute(real, sample).headline == pytest.approx(expected)
+    assert expected != pytest.approx(lisi(points, is_synthetic).mean())
 
 
 def test_the_map_is_a_plane_that_keeps_clusters_apart_and_is_seeded():

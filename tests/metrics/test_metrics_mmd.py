@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from scipy.stats import binom, kstest
+from sklearn.neighbors import NearestNeighbors
 
 import metrics.mmd
 from metrics.declaration import NotApplicable
@@ -182,16 +183,19 @@ def test_intervals_hold_the_expected_discrepancy_from_these_synthetic_cells(shif
     assert 0.9 <= held / 200 <= most
 
 
-def test_a_bandwidth_from_bootstraps_is_their_mean_and_near_that_of_distinct_cells():
-    cells = gaussian(0, 200, 10)
-    rng = np.random.default_rng(4)
-    expected = []
-    for _ in range(200):
+def test_a_bandwidth_of_bootstraps_counts_copies_as_neighbours():
+    """As the public code of groundgan2024: 25 neighbours, the first of which is the cell itself."""
+    cells = gaussian(0, n_cells=200)
+    rng, medians = np.random.default_rng(0), []
+    for _ in range(19):
         drawn = cells[rng.integers(200, size=200)]
-        expected.append(np.median(np.sort(cdist(drawn, drawn), axis=1)[:, 1:26]))
+        distances, _ = NearestNeighbors(n_neighbors=25).fit(drawn).kneighbors(drawn)
+        medians.append(np.median(distances[:, 1:25]))
     found = bootstrap_bandwidth(cells, seed=0)
-    assert found == pytest.approx(np.mean(expected), rel=0.01)
+    assert found == pytest.approx(np.median(medians))
     assert found == pytest.approx(neighbour_bandwidth(cells), rel=0.05)
+    # Of the cells themselves, 24 others make it smaller than 25.
+    assert neighbour_bandwidth(cells, n_neighbours=24) < neighbour_bandwidth(cells)
 
 
 def typed_evidence(protocol="strict", order=None, made_order=None):

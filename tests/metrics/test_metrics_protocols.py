@@ -93,12 +93,37 @@ def test_groundgan2024_compares_the_most_dispersed_genes_without_logarithm():
     assert real.gene_names.size == real.train_cells.shape[1] == real.test_counts.shape[1] == 1000
     test = counts[(adata.obs["split"] == "test").to_numpy()]
     chosen = adata.var_names.get_indexer(real.gene_names)
-    scaled = test / test.sum(axis=1, keepdims=True) * 20_000
-    np.testing.assert_allclose(real.test_cells.toarray(), scaled[:, chosen], rtol=1e-5)
+    # Counts of the chosen genes alone make the library size.
+    scaled = test[:, chosen] / test[:, chosen].sum(axis=1, keepdims=True) * 20_000
+    np.testing.assert_allclose(real.test_cells.toarray(), scaled, rtol=1e-5)
+    np.testing.assert_allclose(real.train_cells.sum(axis=1), 20_000, rtol=1e-5)
     np.testing.assert_array_equal(real.test_counts.toarray(), test[:, chosen])
     sample = SampleEvidence(real, test, space="counts")
     np.testing.assert_allclose(sample.cells.toarray(), real.test_cells.toarray())
     assert sample.library_sizes.tolist() == test.sum(axis=1).tolist()
+
+
+def test_groundgan2024_chooses_genes_on_all_cells_and_scales_expression_over_them_alone():
+    rng = np.random.default_rng(1)
+    adata = make_prepared(n_genes=1200)
+    counts, is_test = rng.poisson(2.0, (150, 1200)).astype(np.float32), adata.obs["split"] == "test"
+    # Silent among the training cells, and loud in a few test cells.
+    only_in_test = np.arange(5, 1200, 100)
+    counts[:, only_in_test] = 0
+    counts[np.ix_(np.flatnonzero(is_test)[:4], only_in_test)] = 60
+    adata.layers["counts"] = csr_matrix(counts)
+    real = RealEvidence.from_adata(adata, seed=0, protocol="groundgan2024")
+    assert set(adata.var_names[only_in_test]) <= set(real.gene_names)
+    # Whichever cells stand as test cells, as for the null and for halves, the genes are the same.
+    null = RealEvidence.from_adata(
+        adata, test=(adata.obs["null_half"] == 1).to_numpy(), seed=0, protocol="groundgan2024"
+    )
+    assert null.gene_names.tolist() == real.gene_names.tolist()
+    chosen = adata.var_names.get_indexer(real.gene_names)
+    made = rng.gamma(1.0, 5.0, (30, 1200))
+    sample = SampleEvidence(real, made, space="cp20k")
+    expected = made[:, chosen] / made[:, chosen].sum(axis=1, keepdims=True) * 20_000
+    np.testing.assert_allclose(sample.cells.toarray(), expected, rtol=1e-4)
 
 
 def test_few_genes_are_all_variable():
