@@ -98,7 +98,7 @@ def test_two_data_sets_of_one_name_have_experiments_of_their_own(tmp_path):
 
 def test_an_experiment_of_an_earlier_version_is_taken_over(tmp_path):
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-    identity = client.create_experiment("zheng")
+    identity = client.create_experiment("zheng", (tmp_path / "artifacts").as_uri())
     assert sync(make_view(tmp_path / RUN), folder=tmp_path / RUN).experiment_id == identity
 
 
