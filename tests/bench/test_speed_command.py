@@ -26,7 +26,7 @@ TINY = [
     *("--repeats", "2", "--limit", "5", "--device", "cpu"),
 ]
 NOT_NEEDED = (
-    *("anndata", "h5py", "igraph", "leidenalg", "matplotlib", "mlflow", "pandas", "platformdirs", "pooch"),
+    *("anndata", "h5py", "igraph", "leidenalg", "matplotlib", "mlflow", "pandas", "platformdirs"),
     *("psutil", "pydantic", "pynvml", "safetensors", "scanpy", "sklearn", "tensorflow", "typer"),
 )
 BARE = f"""
