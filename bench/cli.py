@@ -318,6 +318,19 @@ def test_metrics(
 
 
 @app.command()
+def test(
+    model: Annotated[str, typer.Argument(metavar="MODEL", show_default=False)],
+    set_: Annotated[list[str] | None, typer.Option("--set", help="Hyper-parameter, as for run.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> int:
+    """Hold a generator (a name, file.py:Class) to every promise of the interface, on tiny cells."""
+    from bench import commands, flow, spec
+
+    settings = spec.parse_settings(set_) if set_ else {}
+    return commands.test_model(model, settings=settings, device=flow.resolve_device(device))
+
+
+@app.command()
 def sync(run: Run) -> int:
     """Bring MLflow up to date with RUN."""
     from bench import commands

@@ -278,6 +278,22 @@ def ui(out: Path, *, port: int | None) -> int:
     return DONE
 
 
+def test_model(model: str, *, settings: dict[str, dict[str, Any]], device: str) -> int:
+    """Hold a generator to what it promises, and print the checklist."""
+    from bench.promises import test_promises
+    from bench.promises.table import print_checklist
+    from bench.registry import resolve_model
+
+    console = plain_console()
+    name = resolve_model(model).name
+    if unlike := [given for given in settings if given != name]:
+        raise RequestError(f"--set {unlike[0]}: the model that is tested is {name}")
+    progress = Progress(console)
+    findings = test_promises(model, settings=settings.get(name), device=device, say=progress.say)
+    print_checklist(name, findings, console)
+    return SOME_FAILED if any(finding.status == "broken" for finding in findings) else DONE
+
+
 def list_plugins(what: str) -> int:
     """Print what is installed."""
     groups = {"models": MODELS, "metrics": METRICS, "datasets": DATASETS}

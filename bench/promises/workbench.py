@@ -1,0 +1,189 @@
+"""A generator under test, with what the promises look at: cells, budget, samples."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.contract import BrokenContract, Contract, as_csr
+from bench.promises.findings import Broken
+from bench.run_folder import read_json
+from models.base import Budget
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from anndata import AnnData
+
+    from models.base import Generator
+
+N_CELLS = 60
+TRAINING_SEED, SAMPLE_SEED, OTHER_SEED = 11, 21, 22
+
+
+class Listener:
+    """A `Monitor` that remembers the share of the budget that was told last."""
+
+    resume_from: Path | None = None
+
+    def __init__(self) -> None:
+        self.fractions: list[float] = []
+
+    def phase(self, name: str) -> AbstractContextManager[None]:
+        """Time nothing."""
+        return nullcontext()
+
+    def log(self, step: int, **values: float) -> None:
+        """Keep nothing."""
+
+    def advance(self, fraction: float, *, steps: int = 1) -> None:
+        """Remember the share."""
+        self.fractions.append(float(fraction))
+
+    def checkpoint(self, save: Callable[[Path], None]) -> None:
+        """Save nothing."""
+
+
+@dataclass
+class Workbench:
+    """What one process knows of the generator under test.
+
+    Attributes
+    ----------
+    generator_class, settings, device
+        Which; its hyper-parameters; where it computes.
+    folder
+        Holds ``cells.h5ad``, the prepared data set, and ``model``, the stored generator.
+    imported
+        Top-level modules that were imported with the generator's own.
+    beside
+        Names in the working folder before.
+    seconds
+        Of ``prepare`` and ``fit``.
+    digests
+        Of samples that another process draws again.
+    fitted, fractions
+        The trained generator; the shares of its budget that it told.
+    checksum
+        Of the training cells before any training.
+    """
+
+    generator_class: type[Generator]
+    settings: dict[str, Any]
+    device: str
+    folder: Path
+    imported: set[str] = field(default_factory=set)
+    beside: set[str] = field(default_factory=set)
+    seconds: dict[str, float] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
+    fitted: Generator | None = None
+    fractions: list[float] = field(default_factory=list)
+    checksum: dict[str, int] = field(default_factory=dict)
+
+    @cached_property
+    def adata(self) -> AnnData:
+        """The prepared data set."""
+        import anndata
+
+        return anndata.read_h5ad(self.folder / "cells.h5ad")
+
+    @cached_property
+    def train(self) -> AnnData:
+        """The training cells."""
+        return self.adata[self.adata.obs["split"] == "train"].copy()
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What is known of the training cells where their file is gone: ``genes`` and ``cell_types``."""
+        return read_json(self.folder / "facts.json")
+
+    @property
+    def wanted_types(self) -> list[str]:
+        """Types that are asked for: all of them in turn, backwards."""
+        known = sorted(self.facts["cell_types"])
+        return [known[number % len(known)] for number in range(N_CELLS // 2)][::-1]
+
+    @property
+    def generator(self) -> Generator:
+        """The trained generator."""
+        assert self.fitted is not None
+        return self.fitted
+
+    @property
+    def budget(self) -> Budget:
+        """What it is trained for here: what it declares for the profile ``smoke``."""
+        return Budget.parse(self.generator_class.default_budgets.get("smoke", "1steps"))
+
+    def made(self) -> Generator:
+        """Return a new generator."""
+        return self.generator_class(**self.settings)
+
+    def trained(self, *, budget: Budget | None = None) -> Generator:
+        """Return a new generator, trained with the one training seed; how long it took is remembered."""
+        generator, monitor, clock = self.made(), Listener(), [time.perf_counter()]
+        generator.prepare(self.train)
+        generator.synchronise()
+        clock.append(time.perf_counter())
+        wanted = budget or self.budget
+        generator.fit(self.train, seed=TRAINING_SEED, device=self.device, budget=wanted, monitor=monitor)
+        generator.synchronise()
+        clock.append(time.perf_counter())
+        self.seconds = {"prepare": clock[1] - clock[0], "fit": clock[2] - clock[1]}
+        self.fractions = monitor.fractions
+        return generator
+
+    def draw(
+        self,
+        generator: Generator,
+        n_cells: int = N_CELLS,
+        *,
+        seed: int = SAMPLE_SEED,
+        cell_types: Sequence[str] | None = None,
+    ) -> AnnData:
+        """Return cells that keep the contract of `Generator.sample`.
+
+        Raises
+        ------
+        Broken
+            If they do not.
+        """
+        return self.held(generator.sample(n_cells, cell_types=cell_types, seed=seed), n_cells, cell_types)[0]
+
+    def held(
+        self, cells: Any, n_cells: int, cell_types: Sequence[str] | None = None
+    ) -> tuple[AnnData, list[str]]:
+        """Return cells that keep the contract, and what a run would note of them."""
+        facts = self.facts
+        contract = Contract(self.generator.space, tuple(facts["genes"]), frozenset(facts["cell_types"]))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                found = contract.hold(cells, n_cells=n_cells, requested=cell_types)
+            except BrokenContract as error:
+                raise Broken(str(error)) from error
+        return found, [str(warning.message) for warning in caught]
+
+
+def digest(cells: AnnData) -> str:
+    """Return a hash of cells: their values, genes and types, whatever form the matrix has."""
+    matrix = as_csr(cells.X)
+    parts = [matrix.data, matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64)]
+    words = [*cells.var_names.astype(str), *cells.obs.get("cell_type", ())]
+    found = hashlib.sha256("\n".join(map(str, words)).encode())
+    for part in parts:
+        found.update(np.ascontiguousarray(part).data)
+    return found.hexdigest()
+
+
+def names_here() -> set[str]:
+    """Return the names of what lies in the working folder."""
+    return {path.name for path in Path.cwd().iterdir()}

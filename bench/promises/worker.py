@@ -1,0 +1,74 @@
+"""Asks one generator for its promises, in a process of its own: ``python -m bench.promises.worker``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from bench.promises.findings import Broken, Finding, NotAsked, Promise
+from bench.promises.promises import LOADED, TRAINED
+from bench.promises.workbench import Workbench, names_here
+from bench.registry import resolve_model
+from bench.resources import die_with_parent
+from bench.run_folder import read_json, write_json
+
+STAGES = {"train": TRAINED, "load": LOADED}
+
+
+def main(arguments: list[str]) -> int:
+    """Ask for the promises of a stage; ``STAGE.jsonl`` has a line before and after each."""
+    folder, stage = Path(arguments[0]), arguments[1]
+    die_with_parent(int(arguments[2]))
+    # As a Job's worker: the user's own modules are found, but shadow none of ours.
+    sys.path.append(str(Path.cwd()))
+    request, before = read_json(folder / "request.json"), set(sys.modules)
+    generator_class = resolve_model(request["reference"]).generator
+    imported = {name.partition(".")[0] for name in set(sys.modules) - before}
+    bench = Workbench(
+        generator_class,
+        request["settings"],
+        request["device"],
+        folder,
+        imported=imported,
+        beside=names_here(),
+    )
+    digests = folder / "digests.json"
+    if digests.exists():
+        bench.digests = read_json(digests)
+    with (folder / f"{stage}.jsonl").open("w", encoding="utf-8") as lines:
+        for promise in STAGES[stage]:
+            _tell(lines, {"asked": promise.words})
+            finding = asked(promise, bench)
+            _tell(lines, asdict(finding))
+            if finding.status == "broken" and promise.needed:
+                break
+    write_json(digests, bench.digests)
+    return 0
+
+
+def asked(promise: Promise, bench: Workbench) -> Finding:
+    """Ask for one promise."""
+    try:
+        told = promise.ask(bench)
+    except NotAsked as reason:
+        return Finding(promise.words, "not asked", str(reason))
+    except Broken as seen:
+        return Finding(promise.words, "broken", str(seen), promise.remedy)
+    except Exception as error:  # noqa: BLE001 - the process boundary: whatever a generator raises breaks a promise
+        traceback.print_exc()
+        return Finding(promise.words, "broken", f"{type(error).__name__}: {error}", promise.remedy)
+    return Finding(promise.words, "noted" if told else "kept", told)
+
+
+def _tell(lines: Any, line: dict[str, Any]) -> None:
+    lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+    # Whatever ends this process next, it is known how far it came.
+    lines.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
