@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -73,7 +73,7 @@ def info(
     import datasets
     from bench.commands import cell_text
 
-    given = {
+    given: dict[str, Any] = {
         "label_key": label_key,
         "layer": layer,
         "gene_names": gene_names,
