@@ -134,7 +134,7 @@ def _of_genome(cells: AnnData, genome: str | None, notes: list[str]) -> AnnData:
                 f"leave it out"
             )
         return cells
-    genomes = cells.var[column].astype(str)
+    genomes = cells.var[column].astype(object).where(cells.var[column].notna(), "").astype(str)
     found = sorted(set(genomes) - {""})
     if genome is None:
         if len(found) > 1:
