@@ -69,6 +69,7 @@ def info(
     """Show what is known of a data set, what a file holds, and what a run would be told of it."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     import datasets
     from bench.commands import cell_text
@@ -86,9 +87,9 @@ def info(
     with _refusals_told():
         facts = datasets.info(name, **{key: value for key, value in given.items() if value is not None})
     refused = facts.pop("refused", None)
-    table = Table(title=name, show_header=False)
+    table = Table(title=Text(name), show_header=False)
     for key, value in facts.items():
-        table.add_row(key, cell_text(value))
+        table.add_row(key, Text(cell_text(value)))
     Console().print(table)
     if refused is not None:
         raise RequestError(refused)
@@ -98,7 +99,7 @@ def info(
 def _say(name: str, file: LocalFile) -> None:
     from rich.console import Console
 
-    Console().print(f"{name} → {file.path}", file.note, highlight=False, soft_wrap=True)
+    Console().print(f"{name} → {file.path}", file.note, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager

@@ -193,6 +193,7 @@ def _score(metric: Metric, real: RealEvidence, sample: SampleEvidence) -> dict[s
 
 def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say: Say) -> _Cells:
     from datasets import DatasetError
+    from datasets.preprocessing import MIN_GENES, kept_cells_and_genes
     from datasets.readers import read_cells
     from datasets.selection import Selection, some_cells
     from datasets.splits import given_split
@@ -203,6 +204,11 @@ def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say
         adata = _selected(held, wanted, path, reading, counts=True, say=say)
         column = reading.label_key or (_CELL_TYPE if _CELL_TYPE in adata.obs else None)
         cells = _labelled(path, adata, column, reading, say)
+        poor = int((~kept_cells_and_genes(cells.adata.X)[0]).sum())
+        if poor:
+            share = f"{poor} of {cells.adata.n_obs} cells"
+            rule = f"fewer than {MIN_GENES} detected genes, or none that is kept"
+            say(f"note: {path.name}: {share} have {rule}: bench run would drop them")
         if reading.split_from is None:
             return cells
         rows = given_split(cells.adata.obs, reading.split_from) == part

@@ -263,6 +263,15 @@ def test_a_handful_of_cells_is_refused_in_one_line(parts, tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_real_cells_that_a_run_would_drop_are_noted(parts, tmp_path):
+    parts["real"].X = parts["real"].X.multiply(np.arange(parts["real"].n_obs)[:, None] > 1).tocsr()
+    _, told = score(tmp_path, parts)
+    assert told == [
+        "note: real.h5ad: 2 of 30 cells have fewer than 10 detected genes, or none that is kept: "
+        "bench run would drop them"
+    ]
+
+
 def test_a_transposed_file_is_named(parts, tmp_path):
     parts["synthetic"] = parts["synthetic"].T.copy()
     with pytest.raises(RequestError, match=r"synthetic\.h5ad: the matrix looks transposed"):

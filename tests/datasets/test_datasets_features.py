@@ -236,6 +236,12 @@ def test_a_transposed_matrix_says_so(make, cache):
     assert "\n" not in str(caught.value)
 
 
+def test_modalities_of_cells_are_no_types_of_features(cache):
+    adata = make_cells()
+    adata.obs["modality"] = "rna"
+    assert datasets.prepare(adata, cache_folder=cache).read().shape == (90, 60)
+
+
 def test_a_label_column_among_the_genes_shows_a_transposed_matrix(cache):
     adata = AnnData(sparse.csr_matrix(make_cells().X.T), var=pd.DataFrame({"kind": ["a", "b", "c"] * 30}))
     with pytest.raises(DatasetError, match="var, not obs, has the column 'kind'"):
