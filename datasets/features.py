@@ -93,9 +93,11 @@ def only_genes(adata: AnnData, notes: list[str], *, where: str = "the data") -> 
 def feature_types(var: pd.DataFrame) -> pd.Series | None:
     """Return the type of each feature as a string, or None where no column tells it."""
     for column in var.columns:
-        if var[column].dtype.kind in "biufc" or var[column].nunique() > _MOST_TYPES:
+        if var[column].dtype.kind in "biufc":
             continue
         types = var[column].astype(object).where(var[column].notna(), "").astype(str)
+        if types.nunique() > _MOST_TYPES:
+            continue
         words = {plain(word) for word in types.unique()} - _UNTYPED
         named = plain(column) in _TYPE_COLUMNS
         if _SURELY_GENES in words or (named and words and (words & _GENES or words <= _NO_GENES)):
