@@ -203,6 +203,8 @@ def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say
         wanted = Selection(layer=reading.layer, gene_names=reading.gene_names, genome=reading.genome)
         adata = _selected(held, wanted, path, reading, counts=True, say=say)
         column = reading.label_key or (_CELL_TYPE if _CELL_TYPE in adata.obs else None)
+        if column is None and reading.drop_unlabelled:
+            raise DatasetError("--drop-unlabelled: no column of labels is known: name it with --label-key")
         cells = _labelled(path, adata, column, reading, say)
         poor = int((~kept_cells_and_genes(cells.adata.X)[0]).sum())
         if poor:
