@@ -248,7 +248,10 @@ def test_metrics(
     progress = Progress(plain_console())
     chosen = testable_metrics(metrics)
     spec = RunSpec.checked(**{name: value for name, value in data.items() if value is not None})
-    adata = flow.prepare_dataset(spec, None, progress).read()
+    prepared = flow.prepare_dataset(spec, None, progress)
+    for note in prepared.notes:
+        progress.say(f"note: {note}")
+    adata = prepared.read()
     results = run_self_test(adata, chosen, cells=cells, progress=progress)
     print_self_test(results, console=progress.console)
     if out is not None:

@@ -193,19 +193,30 @@ def _score(metric: Metric, real: RealEvidence, sample: SampleEvidence) -> dict[s
 
 def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say: Say) -> _Cells:
     from datasets import DatasetError
+    from datasets.preprocessing import MIN_GENES, kept_cells_and_genes
     from datasets.readers import read_cells
-    from datasets.selection import Selection
+    from datasets.selection import Selection, some_cells
     from datasets.splits import given_split
 
     try:
         held = read_cells(path, genome=reading.genome)
         wanted = Selection(layer=reading.layer, gene_names=reading.gene_names, genome=reading.genome)
         adata = _selected(held, wanted, path, reading, counts=True, say=say)
-        if reading.split_from is not None:
-            adata = adata[given_split(adata.obs, reading.split_from) == part].copy()
-            say(f"note: {path.name}: {adata.n_obs} cells are {part} in obs[{reading.split_from!r}]")
         column = reading.label_key or (_CELL_TYPE if _CELL_TYPE in adata.obs else None)
-        return _labelled(path, adata, column, reading, say)
+        if column is None and reading.drop_unlabelled:
+            raise DatasetError("--drop-unlabelled: no column of labels is known: name it with --label-key")
+        cells = _labelled(path, adata, column, reading, say)
+        poor = int((~kept_cells_and_genes(cells.adata.X)[0]).sum())
+        if poor:
+            share = f"{poor} of {cells.adata.n_obs} cells"
+            rule = f"fewer than {MIN_GENES} detected genes, or none that is kept"
+            say(f"note: {path.name}: {share} have {rule}: bench run would drop them")
+        if reading.split_from is None:
+            return cells
+        rows = given_split(cells.adata.obs, reading.split_from) == part
+        say(f"note: {path.name}: {int(rows.sum())} cells are {part} in obs[{reading.split_from!r}]")
+        types = None if cells.types is None else cells.types[rows]
+        return _Cells(path, some_cells(cells.adata, rows), types)
     except DatasetError as error:
         raise _about(path, error) from error
 

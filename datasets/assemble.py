@@ -12,7 +12,7 @@ from datasets import clusters, preprocessing, splits
 from datasets.declaration import Declaration, Progress, step
 from datasets.errors import DatasetError
 from datasets.labels import LABEL_KEY, complete_column, given_labels, unlabelled
-from datasets.selection import NOTES, unique_names
+from datasets.selection import NOTES, some_cells, unique_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -165,7 +165,7 @@ def labelled(cells: AnnData, label_key: str | None, notes: list[str]) -> AnnData
     notes.append(
         f"{int(missing.sum())} of {cells.n_obs} cells have no label in obs[{label_key!r}] and are left out"
     )
-    return cells[~missing].copy()
+    return some_cells(cells, ~missing)
 
 
 def _split(

@@ -34,8 +34,15 @@ def matrices(adata: AnnData) -> dict[str, tuple[Any, DataFrame, str]]:
     if adata.raw is not None:
         if RAW in found:
             raise DatasetError("there are .raw and layers['raw'], and both are called raw: rename the layer")
-        found[RAW] = (adata.raw.X, adata.raw.var, ".raw")
+        found[RAW] = (adata.raw.X, _raw_var(adata), ".raw")
     return found
+
+
+def _raw_var(adata: AnnData) -> DataFrame:
+    """Return what is known of the genes of .raw; what only var tells of them, too."""
+    var: DataFrame = adata.raw.var
+    more = [column for column in adata.var.columns if column not in var.columns]
+    return var.join(adata.var[more]) if more and adata.var_names.is_unique else var
 
 
 def find_matrix(adata: AnnData, layer: str | None, *, counts: bool = True) -> str:

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
-_TYPE_COLUMNS = {"featuretype", "featuretypes", "featurebiotype", "modality", "modalities"}
+_FEATURE_TYPES = {"featuretype", "featuretypes"}
+_TYPE_COLUMNS = _FEATURE_TYPES | {"featurebiotype", "modality", "modalities"}
 """Columns of var that tell types of features, in any spelling (``feature_types``, ``Feature Type``…)."""
 
 _SURELY_GENES = "geneexpression"
@@ -44,6 +45,7 @@ _SHORT_GENE = re.compile(r"g\d+", re.IGNORECASE)
 _FAMILIES = re.compile(r"(MT-|RPL|RPS|NDUF|HLA-|H2-|SLC|ZNF|Zfp)\w+", re.IGNORECASE)
 _ENOUGH_OF_FAMILIES = 10
 _LOOKED_AT = 5000
+_MOST_TYPES = 50
 
 
 def plain(text: object) -> str:
@@ -94,6 +96,8 @@ def feature_types(var: pd.DataFrame) -> pd.Series | None:
         if var[column].dtype.kind in "biufc":
             continue
         types = var[column].astype(object).where(var[column].notna(), "").astype(str)
+        if types.nunique() > _MOST_TYPES:
+            continue
         words = {plain(word) for word in types.unique()} - _UNTYPED
         named = plain(column) in _TYPE_COLUMNS
         if _SURELY_GENES in words or (named and words and (words & _GENES or words <= _NO_GENES)):
@@ -121,7 +125,8 @@ def require_upright(adata: AnnData, *, label_key: str | None = None) -> None:
         reasons.append("its cells are named like genes and its genes like cells")
     if label_key is not None and label_key in adata.var.columns and label_key not in adata.obs.columns:
         reasons.append(f"var, not obs, has the column {label_key!r}")
-    if feature_types(adata.obs) is not None and feature_types(adata.var) is None:
+    columns = {plain(column) for column in adata.obs.columns}
+    if columns & _FEATURE_TYPES and feature_types(adata.obs) is not None and feature_types(adata.var) is None:
         reasons.append("obs, not var, tells types of features")
     if reasons:
         raise DatasetError(

@@ -111,9 +111,11 @@ def read_mtx(path: Path, *, genome: str | None, notes: list[str]) -> AnnData:
         notes.append(f"{genes.name} has one column, which gives the names of the genes")
     adata = AnnData(csr_matrix(matrix.T if upright else matrix))
     adata.obs_names = barcodes.column(_BARCODE_HEADERS, position=0)
-    adata.var_names = genes.column(_NAME_HEADERS, position=min(1, genes.width - 1))
+    names = genes.column(_NAME_HEADERS, position=min(1, genes.width - 1))
+    ids = genes.column({"geneid", "geneids", "ensemblid", "id"}, position=0)
+    adata.var_names = [name or identifier for name, identifier in zip(names, ids, strict=True)]
     if genes.width > 1:
-        adata.var["gene_ids"] = genes.column({"geneid", "geneids", "ensemblid", "id"}, position=0)
+        adata.var["gene_ids"] = ids
     if genes.width > 2:
         adata.var["feature_types"] = genes.column({"featuretype", "featuretypes"}, position=2)
     if genome is not None and plain(chosen.folder.name) == plain(genome):

@@ -5,6 +5,7 @@ What a file is, is told from its content, never from its name, and nothing is ev
 
 from __future__ import annotations
 
+import gzip
 import tarfile
 import warnings
 import zlib
@@ -56,6 +57,8 @@ def kind_of(path: Path) -> Kind:
                 return "archive of a 10x mtx folder"
         elif holds_mtx(path):
             return "mtx file"
+        if path.is_file() and _is_packed_hdf5(path):
+            raise DatasetError(f"{path} is packed: unpack it with gunzip and give what comes out")
     raise DatasetError(f"{path} is none of the formats that can be read: {_REMEDY}")
 
 
@@ -148,6 +151,14 @@ def _kind_of_hdf5(path: Path) -> Kind | None:
         if {"obs", "var"} <= set(file):
             return "h5ad"
         return "10x h5" if tenx_groups(file) else None
+
+
+def _is_packed_hdf5(path: Path) -> bool:
+    with path.open("rb") as file:
+        if file.read(2) != b"\x1f\x8b":
+            return False
+    with gzip.open(path) as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def _mudata(path: Path, modalities: list[str]) -> DatasetError:

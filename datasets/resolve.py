@@ -165,10 +165,10 @@ def _from_memory(adata: AnnData, choose: Callable[..., AnnData]) -> Resolved:
         raise DatasetError(
             f"a data set of type {type(adata).__name__} cannot be read: give a name, a path or AnnData"
         )
-    columns = adata.obs.columns
-    if not columns.is_unique:
-        repeated = ", ".join(sorted({str(name) for name in columns[columns.duplicated()]}))
-        raise DatasetError(f"obs has several columns called {repeated}: rename or drop all but one")
+    for name, columns in (("obs", adata.obs.columns), ("var", adata.var.columns)):
+        if not columns.is_unique:
+            repeated = ", ".join(sorted({str(column) for column in columns[columns.duplicated()]}))
+            raise DatasetError(f"{name} has several columns called {repeated}: rename or drop all but one")
     adata = adata.to_memory() if adata.isbacked else adata
     cells = choose(lambda: adata, from_reader=False)
     declaration = Declaration(name="adata", description="AnnData from memory", reference="")

@@ -96,6 +96,13 @@ def select(
     return cells
 
 
+def some_cells(cells: AnnData, rows: np.ndarray) -> AnnData:
+    """Return a copy of some cells, whose genes may still have names that come again."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
+        return cells[rows].copy()
+
+
 def unique_names(names: pd.Index, what: str, notes: list[str]) -> pd.Index:
     """Return names that are unique: a number is added to those that come again, which is noted.
 
@@ -127,7 +134,7 @@ def _of_genome(cells: AnnData, genome: str | None, notes: list[str]) -> AnnData:
                 f"leave it out"
             )
         return cells
-    genomes = cells.var[column].astype(str)
+    genomes = cells.var[column].astype(object).where(cells.var[column].notna(), "").astype(str)
     found = sorted(set(genomes) - {""})
     if genome is None:
         if len(found) > 1:

@@ -337,3 +337,49 @@ def test_a_third_party_package_is_listed_and_runs(tmp_path, own_process, home, f
     (plan,) = (home / "plugin").glob("*/plan.json")
     assert [job["model"] for job in json.loads(plan.read_text())] == ["tiny", "real", "shuffle"]
     assert {record["status"] for record in RunFolder.open(plan.parent).view()["records"]} == {"ok"}
+
+
+def test_a_file_as_people_bring_it_is_prepared_trained_on_sampled_and_scored(home, store, cli):
+    """Counts in .raw, antibodies, gaps among labels, names that come twice, rare genes, its own split."""
+    cells = make_cells(n_cells=240)
+    rng = np.random.default_rng(0)
+    antibodies = rng.poisson(300, (240, 4))
+    rare = np.zeros((240, 2))
+    rare[:2] = 1
+    counts = np.hstack([cells.X.toarray(), antibodies, rare]).astype(np.float32)
+    adata = anndata.AnnData(counts, obs=cells.obs[["cell_type"]].astype(object))
+    adata.obs.iloc[::16, 0] = "NA"
+    adata.obs["part"] = np.where(np.arange(240) % 4 == 1, "test", "train")
+    adata.var_names = [f"ENSG{number:011d}" for number in range(66)]
+    adata.var["feature_name"] = ["twin", "twin", *(f"S{number}" for number in range(64))]
+    adata.var["feature_type"] = ["Gene Expression"] * 60 + ["Antibody Capture"] * 4 + ["Gene Expression"] * 2
+    adata.raw = adata.copy()
+    adata.X = np.log1p(adata.X)
+    file = home / "theirs.h5ad"
+    adata.write_h5ad(file)
+    reading = ["--layer", "raw", "--gene-names", "feature_name", "--split-from", "part", "--drop-unlabelled"]
+    told = (
+        "4 of 66 features are no genes (Antibody Capture) and are left out",
+        "1 duplicate gene names made unique (the first is twin)",
+        "15 of 240 cells have no label in obs['cell_type'] and are left out",
+    )
+    dropped = "2 of 62 genes dropped: seen in fewer than 3 cells"
+    options = ["--profile", "smoke", "--models", f"{THROWAWAY}:Mean", "--metrics", "cd"]
+    options += ["--out", home / "theirs"]
+    for printed in (
+        cli("data", "info", file, *reading),
+        cli("run", "--dataset", file, *reading, *options, "--dry-run"),
+        cli("run", "--dataset", file, *reading, *options, **store),
+    ):
+        words = " ".join(printed.replace("│", " ").split())
+        for note in (*told, dropped, "the split is that of obs['part']: 165 train, 0 valid, 60 test"):
+            assert note in words
+    (plan,) = (home / "theirs").glob("*/plan.json")
+    assert list(anndata.read_h5ad(RunFolder.open(plan.parent).dataset).var_names[:2]) == ["twin", "twin-1"]
+    cli("sample", plan.parent, "--model", "mean", "--cells", 60, "--out", home / "drawn.h5ad", **store)
+    files = ["--real", file, "--train", file, "--synthetic", home / "drawn.h5ad"]
+    printed = cli("score", *files, *reading, "--metrics", "zero_fraction_error", **store)
+    words = " ".join(printed.split())
+    for note in (*told, "2 genes seen in fewer than 3 training cells are not in drawn.h5ad"):
+        assert note in words
+    assert "zero_fraction_error" in words

@@ -164,6 +164,25 @@ def test_missing_labels_are_refused_or_left_out(name, gap, parts, tmp_path):
     ]
 
 
+def test_leaving_out_needs_a_column_of_labels(parts, tmp_path):
+    del parts["real"].obs["cell_type"]
+    with pytest.raises(RequestError, match=r"real\.h5ad: --drop-unlabelled: no column of labels is known"):
+        score(tmp_path, parts, drop_unlabelled=True)
+
+
+def test_one_genome_of_an_old_10x_file_is_scored(parts, tmp_path):
+    for cells in parts.values():
+        del cells.obs["cell_type"]
+    wanted, _ = score(tmp_path, parts, metrics=["zero_fraction_error"])
+    files = {}
+    for name in ("real", "train"):
+        files[name] = write_10x_v2(tmp_path / f"{name}.h5", parts[name], genome="hg19")
+        write_10x_v2(files[name], parts["synthetic"], genome="mm10", mode="a")
+    with pytest.raises(RequestError, match=r"train\.h5 holds the genomes hg19 and mm10.*--genome hg19"):
+        score(tmp_path, parts, files=files)
+    assert score(tmp_path, parts, metrics=["zero_fraction_error"], files=files, genome="hg19")[0] == wanted
+
+
 def test_types_of_synthetic_cells_may_be_in_the_column_that_bench_writes(parts, tmp_path):
     wanted, _ = score(tmp_path, parts, metrics=["type_tv"])
     for name in ("real", "train"):
@@ -261,6 +280,15 @@ def test_a_handful_of_cells_is_refused_in_one_line(parts, tmp_path):
     with pytest.raises(RequestError) as caught:
         score(tmp_path, parts)
     assert "\n" not in str(caught.value)
+
+
+def test_real_cells_that_a_run_would_drop_are_noted(parts, tmp_path):
+    parts["real"].X = parts["real"].X.multiply(np.arange(parts["real"].n_obs)[:, None] > 1).tocsr()
+    _, told = score(tmp_path, parts)
+    assert told == [
+        "note: real.h5ad: 2 of 30 cells have fewer than 10 detected genes, or none that is kept: "
+        "bench run would drop them"
+    ]
 
 
 def test_a_transposed_file_is_named(parts, tmp_path):

@@ -1,5 +1,8 @@
+import inspect
+
 import pytest
 
+import datasets
 from bench.errors import RequestError
 from bench.spec import RunSpec, parse_budgets, parse_duration, parse_seeds, parse_settings, read_config
 from models.base import Budget
@@ -42,6 +45,14 @@ def test_settings_by_model():
         "activa": {"objective": "release", "latent_dim": "64"},
         "scgan": {"critic_steps": "5"},
     }
+
+
+def test_every_way_of_reading_data_is_an_option_of_a_run():
+    options = set(inspect.signature(datasets.prepare).parameters)
+    apart = {"source", "registry", "validation_share", "cache_folder", "progress"}
+    spec = RunSpec.checked(layer="raw", gene_names="symbol", genome="mm10", split_from="part")
+    assert set(spec.data_options) == options - apart
+    assert spec.data_options["layer"] == "raw" and spec.data_options["drop_unlabelled"] is False
 
 
 def test_every_metric_is_one_word_or_a_list_of_it(tmp_path):

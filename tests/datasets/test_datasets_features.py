@@ -1,6 +1,9 @@
 """Which features are genes, how they are called, of which genome and matrix; and what is transposed."""
 
+import gzip
+
 import anndata
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -233,6 +236,12 @@ def test_a_transposed_matrix_says_so(make, cache):
     assert "\n" not in str(caught.value)
 
 
+def test_modalities_of_cells_are_no_types_of_features(cache):
+    adata = make_cells()
+    adata.obs["modality"] = "rna"
+    assert datasets.prepare(adata, cache_folder=cache).read().shape == (90, 60)
+
+
 def test_a_label_column_among_the_genes_shows_a_transposed_matrix(cache):
     adata = AnnData(sparse.csr_matrix(make_cells().X.T), var=pd.DataFrame({"kind": ["a", "b", "c"] * 30}))
     with pytest.raises(DatasetError, match="var, not obs, has the column 'kind'"):
@@ -248,3 +257,35 @@ def test_notes_come_from_readers_alone(cache, tmp_path):
         for source in (adata, tmp_path / "cells.h5ad"):
             assert datasets.prepare(source, cache_folder=cache).notes == plain
         assert "reading_notes" in adata.uns
+
+
+def test_what_only_var_tells_of_features_holds_for_raw(cache):
+    adata = make_cells()
+    adata.raw = adata.copy()
+    adata = adata[:, 5:].copy()
+    adata.var["feature_types"] = ["Gene Expression"] * 50 + ["Peaks"] * 5
+    adata.var["symbol"] = [f"S{n}" for n in range(5, 60)]
+    prepared = datasets.prepare(adata, cache_folder=cache, layer="raw", gene_names="symbol")
+    names = [f"gene{n}" for n in range(5)] + [f"S{n}" for n in range(5, 55)]
+    assert list(prepared.read().var_names) == names
+    assert "5 of 60 features are no genes (Peaks) and are left out" in prepared.notes
+
+
+def test_a_packed_h5ad_says_how_to_unpack_it(tmp_path):
+    make_cells().write_h5ad(tmp_path / "cells.h5ad")
+    packed = tmp_path / "cells.h5ad.gz"
+    packed.write_bytes(gzip.compress((tmp_path / "cells.h5ad").read_bytes()))
+    with pytest.raises(DatasetError, match="is packed: unpack it with gunzip"):
+        read_cells(packed)
+
+
+def test_mudata_names_its_modalities(tmp_path):
+    with h5py.File(tmp_path / "cite.h5mu", "w", userblock_size=512) as file:
+        file.attrs["encoding-type"] = "MuData"
+        for part in ("obs", "var", "mod/rna", "mod/prot"):
+            file.create_group(part)
+    words = (
+        r"cite\.h5mu is MuData .* prot and rna.*read_h5mu\('cite\.h5mu'\)\['rna'\]\.write_h5ad\('rna\.h5ad'\)"
+    )
+    with pytest.raises(DatasetError, match=words):
+        read_cells(tmp_path / "cite.h5mu")

@@ -66,6 +66,9 @@ LAYOUTS = {
     "barcodes with more columns": {
         "barcodes": ["orig.ident\tbarcode", *(f"donor{n % 3}\t{name}" for n, name in enumerate(CELLS))]
     },
+    "names that are missing": {
+        "genes": [f"gene{n}\t{'' if n == 7 else f'gene{n}'}" for n in range(60)],
+    },
     "regions": {"genes": [f"{row}\tchr1\t{n}\t{n + 9}" for n, row in enumerate(GENE_ROWS)]},
     "cells × genes": {"transposed": True},
     "kallisto": {
