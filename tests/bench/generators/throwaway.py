@@ -413,3 +413,18 @@ class FillsTheDisk(Mean):
             while True:
                 file.write(bytes(1024))
         os.truncate(disk / "ballast", (disk / "ballast").stat().st_size // 1024 * 1024 - 1024 * self.left)
+
+
+class WaitsForLeave(Mean):
+    """Trains as long as a file is there, and says that it does, and who it is."""
+
+    name = "waits_for_leave"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        wait = Path(os.environ["BENCH_TEST_WAIT"])
+        if wait.exists():
+            wait.with_name("waiting.part").write_text(str(os.getpid()))
+            wait.with_name("waiting.part").rename(wait.with_name("waiting"))
+        while wait.exists():
+            time.sleep(0.05)
+        super().fit(train, seed=seed, device=device, budget=budget, monitor=monitor)
