@@ -94,6 +94,8 @@ def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, pro
                 write_json(request, wanted | {"current": None})
                 cause = _score_share(request, run.scoring_log(share), environment, limit, show, stop)
                 current = _peek(request).get("current")
+                if cause is None and current is not None:
+                    cause = "scoring ended itself in the middle of this score"
                 if cause in (None, NO_SPACE) or current is None:
                     break
                 failed_score(run, current, cause)

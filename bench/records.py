@@ -62,7 +62,7 @@ def new_record(job: Job) -> dict[str, Any]:
     }
 
 
-def status_of(error: Exception) -> dict[str, str]:
+def status_of(error: BaseException) -> dict[str, str]:
     """Return the status and the one-line reason of a failure inside the worker."""
     reason = (str(error).strip().splitlines() or [""])[0]
     named = f"{type(error).__name__}: {reason}" if reason else type(error).__name__

@@ -40,6 +40,10 @@ def write_text(path: Path, text: str) -> None:
         with temporary.open("x", encoding="utf-8") as file:
             file.write(text)
         temporary.replace(path)
+    except OSError as error:
+        # A write that fails does not tell by itself of which file.
+        error.filename = error.filename or str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

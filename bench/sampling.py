@@ -25,6 +25,7 @@ from models.base import GeneratorError
 if TYPE_CHECKING:
     from anndata import AnnData
 
+    from bench.plan import Job
     from models.base import Generator
 
 
@@ -76,7 +77,7 @@ def sample_from_run(
     job = trained[model]
     try:
         with native_noise_silenced():
-            generator = resolve_model(job.reference).generator.load(run.job_folder(job).model, device=device)
+            generator = _stored_generator(run, job, device)
             pieces = pieces_of(generator, n_cells=n_cells, cell_type=cell_type, seed=seed)
             facts = {"model": model, "space": generator.space, "job": job.key, "sample_seed": seed}
             return write_cells(
@@ -90,6 +91,20 @@ def sample_from_run(
         if isinstance(error, RuntimeError):
             raise
         raise RequestError(f"--out {str(out)!r}: {error.strerror or error}") from error
+
+
+def _stored_generator(run: RunFolder, job: Job, device: str) -> Generator:
+    folder = run.job_folder(job).model
+    try:
+        return resolve_model(job.reference).generator.load(folder, device=device)
+    except (GeneratorError, RequestError):
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise RequestError(
+            f"--model {job.model!r}: what is stored in {folder} cannot be loaded ({type(error).__name__}: "
+            f"{reason}): train it again"
+        ) from error
 
 
 def pieces_of(generator: Generator, *, n_cells: int, cell_type: str | None, seed: int) -> Iterator[AnnData]:

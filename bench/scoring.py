@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from bench.disk import ends_on_full_disk
 from bench.embeddings import store_embeddings
 from bench.plan import Job, exists_in
+from bench.processes import end_now
 from bench.registry import resolve_metric
 from bench.resources import die_with_parent
 from bench.run_folder import DamagedFile, RunFolder, read_json, write_json
@@ -131,7 +132,7 @@ def score_of(
         }
     except NotApplicable as reason:
         stored["error"] = str(reason)
-    except Exception as failure:  # noqa: BLE001 - one metric's failure must not lose the others
+    except (Exception, SystemExit) as failure:  # noqa: BLE001 - one metric's failure must not lose the others
         traceback.print_exc()
         message = (str(failure).splitlines() or [""])[0]
         stored |= {"failed": True, "error": f"{type(failure).__name__}: {message}"}
@@ -263,4 +264,4 @@ def _key_in(file: Path) -> str | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_now(main(sys.argv[1:]))

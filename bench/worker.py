@@ -21,6 +21,7 @@ from bench.errors import RequestError
 from bench.hyperparameters import hyperparameters
 from bench.monitor import WorkerMonitor
 from bench.plan import Experiment, Job
+from bench.processes import end_now
 from bench.records import new_record, status_of, versions
 from bench.registry import resolve_model
 from bench.resources import ResourceSampler, die_with_parent, own_peak_rss_bytes
@@ -60,7 +61,7 @@ def main(arguments: list[str]) -> int:
             record["status"] = "ok"
         except (Skipped, TooFewCells) as reason:
             record |= {"status": "skipped", "reason": str(reason)}
-        except Exception as error:  # noqa: BLE001 - the process boundary: any failure becomes a row of the table
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the process boundary: any failure becomes a row
             traceback.print_exc()
             record |= status_of(error) | {
                 "failed_phase": clock.failed_phase,
@@ -245,4 +246,4 @@ def _time_sampling(generator: Generator, job: Job) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_now(main(sys.argv[1:]))

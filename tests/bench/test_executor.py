@@ -28,8 +28,8 @@ YEAR = 365 * 86_400.0
 CONTEXT = {"train_shape": [200, 50], "hardware": {"fingerprint": "here"}}
 
 
-def make_run(folder, prepared, classes, **request):
-    """Plan and carry out a run of throw-away generators, without controls and scoring."""
+def make_run(folder, prepared, classes, *, with_augmentation=False, **request):
+    """Plan a run of throw-away generators, without controls."""
     spec = RunSpec.checked(
         models=tuple(f"{FILE}:{name}" for name in classes), profile="smoke", out=folder, **request
     )
@@ -44,7 +44,7 @@ def make_run(folder, prepared, classes, **request):
         augmentation_type="alpha",
     )
     choices = [resolve_model(model) for model in spec.models]
-    jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False)
+    jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=with_augmentation)
     run = RunFolder.create(folder, "tiny")
     prepared.write_h5ad(run.dataset)
     run.write_request(spec, jobs, metrics=[], protocols=["strict"], **CONTEXT)

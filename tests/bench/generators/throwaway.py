@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
+import threading
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -184,3 +188,243 @@ class TurnsGenesAround(Mean):
 
     def sample(self, n_cells, *, cell_types=None, seed):
         return super().sample(n_cells, cell_types=cell_types, seed=seed)[:, ::-1].copy()
+
+
+class Segfaults(Mean):
+    name = "segfaults"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class EndsItself(Mean):
+    name = "ends_itself"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        os._exit(3)
+
+
+class ExitsPolitely(Mean):
+    name = "exits_politely"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        raise SystemExit(0)
+
+
+class SaysManyLines(Mean):
+    name = "says_many_lines"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        raise RuntimeError("the first line [/] $x$\nthe second line")
+
+
+class CannotSay(Mean):
+    name = "cannot_say"
+
+    class Speechless(Exception):
+        def __str__(self):
+            raise ValueError("no words")
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        raise self.Speechless
+
+
+class LeavesAThread(Mean):
+    """Whoever waits for its threads waits for ever."""
+
+    name = "leaves_a_thread"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        super().fit(train, seed=seed, device=device, budget=budget, monitor=monitor)
+        threading.Thread(target=threading.Event().wait).start()
+
+
+class ClosesItsOutput(Mean):
+    name = "closes_its_output"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        super().fit(train, seed=seed, device=device, budget=budget, monitor=monitor)
+        sys.stdout.close()
+        sys.stderr.close()
+
+
+class GoesElsewhere(Mean):
+    name = "goes_elsewhere"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        super().fit(train, seed=seed, device=device, budget=budget, monitor=monitor)
+        os.chdir("/")
+
+
+class DiesWhileSampling(Mean):
+    name = "dies_while_sampling"
+
+    def sample(self, n_cells, *, cell_types=None, seed):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class DiesWhileSaving(Mean):
+    name = "dies_while_saving"
+
+    def save(self, folder):
+        (folder / "half").write_text("a weight")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class RunsInCircles(Mean):
+    name = "runs_in_circles"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        self.fit(train, seed=seed, device=device, budget=budget, monitor=monitor)
+
+
+class Changed(Mean):
+    """Changes its cells before it gives them."""
+
+    name = "changed"
+
+    def sample(self, n_cells, *, cell_types=None, seed):
+        return self.change(super().sample(n_cells, cell_types=cell_types, seed=seed))
+
+    def change(self, cells):
+        cells.X = self.changed_matrix(cells.X)
+        return cells
+
+    def changed_matrix(self, matrix):
+        return sparse.csr_matrix(matrix.multiply(self.factor).astype(np.float32))
+
+
+class OtherGenes(Changed):
+    name = "other_genes"
+
+    def change(self, cells):
+        cells.var_names = ["other", *cells.var_names[1:]]
+        return cells
+
+
+class FewerGenes(Changed):
+    name = "fewer_genes"
+
+    def change(self, cells):
+        return cells[:, 1:].copy()
+
+
+class GeneTwice(Changed):
+    name = "gene_twice"
+
+    def change(self, cells):
+        cells.var_names = [cells.var_names[1], *cells.var_names[1:]]
+        return cells
+
+
+class TooFew(Changed):
+    name = "too_few"
+
+    def change(self, cells):
+        return cells[1:].copy()
+
+
+class TooMany(Changed):
+    name = "too_many"
+
+    def change(self, cells):
+        return cells[[0, *range(cells.n_obs)]].copy()
+
+
+class GivesNothing(Changed):
+    name = "gives_nothing"
+
+    def change(self, cells):
+        return None
+
+
+class Negative(Changed):
+    name = "negative"
+    factor = -1
+
+
+class Fractional(Changed):
+    name = "fractional"
+    factor = 0.3
+
+
+class Infinite(Changed):
+    name = "infinite"
+    factor = np.inf
+
+
+class NotLogged(Changed):
+    name = "not_logged"
+    space = "log_cp20k"
+    factor = 99
+
+
+class OtherSums(Changed):
+    name = "other_sums"
+    space = "cp20k"
+    factor = 1
+
+
+class UnknownTypes(Changed):
+    name = "unknown_types"
+
+    def change(self, cells):
+        cells.obs["cell_type"] = "nobody"
+        return cells
+
+
+class OtherTypesThanAsked(Changed):
+    name = "other_types"
+
+    def change(self, cells):
+        cells.obs["cell_type"] = ["beta", *cells.obs["cell_type"][1:]]
+        return cells
+
+
+class Dense(Changed):
+    name = "dense"
+
+    def changed_matrix(self, matrix):
+        return matrix.toarray().astype(np.float64)
+
+
+class Columns(Changed):
+    name = "columns"
+
+    def changed_matrix(self, matrix):
+        return matrix.tocsc().astype(np.int64)
+
+
+class FillsTheDisk(Mean):
+    """Takes the space of its disk when it has been trained, but for so many KiB, until `room` is made."""
+
+    name = "fills_the_disk"
+
+    def __init__(self, *, left: int = 0):
+        super().__init__()
+        self.left = left
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        super().fit(train, seed=seed, device=device, budget=budget, monitor=monitor)
+        disk = Path(os.environ["BENCH_TEST_DISK"])
+        if (disk / "room").exists():
+            return
+        with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
+            while True:
+                file.write(bytes(1024))
+        os.truncate(disk / "ballast", (disk / "ballast").stat().st_size // 1024 * 1024 - 1024 * self.left)
+
+
+class WaitsForLeave(Mean):
+    """Trains as long as a file is there, and says that it does, and who it is."""
+
+    name = "waits_for_leave"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        wait = Path(os.environ["BENCH_TEST_WAIT"])
+        if wait.exists():
+            wait.with_name("waiting.part").write_text(str(os.getpid()))
+            wait.with_name("waiting.part").rename(wait.with_name("waiting"))
+        while wait.exists():
+            time.sleep(0.05)
+        super().fit(train, seed=seed, device=device, budget=budget, monitor=monitor)
