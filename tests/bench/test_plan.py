@@ -160,3 +160,10 @@ def test_the_framework_of_a_plug_in_counts_whatever_it_is():
     assert _versions_behind("pytorch")["torch"] == version("torch")
     assert _versions_behind("rich")["rich"] == version("rich")
     assert _versions_behind("no such framework") == _versions_behind("numpy")
+
+
+def test_a_plan_says_who_is_made_of_training_cells_without_another_key(facts):
+    spec = RunSpec.checked(models=(f"{FILE}:Mean",))
+    jobs = make_plan(spec, facts, choose_models(spec), device="cpu", with_augmentation=False)
+    assert {job.model for job in jobs if job.copies} == {"knn_poisson"}
+    assert jobs[0].key == jobs[0].model_copy(update={"copies": True}).key
