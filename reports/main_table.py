@@ -298,8 +298,7 @@ def _reasons(view: RunView, wanted: Collection[str], *, everything: bool) -> dic
     reasons: dict[tuple[str, str], list[str]] = {}
     for model, metric, error in failed:
         # What keeps several metrics from a value needs one footnote, not one for each.
-        is_named = len(metrics[error]) > 1 or error.startswith(f"{metric}: ")
-        text = error if is_named else f"{metric}: {error}"
+        text = f"{metric}: {error}" if len(metrics[error]) == 1 else error
         reasons.setdefault((model, metric), []).append(text)
     return reasons
 

@@ -210,14 +210,6 @@ def test_failed_scores_are_listed_with_metric_and_reason():
     assert "activa · seed 1: score failed in mmd, strict: ValueError: infinite distance" in rendered(view)
 
 
-def test_a_reason_that_names_its_metric_is_not_named_twice():
-    view = make_run_view(seeds=1)
-    fail_score(view, "activa", "cd", "cd: 4 cells a side; it needs at least 10")
-    text = rendered(view)
-    assert "cd: 4 cells a side; it needs at least 10" in text
-    assert "cd: cd:" not in text
-
-
 def test_footnotes_carry_warnings_and_reasons_once_and_no_remarks():
     view = make_run_view(seeds=2)
     score_of(view, "activa", "cd")["notes"] = ["3 genes are constant"]
