@@ -100,6 +100,8 @@ LIBRARY_SIZE = Metric(
     # A sum of genes drawn independently hardly varies from cell to cell.
     floors=("shuffle", "shuffle_within_type"),
     group="marginals",
+    # A number of each cell: two cells have a distribution of it.
+    least_cells=2,
     # Sums over some of the genes are no library sizes.
     protocols=("strict", "activa2022"),
 )
@@ -116,4 +118,6 @@ GENES_PER_CELL = Metric(
     # A number of genes drawn independently hardly varies from cell to cell.
     floors=("shuffle", "shuffle_within_type"),
     group="marginals",
+    # A number of each cell: two cells have a distribution of it.
+    least_cells=2,
 )

@@ -13,7 +13,7 @@ Group = Literal["headline", "memorisation", "coverage", "marginals", "dependence
 
 
 LEAST_CELLS: Final = 10
-"""Cells a side below which nothing is scored, whatever the metric, and no type by itself."""
+"""Cells a side below which a metric that says nothing else refuses, and no type is scored by itself."""
 
 
 class NotApplicable(Exception):
@@ -33,7 +33,7 @@ def require_cells(what: str, n_cells: int, least: int, *, of: str = "cells a sid
         Which cells.
     """
     if n_cells < least:
-        raise NotApplicable(f"{what}: {n_cells} {of}; it needs at least {least}")
+        raise NotApplicable(f"{n_cells} {of}; {what} needs at least {least}")
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ class Metric:
         headline. Comparisons take distances from it: else cells that overshoot real ones would win.
     least_cells
         Cells a side below which `compute` refuses: folds, neighbours and percentiles need so many, and below
-        10 any number is chance. None where nothing is checked, as always in the augmentation experiment,
+        10 most numbers are chance. None where nothing is checked, as always in the augmentation experiment,
         which has no such sides.
     """
 

@@ -18,8 +18,8 @@ NOTES: Final = {
         "Published: Heydari et al. 2022, doi:10.1093/bioinformatics/btac095, on its own hardware and "
         "budgets. Its scores were taken after real and synthetic cells had been integrated together, which "
         "removes the very difference that the metrics look for; nothing is integrated here. Nor did the "
-        "authors' notebooks take the logarithm that mmd and cd have here. The paper states neither the kernel "
-        "weights nor the root of its mmd: compare the ratios to the positive control."
+        "authors' notebooks take the logarithm that mmd and cd have here. The paper states neither the "
+        "kernel weights nor the root of its mmd: compare the ratios to the positive control."
     ),
     "groundgan2024": (
         "Published: Zinati et al. 2024, doi:10.1038/s41467-024-48516-6, Table 1. Its control is one half of "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from functools import wraps
+from functools import update_wrapper
 from typing import Any, ClassVar, Final
 
 from models.activa.generator import Activa
@@ -30,7 +30,6 @@ class ActivaPublished(Activa):
     name: ClassVar[str] = "activa_published"
     default_budgets: ClassVar[dict[str, str]] = Activa.default_budgets | {"paper": "600epochs"}
 
-    @wraps(Activa.__init__)
     def __init__(self, **settings: Any) -> None:
         super().__init__(**PUBLISHED | settings)
 
@@ -40,3 +39,7 @@ class ActivaPublished(Activa):
             for name, parameter in inspect.signature(Activa).parameters.items()
         ]
     )
+
+
+# Whoever reads the hyper-parameters' types from the constructor finds those of `Activa`.
+update_wrapper(ActivaPublished.__init__, Activa.__init__)

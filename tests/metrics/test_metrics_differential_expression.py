@@ -94,9 +94,9 @@ def test_a_lost_type_counts_as_nothing():
 
 
 def test_what_cannot_be_scored():
-    real = evidence(n_cells=9)
+    real = evidence(n_cells=12)
     with pytest.raises(NotApplicable, match="no cell type has 10 test cells"):
-        METRIC.compute(real, sample_of(real, typed_cells(9, seed=1)[0]))
+        METRIC.compute(real, sample_of(real, typed_cells(12, seed=1)[0]))
     real = evidence(with_types=False)
     with pytest.raises(NotApplicable, match="at least two"):
         METRIC.compute(real, sample_of(real, typed_cells(150, seed=1)[0]))

@@ -64,7 +64,10 @@ def test_json_keeps_every_digit_and_knows_no_nan():
     assert rows["activa"]["mmd"] == pytest.approx((THIRD + 0.44 + 0.42) / 3, abs=1e-15)
     assert rows["cscgan"]["mmd"] is None
     assert (run["command"], run["dataset"]["name"], run["train_shape"]) == ("bench run", "zheng", [560, 765])
-    assert [row["model"] for row in run["best"]["strict"]] == ["activa"] * 4
+    best = run["best"]["strict"]
+    assert [row["model"] for row in best] == [None, *["activa"] * 3]
+    assert best[0]["passed_over"] == {"worse than the floor poisson": ["activa", "scgan"]}
+    assert best[0]["value"] is None
     assert [row["status"] for row in run["failures"]] == ["killed", *["diverged"] * 3, "timeout"]
     assert run["augmentation"]["strict"][0]["augmentation_f1"] == 0.2
 
