@@ -255,7 +255,10 @@ def test_metrics(
     results = run_self_test(adata, chosen, cells=cells, progress=progress)
     print_self_test(results, console=progress.console)
     if out is not None:
-        write_text(out, page(results))
+        try:
+            write_text(out, page(results))
+        except OSError as error:
+            raise RequestError(f"--out {str(out)!r} cannot be written: {error.strerror}") from error
     if json is not None:
         write_json(json, results)
     return DONE if results["passed"] else SOME_FAILED

@@ -28,12 +28,13 @@ SIGNS_OF_A_NAME = 50
 
 def write_json(path: Path, content: Any) -> None:
     """Write JSON so that the file is either the old one or the new one, whole."""
-    write_text(path, json.dumps(content, indent=1, default=_plain))
+    text = json.dumps(content, indent=1, default=_plain)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
 
 
 def write_text(path: Path, text: str) -> None:
     """Write a text so that the file is either the old one or the new one, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Not tempfile's: its files are readable by their owner alone, and runs are shared with colleagues.
     temporary = path.with_name(f".{path.name[:SIGNS_OF_A_NAME]}.{uuid4().hex}")
     try:

@@ -154,7 +154,7 @@ def _draw_gene(
 
 
 def _gene_title(maps: Maps, gene: int) -> str:
-    gene_name, of_type = (short(maps[what][gene], most=24) for what in ("marker_genes", "marker_types"))
+    gene_name, of_type = (short(maps[what][gene], most=18) for what in ("marker_genes", "marker_types"))
     return f"{gene_name}\n({of_type})"
 
 
