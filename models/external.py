@@ -62,6 +62,7 @@ class Program(BaseModel):
     fit: Annotated[str, AfterValidator(partial(_checked_command, placeholders=FIT_PLACEHOLDERS))]
     sample: Annotated[str, AfterValidator(partial(_checked_command, placeholders=SAMPLE_PLACEHOLDERS))]
     conditional: bool = False
+    copies: bool = False
     environment: dict[str, str] = {}
     working_directory: str = "."
 
@@ -106,7 +107,7 @@ class External(Generator):
     program once for all chunks. Peak memory is seen only where the program runs as a
     descendant of this process, which a container started by a daemon does not.
 
-    ``name``, ``space`` and ``conditional`` of an instance are those of its configuration.
+    ``name``, ``space``, ``conditional`` and ``copies`` of an instance are those of its configuration.
 
     Parameters
     ----------
@@ -240,6 +241,7 @@ class External(Generator):
         self.name = program.name  # type: ignore[misc]
         self.space = program.space  # type: ignore[misc]
         self.conditional = program.conditional  # type: ignore[misc]
+        self.copies = program.copies  # type: ignore[misc]
 
     @property
     def _configured(self) -> Program:

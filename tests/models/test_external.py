@@ -197,8 +197,10 @@ def test_a_loaded_program_samples_and_leaves_the_stored_model_alone(demo, tmp_pa
 
 
 def test_facts_come_from_the_configuration_and_stay_with_the_instance(tmp_path):
-    generator = External(config=str(write_program(tmp_path, space="counts", conditional=False)))
+    options = {"space": "counts", "conditional": False, "copies": True}
+    generator = External(config=str(write_program(tmp_path, **options)))
     assert (generator.name, generator.space, generator.conditional) == ("demo", "counts", False)
+    assert (generator.copies, External.copies) == (True, False)
     assert (External.name, External.space, External.conditional) == ("external", "counts", False)
     assert External().name == "external"
 
