@@ -331,6 +331,19 @@ def test(
 
 
 @app.command()
+def new_model(
+    name: Annotated[str, typer.Argument(show_default=False)],
+    external: Annotated[
+        bool, typer.Option("--external", help="A program with an environment of its own, in any language.")
+    ] = False,
+) -> int:
+    """Write ./NAME: a small generator that keeps every promise, its test, and a CI file."""
+    from bench import commands
+
+    return commands.new_model(name, external=external)
+
+
+@app.command()
 def sync(run: Run) -> int:
     """Bring MLflow up to date with RUN."""
     from bench import commands
@@ -465,5 +478,6 @@ def _check_shadowing() -> None:
         if origin is None or origin.parents[1] != home:
             raise RequestError(
                 f"the package {name!r} found first is {origin or 'missing'}, not ours in {home}: run in an "
-                f"environment of its own, outside that folder"
+                f"environment of its own, outside that folder; a generator that lives beside such a package is "
+                f"driven as a program, which bench new-model NAME --external writes"
             )

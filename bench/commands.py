@@ -300,6 +300,17 @@ def test_model(model: str, *, settings: dict[str, dict[str, Any]], device: str) 
     return SOME_FAILED if any(finding.status == "broken" for finding in findings) else DONE
 
 
+def new_model(name: str, *, external: bool) -> int:
+    """Write a new generator, and say what to do with it."""
+    from bench.new_model import write_new_model
+
+    console = plain_console()
+    for path in write_new_model(name, Path(), external=external):
+        console.print(str(path), soft_wrap=True)
+    console.print(f"{name}/README.md says how to install, test and run it.")
+    return DONE
+
+
 def list_plugins(what: str) -> int:
     """Print what is installed."""
     groups = {"models": MODELS, "metrics": METRICS, "datasets": DATASETS}

@@ -123,6 +123,7 @@ def test_a_folder_that_shadows_ours_is_named(tmp_path):
     ended = bench("list", "models", cwd=tmp_path)
     assert ended.returncode == 2
     assert str(tmp_path / "datasets") in ended.stderr
+    assert "bench new-model NAME --external" in ended.stderr
 
 
 def test_hardware_is_shown(answer):

@@ -1,7 +1,6 @@
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -360,27 +359,6 @@ def test_children_left_behind_by_a_program_that_ended_are_killed(tmp_path):
         trained(tmp_path, fit_script=SLEEPERS.replace("END", "sys.exit(3)"))
     pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
     wait_until(lambda: not any(map(is_running, pids)))
-
-
-def test_the_programs_of_the_documentation_keep_the_contract(tmp_path):
-    text = (REPOSITORY / "docs" / "external.md").read_text(encoding="utf-8")
-    blocks = re.findall(r"^```(?:toml|python)\n# (\S+)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-    files = dict(blocks)
-    assert set(files) == {"mine.toml", "fit.py", "sample.py"}
-    for name, content in files.items():
-        (tmp_path / name).write_text(content)
-    config, interpreter = tmp_path / "mine.toml", shlex.quote(sys.executable)
-    config.write_text(files["mine.toml"].replace("conda run --no-capture-output -n mine python", interpreter))
-    generator = External(config=str(config))
-    generator.fit(training_cells(), seed=0, budget=Budget(1, "seconds"), monitor=SilentMonitor())
-    cells = generator.sample(4_000, cell_types=["T", "B"] * 2_000, seed=1)
-    assert generator.space == "counts"
-    assert list(cells.obs["cell_type"]) == ["T", "B"] * 2_000
-    assert cells.X.toarray()[::2].mean(axis=0) == pytest.approx([0, 5, 0.5], abs=0.2)
-    assert cells.X.toarray()[1::2].mean(axis=0) == pytest.approx([2, 0, 1], abs=0.2)
-    again = generator.sample(4_000, cell_types=["T", "B"] * 2_000, seed=1)
-    assert np.array_equal(again.X.toarray(), cells.X.toarray())
-    assert set(generator.sample(50, seed=2).obs["cell_type"]) == {"B", "T"}
 
 
 def test_the_example_for_the_original_scgan_is_a_valid_configuration():
