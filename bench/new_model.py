@@ -97,7 +97,12 @@ def _filled(template: str, words: dict[str, str]) -> str:
     from jinja2 import Environment, StrictUndefined
 
     source: Traversable = files("bench") / "templates" / f"{template}.jinja"
-    # Python, TOML and YAML are full of braces.
-    brackets = {"variable_start_string": "<<", "variable_end_string": ">>"}
-    jinja = Environment(undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False, **brackets)
+    jinja = Environment(
+        # Python, TOML and YAML are full of braces.
+        variable_start_string="<<",
+        variable_end_string=">>",
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
     return jinja.from_string(source.read_text(encoding="utf-8")).render(words)
