@@ -478,6 +478,6 @@ def _check_shadowing() -> None:
         if origin is None or origin.parents[1] != home:
             raise RequestError(
                 f"the package {name!r} found first is {origin or 'missing'}, not ours in {home}: run in an "
-                f"environment of its own, outside that folder; a generator that lives beside such a package is "
-                f"driven as a program, which bench new-model NAME --external writes"
+                f"environment of its own, outside that folder; a generator beside such a package is driven as "
+                f"a program: bench new-model NAME --external writes one"
             )
