@@ -478,6 +478,6 @@ def _check_shadowing() -> None:
         if origin is None or origin.parents[1] != home:
             raise RequestError(
                 f"the package {name!r} found first is {origin or 'missing'}, not ours in {home}: run in an "
-                f"environment of its own, outside that folder; a generator beside such a package is driven as "
+                f"environment of its own, outside that folder; a generator beside such a package runs as "
                 f"a program: bench new-model NAME --external writes one"
             )
