@@ -158,13 +158,7 @@ def as_csr(matrix: Any) -> csr_matrix:
     BrokenContract
         If it holds no numbers.
     """
-    from scipy.sparse import csr_matrix, issparse
-
-    if matrix is None or getattr(matrix, "dtype", None) is None or matrix.dtype.kind not in "fiub":
-        kind = "nothing" if matrix is None else getattr(matrix, "dtype", type(matrix).__name__)
-        raise BrokenContract(f"X of the sample holds {kind}, no numbers")
-    is_csr = issparse(matrix) and matrix.format == "csr" and matrix.dtype == np.float32
-    found = matrix if is_csr else csr_matrix(matrix, dtype=np.float32)
+    found = in_csr(matrix)
     if found.has_canonical_format and np.all(found.data):
         return found
     # The generator's own matrix stays as it is.
@@ -172,6 +166,23 @@ def as_csr(matrix: Any) -> csr_matrix:
     found.sum_duplicates()
     found.eliminate_zeros()
     return found
+
+
+def in_csr(matrix: Any) -> csr_matrix:
+    """Return a matrix as CSR float32; the very same one if it is that already.
+
+    Raises
+    ------
+    BrokenContract
+        If it holds no numbers.
+    """
+    from scipy.sparse import csr_matrix, issparse
+
+    if matrix is None or getattr(matrix, "dtype", None) is None or matrix.dtype.kind not in "fiub":
+        kind = "nothing" if matrix is None else getattr(matrix, "dtype", type(matrix).__name__)
+        raise BrokenContract(f"X of the sample holds {kind}, no numbers")
+    is_csr = issparse(matrix) and matrix.format == "csr" and matrix.dtype == np.float32
+    return matrix if is_csr else csr_matrix(matrix, dtype=np.float32)
 
 
 def _rows_with(matrix: csr_matrix, broken: np.ndarray) -> str:

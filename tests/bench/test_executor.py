@@ -104,6 +104,16 @@ def test_every_ending_becomes_a_record(outcomes, model, status, reason, phase):
     assert "\n" not in record["reason"]
 
 
+def test_plain_arrays_and_stored_zeros_are_counted_as_the_values_that_they_hold(tmp_path, prepared):
+    run, spec = make_run(tmp_path, prepared, ["Mean", "PlainArray", "StoresZeros"])
+    records = carry_out(run, spec)
+    assert {record["status"] for record in records.values()} == {"ok"}
+    density = {name: record["timing"]["density"] for name, record in records.items()}
+    assert density["plain_array"] == density["mean"] > 0
+    assert density["stores_zeros"] == 0
+    assert records["stores_zeros"]["samples"]["0"]["density"] == 0
+
+
 def test_what_a_good_job_measured(outcomes):
     run, records = outcomes
     record = records["mean"]

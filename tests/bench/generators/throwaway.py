@@ -428,3 +428,25 @@ class WaitsForLeave(Mean):
         while wait.exists():
             time.sleep(0.05)
         super().fit(train, seed=seed, device=device, budget=budget, monitor=monitor)
+
+
+class PlainArray(Mean):
+    """Cells as a plain array of whole numbers, most of them zero."""
+
+    name = "plain_array"
+
+    def sample(self, n_cells, *, cell_types=None, seed):
+        cells = super().sample(n_cells, cell_types=cell_types, seed=seed)
+        cells.X = cells.X.toarray().astype(np.int64)
+        return cells
+
+
+class StoresZeros(Mean):
+    """Cells that are all zero, in a matrix that stores each of these zeros."""
+
+    name = "stores_zeros"
+
+    def sample(self, n_cells, *, cell_types=None, seed):
+        cells = super().sample(n_cells, cell_types=cell_types, seed=seed)
+        cells.X.data[:] = 0
+        return cells
