@@ -175,6 +175,9 @@ def _import_file(path: Path) -> ModuleType:
         raise RequestError(f"model file {str(path)!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
+    if (folder := str(path.resolve().parent)) not in sys.path:
+        # Last, not first: modules beside the file are found, but shadow none of ours.
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except Exception as error:

@@ -113,9 +113,9 @@ class Metric:
         What tells how held-out real cells score, where that is not `ideal`: a control, or a value beside the
         headline. Comparisons take distances from it: else cells that overshoot real ones would win.
     least_cells
-        Cells a side below which `compute` refuses: folds, neighbours and percentiles need so many, and below
-        10 most numbers are chance. None where nothing is checked, as always in the augmentation experiment,
-        which has no such sides.
+        Cells a side below which `compute` refuses: folds, neighbours and percentiles need so many, and
+        below 10 most numbers are chance. Of training cells 10 are enough, or fewer where this is less. None
+        where nothing is checked, as always in the augmentation experiment, which has no such sides.
     """
 
     name: str
@@ -154,6 +154,8 @@ def _on_enough_cells(
     @wraps(compute)
     def checked(real: Any, sample: Any) -> Score:
         require_cells(name, real.n_cells, least)
+        # The components, and what a classifier learns, are of the training cells.
+        require_cells(name, real.n_train, min(least, LEAST_CELLS), of="training cells")
         return compute(real, sample)
 
     return checked

@@ -81,6 +81,11 @@ class TrainingEvidence(SharesWork):
             raise ValueError(f"{what} cells hold {problem}; give counts")
         return csr
 
+    @property
+    def n_train(self) -> int:
+        """How many training cells there are."""
+        return int(self._all_train.shape[0])
+
     @SharedProperty
     def _train_cache(self) -> EvidenceCache:
         """Keeps what follows from the training cells and, under some protocols, the test split."""

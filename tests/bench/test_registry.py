@@ -105,6 +105,17 @@ NEIGHBOURS = {
 }
 
 
+def test_a_file_imports_the_modules_beside_it_wherever_one_stands(tmp_path, monkeypatch):
+    (tmp_path / "plug").mkdir()
+    (tmp_path / "plug" / "the_helper_beside.py").write_text("SCALE = 3.0\n")
+    text = FILE.read_text().replace("import numpy as np", "import numpy as np\nimport the_helper_beside", 1)
+    (tmp_path / "plug" / "mine.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert resolve_model("plug/mine.py:Mean").name == "mean"
+    assert sys.path[-1] == str(tmp_path / "plug")
+
+
 @pytest.mark.parametrize(("changed", "differs"), [("layers.py", True), ("unlike.py", False)])
 def test_another_neighbour_is_another_source(tmp_path, monkeypatch, changed, differs):
     for name, text in NEIGHBOURS.items():
