@@ -169,6 +169,9 @@ class RunSpec(BaseModel):
                 ) from error
             message = first["msg"].removeprefix("Value error, ")
             given = first["input"]
+            if isinstance(given, dict):
+                # As on the command line: activa=40epochs, or for every model 40epochs.
+                given = [f"{name}={value}".removeprefix(f"{EVERY_MODEL}=") for name, value in given.items()]
             text = ",".join(map(str, given)) if isinstance(given, list | tuple) else given
             raise RequestError(f"--{option} {text!r}: {message}") from error
 

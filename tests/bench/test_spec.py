@@ -116,3 +116,11 @@ def test_a_config_file_that_is_none(tmp_path):
 def test_a_wrong_name_in_a_list_is_shown_as_it_was_typed():
     with pytest.raises(RequestError, match=r"^--protocol 'strict,strikt': protocol 'strikt' is unknown"):
         RunSpec.checked(protocol=("strict", "strikt"))
+
+
+@pytest.mark.parametrize(
+    ("budget", "shown"), [("0s", "--budget '0s': budget"), ("activa=0s", "--budget 'activa=0s': budget")]
+)
+def test_a_wrong_budget_is_shown_as_it_was_typed(budget, shown):
+    with pytest.raises(RequestError, match=f"^{shown}"):
+        RunSpec.checked(budget=budget)
