@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.counts import find_matrix, matrices, take_matrix
+from datasets.counts import features_of, find_matrix, take_matrix
 from datasets.errors import DatasetError
 from datasets.features import only_genes, plain, require_upright
 
@@ -83,7 +83,7 @@ def select(
     told = list(notes)
     require_upright(adata, label_key=label_key)
     name = find_matrix(adata, wanted.layer, counts=counts)
-    var = matrices(adata)[name][1]
+    var = features_of(adata, name)
     with warnings.catch_warnings():
         # Duplicate names are made unique, and noted, where the cells are preprocessed.
         warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
