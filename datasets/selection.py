@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 NOTES = "reading_notes"
 """The key of uns under which a reader tells what the user of the cells should know."""
 
+_NAMELESS = ("", "nan", "NaN", "NA", "N/A", "None", "<NA>")
+"""What a table that went through text has where a gene had no name."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -159,7 +162,7 @@ def _gene_names(var: pd.DataFrame, column: str, notes: list[str]) -> pd.Index:
         available = ", ".join(str(name) for name in var.columns) or "none"
         raise DatasetError(f"there is no column var[{column!r}]: choose --gene-names from: {available}")
     names = var[column].astype(object).where(var[column].notna(), "").astype(str).str.strip()
-    nameless = (names == "").to_numpy()
+    nameless = names.isin(_NAMELESS).to_numpy()
     if nameless.all():
         raise DatasetError(f"var[{column!r}] names no gene: give another column with --gene-names")
     if nameless.any():

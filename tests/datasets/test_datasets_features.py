@@ -18,6 +18,7 @@ from datasets.readers import read_cells
 
 pytestmark = pytest.mark.slow
 
+GAPS = ["nan", "NA", "<NA>", "None"]
 MIXED = ["Antibody Capture"] * 3 + ["Gene Expression"] * 50 + ["Peaks"] * 5 + ["CRISPR Guide Capture"] * 2
 TOLD = "10 of 60 features are no genes (Antibody Capture, CRISPR Guide Capture, Peaks) and are left out"
 
@@ -220,10 +221,11 @@ def test_genes_are_named_by_the_column_that_is_named(cache, tmp_path):
 
 def test_genes_that_a_column_does_not_name_or_names_twice_are_noted(cache):
     adata = make_cells()
-    adata.var["symbol"] = pd.Categorical(["twin", "twin", None, " ", *(f"S{n}" for n in range(4, 60))])
+    adata.var["symbol"] = pd.Categorical(["twin", "twin", None, " ", *(f"S{n}" for n in range(4, 56)), *GAPS])
     prepared = datasets.prepare(adata, cache_folder=cache, gene_names="symbol")
     assert list(prepared.read().var_names[:5]) == ["twin", "twin-1", "gene2", "gene3", "S4"]
-    assert any("2 of 60 genes have no name in var['symbol']" in note for note in prepared.notes)
+    assert list(prepared.read().var_names[55:]) == ["S55", "gene56", "gene57", "gene58", "gene59"]
+    assert any("6 of 60 genes have no name in var['symbol']" in note for note in prepared.notes)
     assert "1 duplicate gene names made unique (the first is twin)" in prepared.notes
     adata.var["symbol"] = None
     with pytest.raises(DatasetError, match="names no gene"):
