@@ -102,15 +102,16 @@ def only_genes(adata: AnnData, notes: list[str], *, where: str = "the data") -> 
         notes.append(
             f"{int((~genes).sum())} of {len(genes)} features are no genes ({others}) and are left out"
         )
-    if untyped.any():
-        notes.append(f"{int(untyped.sum())} of {len(genes)} features have no type and are taken for genes")
-    if (strange & genes).any():
-        unknown = ", ".join(sorted(set(types[strange & genes])))
-        notes.append(
-            f"{int((strange & genes).sum())} of {len(genes)} features are of a type that is not known "
-            f"({unknown}) and are taken for genes"
-        )
+    _tell_kept(notes, untyped, "have no type and are taken for genes")
+    unknown = ", ".join(sorted(set(types[strange & genes])))
+    _tell_kept(notes, strange & genes, f"are of a type that is not known ({unknown}) and are taken for genes")
     return adata if genes.all() else adata[:, genes].copy()
+
+
+def _tell_kept(notes: list[str], which: np.ndarray, what: str) -> None:
+    """Note which features stay, unless the reader of the file did so before."""
+    if which.any() and not any(note.endswith(what) for note in notes):
+        notes.append(f"{int(which.sum())} of {len(which)} features {what}")
 
 
 def feature_types(var: pd.DataFrame) -> pd.Series | None:

@@ -220,6 +220,17 @@ def test_antibodies_of_a_list_of_names_and_types_are_left_out(cache, tmp_path):
     assert "10 of 60 features are no genes (Antibody Capture) and are left out" in prepared.notes
 
 
+def test_types_that_stay_are_told_once(cache, tmp_path):
+    kinds = ["Transcriptome"] * 40 + [""] * 10 + ["Antibody Capture"] * 10
+    rows = [f"E{g}\t{g}\t{kind}" for g, kind in zip(GENES, kinds, strict=True)]
+    prepared = datasets.prepare(write(tmp_path / "mtx", genes=rows), cache_folder=cache)
+    assert [note for note in prepared.notes if "features" in note] == [
+        "10 of 60 features are no genes (Antibody Capture) and are left out",
+        "10 of 60 features have no type and are taken for genes",
+        "40 of 60 features are of a type that is not known (Transcriptome) and are taken for genes",
+    ]
+
+
 @pytest.mark.parametrize(
     ("names", "words"),
     [
