@@ -195,6 +195,7 @@ def _score(metric: Metric, real: RealEvidence, sample: SampleEvidence) -> dict[s
 
 def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say: Say) -> _Cells:
     from datasets import DatasetError
+    from datasets.counts import require_counts
     from datasets.preprocessing import MIN_GENES, kept_cells_and_genes
     from datasets.readers import read_cells
     from datasets.selection import Selection, some_cells
@@ -204,11 +205,7 @@ def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say
         held = read_cells(path, genome=reading.genome)
         wanted = Selection(layer=reading.layer, gene_names=reading.gene_names, genome=reading.genome)
         adata = _selected(held, wanted, path, reading, counts=True, say=say)
-        if not adata.X.nnz:
-            raise DatasetError(
-                f"no counts at all in {adata.n_obs} cells × {adata.n_vars} genes: give whole-number counts, "
-                f"or another matrix with --layer"
-            )
+        require_counts(adata.X)
         column = reading.label_key or (_CELL_TYPE if _CELL_TYPE in adata.obs else None)
         if column is None and reading.drop_unlabelled:
             raise DatasetError("--drop-unlabelled: no column of labels is known: name it with --label-key")
@@ -244,6 +241,8 @@ def _read_synthetic(path: Path, reading: Reading, space: str, say: Say) -> _Cell
         genome = reading.genome if "genome" in held.var else None
         wanted = Selection(layer=layer, gene_names=names, genome=genome)
         adata = _selected(held, wanted, path, reading, counts=counts, say=say)
+        if not adata.n_obs:
+            raise DatasetError("there are no cells to score: give a file that holds some")
         column = next((name for name in (reading.label_key, _CELL_TYPE) if name in adata.obs), None)
         cells = _labelled(path, adata, column, reading, say)
     except DatasetError as error:

@@ -173,6 +173,16 @@ def whole_matrices(adata: AnnData) -> list[str]:
     return [name for name, (matrix, _, where) in matrices(adata).items() if _is_whole(matrix, where)]
 
 
+def require_counts(matrix: csr_matrix, *, where: str = "") -> None:
+    """Raise a `DatasetError` that begins with `where` if there is no count in any cell."""
+    if not matrix.nnz:
+        n_cells, n_genes = matrix.shape
+        raise DatasetError(
+            f"{where}no counts at all in {n_cells} cells × {n_genes} genes: give whole-number counts, or "
+            f"another matrix with --layer"
+        )
+
+
 def require_sound(matrix: Any, *, where: str) -> None:
     """Raise a `DatasetError` if a compressed sparse matrix has indices that point nowhere.
 

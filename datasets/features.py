@@ -199,7 +199,7 @@ def require_upright(adata: AnnData, *, label_key: str | None = None) -> None:
     if _share(cells, _SHORT_GENE) > 0.9 and _share(genes, _SHORT_CELL) > 0.9:
         reasons.append("its cells are named like genes and its genes like cells")
     if label_key in adata.var.columns and label_key not in adata.obs.columns:
-        reasons.append(f"var, not obs, has the column {label_key!r}")
+        reasons.append(f"var, not obs, has the column {label_key!r} (rename it if it is none of cells)")
     columns = {plain(column) for column in adata.obs.columns}
     if columns & _FEATURE_TYPES and feature_types(adata.obs) is not None and feature_types(adata.var) is None:
         reasons.append("obs, not var, tells types of features")

@@ -309,6 +309,12 @@ def test_a_file_without_counts_is_named(name, how, parts, tmp_path):
         score(tmp_path, parts)
 
 
+def test_a_synthetic_file_without_cells_is_named(parts, tmp_path):
+    parts["synthetic"] = parts["synthetic"][:0].copy()
+    with pytest.raises(RequestError, match=r"synthetic\.h5ad: there are no cells to score"):
+        score(tmp_path, parts)
+
+
 def test_types_without_a_training_cell_are_named(parts, tmp_path):
     wanted, told = score(tmp_path, parts, metrics=BOTH)
     assert told == []
