@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Say = Callable[[str], None]
 _CELL_TYPE = "cell_type"
+_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ def score_outside_cells(
     fake = _read_synthetic(Path(synthetic), reading, space, say)
     _make_genes_unique(train_cells, test_cells, fake, say=say)
     _say_missing_types(train_cells, test_cells, fake, say=say)
+    _hold_types_together(train_cells, test_cells, fake, say)
     genes = _genes_to_score(train_cells, test_cells, fake, say)
     available = _available(test_cells, fake, cells)
     facts: dict[str, Any] = {
@@ -193,6 +195,7 @@ def _score(metric: Metric, real: RealEvidence, sample: SampleEvidence) -> dict[s
 
 def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say: Say) -> _Cells:
     from datasets import DatasetError
+    from datasets.counts import require_counts
     from datasets.preprocessing import MIN_GENES, kept_cells_and_genes
     from datasets.readers import read_cells
     from datasets.selection import Selection, some_cells
@@ -202,6 +205,7 @@ def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say
         held = read_cells(path, genome=reading.genome)
         wanted = Selection(layer=reading.layer, gene_names=reading.gene_names, genome=reading.genome)
         adata = _selected(held, wanted, path, reading, counts=True, say=say)
+        require_counts(adata.X)
         column = reading.label_key or (_CELL_TYPE if _CELL_TYPE in adata.obs else None)
         if column is None and reading.drop_unlabelled:
             raise DatasetError("--drop-unlabelled: no column of labels is known: name it with --label-key")
@@ -237,6 +241,8 @@ def _read_synthetic(path: Path, reading: Reading, space: str, say: Say) -> _Cell
         genome = reading.genome if "genome" in held.var else None
         wanted = Selection(layer=layer, gene_names=names, genome=genome)
         adata = _selected(held, wanted, path, reading, counts=counts, say=say)
+        if not adata.n_obs:
+            raise DatasetError("there are no cells to score: give a file that holds some")
         column = next((name for name in (reading.label_key, _CELL_TYPE) if name in adata.obs), None)
         cells = _labelled(path, adata, column, reading, say)
     except DatasetError as error:
@@ -315,6 +321,34 @@ def _say_missing_types(*files: _Cells, say: Say) -> None:
     for cells in files:
         if cells.types is None:
             say(f"note: {cells.path.name} tells no cell types: metrics that need them are left out")
+
+
+def _hold_types_together(train: _Cells, test: _Cells, fake: _Cells, say: Say) -> None:
+    """Tell which types have no training cell; refuse test cells of which no type has one."""
+    if train.types is None:
+        return
+    known = set(train.types)
+    for cells in (test, fake):
+        if cells.types is None:
+            continue
+        found = set(cells.types)
+        if cells is test and not found & known:
+            raise RequestError(
+                f"{cells.path.name} and {train.path.name} have no cell type in common "
+                f"({_shortened(found)}; {_shortened(known)}): label both alike, or name another column with "
+                f"--label-key"
+            )
+        if found - known:
+            say(
+                f"note: {cells.path.name}: no cell of {train.path.name} is of type "
+                f"{_shortened(found - known)} ({int(np.isin(cells.types, list(found - known)).sum())} of "
+                f"{len(cells.types)} cells)"
+            )
+
+
+def _shortened(names: set[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(sorted(names)[:_SHOWN]) + more
 
 
 def _genes_to_score(train: _Cells, test: _Cells, fake: _Cells, say: Say) -> pd.Index:

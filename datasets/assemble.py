@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets import clusters, preprocessing, splits
+from datasets.counts import require_counts
 from datasets.declaration import Declaration, Progress, step
 from datasets.errors import DatasetError
 from datasets.labels import LABEL_KEY, complete_column, given_labels, unlabelled
@@ -84,6 +85,7 @@ def assemble(
     DatasetError
         For every input that cannot be used.
     """
+    require_counts(raw.X, where=f"{declaration.name}: ")
     notes = [*declaration.notes, *raw.uns.get(NOTES, ())]
     label_key = parameters.label_key or ("cell_type" if "cell_type" in raw.obs.columns else None)
     if parameters.drop_unlabelled:

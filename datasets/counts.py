@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.errors import DatasetError
+from datasets.features import feature_types, names_no_genes
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from pandas import DataFrame
+    from pandas import DataFrame, Index
     from scipy.sparse import csr_matrix
 
 RAW = "raw"
@@ -34,15 +35,56 @@ def matrices(adata: AnnData) -> dict[str, tuple[Any, DataFrame, str]]:
     if adata.raw is not None:
         if RAW in found:
             raise DatasetError("there are .raw and layers['raw'], and both are called raw: rename the layer")
-        found[RAW] = (adata.raw.X, _raw_var(adata), ".raw")
+        found[RAW] = (adata.raw.X, adata.raw.var, ".raw")
     return found
 
 
-def _raw_var(adata: AnnData) -> DataFrame:
-    """Return what is known of the genes of .raw; what only var tells of them, too."""
-    var: DataFrame = adata.raw.var
+def features_of(adata: AnnData, name: str) -> DataFrame:
+    """Return what is known of the features of one of `matrices`; for .raw, what only X's var tells, too.
+
+    A feature of .raw is that of X's var which has its name, if it is unique in both; or its place, where
+    .raw begins with all names of X's var.
+
+    Raises
+    ------
+    DatasetError
+        If only X's var tells that some features are no genes, and one of .raw is none of them.
+    """
+    var: DataFrame = matrices(adata)[name][1]
+    if adata.raw is None or name != RAW:
+        return var
+    types = feature_types(adata.var) if feature_types(var) is None else None
+    if types is not None:
+        var = var.drop(columns=types.name, errors="ignore")
     more = [column for column in adata.var.columns if column not in var.columns]
-    return var.join(adata.var[more]) if more and adata.var_names.is_unique else var
+    if not more:
+        return var
+    place = _places(var.index, adata.var_names)
+    if types is not None and names_no_genes(types) and (place < 0).any():
+        lost = var.index[place < 0]
+        raise DatasetError(
+            f"var[{types.name!r}] tells which features are no genes, but {len(lost)} of {len(var)} features "
+            f"of .raw are not found in var by a unique name (the first is {lost[0]}): give .raw.var this "
+            f"column"
+        )
+    known = adata.var[more].reset_index(drop=True).reindex(place).set_axis(var.index)
+    var = var.copy()
+    for column in more:
+        var[column] = known[column].array
+    return var
+
+
+def _places(names: Index, others: Index) -> np.ndarray:
+    """Return where among `others` each name is, -1 where that is not certain."""
+    if names[: len(others)].equals(others):
+        places = np.arange(len(names))
+        return np.where(places < len(others), places, -1)
+    unique = np.flatnonzero(~others.duplicated(keep=False))
+    found = others[unique].get_indexer(names)
+    certain = (found >= 0) & ~names.duplicated(keep=False)
+    places = np.full(len(names), -1)
+    places[certain] = unique[found[certain]]
+    return places
 
 
 def find_matrix(adata: AnnData, layer: str | None, *, counts: bool = True) -> str:
@@ -129,6 +171,16 @@ def checked_values(
 def whole_matrices(adata: AnnData) -> list[str]:
     """Return the names of all matrices that hold whole numbers, and not only zeros."""
     return [name for name, (matrix, _, where) in matrices(adata).items() if _is_whole(matrix, where)]
+
+
+def require_counts(matrix: csr_matrix, *, where: str = "") -> None:
+    """Raise a `DatasetError` that begins with `where` if there is no count in any cell."""
+    if not matrix.nnz:
+        n_cells, n_genes = matrix.shape
+        raise DatasetError(
+            f"{where}no counts at all in {n_cells} cells × {n_genes} genes: give whole-number counts, or "
+            f"another matrix with --layer"
+        )
 
 
 def require_sound(matrix: Any, *, where: str) -> None:

@@ -70,9 +70,17 @@ def unlabelled(obs: pd.DataFrame, key: str, *, option: str = LABEL_KEY) -> np.nd
 
 
 def as_labels(column: pd.Series) -> np.ndarray:
-    """Return labels as strings; numbers that a gap made floating-point ones are whole again."""
-    if column.dtype.kind == "f" and np.isfinite(column).all() and (column == np.floor(column)).all():
-        column = column.astype(np.int64)
+    """Return labels as strings; numbers that a gap made floating-point ones are whole again.
+
+    However they are held: as numbers, as categories or one by one.
+    """
+    import pandas as pd
+
+    held = column.astype(object) if isinstance(column.dtype, pd.CategoricalDtype) else column
+    if pd.api.types.infer_dtype(held) in ("floating", "mixed-integer-float"):
+        numbers = held.to_numpy(dtype=np.float64, na_value=np.nan)
+        if np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all():
+            return numbers.astype(np.int64).astype(str)
     return column.astype(str).to_numpy(dtype=str)
 
 

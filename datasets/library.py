@@ -24,6 +24,8 @@ from datasets.readers import require_readable
 from datasets.selection import Selection, select
 
 _PACKAGE = "package:"
+_FAR = 2
+"""A data set that is so many times larger or smaller than expected looks like another."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def add(
     wanted = _which_file(declaration, source)
     require_readable(source, name=wanted.name)
     folder = folder_of(cache_folder)
-    notes = _held_against(declaration, wanted, source, folder)
+    unlike, notes = _held_against(declaration, wanted, source, folder)
     target = _stored_path(declaration, wanted, folder)
     with locked(target):
         with atomic(target) as temporary:
@@ -132,11 +134,16 @@ def add(
             shutil.copyfile(source, temporary)
         _record(target, sha256_of(target), f"handed over: {source.name}")
         taken = _checked(declaration, wanted, target)
-    return replace(taken, note="; ".join([taken.note, *notes]))
+    return replace(taken, note="; ".join([*unlike, taken.note, *notes]))
 
 
-def _held_against(declaration: Declaration, wanted: SourceFile, source: Path, folder: Path) -> list[str]:
-    """Read a data set with `source` as one of its files; tell what differs from the declaration."""
+def _held_against(
+    declaration: Declaration, wanted: SourceFile, source: Path, folder: Path
+) -> tuple[list[str], list[str]]:
+    """Read a data set with `source` as one of its files; tell what differs from the declaration.
+
+    First what differs so much that it looks like other data.
+    """
     paths = []
     for file in declaration.files:
         if file is wanted:
@@ -146,7 +153,7 @@ def _held_against(declaration: Declaration, wanted: SourceFile, source: Path, fo
         else:
             paths.append(_stored_path(declaration, file, folder))
     if missing := [path.name for path in paths if not path.exists()]:
-        return [f"not yet held against the declaration, for want of {', '.join(missing)}"]
+        return [], [f"not yet held against the declaration, for want of {', '.join(missing)}"]
     try:
         cells = select(declaration.read(paths), Selection(), label_key=declaration.label_key)
         types = None if declaration.label_key is None else given_labels(cells.obs, declaration.label_key)
@@ -159,7 +166,19 @@ def _held_against(declaration: Declaration, wanted: SourceFile, source: Path, fo
     expected = dict(declaration.expected)
     if {"train", "test"} <= set(expected):
         expected.setdefault("cells", expected["train"] + expected["test"])
-    return differences(replace(declaration, expected=expected), found)
+    return _unlike(source, declaration.name, found, expected), differences(
+        replace(declaration, expected=expected), found
+    )
+
+
+def _unlike(source: Path, name: str, found: dict[str, int], expected: Mapping[str, int]) -> list[str]:
+    """Tell of sizes that are out of all proportion to those expected."""
+    far = [
+        f"{found[what]} {what}, not about {expected[what]}"
+        for what in ("cells", "genes")
+        if what in expected and not 1 / _FAR <= found[what] / expected[what] <= _FAR
+    ]
+    return [f"{source.name} does not look like {name}: it has {' and '.join(far)}"] if far else []
 
 
 def folder_of(cache_folder: str | Path | None) -> Path:

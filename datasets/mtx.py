@@ -10,11 +10,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any
 
 from datasets.errors import DatasetError
-from datasets.features import plain
+from datasets.features import are_types, plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -27,6 +28,12 @@ _ROLES = {
 _USUAL = {"matrix": "matrix.mtx", "genes": "genes.tsv or features.tsv", "barcodes": "barcodes.tsv"}
 _NAME_HEADERS = {"gene", "genes", "genename", "genenames", "genesymbol", "genesymbols", "symbol", "name"}
 _BARCODE_HEADERS = {"barcode", "barcodes", "cell", "cells", "cellid", "cellbarcode"}
+_TYPE_HEADERS = {"featuretype", "featuretypes"}
+_GENES_FIRST = re.compile(r"(genes?|features?)[_.-]?(x|by)[_.-]?cells?", re.IGNORECASE)
+_CELLS_FIRST = re.compile(r"cells?[_.-]?(x|by)[_.-]?(genes?|features?)", re.IGNORECASE)
+_HELD = {"all", "cell", "cells", "count", "counts", "filtered", "gene", "genes", "raw", "umi", "x"}
+"""Words in the names of files that tell what they hold, not whose it is."""
+
 _SHOWN = 5
 
 
@@ -79,7 +86,7 @@ def read_mtx(path: Path, *, genome: str | None, notes: list[str]) -> AnnData:
     genome
         Of several folders, the name of the one to read.
     notes
-        Told if the matrix was cells × genes.
+        Told if the matrix was cells × genes, or could be either.
 
     Returns
     -------
@@ -104,23 +111,35 @@ def read_mtx(path: Path, *, genome: str | None, notes: list[str]) -> AnnData:
         genes = _Table.read(files["genes"], name=chosen.files["genes"].name)
         barcodes = _Table.read(files["barcodes"], name=chosen.files["barcodes"].name)
         matrix = mmread(files["matrix"])
-    upright, genes, barcodes = _fitted(matrix.shape, genes, barcodes, where=path)
+    name = chosen.files["matrix"].name
+    cells_first = _CELLS_FIRST.search(name) is not None
+    upright, genes, barcodes = _fitted(matrix.shape, genes, barcodes, cells_first=cells_first, where=path)
     if not upright:
-        notes.append(f"{chosen.files['matrix'].name} is cells × genes, and is read so")
-    if genes.width == 1:
-        notes.append(f"{genes.name} has one column, which gives the names of the genes")
+        notes.append(f"{name} is cells × genes, and is read so")
+    elif matrix.shape[0] == matrix.shape[1] and _GENES_FIRST.search(name) is None:
+        notes.append(f"{name} has as many rows as columns, and is read as genes × cells")
     adata = AnnData(csr_matrix(matrix.T if upright else matrix))
     adata.obs_names = barcodes.column(_BARCODE_HEADERS, position=0)
-    names = genes.column(_NAME_HEADERS, position=min(1, genes.width - 1))
-    ids = genes.column({"geneid", "geneids", "ensemblid", "id"}, position=0)
-    adata.var_names = [name or identifier for name, identifier in zip(names, ids, strict=True)]
-    if genes.width > 1:
-        adata.var["gene_ids"] = ids
-    if genes.width > 2:
-        adata.var["feature_types"] = genes.column({"featuretype", "featuretypes"}, position=2)
+    _describe_genes(adata, genes, notes)
     if genome is not None and plain(chosen.folder.name) == plain(genome):
         adata.var["genome"] = genome
     return adata
+
+
+def _describe_genes(adata: AnnData, genes: _Table, notes: list[str]) -> None:
+    """Set the names, ids and types of genes, from whichever columns hold them."""
+    types = genes.types()
+    columns = [number for number in range(genes.width) if number != types] or [0]
+    if genes.width and len(columns) == 1:
+        beside = "" if types is None else " beside that of the types"
+        notes.append(f"{genes.name} has one column{beside}, which gives the names of the genes")
+    names = genes.column(_NAME_HEADERS, position=columns[:2][-1])
+    ids = genes.column({"geneid", "geneids", "ensemblid", "id"}, position=columns[0])
+    adata.var_names = [name or identifier for name, identifier in zip(names, ids, strict=True)]
+    if len(columns) > 1:
+        adata.var["gene_ids"] = ids
+    if types is not None:
+        adata.var["feature_types"] = genes.column(set(), position=types)
 
 
 @dataclass(frozen=True)
@@ -163,6 +182,15 @@ class _Table:
             return _Table(self.name, [row[1:] for row in self.rows], header)
         return self
 
+    def types(self) -> int | None:
+        """Return which column tells the types of features: by its header, its values, or its usual place."""
+        if self.width < 2:
+            return None
+        named = [number for number, name in enumerate(self.header or ()) if name in _TYPE_HEADERS]
+        whole = range(min(map(len, self.rows), default=0))
+        found = [n for n in whole if are_types(_unquoted(sorted({row[n].strip() for row in self.rows})))]
+        return next(iter([*named, *found, *([2] if self.width > 2 else [])]), None)
+
     def column(self, headers: set[str], *, position: int) -> list[str]:
         """Return the column that the header calls one of `headers`, else that at `position`."""
         named = [number for number, name in enumerate(self.header or ()) if name in headers]
@@ -184,12 +212,12 @@ def _unquoted(values: list[str]) -> list[str]:
 
 
 def _fitted(
-    shape: Sequence[int], genes: _Table, barcodes: _Table, *, where: Path
+    shape: Sequence[int], genes: _Table, barcodes: _Table, *, cells_first: bool, where: Path
 ) -> tuple[bool, _Table, _Table]:
     """Tell whether the matrix is genes × cells, and return the lists without their headers."""
     plain_lists, headed = (False,), (False, True)
     for choices in (plain_lists, headed):
-        for upright in (True, False):
+        for upright in (not cells_first, cells_first):
             n_genes, n_cells = shape if upright else reversed(shape)
             for gene_header in choices:
                 for barcode_header in choices:
@@ -224,12 +252,16 @@ def _names(path: Path) -> list[PurePath]:
     return names
 
 
+def _newer_last(name: PurePath) -> tuple[bool, PurePath]:
+    """Order files: of one that lies there packed and not, or has both names for genes, the last counts."""
+    return "feature" in name.name.lower(), name
+
+
 def _sets(names: Iterable[PurePath]) -> list[MtxSet]:
     """Return the sets of files that belong together by folder and prefix; whole ones, if there are any."""
     by_prefix: dict[tuple[PurePath, str], dict[str, PurePath]] = defaultdict(dict)
     by_folder: dict[PurePath, dict[str, list[PurePath]]] = defaultdict(lambda: defaultdict(list))
-    # Of a file that lies there packed and not, and of both names for genes, the newer one counts.
-    for name in sorted(names, key=lambda name: ("feature" in name.name.lower(), name)):
+    for name in sorted(names, key=_newer_last):
         for role, pattern in _ROLES.items():
             if name.name.startswith(".") or (match := pattern.fullmatch(name.name)) is None:
                 continue
@@ -248,9 +280,13 @@ def _sets(names: Iterable[PurePath]) -> list[MtxSet]:
 
 
 def _chosen(path: Path, genome: str | None) -> MtxSet:
-    if path.is_file() and not tarfile.is_tarfile(path):
-        own = [found for found in _sets(path.parent.iterdir()) if path in found.files.values()]
-        return own[0] if own else MtxSet(path.parent, "", {"matrix": path})
+    chosen = _of_matrix(path) if path.is_file() and not tarfile.is_tarfile(path) else _of_folder(path, genome)
+    _require_one_prefix(path, chosen)
+    return chosen
+
+
+def _of_folder(path: Path, genome: str | None) -> MtxSet:
+    """Return the one set that a folder or an archive holds."""
     sets = _sets(_names(path))
     of_genome = [found for found in sets if genome is not None and found.folder.name == genome]
     if len(sets) > 1 and len(of_genome) == 1:
@@ -258,6 +294,53 @@ def _chosen(path: Path, genome: str | None) -> MtxSet:
     if len(sets) != 1:
         raise _several(path, sets)
     return sets[0]
+
+
+def _of_matrix(path: Path) -> MtxSet:
+    """Return a matrix and the lists that belong to it: its own, else those with the nearest prefix."""
+    beside = sorted(path.parent.iterdir(), key=_newer_last)
+    own = [found for found in _sets(beside) if found.files.get("matrix") == path]
+    if own and len(own[0].files) == len(_ROLES):
+        return own[0]
+    files: dict[str, PurePath] = {"matrix": path}
+    for role in ("genes", "barcodes"):
+        lists = [(prefix, name) for name in beside if (prefix := _prefix(name, role)) is not None]
+        fitting = [(len(prefix), name) for prefix, name in lists if _begins_with(path.name, prefix)]
+        if fitting:
+            files[role] = sorted(fitting, key=lambda found: found[0])[-1][1]
+    return MtxSet(path.parent, _prefix(path, "matrix") or "", files)
+
+
+def _require_one_prefix(path: Path, chosen: MtxSet) -> None:
+    """Raise a `DatasetError` if the names of files that were taken together name different samples."""
+    samples = [(name.name, sample) for role, name in chosen.files.items() if (sample := _sample(name, role))]
+    for (name, sample), (other_name, other) in combinations(samples, 2):
+        # What stands before .mtx alone may be any name of a matrix, but not another number.
+        any_name = ".mtx" in name.lower() and "matrix" not in name.lower()
+        if any_name and re.sub(r"\d+", "", sample) != re.sub(r"\d+", "", other):
+            continue
+        if not (_begins_with(sample, other) or _begins_with(other, sample)):
+            raise DatasetError(
+                f"{path}: {name} and {other_name} have the prefixes {sample!r} and {other!r}, and do not "
+                f"belong together: give the files of one sample"
+            )
+
+
+def _sample(name: PurePath, role: str) -> str:
+    """Return what a file's prefix says beside what the file holds."""
+    parts = re.split(r"[._-]+", _prefix(name, role) or "")
+    return "_".join(part for part in parts if part.lower() not in _HELD)
+
+
+def _prefix(name: PurePath, role: str) -> str | None:
+    match = _ROLES[role].fullmatch(name.name)
+    return None if match is None or name.name.startswith(".") else match[1].rstrip("._-")
+
+
+def _begins_with(name: str, prefix: str) -> bool:
+    """Tell whether a name begins with a prefix, and that ends where a word does."""
+    rest = name.removeprefix(prefix)
+    return name.startswith(prefix) and (not prefix or not rest or rest[0] in "._-")
 
 
 def _several(path: Path, sets: list[MtxSet]) -> DatasetError:

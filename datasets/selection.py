@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.counts import find_matrix, matrices, take_matrix
+from datasets.counts import features_of, find_matrix, take_matrix
 from datasets.errors import DatasetError
 from datasets.features import only_genes, plain, require_upright
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 NOTES = "reading_notes"
 """The key of uns under which a reader tells what the user of the cells should know."""
+
+_NAMELESS = ("", "nan", "NaN", "NA", "N/A", "None", "<NA>")
+"""What a table that went through text has where a gene had no name."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def select(
     told = list(notes)
     require_upright(adata, label_key=label_key)
     name = find_matrix(adata, wanted.layer, counts=counts)
-    var = matrices(adata)[name][1]
+    var = features_of(adata, name)
     with warnings.catch_warnings():
         # Duplicate names are made unique, and noted, where the cells are preprocessed.
         warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
@@ -159,7 +162,7 @@ def _gene_names(var: pd.DataFrame, column: str, notes: list[str]) -> pd.Index:
         available = ", ".join(str(name) for name in var.columns) or "none"
         raise DatasetError(f"there is no column var[{column!r}]: choose --gene-names from: {available}")
     names = var[column].astype(object).where(var[column].notna(), "").astype(str).str.strip()
-    nameless = (names == "").to_numpy()
+    nameless = names.isin(_NAMELESS).to_numpy()
     if nameless.all():
         raise DatasetError(f"var[{column!r}] names no gene: give another column with --gene-names")
     if nameless.any():

@@ -11,6 +11,7 @@ import numpy as np
 
 from datasets.errors import DatasetError
 from datasets.features import plain
+from datasets.labels import as_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,8 +114,8 @@ def given_split(obs: pd.DataFrame, column: str) -> np.ndarray:
         One row a cell.
     column
         Holds ``train``, ``test`` and perhaps ``valid`` (or ``training``, ``val``, ``validation``,
-        ``testing``, ``heldout``, in any case), or says by its name what its booleans mean (``is_train``,
-        ``test``, ``held_out``).
+        ``testing``, ``heldout``, in any case), or says by its name what its booleans, or 0 and 1, mean
+        (``is_train``, ``test``, ``held_out``).
 
     Returns
     -------
@@ -126,15 +127,18 @@ def given_split(obs: pd.DataFrame, column: str) -> np.ndarray:
     DatasetError
         If there is no such column, it holds anything else, or no training or no test cell.
     """
+    import pandas as pd
+
     if column not in obs.columns:
         available = ", ".join(str(name) for name in obs.columns) or "none"
         raise DatasetError(f"there is no column obs[{column!r}]: choose --split-from from: {available}")
     # A gap is no value that is known, and is told as one.
-    words = obs[column].astype(str).map(plain)
+    words = pd.Series(as_labels(obs[column]), index=obs.index).map(plain)
     meanings = _PARTS
-    if set(words) <= {"true", "false"}:
-        part = _PARTS.get(plain(column).removeprefix("is"))
-        meanings = {"true": part, "false": "test" if part == "train" else "train"} if part else {}
+    for yes, no in (("true", "false"), ("1", "0")):
+        if set(words) <= {yes, no}:
+            part = _PARTS.get(plain(column).removeprefix("is"))
+            meanings = {yes: part, no: "test" if part == "train" else "train"} if part else {}
     assigned = words.map(meanings)
     if assigned.isna().any():
         unknown = sorted(set(obs[column][assigned.isna().to_numpy()].astype(str)))
@@ -142,7 +146,8 @@ def given_split(obs: pd.DataFrame, column: str) -> np.ndarray:
         raise DatasetError(
             f"--split-from {column!r}: obs[{column!r}] holds {', '.join(unknown[:_SHOWN])}{more} for "
             f"{int(assigned.isna().sum())} of {len(obs)} cells: it must say train, test or valid (also "
-            f"training, testing, heldout, val, validation) of each, or be booleans called is_train or is_test"
+            f"training, testing, heldout, val, validation) of each, or be booleans called "
+            f"is_train or is_test, or 0 and 1 in such a column"
         )
     for part in ("train", "test"):
         if not (assigned == part).any():

@@ -295,3 +295,48 @@ def test_a_transposed_file_is_named(parts, tmp_path):
     parts["synthetic"] = parts["synthetic"].T.copy()
     with pytest.raises(RequestError, match=r"synthetic\.h5ad: the matrix looks transposed"):
         score(tmp_path, parts)
+
+
+@pytest.mark.parametrize("name", ["real", "train"])
+@pytest.mark.parametrize("how", ["only zeros", "no cells"])
+def test_a_file_without_counts_is_named(name, how, parts, tmp_path):
+    if how == "no cells":
+        parts[name] = parts[name][:0].copy()
+    else:
+        parts[name].X = sparse.csr_matrix(parts[name].shape, dtype=np.float32)
+    n_cells = parts[name].n_obs
+    with pytest.raises(RequestError, match=rf"{name}\.h5ad: no counts at all in {n_cells} cells × 60 genes"):
+        score(tmp_path, parts)
+
+
+def test_a_synthetic_file_without_cells_is_named(parts, tmp_path):
+    parts["synthetic"] = parts["synthetic"][:0].copy()
+    with pytest.raises(RequestError, match=r"synthetic\.h5ad: there are no cells to score"):
+        score(tmp_path, parts)
+
+
+def test_types_without_a_training_cell_are_named(parts, tmp_path):
+    wanted, told = score(tmp_path, parts, metrics=BOTH)
+    assert told == []
+    types = sorted(parts["train"].obs["cell_type"].unique())
+    for name in ("real", "synthetic"):
+        changed = parts[name].copy()
+        changed.obs["cell_type"] = changed.obs["cell_type"].astype(str).replace(types[0], "new one")
+        n_changed = int((changed.obs["cell_type"] == "new one").sum())
+        found, told = score(tmp_path, parts | {name: changed}, metrics=BOTH)
+        assert found == wanted
+        share = f"{n_changed} of {changed.n_obs} cells"
+        assert told == [f"note: {name}.h5ad: no cell of train.h5ad is of type new one ({share})"]
+    # A type that no test cell has is no fault.
+    fewer = parts["real"][(parts["real"].obs["cell_type"] != types[0]).to_numpy()].copy()
+    assert score(tmp_path, parts | {"real": fewer}, metrics=BOTH)[1] == []
+
+
+def test_files_whose_types_do_not_meet_are_refused(parts, tmp_path):
+    parts["real"].obs["cell_type"] = [f"other {n % 7}" for n in range(parts["real"].n_obs)]
+    words = (
+        r"real\.h5ad and train\.h5ad have no cell type in common \(other 0, other 1, other 2, other 3, "
+        r"other 4 and 2 more; alpha, beta, gamma\): .*--label-key"
+    )
+    with pytest.raises(RequestError, match=words):
+        score(tmp_path, parts)

@@ -73,6 +73,7 @@ def test_a_file_that_is_handed_over_is_held_against_the_declaration(cache, tmp_p
     )
     assert "mine has 3 types after preprocessing, where 4 are expected" in taken.note
     assert "mine has 90 cells after preprocessing, where 120 are expected" in taken.note
+    assert "does not look like" not in taken.note
     assert "genes after" not in taken.note and "clusters" not in taken.note
 
 

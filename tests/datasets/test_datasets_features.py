@@ -18,6 +18,7 @@ from datasets.readers import read_cells
 
 pytestmark = pytest.mark.slow
 
+GAPS = ["nan", "NA", "<NA>", "None"]
 MIXED = ["Antibody Capture"] * 3 + ["Gene Expression"] * 50 + ["Peaks"] * 5 + ["CRISPR Guide Capture"] * 2
 TOLD = "10 of 60 features are no genes (Antibody Capture, CRISPR Guide Capture, Peaks) and are left out"
 
@@ -71,6 +72,70 @@ def test_modalities_tell_genes_from_proteins(cache):
 )
 def test_other_columns_leave_no_gene_out(column, types, cache):
     prepared = datasets.prepare(typed(column, types), cache_folder=cache)
+    assert prepared.read().n_vars == 60
+    assert not any("feature" in note for note in prepared.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "kinds", "n_genes", "told"),
+    [
+        (
+            "feature_types",
+            ["Transcriptome", "Antibody Capture"],
+            50,
+            "10 of 60 features are no genes (Antibody",
+        ),
+        (
+            "feature_types",
+            ["Transcriptome", "Antibody Capture"],
+            50,
+            "50 of 60 features are of a type that is",
+        ),
+        (
+            "feature_type",
+            ["protein_coding", "Antibody Capture"],
+            50,
+            "10 of 60 features are no genes (Antibody",
+        ),
+        (
+            "feature_type",
+            ["Gene Expression", "Negative Control Probe"],
+            50,
+            "(Negative Control Probe) and are",
+        ),
+        (
+            "feature_type",
+            ["gene", "my_own"],
+            60,
+            "10 of 60 features are of a type that is not known (my_own)",
+        ),
+        ("feature_type", ["A", "B"], 60, "60 of 60 features are of a type that is not known (A, B)"),
+        ("assay", ["RNA", "ADT"], 50, "10 of 60 features are no genes (ADT)"),
+        ("assay", ["RNA", "HTO"], 50, "10 of 60 features are no genes (HTO)"),
+        ("type", ["gene", "antibody"], 50, "10 of 60 features are no genes (antibody)"),
+        ("kind", ["genes", "peaks"], 50, "10 of 60 features are no genes (peaks)"),
+    ],
+)
+def test_a_word_for_no_gene_counts_whatever_the_other_words_are(column, kinds, n_genes, told, cache):
+    adata = typed(column, [kinds[0]] * 50 + [kinds[1]] * 10)
+    prepared = datasets.prepare(adata, cache_folder=cache)
+    assert list(prepared.read().var_names) == list(adata.var_names[:n_genes])
+    assert any(told in note for note in prepared.notes)
+
+
+@pytest.mark.parametrize(
+    ("column", "kinds"),
+    [
+        ("feature_type", ["gene", "lncRNA", "pseudogene"]),
+        ("feature_type", ["protein_coding", "transcribed_unprocessed_pseudogene", "IG_V_gene"]),
+        # What genes make, who found them, and in what: nothing about the features themselves.
+        ("product", ["rna", "protein", "rna"]),
+        ("validated", ["antibody", None, None]),
+        ("assay", ["RNA", "ADT", "qPCR"]),
+    ],
+)
+def test_biotypes_and_other_columns_tell_genes(column, kinds, cache):
+    prepared = datasets.prepare(typed(column, kinds * 20), cache_folder=cache)
     assert prepared.read().n_vars == 60
     assert not any("feature" in note for note in prepared.notes)
 
@@ -156,10 +221,11 @@ def test_genes_are_named_by_the_column_that_is_named(cache, tmp_path):
 
 def test_genes_that_a_column_does_not_name_or_names_twice_are_noted(cache):
     adata = make_cells()
-    adata.var["symbol"] = pd.Categorical(["twin", "twin", None, " ", *(f"S{n}" for n in range(4, 60))])
+    adata.var["symbol"] = pd.Categorical(["twin", "twin", None, " ", *(f"S{n}" for n in range(4, 56)), *GAPS])
     prepared = datasets.prepare(adata, cache_folder=cache, gene_names="symbol")
     assert list(prepared.read().var_names[:5]) == ["twin", "twin-1", "gene2", "gene3", "S4"]
-    assert any("2 of 60 genes have no name in var['symbol']" in note for note in prepared.notes)
+    assert list(prepared.read().var_names[55:]) == ["S55", "gene56", "gene57", "gene58", "gene59"]
+    assert any("6 of 60 genes have no name in var['symbol']" in note for note in prepared.notes)
     assert "1 duplicate gene names made unique (the first is twin)" in prepared.notes
     adata.var["symbol"] = None
     with pytest.raises(DatasetError, match="names no gene"):
@@ -248,6 +314,26 @@ def test_a_label_column_among_the_genes_shows_a_transposed_matrix(cache):
         datasets.prepare(adata, cache_folder=cache, label_key="kind")
 
 
+def test_so_does_the_column_that_is_taken_unasked(cache):
+    adata = AnnData(sparse.csr_matrix(make_cells().X.T), var=make_cells().obs.reset_index(drop=True))
+    words = "var, not obs, has the column 'cell_type'"
+    with pytest.raises(DatasetError, match=words):
+        datasets.prepare(adata, cache_folder=cache)
+    assert words in datasets.info(adata, cache_folder=cache)["refused"]
+
+
+def test_cells_that_begin_like_one_family_are_no_genes(cache):
+    adata = make_cells()
+    adata.obs_names = [f"MT-P{n}" if n % 2 else f"SLC{n}" for n in range(90)]
+    adata.var_names = [f"LOC{n}" for n in range(60)]
+    assert datasets.prepare(adata, cache_folder=cache).read().shape == (90, 60)
+    turned = adata.T.copy()
+    turned.obs_names = [f"{('RPL', 'NDUFA', 'ZNF', 'LOC')[n % 4]}{n}" for n in range(60)]
+    turned.var_names = [f"patient {n}" for n in range(90)]
+    with pytest.raises(DatasetError, match="its cells are named like genes"):
+        datasets.prepare(turned, cache_folder=cache)
+
+
 def test_notes_come_from_readers_alone(cache, tmp_path):
     for own in ("my own text", ["a list"], np.array(["an array"])):
         adata = make_cells()
@@ -259,16 +345,53 @@ def test_notes_come_from_readers_alone(cache, tmp_path):
         assert "reading_notes" in adata.uns
 
 
-def test_what_only_var_tells_of_features_holds_for_raw(cache):
+def with_types_of_x_alone(kinds):
+    """Return cells with .raw, whose own var tells nothing of its 60 features."""
     adata = make_cells()
     adata.raw = adata.copy()
-    adata = adata[:, 5:].copy()
-    adata.var["feature_types"] = ["Gene Expression"] * 50 + ["Peaks"] * 5
-    adata.var["symbol"] = [f"S{n}" for n in range(5, 60)]
+    adata.var["feature_types"] = kinds
+    adata.var["symbol"] = [f"S{n}" for n in range(60)]
+    return adata
+
+
+def test_what_only_var_tells_of_features_holds_for_raw(cache):
+    adata = with_types_of_x_alone(["Gene Expression"] * 55 + ["Peaks"] * 5)[:, ::-1].copy()
     prepared = datasets.prepare(adata, cache_folder=cache, layer="raw", gene_names="symbol")
-    names = [f"gene{n}" for n in range(5)] + [f"S{n}" for n in range(5, 55)]
-    assert list(prepared.read().var_names) == names
+    assert list(prepared.read().var_names) == [f"S{n}" for n in range(55)]
     assert "5 of 60 features are no genes (Peaks) and are left out" in prepared.notes
+
+
+def test_a_wider_raw_is_all_genes_only_where_var_names_nothing_else(cache):
+    adata = with_types_of_x_alone(["Gene Expression"] * 60)[:, 5:].copy()
+    prepared = datasets.prepare(adata, cache_folder=cache, layer="raw", gene_names="symbol")
+    assert list(prepared.read().var_names) == [f"gene{n}" if n < 5 else f"S{n}" for n in range(60)]
+    assert "5 of 60 features have no type and are taken for genes" in prepared.notes
+    adata.var["feature_types"] = ["Gene Expression"] * 50 + ["Antibody Capture"] * 5
+    with pytest.raises(DatasetError, match=r"5 of 60 features of \.raw are not found in var .*gene0"):
+        datasets.prepare(adata, cache_folder=cache, layer="raw")
+    adata.raw.var["feature_types"] = ["Gene Expression"] * 55 + ["Antibody Capture"] * 5
+    assert datasets.prepare(adata, cache_folder=cache, layer="raw").read().n_vars == 55
+
+
+@pytest.mark.filterwarnings("ignore:.*names are not unique")
+def test_names_that_come_again_keep_their_types_in_raw_by_place(cache):
+    twins = [f"gene{n}" if n < 55 else f"gene{n - 55}" for n in range(60)]
+    adata = make_cells()
+    adata.var_names = twins
+    adata.raw = adata.copy()
+    adata.var["feature_types"] = ["Gene Expression"] * 55 + ["Antibody Capture"] * 5
+    prepared = datasets.prepare(adata, cache_folder=cache, layer="raw")
+    np.testing.assert_array_equal(
+        prepared.read().layers["counts"].toarray(), make_cells().X.toarray()[:, :55]
+    )
+    assert "5 of 60 features are no genes (Antibody Capture) and are left out" in prepared.notes
+    turned = adata[:, ::-1].copy()
+    with pytest.raises(
+        DatasetError, match=r"10 of 60 features of \.raw are not found in var by a unique name"
+    ):
+        datasets.prepare(turned, cache_folder=cache, layer="raw")
+    # X itself says all.
+    assert datasets.prepare(turned, cache_folder=cache).read().n_vars == 55
 
 
 def test_a_packed_h5ad_says_how_to_unpack_it(tmp_path):

@@ -7,6 +7,7 @@ from dataset_files import files_below, make_cells
 
 import datasets
 from datasets import DatasetError
+from datasets.labels import as_labels
 
 pytestmark = pytest.mark.slow
 
@@ -100,10 +101,11 @@ def test_a_split_that_comes_with_the_cells_is_kept(case, cache):
 @pytest.mark.parametrize(
     ("name", "value"), [("is_train", True), ("train", True), ("is_test", False), ("held_out", False)]
 )
-@pytest.mark.parametrize("kind", [bool, str])
+@pytest.mark.parametrize("kind", [bool, str, int, float, "category"])
 def test_booleans_mean_what_their_name_says(name, value, kind, cache):
+    kind, categorical = (float, True) if kind == "category" else (kind, False)
     values = [kind(value)] * 70 + [kind(not value)] * 20
-    column = np.array(values) if kind is bool else values
+    column = pd.Categorical(values) if categorical else values if kind is str else np.array(values)
     result = datasets.prepare(with_column(column, name), cache_folder=cache, split_from=name).read()
     assert list(result.obs["split"]) == ["train"] * 70 + ["test"] * 20
 
@@ -163,3 +165,25 @@ def test_the_key_follows_every_choice(cache):
     keys = [datasets.prepare(adata, cache_folder=cache, **choice).key for choice in choices]
     assert len(set(keys)) == len(choices)
     assert datasets.prepare(adata, cache_folder=str(cache), split_from="part").key == keys[1]
+
+
+@pytest.mark.parametrize("how", ["float64", "float32", "Float64", "object", "category", "Int64", "int8"])
+def test_whole_numbers_are_spelt_alike_however_they_are_held(how):
+    column = pd.Series([1.0, 2.0, 10.0, 2.0]).astype("int8" if how == "int8" else "float64").astype(how)
+    assert as_labels(column).tolist() == ["1", "2", "10", "2"]
+
+
+def test_labels_that_are_no_whole_numbers_stay_as_they_are():
+    for values, wanted in (
+        (pd.Categorical([1.5, 2.0]), ["1.5", "2.0"]),
+        (pd.Categorical([True, False]), ["True", "False"]),
+        (pd.Series(["1.0", "2"]), ["1.0", "2"]),
+        (pd.Categorical(["b", "a"]), ["b", "a"]),
+    ):
+        assert as_labels(pd.Series(values)).tolist() == wanted
+
+
+def test_types_of_categories_of_floats_are_those_of_whole_numbers(cache):
+    numbers = np.arange(90) % 3 + 1.0
+    prepared = datasets.prepare(with_column(pd.Categorical(numbers)), cache_folder=cache)
+    assert list(prepared.read().obs["cell_type"].cat.categories) == ["1", "2", "3"]

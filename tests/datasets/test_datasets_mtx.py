@@ -12,6 +12,7 @@ from scipy import sparse
 
 import datasets
 from datasets import DatasetError
+from datasets.mtx import read_mtx
 from datasets.readers import files_of, read_cells
 
 pytestmark = pytest.mark.slow
@@ -84,6 +85,10 @@ LAYOUTS = {
     "GEO": {"names": ("GSM1_a_matrix.mtx", "GSM1_a_features.tsv", "GSM1_a_barcodes.tsv")},
     "GEO with dots": {"names": ("GSM1_a.matrix.mtx", "GSM1_a.genes.tsv", "GSM1_a.barcodes.tsv")},
     "three names": {"names": ("GSE1_counts.mtx", "GSE1_genes.tsv", "GSE1_all_barcodes.tsv")},
+    "names of what is held": {
+        "names": ("GSE1_raw_counts_matrix.mtx", "GSE1_gene_features.tsv", "GSE1_cell_barcodes.tsv")
+    },
+    "a matrix of any name": {"names": ("DGE.mtx", "s1_genes.tsv", "s1_barcodes.tsv")},
     "real numbers": {"field": "real"},
 }
 
@@ -182,3 +187,111 @@ def test_more_matrices_beside_a_whole_set_are_left_alone(tmp_path):
     folder = write(tmp_path / "mtx")
     (folder / "UniqueAndMult-EM.mtx").write_text("%%MatrixMarket matrix coordinate real general\n1 1 0\n")
     assert_the_cells(read_cells(folder))
+
+
+MIXED = ["Gene Expression"] * 50 + ["Antibody Capture"] * 10
+
+
+@pytest.mark.parametrize(
+    ("rows", "with_ids"),
+    [
+        ([f"{g}\t{kind}" for g, kind in zip(GENES, MIXED, strict=True)], False),
+        (["gene\ttype", *(f"{g}\t{kind}" for g, kind in zip(GENES, MIXED, strict=True))], False),
+        ([f"{kind}\t{g}" for g, kind in zip(GENES, MIXED, strict=True)], False),
+        ([f"E{g}\t{g}\t1\t{kind}" for g, kind in zip(GENES, MIXED, strict=True)], True),
+        ([f"{kind}\tE{g}\t{g}" for g, kind in zip(GENES, MIXED, strict=True)], True),
+        (["gene_id\tgene_name\tchr\tfeature_type", *(f"E{g}\t{g}\t1\tx" for g in GENES)], True),
+    ],
+)
+def test_types_are_found_wherever_they_stand(rows, with_ids, tmp_path):
+    notes = []
+    read = read_mtx(write(tmp_path / "mtx", genes=rows), genome=None, notes=notes)
+    assert_the_cells(read)
+    assert list(read.var["feature_types"]) == (["x"] * 60 if rows[0].endswith("feature_type") else MIXED)
+    assert list(read.var.get("gene_ids", [])) == ([f"E{g}" for g in GENES] if with_ids else [])
+    one = "genes.tsv has one column beside that of the types, which gives the names of the genes"
+    assert notes == ([] if with_ids else [one])
+
+
+def test_antibodies_of_a_list_of_names_and_types_are_left_out(cache, tmp_path):
+    rows = [f"{g}\t{kind}" for g, kind in zip(GENES, MIXED, strict=True)]
+    prepared = datasets.prepare(write(tmp_path / "mtx", genes=rows), cache_folder=cache)
+    assert list(prepared.read().var_names) == GENES[:50]
+    assert "10 of 60 features are no genes (Antibody Capture) and are left out" in prepared.notes
+
+
+def test_types_that_stay_are_told_once(cache, tmp_path):
+    kinds = ["Transcriptome"] * 40 + [""] * 10 + ["Antibody Capture"] * 10
+    rows = [f"E{g}\t{g}\t{kind}" for g, kind in zip(GENES, kinds, strict=True)]
+    prepared = datasets.prepare(write(tmp_path / "mtx", genes=rows), cache_folder=cache)
+    assert [note for note in prepared.notes if "features" in note] == [
+        "10 of 60 features are no genes (Antibody Capture) and are left out",
+        "10 of 60 features have no type and are taken for genes",
+        "40 of 60 features are of a type that is not known (Transcriptome) and are taken for genes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("s1.matrix.mtx", "s2.features.tsv", "s1.barcodes.tsv"), "the prefixes 's1' and 's2'"),
+        (("s1_matrix.mtx", "s1_features.tsv", "s2_barcodes.tsv"), "the prefixes 's1' and 's2'"),
+        (("GSM1_s1_matrix.mtx", "GSM1_s2_genes.tsv", "barcodes.tsv"), "'GSM1_s1' and 'GSM1_s2'"),
+        (("liver_matrix.mtx", "lung_genes.tsv", "lung_barcodes.tsv"), "'liver' and 'lung'"),
+        (("s1.mtx", "s2_genes.tsv", "s2_barcodes.tsv"), "the prefixes 's1' and 's2'"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+def test_files_of_different_samples_are_not_read_together(names, words, packed, tmp_path):
+    folder = write(tmp_path / "mtx", names=names, packed=packed)
+    (matrix,) = folder.glob("*.mtx*")
+    for path in (folder, write_archive(tmp_path / "cells.tar.gz", folder)):
+        with pytest.raises(DatasetError, match=words) as caught:
+            read_cells(path)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(DatasetError, match=f"{words}|without"):
+        read_cells(matrix)
+
+
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gz"])
+@pytest.mark.parametrize("prefix", ["", "GSM1_"])
+def test_one_of_several_matrices_takes_the_lists_beside_it(packed, prefix, tmp_path):
+    names = tuple(f"{prefix}{name}" for name in ("spliced.mtx", "features.tsv", "barcodes.tsv"))
+    folder = write(tmp_path / "mtx", names=names, packed=packed)
+    end = ".gz" if packed else ""
+    spliced = folder / f"{names[0]}{end}"
+    other = folder / f"{prefix}unspliced.mtx{end}"
+    other.write_bytes(spliced.read_bytes())
+    (folder / f"other_features.tsv{end}").write_bytes(spliced.read_bytes())
+    with pytest.raises(DatasetError, match=r"holds 2 matrices .*give one of their \.mtx files"):
+        read_cells(folder)
+    for path in (spliced, other):
+        assert_the_cells(read_cells(path))
+        assert [file.name for file in files_of(path)] == sorted(
+            [path.name, *(f"{name}{end}" for name in names[1:])]
+        )
+
+
+def test_a_matrix_beside_a_whole_set_takes_its_lists(tmp_path):
+    folder = write(tmp_path / "mtx")
+    (folder / "UniqueAndMult-EM.mtx").write_bytes((folder / "matrix.mtx").read_bytes())
+    assert_the_cells(read_cells(folder / "UniqueAndMult-EM.mtx"))
+
+
+@pytest.mark.parametrize(
+    ("name", "turned", "told"),
+    [
+        ("matrix.mtx", False, ["matrix.mtx has as many rows as columns, and is read as genes × cells"]),
+        ("genes_x_cells.mtx", False, []),
+        ("cells_x_genes.mtx", True, ["cells_x_genes.mtx is cells × genes, and is read so"]),
+    ],
+)
+def test_a_square_matrix_tells_how_it_is_read(name, turned, told, tmp_path):
+    square = make_cells(n_cells=60)
+    folder = write_mtx_folder(tmp_path / "mtx", square, compressed=False)
+    matrix = square.X if turned else square.X.T
+    (folder / "matrix.mtx").unlink()
+    scipy_io.mmwrite(folder / name, sparse.coo_matrix(matrix.astype(np.int64)))
+    read = read_cells(folder)
+    np.testing.assert_array_equal(read.X.toarray(), square.X.toarray())
+    assert list(read.uns["reading_notes"]) == told

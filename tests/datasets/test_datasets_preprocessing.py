@@ -3,6 +3,7 @@ import pytest
 from dataset_files import make_cells
 from scipy import sparse
 
+import datasets
 from datasets import DatasetError
 from datasets.counts import checked_values, find_matrix, take_matrix, whole_matrices
 from datasets.preprocessing import kept_cells_and_genes, normalise
@@ -128,3 +129,12 @@ def test_a_refused_matrix_names_those_that_hold_whole_numbers():
     adata.layers["raw"] = adata.X
     with pytest.raises(DatasetError, match=r"\.raw and layers\['raw'\]"):
         find_matrix(adata, "raw")
+
+
+@pytest.mark.parametrize("n_cells", [0, 90])
+def test_a_file_without_any_count_is_named(n_cells, cache, tmp_path):
+    adata = make_cells()[:n_cells].copy()
+    adata.X = adata.X * 0
+    adata.write_h5ad(tmp_path / "silent.h5ad")
+    with pytest.raises(DatasetError, match=rf"silent: no counts at all in {n_cells} cells × 60 genes: give"):
+        datasets.prepare(tmp_path / "silent.h5ad", cache_folder=cache)

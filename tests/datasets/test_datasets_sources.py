@@ -256,6 +256,11 @@ def test_a_file_handed_over_stands_in_for_the_download(server, cache, tmp_path):
     mine = write_10x_v2(tmp_path / "my_copy.h5", make_cells())
     taken = datasets.add("brain_small", mine, cache_folder=cache)
     assert taken.path.read_bytes() == mine.read_bytes()
+    assert taken.note.startswith(
+        "my_copy.h5 does not look like brain_small: it has 90 cells, not about 20000 and 60 genes, not about "
+        "17970; 1M_neurons_neuron20k.h5: no checksum is pinned"
+    )
+    assert "brain_small has 90 cells after preprocessing, where 20000 are expected" in taken.note
     prepared = datasets.prepare("brain_small", cache_folder=cache)
     assert prepared.read().shape == (90, 60)
     assert prepared.read().uns["bench"]["source"] == "handed over: my_copy.h5"
