@@ -20,7 +20,7 @@ from bench.executor import forget_scores, run_scoring
 from bench.plan import choose_metrics
 from bench.progress import Progress
 from bench.registry import DATASETS, METRICS, MODELS, load, plugins
-from bench.reopen import reopen
+from bench.reopen import damages, have_dataset, reopen
 from bench.run_folder import RunFolder, read_json, write_json, write_text
 from bench.scoring import score_tasks
 from bench.spec import RunSpec
@@ -50,7 +50,15 @@ def run(spec: RunSpec, *, dry_run: bool) -> int:
 
 def resume(path: Path) -> int:
     """Go on with a run: Jobs that ended well are not repeated."""
-    return _carry_out(reopen(path), Progress(plain_console()))
+    folder, progress = reopen(path), Progress(plain_console())
+    say_damages(folder, progress)
+    return _carry_out(folder, progress)
+
+
+def say_damages(folder: RunFolder, progress: Progress) -> None:
+    """Name the damaged files of a run that can be made again, a line for each."""
+    for line in damages(folder):
+        progress.say(line)
 
 
 def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) -> int:
@@ -68,6 +76,8 @@ def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) 
     declared |= {metric.name: flow.declaration_of(metric) for metric in chosen}
     names = [metric.name for metric in chosen]
     with folder.locked():
+        have_dataset(folder)
+        say_damages(folder, progress)
         every = list(dict.fromkeys([*request["protocols"], *wanted]))
         facts = flow.protocol_facts(folder.read_spec(), every, request["n_cells"], n_test=request["n_test"])
         folder.update_request(metrics=list(declared.values()), **facts)

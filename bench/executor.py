@@ -159,8 +159,8 @@ def _good_record(run: RunFolder, job: Job) -> dict[str, Any] | None:
     record = run.job_folder(job).read_record()
     if record is None or record["status"] not in (OK, SKIPPED):
         return None
-    # Cells that are gone are drawn again, from the stored model.
-    is_whole = record["status"] == SKIPPED or not run.job_folder(job).unreadable_cells(job.sample_seeds)
+    # Cells that are gone or damaged are drawn again, from the stored model.
+    is_whole = record["status"] == SKIPPED or not run.job_folder(job).damaged_cells(job.sample_seeds)
     return record if is_whole else None
 
 
@@ -261,11 +261,15 @@ def _run_job(
 
 
 def _sweep(folder: JobFolder, *, keep_record: bool = False) -> None:
-    """Remove what a worker leaves behind when it is killed, and the Record of an earlier attempt."""
+    """Remove what a worker leaves behind when it is killed, and Record and scores of an earlier attempt."""
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.progress.unlink(missing_ok=True)
     if not keep_record:
         folder.record.unlink(missing_ok=True)
+        # Of cells that are drawn again; those that were scored may have been damaged.
+        shutil.rmtree(folder.scores, ignore_errors=True)
+        for embedding in folder.path.glob("embedding-*.npz"):
+            embedding.unlink()
     for leftover in (folder.path / "tmp", *folder.path.glob(".*")):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)

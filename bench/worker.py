@@ -27,6 +27,7 @@ from bench.registry import resolve_model
 from bench.resources import ResourceSampler, die_with_parent, own_peak_rss_bytes
 from bench.run_folder import JobFolder, named_if_damaged, read_json, whole_folder, write_json
 from bench.seeds import derive
+from datasets.cache import sha256_of
 from models.base import Budget, TooFewCells
 
 if TYPE_CHECKING:
@@ -210,6 +211,7 @@ def _store_sample(
         facts = {"model": job.model, "space": generator.space, "job": job.key, "sample_seed": sample_seed}
         facts["versions"] = versions()
         written = write_cells(folder.cells(sample_seed), [cells], facts=facts)
+        written["sha256"] = sha256_of(folder.cells(sample_seed))
     sampling = written.pop("sampling") or {}
     return {
         "file": folder.cells(sample_seed).name,
