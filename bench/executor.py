@@ -29,6 +29,8 @@ from bench.registry import resolve_metric
 from bench.run_folder import DamagedFile, JobFolder, RunFolder, read_json, write_json
 from bench.scoring import failed_score, score_tasks
 
+TRACEBACK = "Traceback (most recent call last):"
+
 
 def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
     """Run every Job that has not ended well yet: one at a time where anything is timed, else side by side.
@@ -125,6 +127,7 @@ def _score_share(
     `show` returns the score that is being computed.
     """
     latest: tuple[Any, float] = (None, time.monotonic())
+    former = log.stat().st_size if log.exists() else 0
 
     def follow() -> None:
         nonlocal latest
@@ -145,7 +148,7 @@ def _score_share(
         )
     except _Overdue:
         return f"ended after {limit:g} s, the limit of a score (--metric-timeout)"
-    return None if outcome.returncode == 0 else _cause(outcome)
+    return None if outcome.returncode == 0 else _cause(outcome, log, former)
 
 
 def forget_scores(run: RunFolder, metrics: list[str], protocols: list[str]) -> None:
@@ -286,12 +289,21 @@ def _peek(path: Any) -> dict[str, Any]:
     return found
 
 
-def _cause(outcome: Outcome) -> str:
+def _cause(outcome: Outcome, log: Path, former: int) -> str:
     if outcome.out_of_memory:
         return "scoring ran out of memory"
     if outcome.returncode == DISK_FULL:
         return NO_SPACE
-    return f"scoring was ended by {outcome.signal_name or f'exit code {outcome.returncode}'}"
+    raised = _raised(log, former) if outcome.returncode == 1 else None
+    how = outcome.signal_name or f"exit code {outcome.returncode}"
+    return f"scoring was ended by {how}" + (f" ({raised})" if raised else "")
+
+
+def _raised(log: Path, former: int) -> str | None:
+    """Return in one line the exception that ends a log, if one does; before `former` bytes it is of old."""
+    told = log.read_bytes()[former:].decode(errors="replace")
+    lines = told.rpartition(TRACEBACK)[2].splitlines() if TRACEBACK in told else []
+    return next((line for line in lines if line and not line[0].isspace()), None)
 
 
 def _words(record: dict[str, Any]) -> str:
