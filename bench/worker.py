@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cells import write_cells
 from bench.clock import PhaseClock, nothing_to_wait_for, repeat, summarise, training_rate
-from bench.contract import Contract, checksum, require_unchanged
+from bench.contract import BrokenContract, Contract, checksum, require_unchanged
 from bench.disk import ends_on_full_disk
 from bench.errors import RequestError
 from bench.hyperparameters import hyperparameters
@@ -141,7 +141,7 @@ def _trained(
     """Return the trained generator: from the Job's own folder if an interrupted run had finished it."""
     if (fitted := folder.read_fitted()) is not None:
         try:
-            generator = generator_class.load(folder.model, device=job.device)
+            generator = _loaded(generator_class, folder, job)
         except Exception as error:  # noqa: BLE001 - whatever it raises, it can be trained again
             traceback.print_exc()
             warnings.warn(f"trained anew: its stored model could not be loaded ({error})", stacklevel=1)
@@ -181,7 +181,16 @@ def _trained(
     del generator
     clock.synchronise = nothing_to_wait_for
     with monitor.phase("reload"):
-        return generator_class.load(folder.model, device=job.device)
+        return _loaded(generator_class, folder, job)
+
+
+def _loaded(generator_class: type[Generator], folder: JobFolder, job: Job) -> Generator:
+    generator = generator_class.load(folder.model, device=job.device)
+    if not isinstance(generator, generator_class):
+        raise BrokenContract(
+            f"load returned {type(generator).__name__} instead of {generator_class.__name__}"
+        )
+    return generator
 
 
 def _overrun(budget: Budget, seconds: float) -> str | None:
