@@ -129,3 +129,17 @@ def damages(run: RunFolder) -> list[str]:
             for file in augmenters
         ),
     ]
+
+
+def open_whole(path: Path) -> RunFolder:
+    """Open a run for what must not do without a part of it.
+
+    Raises
+    ------
+    RequestError
+        If the folder is none, or a file of the run is damaged.
+    """
+    run = RunFolder.open(path)
+    for line in damages(run):
+        raise RequestError(line)
+    return run

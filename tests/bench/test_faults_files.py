@@ -11,6 +11,8 @@ import h5py
 import pytest
 
 from bench import cli, flow
+from bench.api import RunResult
+from bench.errors import RequestError
 from bench.run_folder import RunFolder, read_json, write_json
 from datasets.cache import sha256_of
 from tests.bench.test_executor import FILE
@@ -235,6 +237,20 @@ def test_a_report_shows_a_damaged_score_as_missing_and_names_it(run, content):
     assert bench("score", run.path, "--metrics", "cd")[0] == 0
     code, printed = bench("report", run.path)
     assert (code, "is damaged" in printed) == (0, False)
+
+
+@pytest.mark.parametrize("pattern", ["record.json", "scores/*.json"])
+def test_what_needs_every_score_is_refused_in_one_line(run, pattern):
+    file = of_mean(run, pattern)
+    overwrite(file)
+    compared = ["compare", run.path, "--models", "mean,real"]
+    for command in (compared, ["sync", run.path], ["gate", "--baseline", run.path, "--current", run.path]):
+        code, printed = bench(*command)
+        assert code == 2, printed
+        assert printed.startswith(f"bench: {file} is damaged: ")
+        assert len(printed.splitlines()) == 1
+    with pytest.raises(RequestError, match="is damaged"):
+        _ = RunResult(run.path).table
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
