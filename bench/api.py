@@ -11,6 +11,7 @@ from bench.console import plain_console
 from bench.flow import carry_out, draft, start
 from bench.progress import Progress
 from bench.registry import resolve_model
+from bench.reopen import open_whole
 from bench.run_folder import RunFolder
 from bench.spec import IN_MEMORY, RunSpec
 
@@ -44,7 +45,7 @@ class RunResult:
         """One row per model, the columns of the printed table and more."""
         from reports.table import results_frame
 
-        return results_frame(RunFolder.open(self.folder).view())
+        return results_frame(open_whole(self.folder).view())
 
     def __str__(self) -> str:
         return f"RunResult({self.folder})"

@@ -383,13 +383,12 @@ def gate(
     junit: Annotated[Path | None, typer.Option(help="Write the outcome there as JUnit XML.")] = None,
 ) -> int:
     """Tell whether a generator got slower, hungrier or worse: exit code 3."""
-    import signal
-
     from bench.console import plain_console
     from bench.gate import command
+    from bench.interrupts import interrupt
 
     # As Ctrl-C does, a CI service that ends the job must leave no work tree and no worker behind.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, interrupt)
     chosen = _names("models", models) or ()
     if accept:
         return command.accept(
@@ -425,7 +424,13 @@ def hardware() -> int:
 
 
 def main() -> None:
-    """Run the command line and exit with the code that design and README name."""
+    """Run the command line and exit with the code that design and README name.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If it was interrupted.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A file's name may hold what a terminal's encoding does not.
@@ -447,11 +452,11 @@ def main() -> None:
         place = f": {error.filename}" if error.filename else ""
         _fail(f"no space left on the disk{place}: free some; what was finished is kept")
         code = SOME_FAILED
-    except (KeyboardInterrupt, typer.Abort):
-        # Whoever presses it again is not to see how the interpreter ends.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        print("bench: interrupted; what was finished is kept", file=sys.stderr)  # noqa: T201
-        code = INTERRUPTED
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    if code == INTERRUPTED:
+        # As typer tells it.
+        raise KeyboardInterrupt
     sys.exit(code if isinstance(code, int) else DONE)
 
 

@@ -20,7 +20,7 @@ from bench.executor import forget_scores, run_scoring
 from bench.plan import choose_metrics
 from bench.progress import Progress
 from bench.registry import DATASETS, METRICS, MODELS, load, plugins
-from bench.reopen import reopen
+from bench.reopen import damages, have_dataset, open_whole, reopen
 from bench.run_folder import RunFolder, read_json, write_json, write_text
 from bench.scoring import score_tasks
 from bench.spec import RunSpec
@@ -50,7 +50,15 @@ def run(spec: RunSpec, *, dry_run: bool) -> int:
 
 def resume(path: Path) -> int:
     """Go on with a run: Jobs that ended well are not repeated."""
-    return _carry_out(reopen(path), Progress(plain_console()))
+    folder, progress = reopen(path), Progress(plain_console())
+    say_damages(folder, progress)
+    return _carry_out(folder, progress)
+
+
+def say_damages(folder: RunFolder, progress: Progress) -> None:
+    """Name the damaged files of a run that can be made again, a line for each."""
+    for line in damages(folder):
+        progress.say(line)
 
 
 def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) -> int:
@@ -68,6 +76,8 @@ def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) 
     declared |= {metric.name: flow.declaration_of(metric) for metric in chosen}
     names = [metric.name for metric in chosen]
     with folder.locked():
+        have_dataset(folder)
+        say_damages(folder, progress)
         every = list(dict.fromkeys([*request["protocols"], *wanted]))
         facts = flow.protocol_facts(folder.read_spec(), every, request["n_cells"], n_test=request["n_test"])
         folder.update_request(metrics=list(declared.values()), **facts)
@@ -175,14 +185,14 @@ def compare(path_a: Path, path_b: Path | None, *, models: tuple[str, ...] | None
 def _pairs(path_a: Path, path_b: Path | None, models: tuple[str, ...] | None) -> list[tuple[Side, Side]]:
     from reports.comparison import Side
 
-    view_a = RunFolder.open(path_a).view()
+    view_a = open_whole(path_a).view()
     known = {record["job"]["model"]: record["job"]["role"] for record in view_a["records"]}
     if path_b is None:
         if models is None or len(models) != 2:
             raise RequestError(f"compare {path_a}: give a second RUN, or the two models with --models a,b")
         _require_known(models, known, path_a)
         return [(Side(view_a, models[0], models[0]), Side(view_a, models[1], models[1]))]
-    view_b = RunFolder.open(path_b).view()
+    view_b = open_whole(path_b).view()
     also = {record["job"]["model"] for record in view_b["records"]}
     _require_known(models or (), known, path_a)
     _require_known(models or (), also, path_b)
@@ -266,7 +276,7 @@ def test_metrics(
 
 def sync(path: Path) -> int:
     """Bring MLflow up to date with a run."""
-    folder, console = RunFolder.open(path), plain_console()
+    folder, console = open_whole(path), plain_console()
     result = flow.track(folder, folder.view(), Progress(console))
     if result is None:
         return SOME_FAILED

@@ -196,16 +196,22 @@ def checksum(train: AnnData) -> dict[str, int]:
 
 
 def _parts(train: AnnData) -> Iterator[tuple[str, np.ndarray]]:
+    from pandas.util import hash_pandas_object
+
     for name, matrix in (("X", train.X), ('layers["counts"]', train.layers["counts"])):
         for part in ("data", "indices", "indptr"):
             yield f"{name}.{part}", getattr(matrix, part)
-    # Numbers of categories would not see that two types changed names.
-    for name, words in (('obs["cell_type"]', train.obs["cell_type"]), ("var_names", train.var_names)):
-        yield name, np.frombuffer("\n".join(map(str, words)).encode(), dtype=np.uint8)
+    # Of values, not of codes: these would not see that two types changed names.
+    for table in ("obs", "var"):
+        yield f"{table}_names", hash_pandas_object(getattr(train, f"{table}_names"), index=False).to_numpy()
+        for name, column in getattr(train, table).items():
+            yield f'{table}["{name}"]', hash_pandas_object(column, index=False).to_numpy()
 
 
 def require_unchanged(before: dict[str, int], train: AnnData) -> None:
     """Raise BrokenContract if the training cells are not what they were when `checksum` returned `before`."""
     after = checksum(train)
-    if changed := [name for name in before if after[name] != before[name]]:
-        raise BrokenContract(f"fit changed the training cells: {changed[0]}")
+    for name in before | after:
+        if before.get(name) != after.get(name):
+            how = "" if name in before and name in after else " was added" if name in after else " is gone"
+            raise BrokenContract(f"fit changed the training cells: {name}{how}")

@@ -29,6 +29,8 @@ from bench.registry import resolve_metric
 from bench.run_folder import DamagedFile, JobFolder, RunFolder, read_json, write_json
 from bench.scoring import failed_score, score_tasks
 
+TRACEBACK = "Traceback (most recent call last):"
+
 
 def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
     """Run every Job that has not ended well yet: one at a time where anything is timed, else side by side.
@@ -125,6 +127,7 @@ def _score_share(
     `show` returns the score that is being computed.
     """
     latest: tuple[Any, float] = (None, time.monotonic())
+    former = log.stat().st_size if log.exists() else 0
 
     def follow() -> None:
         nonlocal latest
@@ -145,7 +148,7 @@ def _score_share(
         )
     except _Overdue:
         return f"ended after {limit:g} s, the limit of a score (--metric-timeout)"
-    return None if outcome.returncode == 0 else _cause(outcome)
+    return None if outcome.returncode == 0 else _cause(outcome, log, former)
 
 
 def forget_scores(run: RunFolder, metrics: list[str], protocols: list[str]) -> None:
@@ -159,8 +162,8 @@ def _good_record(run: RunFolder, job: Job) -> dict[str, Any] | None:
     record = run.job_folder(job).read_record()
     if record is None or record["status"] not in (OK, SKIPPED):
         return None
-    # Cells that are gone are drawn again, from the stored model.
-    is_whole = record["status"] == SKIPPED or not run.job_folder(job).unreadable_cells(job.sample_seeds)
+    # Cells that are gone or damaged are drawn again, from the stored model.
+    is_whole = record["status"] == SKIPPED or not run.job_folder(job).damaged_cells(job.sample_seeds)
     return record if is_whole else None
 
 
@@ -261,11 +264,15 @@ def _run_job(
 
 
 def _sweep(folder: JobFolder, *, keep_record: bool = False) -> None:
-    """Remove what a worker leaves behind when it is killed, and the Record of an earlier attempt."""
+    """Remove what a worker leaves behind when it is killed, and Record and scores of an earlier attempt."""
     folder.path.mkdir(parents=True, exist_ok=True)
     folder.progress.unlink(missing_ok=True)
     if not keep_record:
         folder.record.unlink(missing_ok=True)
+        # Of cells that are drawn again; those that were scored may have been damaged.
+        shutil.rmtree(folder.scores, ignore_errors=True)
+        for embedding in folder.path.glob("embedding-*.npz"):
+            embedding.unlink()
     for leftover in (folder.path / "tmp", *folder.path.glob(".*")):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
@@ -282,12 +289,21 @@ def _peek(path: Any) -> dict[str, Any]:
     return found
 
 
-def _cause(outcome: Outcome) -> str:
+def _cause(outcome: Outcome, log: Path, former: int) -> str:
     if outcome.out_of_memory:
         return "scoring ran out of memory"
     if outcome.returncode == DISK_FULL:
         return NO_SPACE
-    return f"scoring was ended by {outcome.signal_name or f'exit code {outcome.returncode}'}"
+    raised = _raised(log, former) if outcome.returncode == 1 else None
+    how = outcome.signal_name or f"exit code {outcome.returncode}"
+    return f"scoring was ended by {how}" + (f" ({raised})" if raised else "")
+
+
+def _raised(log: Path, former: int) -> str | None:
+    """Return in one line the exception that ends a log, if one does; before `former` bytes it is of old."""
+    told = log.read_bytes()[former:].decode(errors="replace")
+    lines = told.rpartition(TRACEBACK)[2].splitlines() if TRACEBACK in told else []
+    return next((line for line in lines if line and not line[0].isspace()), None)
 
 
 def _words(record: dict[str, Any]) -> str:

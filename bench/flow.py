@@ -31,8 +31,10 @@ from bench.processes import usable_cores
 from bench.progress import Progress
 from bench.records import OK, SKIPPED, describe_for, git_commit, versions
 from bench.registry import ModelChoice
+from bench.reopen import have_dataset
 from bench.run_folder import RunFolder, write_text
 from bench.spec import RunSpec
+from datasets.cache import sha256_of
 from metrics.protocols import protocol_named
 
 if TYPE_CHECKING:
@@ -129,6 +131,7 @@ def _write_request(run: RunFolder, plan: Draft) -> None:
         plan.jobs,
         dataset=plan.provenance,
         dataset_key=plan.facts.key,
+        dataset_sha256=sha256_of(run.dataset),
         train_shape=plan.train_shape,
         n_test=plan.facts.n_test,
         n_cells=n_cells,
@@ -193,6 +196,8 @@ def carry_out(run: RunFolder, progress: Progress) -> int:
         except KeyboardInterrupt:
             track(run, run.view(), progress)
             raise
+        # Training may have taken days.
+        have_dataset(run)
         request = run.read_request()
         metrics = [metric["name"] for metric in request["metrics"]]
         with progress.taking("scoring"):
@@ -251,13 +256,13 @@ def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> TrackingR
 
 
 def lost_cells(run: RunFolder) -> list[Path]:
-    """Return the files of cells that Jobs have drawn and that are missing or damaged."""
+    """Return the files of cells that Jobs have drawn and that are missing, cut off or changed."""
     ended = [(run.job_folder(job), job.sample_seeds) for job in run.jobs()]
     return [
         path
         for folder, sample_seeds in ended
         if (record := folder.read_record()) is not None and record["status"] == OK
-        for path in folder.unreadable_cells(sample_seeds)
+        for path in folder.damaged_cells(sample_seeds)
     ]
 
 

@@ -12,7 +12,7 @@ from bench.plan import made
 from bench.processes import usable_cores
 from bench.records import describe_for, versions
 from bench.registry import resolve_model
-from bench.run_folder import RunFolder, holds_cells
+from bench.run_folder import RunFolder, is_sound, readable
 
 HARDWARE = (
     "cpu_model",
@@ -56,7 +56,7 @@ def reopen(path: Path) -> RunFolder:
         generator = made(choice, hyperparameters(choice.generator, job.hyperparameters))
         if (choice.source_hash, generator.content()) != (job.source_hash, job.content):
             raise RequestError(f"--resume {path}: {job.model} has changed since: start a new run")
-    _have_dataset(run, str(request["dataset"]["name"]), request["dataset_key"])
+    have_dataset(run)
     return run
 
 
@@ -84,19 +84,62 @@ def _plain(value: Any) -> str:
     return "none" if words in (None, "") else str(words)
 
 
-def _have_dataset(run: RunFolder, name: str, key: str) -> None:
-    """Take the prepared cells from the cache again, should those of the run be missing or cut off."""
+def have_dataset(run: RunFolder) -> None:
+    """Take the prepared cells from the cache again, should those of the run be missing or damaged.
+
+    Raises
+    ------
+    RequestError
+        If the cache holds no sound copy.
+    """
     from datasets import cache_folder
-    from datasets.cache import prepared_path
+    from datasets.cache import prepared_path, sha256_of
     from datasets.pipeline import is_whole
 
-    if holds_cells(run.dataset):
+    request = run.read_request()
+    checksum = request.get("dataset_sha256")
+    if is_sound(run.dataset, checksum):
         return
-    source = prepared_path(name, key, cache_folder())
+    source = prepared_path(str(request["dataset"]["name"]), request["dataset_key"], cache_folder())
     if not is_whole(source):
         raise RequestError(
-            f"--resume {run.path}: {run.dataset} is missing or damaged, and the cache holds no copy: "
-            "start a new run"
+            f"{run.dataset} is missing or damaged, and the cache holds no copy: start a new run"
         )
     run.dataset.unlink(missing_ok=True)
     run.link_dataset(source)
+    # Prepared anew, the same cells may lie in other bytes.
+    if checksum not in (None, found := sha256_of(source)):
+        run.update_request(dataset_sha256=found)
+
+
+def damages(run: RunFolder) -> list[str]:
+    """Return a line for each damaged file of a run that can be made again, and that counts as not there."""
+    folders = [run.job_folder(job) for job in run.jobs()]
+    records = [folder.record for folder in folders if folder.record.exists() and folder.read_record() is None]
+    scores = [file for folder in folders for file in folder.damaged_scores()]
+    augmenters = [file for file in sorted(run.baselines.glob("*.json")) if readable(file, "scores") is None]
+    return [
+        *(
+            f"{file} is damaged: its Job counts as not run; bench run --resume makes it again"
+            for file in records
+        ),
+        *(f"{file} is damaged: this score counts as missing; bench score makes it again" for file in scores),
+        *(
+            f"{file} is damaged: its scores count as missing; bench score makes them again"
+            for file in augmenters
+        ),
+    ]
+
+
+def open_whole(path: Path) -> RunFolder:
+    """Open a run for what must not do without a part of it.
+
+    Raises
+    ------
+    RequestError
+        If the folder is none, or a file of the run is damaged.
+    """
+    run = RunFolder.open(path)
+    for line in damages(run):
+        raise RequestError(line)
+    return run

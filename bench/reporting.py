@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from bench import flow
 from bench.commands import show
 from bench.console import plain_console
-from bench.errors import DONE, RequestError
+from bench.errors import DONE, SOME_FAILED, RequestError
 from bench.plan import choose_metrics
+from bench.reopen import damages
 from bench.run_folder import RunFolder, write_text
 from bench.spec import EVERY_METRIC, EVERY_MODEL, IN_MEMORY, RunSpec
 
@@ -27,7 +29,7 @@ def report(paths: Sequence[Path], *, html: Path | None, format: str | None, outp
     Returns
     -------
     int
-        0 if every Job of every run is done or skipped, 1 otherwise.
+        0 if every Job of every run is done or skipped and no file is damaged, 1 otherwise.
 
     Raises
     ------
@@ -38,13 +40,17 @@ def report(paths: Sequence[Path], *, html: Path | None, format: str | None, outp
     folders = [RunFolder.open(path) for path in paths]
     if len({folder.path for folder in folders}) < len(folders):
         raise RequestError(f"report {' '.join(map(str, paths))}: names a run twice")
+    damaged = [line for folder in folders for line in damages(folder)]
+    for line in damaged:
+        # Beside what is written, which a program may read.
+        print(f"bench: {line}", file=sys.stderr)  # noqa: T201
     if write is not None:
         write(folders)
     elif len(folders) == 1:
         _show_one(folders[0])
     else:
         _show_side_by_side(folders)
-    return max(DONE, *(flow.exit_code(folder) for folder in folders))
+    return max(SOME_FAILED if damaged else DONE, *(flow.exit_code(folder) for folder in folders))
 
 
 def run_command(spec: RunSpec) -> str:

@@ -20,7 +20,7 @@ from bench.plan import Job
 from bench.records import unstarted_record
 from bench.registry import resolve_metric
 from bench.spec import RunSpec
-from datasets.cache import file_name
+from datasets.cache import file_name, sha256_of
 
 SIGNS_OF_A_NAME = 50
 """Of a file, kept in the name of what is to become it."""
@@ -65,7 +65,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DamagedFile(
-            f"{path} is damaged ({error}): restore it from a copy, or delete it to have it made again"
+            f"{path} is damaged ({error}): restore it from a copy, or start a new run"
         ) from error
 
 
@@ -81,9 +81,17 @@ def read_object(path: Path, *names: str) -> dict[str, Any]:
     if not isinstance(content, dict) or not content.keys() >= set(names):
         raise DamagedFile(
             f"{path} is damaged ({' and '.join(names) or 'an object'} expected): restore it from a copy, or "
-            "delete it to have it made again"
+            "start a new run"
         )
     return content
+
+
+def readable(path: Path, *names: str) -> dict[str, Any] | None:
+    """Read a JSON object that can be made again: None if it is missing or damaged."""
+    try:
+        return read_object(path, *names)
+    except (FileNotFoundError, DamagedFile):
+        return None
 
 
 @contextlib.contextmanager
@@ -137,6 +145,16 @@ def holds_cells(path: Path) -> bool:
         return False
 
 
+def is_sound(path: Path, checksum: str | None) -> bool:
+    """Tell whether a file of cells is as it was written; without a checksum, whether it opens as one."""
+    if checksum is None:
+        return holds_cells(path)
+    try:
+        return sha256_of(path) == checksum
+    except OSError:
+        return False
+
+
 def _scores_under(protocols: list[str], job: Job, scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return a Job's scores under each protocol, also where those of another one stand for it."""
     return [
@@ -182,35 +200,47 @@ class JobFolder:
 
     def read_record(self) -> dict[str, Any] | None:
         """Return the Record, or None if the Job has not ended, or if the file is damaged: it is run again."""
-        try:
-            record: dict[str, Any] = read_json(self.record)
-        except (FileNotFoundError, DamagedFile):
-            return None
-        return record if isinstance(record, dict) and record.keys() >= {"status", "job"} else None
+        return readable(self.record, "status", "job")
 
     def read_fitted(self) -> dict[str, Any] | None:
         """Return what the training took, or None if it has not ended, or if the file is damaged."""
-        try:
-            fitted: dict[str, Any] = read_json(self.fitted)
-        except (FileNotFoundError, DamagedFile):
-            return None
-        return fitted if isinstance(fitted, dict) and fitted.keys() >= {"clock", "peak_rss_bytes"} else None
+        return readable(self.fitted, "clock", "peak_rss_bytes")
 
     def cells(self, sample_seed: int) -> Path:
         """Return where the cells drawn with a sample seed are stored."""
         return self.path / f"cells-{sample_seed}.h5ad"
 
-    def unreadable_cells(self, sample_seeds: Sequence[int]) -> list[Path]:
-        """Return the files of cells that are missing or cut off."""
-        return [path for path in map(self.cells, sample_seeds) if not holds_cells(path)]
+    def cells_checksum(self, sample_seed: int) -> str | None:
+        """Return the SHA-256 of a file of cells as it was written; None where the Record holds none."""
+        record = self.read_record() or {}
+        checksum: str | None = record.get("samples", {}).get(str(sample_seed), {}).get("sha256")
+        return checksum
+
+    def damaged_cells(self, sample_seeds: Sequence[int]) -> list[Path]:
+        """Return the files of cells that are missing, cut off or changed."""
+        return [
+            self.cells(seed)
+            for seed in sample_seeds
+            if not is_sound(self.cells(seed), self.cells_checksum(seed))
+        ]
 
     def score_file(self, sample_seed: int, metric: str, protocol: str) -> Path:
         """Return where a metric's score of a sample under a protocol is stored."""
         return self.scores / f"{sample_seed}-{protocol}-{metric}.json"
 
     def read_scores(self) -> list[dict[str, Any]]:
-        """Return every stored score."""
-        return [read_object(file, "protocol", "values") for file in sorted(self.scores.glob("*.json"))]
+        """Return every stored score; one that is damaged counts as missing: it can be computed again."""
+        return list(filter(None, self._scores().values()))
+
+    def damaged_scores(self) -> list[Path]:
+        """Return the files of scores that cannot be read."""
+        return [file for file, score in self._scores().items() if score is None]
+
+    def _scores(self) -> dict[Path, dict[str, Any] | None]:
+        return {
+            file: readable(file, "metric", "protocol", "values")
+            for file in sorted(self.scores.glob("*.json"))
+        }
 
 
 class RunFolder:
@@ -320,7 +350,9 @@ class RunFolder:
         try:
             return [Job(**job) for job in read_json(self.plan)]
         except (TypeError, ValidationError) as error:
-            raise DamagedFile(f"{self.plan} is damaged: it holds no plan; start a new run") from error
+            raise DamagedFile(
+                f"{self.plan} is damaged (no plan): restore it from a copy, or start a new run"
+            ) from error
 
     def job_folder(self, job: Job) -> JobFolder:
         """Return the folder of a Job."""
@@ -330,10 +362,7 @@ class RunFolder:
         """Keep how long something took that is done once a run; doing it again, in part, takes no less."""
         # Scoring processes may note at once.
         with FileLock(self.path / ".seconds.lock"):
-            try:
-                noted = read_object(self.seconds)
-            except (FileNotFoundError, DamagedFile):
-                noted = {}
+            noted = readable(self.seconds) or {}
             write_json(self.seconds, noted | {stage: max(seconds, noted.get(stage, 0.0))})
 
     @property
@@ -364,7 +393,7 @@ class RunFolder:
             "augmentation_baselines": [
                 score
                 for file in sorted(self.baselines.glob("*.json"))
-                for score in read_object(file, "scores")["scores"]
+                for score in (readable(file, "scores") or {"scores": []})["scores"]
             ],
             "metrics": [metric | {"default": _is_default(metric)} for metric in request["metrics"]],
         }

@@ -15,6 +15,7 @@ from bench.records import versions
 from bench.run_folder import RunFolder, named_if_damaged
 from bench.seeds import derive
 from bench.worker import training_cells
+from datasets.cache import sha256_of
 from datasets.code import imported_with, meaning_of
 from metrics.protocols import Protocol
 from metrics.shared_cost import EVIDENCE
@@ -179,8 +180,11 @@ class Scorer:
 
         from metrics.synthetic_cells import SyntheticCells
 
-        path = self.run.job_folder(job).cells(sample_seed)
+        folder = self.run.job_folder(job)
+        path, checksum = folder.cells(sample_seed), folder.cells_checksum(sample_seed)
         with named_if_damaged(path, "bench run --resume draws it again"):
+            if checksum not in (None, sha256_of(path)):
+                raise ValueError("its checksum is not that of the cells as they were drawn")
             cells = anndata.read_h5ad(path)
             types = cells.obs["cell_type"].to_numpy(dtype=str) if "cell_type" in cells.obs else None
             return SyntheticCells(cells.X, space=cells.uns["bench"]["space"], cell_types=types)

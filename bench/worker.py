@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.cells import write_cells
 from bench.clock import PhaseClock, nothing_to_wait_for, repeat, summarise, training_rate
-from bench.contract import Contract, checksum, in_csr, require_unchanged
+from bench.contract import BrokenContract, Contract, checksum, in_csr, require_unchanged
 from bench.disk import ends_on_full_disk
 from bench.errors import RequestError
 from bench.hyperparameters import hyperparameters
@@ -29,6 +29,7 @@ from bench.registry import resolve_model
 from bench.resources import ResourceSampler, die_with_parent, own_peak_rss_bytes
 from bench.run_folder import JobFolder, named_if_damaged, read_json, whole_folder, write_json
 from bench.seeds import derive
+from datasets.cache import sha256_of
 from models.base import Budget, TooFewCells
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def _trained(
     """Return the trained generator: from the Job's own folder if an interrupted run had finished it."""
     if (fitted := folder.read_fitted()) is not None:
         try:
-            generator = generator_class.load(folder.model, device=job.device)
+            generator = _loaded(generator_class, folder, job)
         except Exception as error:  # noqa: BLE001 - whatever it raises, it can be trained again
             traceback.print_exc()
             warnings.warn(f"trained anew: its stored model could not be loaded ({error})", stacklevel=1)
@@ -183,7 +184,16 @@ def _trained(
     del generator
     clock.synchronise = nothing_to_wait_for
     with monitor.phase("reload"):
-        return generator_class.load(folder.model, device=job.device)
+        return _loaded(generator_class, folder, job)
+
+
+def _loaded(generator_class: type[Generator], folder: JobFolder, job: Job) -> Generator:
+    generator = generator_class.load(folder.model, device=job.device)
+    if not isinstance(generator, generator_class):
+        raise BrokenContract(
+            f"load returned {type(generator).__name__} instead of {generator_class.__name__}"
+        )
+    return generator
 
 
 def _overrun(budget: Budget, seconds: float) -> str | None:
@@ -213,6 +223,7 @@ def _store_sample(
         facts = {"model": job.model, "space": generator.space, "job": job.key, "sample_seed": sample_seed}
         facts["versions"] = versions()
         written = write_cells(folder.cells(sample_seed), [cells], facts=facts)
+        written["sha256"] = sha256_of(folder.cells(sample_seed))
     sampling = written.pop("sampling") or {}
     return {
         "file": folder.cells(sample_seed).name,

@@ -21,7 +21,7 @@ from bench.gate.quality import accepted_quality, compare_quality, quality_of
 from bench.gate.tables import markdown, print_outcome, workflow_commands
 from bench.gate.wall_clock import time_models
 from bench.registry import resolve_model
-from bench.run_folder import RunFolder
+from bench.reopen import open_whole
 
 YARDSTICK = ("activa",)
 
@@ -108,7 +108,7 @@ def accept(
     # Scores are accepted for themselves: to count again beside them would accept a count unseen.
     counted = models or (() if current is not None else tuple(stored.counts) or YARDSTICK)
     if current is not None:
-        run = RunFolder.open(Path(current))
+        run = open_whole(Path(current))
         if exit_code(run) != DONE:
             raise RequestError(f"--current {current}: a Job or a score of it failed; accept a whole run")
         for title, scores in accepted_quality(run).items():
@@ -145,7 +145,7 @@ def write_outputs(
 def _compare_runs(baseline: str, current: str | None) -> Outcome:
     if current is None:
         raise RequestError(f"--baseline {baseline} is a run: give the run to compare with --current")
-    stored, found = (quality_of(RunFolder.open(Path(run))) for run in (baseline, current))
+    stored, found = (quality_of(open_whole(Path(run))) for run in (baseline, current))
     remedy = f"score both anew: bench score {shlex.quote(baseline)}; bench score {shlex.quote(current)}"
     return compare_quality(stored, found, remedy=remedy)
 
@@ -158,6 +158,6 @@ def _check_stored(path: Path, current: str | None, models: tuple[str, ...]) -> O
         remedy = (
             f"accept scores of today's code with bench gate {where} --accept --reason 'other metric code'"
         )
-        found = quality_of(RunFolder.open(Path(current)))
+        found = quality_of(open_whole(Path(current)))
         outcome.extend(compare_quality(stored.quality, found, remedy=remedy))
     return outcome

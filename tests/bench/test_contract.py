@@ -113,11 +113,19 @@ def train():
     made = cells(matrix)
     made.layers["counts"] = matrix.copy()
     made.obs["cell_type"] = pd.Categorical(made.obs["cell_type"])
+    made.obs["control_pool"] = [True, False]
+    made.obs["null_half"] = [0, 1]
+    made.obs["split"] = pd.Categorical(["train", "train"])
+    made.obs["batch"] = [None, 3]
     return made
 
 
 def swap_types(train):
     train.obs["cell_type"] = train.obs["cell_type"].cat.rename_categories({"B": "T", "T": "B"})
+
+
+def putting(table, name, values):
+    return lambda train: setattr(train, table, getattr(train, table).assign(**{name: values}))
 
 
 @pytest.mark.parametrize(
@@ -127,6 +135,13 @@ def swap_types(train):
         (lambda train: train.layers["counts"].data.__setitem__(0, 9), 'layers["counts"].data'),
         (swap_types, 'obs["cell_type"]'),
         (lambda train: setattr(train, "var_names", GENES[::-1]), "var_names"),
+        (lambda train: setattr(train, "obs_names", ["1", "0"]), "obs_names"),
+        (putting("obs", "control_pool", [False, True]), 'obs["control_pool"]'),
+        (putting("obs", "null_half", [1, 0]), 'obs["null_half"]'),
+        (putting("obs", "split", "test"), 'obs["split"]'),
+        (putting("obs", "mine", 1), 'obs["mine"] was added'),
+        (lambda train: setattr(train, "obs", train.obs.drop(columns="split")), 'obs["split"] is gone'),
+        (putting("var", "mine", 1.5), 'var["mine"] was added'),
     ],
 )
 def test_training_cells_that_were_changed_are_found(train, change, part):

@@ -74,7 +74,8 @@ def limit_reached_by(run, model):
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory, prepared):
     classes = ["Raises", "Diverges", "RunsOutOfMemory", "Dies", "Hangs", "Declines", "Mean"]
-    classes += ["GivesNaN", "ChangesItsTrainingCells", "CannotBeLoaded", "TurnsGenesAround"]
+    classes += ["GivesNaN", "ChangesItsTrainingCells", "CannotBeLoaded", "LoadsNothing"]
+    classes += ["TurnsGenesAround"]
     folder = tmp_path_factory.mktemp("runs")
     run, spec = make_run(folder, prepared, classes, timeout=YEAR / 2, sample_seeds=(0, 5))
     return run, carry_out(run, spec)
@@ -93,6 +94,12 @@ def outcomes(tmp_path_factory, prepared):
         ("gives_nan", "failed", "BrokenContract: 30 of 30 cells hold NaN or infinite values", "check"),
         ("changes_its_training_cells", "failed", "fit changed the training cells: X.data", "check"),
         ("cannot_be_loaded", "failed", "FileNotFoundError", "reload"),
+        (
+            "loads_nothing",
+            "failed",
+            "BrokenContract: load returned NoneType instead of LoadsNothing",
+            "reload",
+        ),
         ("turns_genes_around", "ok", "", None),
     ],
 )

@@ -7,10 +7,14 @@ import sys
 from unittest import mock
 
 import anndata
+import h5py
 import pytest
 
 from bench import cli, flow
-from bench.run_folder import RunFolder
+from bench.api import RunResult
+from bench.errors import RequestError
+from bench.run_folder import RunFolder, read_json, write_json
+from datasets.cache import sha256_of
 from tests.bench.test_executor import FILE
 
 pytestmark = pytest.mark.slow
@@ -26,6 +30,19 @@ def cut_off(path):
 
 def overwrite(path):
     path.write_bytes(b"\x00\xff not what it was")
+
+
+def flip(path):
+    """Change a few bytes in the middle of the values of X: the file opens, and its size stays."""
+    with h5py.File(path) as file:
+        values = file["X/data"]
+        place = values.id.get_chunk_info(0).byte_offset if values.chunks else values.id.get_offset()
+        middle = place + values.id.get_storage_size() // 2
+    # Not the very file that the cache keeps, too.
+    content = bytearray(path.read_bytes())
+    content[middle : middle + 4] = bytes(byte ^ 0x10 for byte in content[middle : middle + 4])
+    path.unlink()
+    path.write_bytes(content)
 
 
 DAMAGES = (lose, cut_off, overwrite)
@@ -91,6 +108,7 @@ def test_what_cannot_be_made_again_is_named(run, name, damage):
         code, printed = bench(*command)
         assert code == 2
         assert name in printed
+        assert "restore it from a copy, or start a new run" in printed or "not a run folder" in printed
         assert len(printed.splitlines()) == 1
 
 
@@ -101,6 +119,7 @@ def test_what_cannot_be_made_again_is_named(run, name, damage):
         ("record.json", overwrite),
         ("cells-0.h5ad", lose),
         ("cells-0.h5ad", cut_off),
+        ("cells-0.h5ad", flip),
         ("fitted.json", cut_off),
         ("scores/*.json", cut_off),
         ("job.json", overwrite),
@@ -131,7 +150,7 @@ def test_a_damaged_model_is_trained_anew(run, damage):
     assert record["steps"] == {"looping": 3}
 
 
-@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("damage", [*DAMAGES, flip])
 def test_lost_cells_are_not_ok(run, damage):
     file = of_mean(run, "cells-0.h5ad")
     damage(file)
@@ -141,19 +160,59 @@ def test_lost_cells_are_not_ok(run, damage):
     assert f"draw these cells again with: bench run --resume {run.path}" in printed
 
 
-def test_a_lost_data_set_comes_from_the_cache(run):
-    lose(run.dataset)
-    of_mean(run, "scores/*.json").unlink()
+@pytest.mark.parametrize("damage", [cut_off, flip])
+def test_a_score_of_damaged_cells_does_not_stay(run, damage):
+    cells, score = of_mean(run, "cells-0.h5ad"), of_mean(run, "scores/*.json")
+    before = read_json(score)["values"]
+    damage(cells)
+    assert bench("score", run.path, "--metrics", "cd")[0] == 1
+    assert read_json(score)["failed"] and read_json(score)["values"] == {}
+    code, printed = bench("run", "--resume", run.path)
+    assert code == 0, printed
+    assert read_json(score)["values"] == before
+
+
+@pytest.mark.parametrize("damage", [lose, cut_off, flip])
+@pytest.mark.parametrize("command", [("run", "--resume"), ("score", "--metrics", "cd")])
+def test_a_damaged_data_set_comes_from_the_cache(run, command, damage):
+    before = sha256_of(run.dataset)
+    damage(run.dataset)
+    code, printed = bench(*command, run.path)
+    assert code == 0, printed
+    assert sha256_of(run.dataset) == before
+
+
+@pytest.mark.parametrize("damage", [lose, cut_off, flip])
+@pytest.mark.parametrize("command", [("run", "--resume"), ("score", "--metrics", "cd")])
+def test_a_damaged_data_set_is_named_where_the_cache_has_none(run, command, damage, monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "empty"))
+    damage(run.dataset)
+    code, printed = bench(*command, run.path)
+    assert (code, printed) == (
+        2,
+        f"bench: {run.dataset} is missing or damaged, and the cache holds no copy: start a new run\n",
+    )
+
+
+def test_a_run_without_a_checksum_is_taken_as_it_is(run):
+    request = run.read_request()
+    del request["dataset_sha256"]
+    write_json(run.request, request)
+    flip(run.dataset)
     code, printed = bench("run", "--resume", run.path)
     assert code == 0, printed
 
 
-@pytest.mark.parametrize("damage", [lose, cut_off])
-def test_without_the_data_set_scores_say_so(run, damage):
-    damage(run.dataset)
-    code, printed = bench("score", run.path, "--metrics", "cd")
-    assert code == 1
-    assert f"{run.dataset} is {'missing' if damage is lose else 'damaged'}" in printed
+@pytest.mark.parametrize("content", ["", '{"status": "ok"', "[]", "{}"])
+def test_a_damaged_record_is_named(run, content):
+    file = of_mean(run, "record.json")
+    told = f"{file} is damaged: its Job counts as not run; bench run --resume makes it again"
+    for command, expected in ((["report"], 1), (["score", "--metrics", "cd"], 1), (["run", "--resume"], 0)):
+        file.write_text(content)
+        code, printed = bench(*command, run.path)
+        assert code == expected, printed
+        assert next(line for line in printed.splitlines() if str(file) in line).endswith(told)
+    assert "is damaged" not in bench("report", run.path)[1]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -168,12 +227,30 @@ def test_a_report_needs_neither_cells_nor_models(run, name, damage):
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1, 2]", "null", '{"protocol": "strict"}'])
-def test_a_report_names_the_score_that_it_cannot_read(run, content):
+def test_a_report_shows_a_damaged_score_as_missing_and_names_it(run, content):
     file = of_mean(run, "scores/*.json")
     file.write_text(content)
     code, printed = bench("report", run.path)
-    assert code == 2
-    assert f"{file} is damaged" in printed
+    assert code == 1
+    assert f"{file} is damaged: this score counts as missing; bench score makes it again" in printed
+    assert "Run folder" in printed
+    assert bench("score", run.path, "--metrics", "cd")[0] == 0
+    code, printed = bench("report", run.path)
+    assert (code, "is damaged" in printed) == (0, False)
+
+
+@pytest.mark.parametrize("pattern", ["record.json", "scores/*.json"])
+def test_what_needs_every_score_is_refused_in_one_line(run, pattern):
+    file = of_mean(run, pattern)
+    overwrite(file)
+    compared = ["compare", run.path, "--models", "mean,real"]
+    for command in (compared, ["sync", run.path], ["gate", "--baseline", run.path, "--current", run.path]):
+        code, printed = bench(*command)
+        assert code == 2, printed
+        assert printed.startswith(f"bench: {file} is damaged: ")
+        assert len(printed.splitlines()) == 1
+    with pytest.raises(RequestError, match="is damaged"):
+        _ = RunResult(run.path).table
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -86,6 +86,10 @@ def score(run, tmp_path, monkeypatch):
         ("os.kill(os.getpid(), signal.SIGKILL)", "scoring was ended by SIGKILL"),
         ("os.kill(os.getpid(), signal.SIGSEGV)", "scoring was ended by SIGSEGV"),
         ("os._exit(7)", "scoring was ended by exit code 7"),
+        (
+            "raise LookupError('no such table\\nin that file')",
+            "scoring was ended by exit code 1 (LookupError: no such table)",
+        ),
         ("os._exit(0)", "scoring ended itself in the middle of this score"),
         (
             "open('part', 'w').write(str(os.getpid())); os.rename('part', {hangs!r}); time.sleep(600)",

@@ -100,7 +100,7 @@ def test_a_branch_with_one_operator_more_fails(tmp_path, monkeypatch):
 
 def test_scores_are_accepted_with_a_run_and_compared(tmp_path, monkeypatch):
     baseline, runs = tmp_path / "gate.json", {"good": [0.70, 0.71, 0.72], "bad": [0.9, 0.9, 0.9]}
-    monkeypatch.setattr(command.RunFolder, "open", lambda path: Folder(runs[path.name]))
+    monkeypatch.setattr(command, "open_whole", lambda path: Folder(runs[path.name]))
     accept(baseline, current="good", models=())
     whole = json.loads(baseline.read_text())
     assert whole["counts"] == {}  # a count must not be accepted unseen
@@ -112,7 +112,7 @@ def test_scores_are_accepted_with_a_run_and_compared(tmp_path, monkeypatch):
 
 
 def test_a_baseline_of_other_metric_code_is_refused_with_a_command_that_can_be_pasted(tmp_path, monkeypatch):
-    monkeypatch.setattr(command.RunFolder, "open", lambda path: Folder([0.70, 0.71, 0.72]))
+    monkeypatch.setattr(command, "open_whole", lambda path: Folder([0.70, 0.71, 0.72]))
     baseline = tmp_path / "my gate.json"
     accept(baseline, current="good", models=())
     stored = json.loads(baseline.read_text())
@@ -129,7 +129,7 @@ def test_a_baseline_of_other_metric_code_is_refused_with_a_command_that_can_be_p
 
 
 def test_a_run_of_which_something_failed_is_not_accepted(tmp_path, monkeypatch):
-    monkeypatch.setattr(command.RunFolder, "open", lambda path: Folder([0.7, 0.7, 0.7]))
+    monkeypatch.setattr(command, "open_whole", lambda path: Folder([0.7, 0.7, 0.7]))
     monkeypatch.setattr(command, "exit_code", lambda run: 1)
     with pytest.raises(RequestError, match="--current crashed: a Job or a score of it failed"):
         accept(tmp_path / "gate.json", current="crashed", models=())
@@ -138,7 +138,7 @@ def test_a_run_of_which_something_failed_is_not_accepted(tmp_path, monkeypatch):
 
 def test_two_runs_are_compared(tmp_path, monkeypatch):
     runs = {"good": [0.70, 0.71, 0.72], "bad": [0.9, 0.9, 0.9]}
-    monkeypatch.setattr(command.RunFolder, "open", lambda path: Folder(runs[path.name]))
+    monkeypatch.setattr(command, "open_whole", lambda path: Folder(runs[path.name]))
     (tmp_path / "good").mkdir()
     (tmp_path / "good" / "plan.json").write_text("[]")
     assert gate(tmp_path / "good", current="bad")[0] == 3

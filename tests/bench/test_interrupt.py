@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 INTERRUPTED_IMPORT = """
 import importlib.abc, runpy, sys
 
@@ -17,11 +19,11 @@ runpy.run_module("bench", run_name="__main__")
 
 PRESSED_TWICE = """
 import os, signal, sys
-from bench import cli
+from bench import __main__, cli
 
 def interrupted_while_it_ends(**_):
     sys.stderr = Pressing(sys.stderr)
-    raise KeyboardInterrupt
+    os.kill(os.getpid(), signal.SIGINT)
 
 class Pressing:
     def __init__(self, stream):
@@ -35,7 +37,61 @@ class Pressing:
         self.stream.flush()
 
 cli.app = interrupted_while_it_ends
-cli.main()
+__main__.main()
+"""
+
+IN_A_COMMAND = """
+import os, signal, sys, threading, time
+from bench import __main__, commands
+
+def press():
+    os.kill(os.getpid(), signal.SIGINT)
+
+def works():
+    try:
+        press()
+        time.sleep(60)
+    finally:
+        # It ends what it has started.
+        press()
+
+commands.show_hardware = works
+# As the interpreter ends, it waits for threads.
+threading.Thread(target=lambda: (threading.main_thread().join(), press())).start()
+sys.argv = ["bench", "hardware"]
+__main__.main()
+"""
+
+LOST = """
+import os, signal, sys, time
+from bench import __main__, cli
+
+class Destroyed:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0)
+
+def works(**_):
+    Destroyed()
+    time.sleep(60)
+
+cli.app = works
+__main__.main()
+"""
+
+TURNED_INTO_ANOTHER = """
+import os, signal, time
+from bench import __main__, cli
+
+def works(**_):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+    except KeyboardInterrupt:
+        raise SystemError("import of a compiled module")
+
+cli.app = works
+__main__.main()
 """
 
 
@@ -46,9 +102,15 @@ def run(script):
     return done.returncode, done.stderr
 
 
-def test_ctrl_c_while_the_command_line_is_imported():
-    assert run(INTERRUPTED_IMPORT) == (130, "bench: interrupted\n")
+@pytest.mark.parametrize(
+    "script", [INTERRUPTED_IMPORT, PRESSED_TWICE, IN_A_COMMAND, LOST, TURNED_INTO_ANOTHER]
+)
+def test_ctrl_c_at_any_moment(script):
+    assert run(script) == (130, "bench: interrupted; what was finished is kept\n")
 
 
-def test_ctrl_c_pressed_again_while_it_ends():
-    assert run(PRESSED_TWICE) == (130, "bench: interrupted; what was finished is kept\n")
+def test_without_ctrl_c_an_error_stays_an_error():
+    script = "from bench import __main__, cli\ncli.app = lambda **_: 1 / 0\n__main__.main()"
+    returncode, error = run(script)
+    assert returncode == 1
+    assert error.endswith("ZeroDivisionError: division by zero\n")

@@ -183,6 +183,14 @@ class CannotBeLoaded(Mean):
         (folder / "nothing.json").touch()
 
 
+class LoadsNothing(Mean):
+    name = "loads_nothing"
+
+    @classmethod
+    def load(cls, folder, *, device="cpu"):
+        return None
+
+
 class TurnsGenesAround(Mean):
     name = "turns_genes_around"
 
