@@ -296,7 +296,7 @@ def ui(out: Path, *, port: int | None) -> int:
 
 def test_model(model: str, *, settings: dict[str, dict[str, Any]], device: str) -> int:
     """Hold a generator to what it promises, and print the checklist."""
-    from bench.promises import test_promises
+    from bench.promises import check_promises
     from bench.promises.table import print_checklist
     from bench.registry import resolve_model
 
@@ -305,7 +305,7 @@ def test_model(model: str, *, settings: dict[str, dict[str, Any]], device: str) 
     if unlike := [given for given in settings if given != name]:
         raise RequestError(f"--set {unlike[0]}: the model that is tested is {name}")
     progress = Progress(console)
-    findings = test_promises(model, settings=settings.get(name), device=device, say=progress.say)
+    findings = check_promises(model, settings=settings.get(name), device=device, say=progress.say)
     print_checklist(name, findings, console)
     return SOME_FAILED if any(finding.status == "broken" for finding in findings) else DONE
 

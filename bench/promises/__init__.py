@@ -7,7 +7,7 @@ process, that errors are of the right kind, that cells are the model's own.
 
 from __future__ import annotations
 
-from bench.promises.asking import broken_promises, test_promises
+from bench.promises.asking import broken_promises, check_promises
 from bench.promises.findings import Finding
 
-__all__ = ["Finding", "broken_promises", "test_promises"]
+__all__ = ["Finding", "broken_promises", "check_promises"]

@@ -27,7 +27,7 @@ LIMIT_SECONDS: Final = 600.0
 SAY_NOTHING: Final[Callable[[str], None]] = lambda words: None  # noqa: E731
 
 
-def test_promises(
+def check_promises(
     model: str | type[Generator],
     *,
     settings: Mapping[str, Any] | None = None,
@@ -98,9 +98,9 @@ def broken_promises(model: str | type[Generator], **options: Any) -> list[str]:
     Parameters
     ----------
     model, **options
-        As for `test_promises`.
+        As for `check_promises`.
     """
-    findings = test_promises(model, **options)
+    findings = check_promises(model, **options)
     return [f"{f.promise}: {f.told}: {f.remedy}" for f in findings if f.status == "broken"]
 
 

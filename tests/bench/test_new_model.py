@@ -11,7 +11,7 @@ import pytest
 
 from bench.errors import RequestError
 from bench.new_model import write_new_model
-from bench.promises import test_promises as ask_for_promises
+from bench.promises import check_promises
 from bench.registry import resolve_model
 from models.base import Budget, SilentMonitor
 from models.external import External
@@ -44,7 +44,7 @@ def test_a_new_package_keeps_every_promise_and_its_own_tests_pass(tmp_path):
     assert not any("<<" in path.read_text() for path in files)
     choice = resolve_model(f"{folder / 'two_words.py'}:TwoWords")
     assert choice.name == "two-words"
-    findings = ask_for_promises(choice.reference)
+    findings = check_promises(choice.reference)
     assert {finding.status for finding in findings} <= {"kept", "noted"}
     done = its_own_tests(folder)
     assert done.returncode == 0, done.stdout

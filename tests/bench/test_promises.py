@@ -7,8 +7,7 @@ from rich.console import Console
 
 from bench.cli import app
 from bench.errors import RequestError
-from bench.promises import broken_promises
-from bench.promises import test_promises as ask_for_promises
+from bench.promises import broken_promises, check_promises
 from bench.promises.findings import Finding
 from bench.promises.table import print_checklist
 from bench.registry import MODELS, plugins
@@ -60,7 +59,7 @@ def elsewhere(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_planted_fault_is_found_under_its_name(fault):
-    findings = {finding.promise: finding for finding in ask_for_promises(f"{FILE}:{fault}")}
+    findings = {finding.promise: finding for finding in check_promises(f"{FILE}:{fault}")}
     promise, told = FAULTS[fault]
     assert findings[promise].status == "broken"
     assert findings[promise].told.startswith(told) or told in findings[promise].told
@@ -71,7 +70,7 @@ def test_a_planted_fault_is_found_under_its_name(fault):
 
 
 def test_what_keeps_every_promise_is_told_so():
-    findings = ask_for_promises(f"{FILE}:Faithful")
+    findings = check_promises(f"{FILE}:Faithful")
     assert {finding.status for finding in findings} <= {"kept", "noted"}
     assert len(findings) == 16
 
@@ -94,7 +93,7 @@ def test_a_process_that_takes_too_long_is_ended_and_told(tmp_path):
     file = tmp_path / "slow.py"
     slow = "class Slow(Faithful):\n    def shares(self):\n        signal.pause()\n"
     file.write_text(f"{FILE.read_text()}\n\n{slow}")
-    findings = ask_for_promises(f"{file}:Slow", limit_seconds=8)
+    findings = check_promises(f"{file}:Slow", limit_seconds=8)
     (slow,) = [finding for finding in findings if finding.status == "broken"]
     assert (slow.promise, slow.told) == ("prepare and fit", "it took longer than 8 s")
 
@@ -108,7 +107,7 @@ def test_a_process_that_takes_too_long_is_ended_and_told(tmp_path):
 )
 def test_a_wrong_request_is_no_broken_promise(model, settings, message):
     with pytest.raises(RequestError, match=message):
-        ask_for_promises(model, settings=settings)
+        check_promises(model, settings=settings)
 
 
 @pytest.mark.parametrize(("model", "code"), [("Faithful", 0), ("StoresNothing", 1)])
