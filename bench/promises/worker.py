@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import traceback
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from bench.promises.findings import Broken, Finding, NotAsked, Promise
 from bench.promises.promises import LOADED, TRAINED
@@ -20,7 +20,7 @@ STAGES = {"train": TRAINED, "load": LOADED}
 
 
 def main(arguments: list[str]) -> int:
-    """Ask for the promises of a stage; ``STAGE.jsonl`` has a line before and after each."""
+    """Ask for the promises of a stage; ``STAGE.jsonl`` gets a line for each."""
     folder, stage = Path(arguments[0]), arguments[1]
     die_with_parent(int(arguments[2]))
     # As a Job's worker: the user's own modules are found, but shadow none of ours.
@@ -40,18 +40,23 @@ def main(arguments: list[str]) -> int:
     if digests.exists():
         bench.digests = read_json(digests)
     with (folder / f"{stage}.jsonl").open("w", encoding="utf-8") as lines:
-        for promise in STAGES[stage]:
-            _tell(lines, {"asked": promise.words})
-            finding = asked(promise, bench)
-            _tell(lines, asdict(finding))
-            if finding.status == "broken" and promise.needed:
-                break
+        for finding in ask(STAGES[stage], bench):
+            # Flushed: whatever ends this process next, it is known how far it came.
+            print(json.dumps(asdict(finding), ensure_ascii=False), file=lines, flush=True)
     write_json(digests, bench.digests)
     return 0
 
 
-def asked(promise: Promise, bench: Workbench) -> Finding:
-    """Ask for one promise."""
+def ask(promises: Iterable[Promise], bench: Workbench) -> Iterator[Finding]:
+    """Ask for one promise after another, until one is broken that the others need."""
+    for promise in promises:
+        finding = _asked(promise, bench)
+        yield finding
+        if finding.status == "broken" and promise.needed:
+            return
+
+
+def _asked(promise: Promise, bench: Workbench) -> Finding:
     try:
         told = promise.ask(bench)
     except NotAsked as reason:
@@ -62,12 +67,6 @@ def asked(promise: Promise, bench: Workbench) -> Finding:
         traceback.print_exc()
         return Finding(promise.words, "broken", f"{type(error).__name__}: {error}", promise.remedy)
     return Finding(promise.words, "noted" if told else "kept", told)
-
-
-def _tell(lines: Any, line: dict[str, Any]) -> None:
-    lines.write(json.dumps(line, ensure_ascii=False) + "\n")
-    # Whatever ends this process next, it is known how far it came.
-    lines.flush()
 
 
 if __name__ == "__main__":
