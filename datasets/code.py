@@ -32,7 +32,9 @@ def meaning_of(files: Iterable[Path]) -> str:
 
 
 def imported_with(file: Path, *, packages: Mapping[str, Path] = _NOTHING) -> list[Path]:
-    """Return a Python file and the modules that it imports, at any depth, sorted.
+    """Return a Python file and the modules that it imports, at any depth, sorted as they lie in their packages.
+
+    The order is the same wherever the packages lie.
 
     Imports are read, not run: those inside functions count, too, and modules that are loaded by other means
     are not seen.
@@ -57,7 +59,7 @@ def imported_with(file: Path, *, packages: Mapping[str, Path] = _NOTHING) -> lis
         for name in _imported_names(module):
             if (folder := known.get(name[0], None if package else home)) is not None:
                 waiting += _files_of(name, folder)
-    return sorted(found)
+    return sorted(found, key=lambda module: module.relative_to(_home(module)[0]))
 
 
 def _home(file: Path) -> tuple[Path, tuple[str, ...]]:

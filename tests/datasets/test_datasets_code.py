@@ -1,6 +1,7 @@
 """What counts as a change of code."""
 
 import hashlib
+import shutil
 
 import pytest
 
@@ -114,3 +115,13 @@ def test_and_of_packages_that_are_named(tree):
 def test_a_file_alone_stands_for_what_it_imports_of_its_folder(tree):
     expected = ["alone.py", "beside.py", "folder/inside.py", "plug/__init__.py", "plug/axle.py"]
     assert found(tree, "alone.py") == expected
+
+
+@pytest.mark.parametrize("place", ["a", "z"])
+def test_the_hash_does_not_depend_on_where_the_packages_lie(tree, place):
+    def key(shared):
+        return meaning_of(imported_with(tree / "plug/model.py", packages={"shared": shared}))
+
+    (tree / place).mkdir()
+    shutil.copytree(tree / "elsewhere" / "shared", tree / place / "shared")
+    assert key(tree / place) == key(tree / "elsewhere")
