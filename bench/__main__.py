@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from bench.interrupts import heed_the_first
+from bench.work.interrupts import heed_the_first
 
 
 def main() -> None:

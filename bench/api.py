@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from bench.console import plain_console
 from bench.flow import carry_out, draft, start
 from bench.progress import Progress
-from bench.registry import resolve_model
-from bench.reopen import open_whole
-from bench.run_folder import RunFolder
-from bench.spec import IN_MEMORY, RunSpec
+from bench.request.registry import resolve_model
+from bench.request.spec import IN_MEMORY, RunSpec
+from bench.results.reopen import open_whole
+from bench.results.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,8 +70,9 @@ def run(
     quiet
         Print nothing.
     **options
-        The other attributes of `bench.spec.RunSpec`: ``profile``, ``budget``, ``seeds``, ``settings``,
-        ``label_key``, ``layer``, ``gene_names``, ``genome``, ``split_from``, ``drop_unlabelled``, ``out``…
+        The other attributes of `bench.request.spec.RunSpec`: ``profile``, ``budget``, ``seeds``,
+        ``settings``, ``label_key``, ``layer``, ``gene_names``, ``genome``, ``split_from``,
+        ``drop_unlabelled``, ``out``…
 
     Returns
     -------

@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.data_command import data
-from bench.errors import DONE, INTERRUPTED, SOME_FAILED, WRONG_REQUEST, RequestError
-from bench.options import (
+from bench.commands.data import data
+from bench.commands.options import (
     DropUnlabelled,
     GeneNames,
     Genome,
@@ -22,6 +21,7 @@ from bench.options import (
     SplitFrom,
     SplitSeed,
 )
+from bench.errors import DONE, INTERRUPTED, SOME_FAILED, WRONG_REQUEST, RequestError
 
 # typer carries its own click; this is the class of every "no such option", "not a number"…
 UsageError: Any = typer.BadParameter.__bases__[0]
@@ -90,7 +90,8 @@ def run(
     ] = False,
 ) -> int:
     """Train, sample, time and score generators beside controls."""
-    from bench import commands, spec
+    from bench.commands import actions as commands
+    from bench.request import spec
 
     given = {
         "dataset": dataset,
@@ -158,7 +159,7 @@ def score(
     cells: Annotated[int | None, typer.Option(min=10, help="Cells a side.")] = None,
 ) -> int:
     """Score the stored cells of RUN again, or cells that were made elsewhere."""
-    from bench import commands
+    from bench.commands import actions as commands
 
     files = {"--real": real, "--train": train, "--synthetic": synthetic}
     reading = {
@@ -201,7 +202,7 @@ def report(
     output: Annotated[Path | None, typer.Option(help="Where to, with --format (default: printed).")] = None,
 ) -> int:
     """Print the table of RUN and draw its figures again, or write a report."""
-    from bench import reporting
+    from bench.commands import report as reporting
 
     return reporting.report(runs, html=html, format=format_, output=output)
 
@@ -217,7 +218,7 @@ def compare(
     ] = None,
 ) -> int:
     """Tell which of two generators is better, or that the seeds do not resolve it."""
-    from bench import commands
+    from bench.commands import actions as commands
 
     return commands.compare(run_a, run_b, models=_names("models", models))
 
@@ -233,7 +234,7 @@ def sample(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> int:
     """Draw new cells from a model that RUN has trained."""
-    from bench import commands
+    from bench.commands import actions as commands
 
     return commands.sample(
         run, model=model, n_cells=cells, cell_type=cell_type, seed=seed, out=out, device=device
@@ -263,7 +264,7 @@ def speed(
     json: Annotated[Path | None, typer.Option(help="Write everything measured there, too.")] = None,
 ) -> int:
     """Time ACTIVA beside its release and this machine's floor, or other generators beside ACTIVA."""
-    from bench import commands
+    from bench.commands import actions as commands
 
     return commands.speed(
         model=model,
@@ -298,7 +299,7 @@ def test_metrics(
     json: Annotated[Path | None, typer.Option(help="Write everything measured there, too.")] = None,
 ) -> int:
     """Make real cells worse, step by step, and see which metrics notice."""
-    from bench import commands
+    from bench.commands import actions as commands
 
     return commands.test_metrics(
         data={
@@ -324,7 +325,9 @@ def test(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> int:
     """Hold a generator (a name, file.py:Class) to every promise of the interface, on tiny cells."""
-    from bench import commands, flow, spec
+    from bench import flow
+    from bench.commands import actions as commands
+    from bench.request import spec
 
     settings = spec.parse_settings(set_) if set_ else {}
     return commands.test_model(model, settings=settings, device=flow.resolve_device(device))
@@ -338,7 +341,7 @@ def new_model(
     ] = False,
 ) -> int:
     """Write ./NAME: a small generator that keeps every promise, its test, and a CI file."""
-    from bench import commands
+    from bench.commands import actions as commands
 
     return commands.new_model(name, external=external)
 
@@ -346,7 +349,7 @@ def new_model(
 @app.command()
 def sync(run: Run) -> int:
     """Bring MLflow up to date with RUN."""
-    from bench import commands
+    from bench.commands import actions as commands
 
     return commands.sync(run)
 
@@ -359,7 +362,7 @@ def ui(
     ] = None,
 ) -> int:
     """Show the runs in MLflow's pages, until Ctrl-C."""
-    from bench import commands
+    from bench.commands import actions as commands
 
     return commands.ui(out, port=port)
 
@@ -385,7 +388,7 @@ def gate(
     """Tell whether a generator got slower, hungrier or worse: exit code 3."""
     from bench.console import plain_console
     from bench.gate import command
-    from bench.interrupts import interrupt
+    from bench.work.interrupts import interrupt
 
     # As Ctrl-C does, a CI service that ends the job must leave no work tree and no worker behind.
     signal.signal(signal.SIGTERM, interrupt)
@@ -410,7 +413,7 @@ def gate(
 @app.command("list")
 def list_(what: Annotated[str, typer.Argument(metavar="models|metrics|datasets", show_default=False)]) -> int:
     """List what is installed: models, metrics or datasets."""
-    from bench import commands
+    from bench.commands import actions as commands
 
     return commands.list_plugins(what)
 
@@ -418,7 +421,7 @@ def list_(what: Annotated[str, typer.Argument(metavar="models|metrics|datasets",
 @app.command()
 def hardware() -> int:
     """Show what this machine is, as every Record carries it."""
-    from bench import commands
+    from bench.commands import actions as commands
 
     return commands.show_hardware()
 
@@ -445,7 +448,7 @@ def main() -> None:
         message = error.format_message()
         code = _fail(f"{message} (see --help)") if message else WRONG_REQUEST
     except OSError as error:
-        from bench.disk import is_disk_full
+        from bench.results.disk import is_disk_full
 
         if not is_disk_full(error):
             raise

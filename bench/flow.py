@@ -15,9 +15,9 @@ from filelock import FileLock
 
 from bench import hardware
 from bench.errors import DONE, SOME_FAILED, RequestError
-from bench.executor import run_jobs, run_scoring
-from bench.hyperparameters import hyperparameters
-from bench.plan import (
+from bench.progress import Progress
+from bench.request.hyperparameters import hyperparameters
+from bench.request.plan import (
     DatasetFacts,
     Job,
     augmentation_experiments,
@@ -27,13 +27,14 @@ from bench.plan import (
     made,
     make_plan,
 )
-from bench.processes import usable_cores
-from bench.progress import Progress
-from bench.records import OK, SKIPPED, describe_for, git_commit, versions
-from bench.registry import ModelChoice
-from bench.reopen import have_dataset
-from bench.run_folder import RunFolder, write_text
-from bench.spec import RunSpec
+from bench.request.registry import ModelChoice
+from bench.request.spec import RunSpec
+from bench.results.records import OK, SKIPPED, describe_for, git_commit, versions
+from bench.results.reopen import have_dataset
+from bench.results.run_folder import RunFolder, write_text
+from bench.scoring.processes import run_scoring
+from bench.work.executor import run_jobs
+from bench.work.processes import usable_cores
 from datasets.cache import sha256_of
 from metrics.protocols import protocol_named
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bench.errors import RequestError
-from bench.names import require_name
-from bench.registry import MODELS, plugins
+from bench.request.names import require_name
+from bench.request.registry import MODELS, plugins
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable

@@ -32,9 +32,9 @@ def meaning_of(files: Iterable[Path]) -> str:
 
 
 def imported_with(file: Path, *, packages: Mapping[str, Path] = _NOTHING) -> list[Path]:
-    """Return a Python file and the modules that it imports, at any depth, sorted as they lie in their packages.
+    """Return a Python file and the modules that it imports, at any depth.
 
-    The order is the same wherever the packages lie.
+    They are sorted as they lie in their packages, wherever these lie.
 
     Imports are read, not run: those inside functions count, too, and modules that are loaded by other means
     are not seen.

@@ -2,7 +2,7 @@
 
 For each gene that a split looks at, scikit-learn sorts the cells of the node anew, and on few cells it spends
 as long in Python as in the tree. Here the values of each gene are sorted once for all trees and folds, and
-zeros, which are most of them, are not looked at. `tests/metrics/test_metrics_forest.py` compares the two.
+zeros, which are most of them, are not looked at. `tests/metrics/test_forest.py` compares the two.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ STYLES = {True: "green", False: "bold red", None: ""}
 
 
 def print_self_test(results: Mapping[str, Any], *, console: Console) -> None:
-    """Print what `bench.selftest.run_self_test` found.
+    """Print what `bench.scoring.selftest.run_self_test` found.
 
     Parameters
     ----------

@@ -11,9 +11,10 @@ import pandas as pd
 import pytest
 from scipy import sparse
 
+from tests.places import SHARED_DATA
+
 # Who starts the tests in the background has them ignore Ctrl-C, and with them every program that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def make_prepared(*, n_cells: int = 150, n_genes: int = 60, seed: int = 0) -> anndata.AnnData:

@@ -40,7 +40,7 @@ def running_postgres():
     settings = [word for name, value in options.items() for word in ("-c", f"{name}={value}")]
     with (home / "log.txt").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bench.guard", *as_user, server, "-D", str(data), *settings],
+            [sys.executable, "-P", "-m", "bench.work.guard", *as_user, server, "-D", str(data), *settings],
             cwd=home,
             stdin=subprocess.PIPE,
             stdout=log,

@@ -16,14 +16,13 @@ import pytest
 
 import bench
 import bench.cli
-from bench.run_folder import RunFolder
-from tests.bench.test_executor import YEAR, limit_reached_by
+from bench.results.run_folder import RunFolder
+from tests.bench.work.test_executor import YEAR, limit_reached_by
 from tests.datasets.dataset_files import make_cells, write_10x_v2, write_10x_v3, write_mtx_folder
+from tests.places import THROWAWAY
 from tests.waiting import LIMIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
-
-THROWAWAY = Path(__file__).parent / "bench" / "generators" / "throwaway.py"
 
 
 @pytest.fixture(scope="module")

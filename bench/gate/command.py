@@ -20,8 +20,8 @@ from bench.gate.junit import junit
 from bench.gate.quality import accepted_quality, compare_quality, quality_of
 from bench.gate.tables import markdown, print_outcome, workflow_commands
 from bench.gate.wall_clock import time_models
-from bench.registry import resolve_model
-from bench.reopen import open_whole
+from bench.request.registry import resolve_model
+from bench.results.reopen import open_whole
 
 YARDSTICK = ("activa",)
 

@@ -17,7 +17,7 @@ from bench.gate.checkout import here
 from bench.gate.findings import Finding, Outcome, Status
 from bench.gate.loss import choose_target, steps_to
 from bench.gate.sides import Worker
-from bench.lines import WorkerFailed
+from bench.work.lines import WorkerFailed
 
 TIER: Final = "counts"
 WORKLOAD: Final = {"cells": "synthetic:400x200x4", "budget": "300 steps", "sample_cells": 256}

@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.errors import RequestError
 from bench.gate.findings import Finding, Outcome, Status
-from bench.run_folder import RunFolder
+from bench.results.run_folder import RunFolder
 from reports.comparison import Side, scores_of_real
 from reports.judge import (
     CONFIDENCE,

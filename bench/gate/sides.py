@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.gate.checkout import Place
-from bench.lines import Answer, LineProcess, WorkerFailed
-from bench.processes import worker_environment
+from bench.work.lines import Answer, LineProcess, WorkerFailed
+from bench.work.processes import worker_environment
 
 PROTOCOL: Final = 1
 LIMIT_SECONDS: Final = 600
@@ -90,4 +90,4 @@ class Worker(LineProcess):
 
 def _holds_this_package(root: Path) -> bool:
     """Tell a checkout of this repository from another one's, which may well have a ``bench/`` of its own."""
-    return all((root / file).is_file() for file in ("bench/registry.py", "models/base.py"))
+    return all((root / file).is_file() for file in ("bench/request/registry.py", "models/base.py"))

@@ -37,14 +37,14 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bench.clock import PhaseClock, training_rate
 from bench.gate.origin import import_from, require_own
 from bench.gate.sides import PROTOCOL
-from bench.hyperparameters import hyperparameters
-from bench.processes import keep_output_for_answers
-from bench.registry import resolve_model
-from bench.resources import die_with_parent
+from bench.request.hyperparameters import hyperparameters
+from bench.request.registry import resolve_model
 from bench.speed.rounds import once
+from bench.work.clock import PhaseClock, training_rate
+from bench.work.processes import keep_output_for_answers
+from bench.work.resources import die_with_parent
 from models.base import Budget, SilentMonitor
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.hyperparameters import hyperparameters
-from bench.plan import made
-from bench.processes import Outcome, run_worker, usable_cores, worker_environment
 from bench.promises.findings import NOT_REACHED, Finding
 from bench.promises.promises import LOADED, TRAINED
-from bench.registry import resolve_model
-from bench.run_folder import write_json
-from bench.settle import settled
+from bench.request.hyperparameters import hyperparameters
+from bench.request.plan import made
+from bench.request.registry import resolve_model
+from bench.results.run_folder import write_json
+from bench.work.processes import Outcome, run_worker, usable_cores, worker_environment
+from bench.work.settle import settled
 
 if TYPE_CHECKING:
     from models.base import Generator

@@ -12,11 +12,11 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-from bench.contract import BrokenContract, checksum, require_unchanged
-from bench.hyperparameters import hyperparameters
-from bench.profiles import PROFILES
 from bench.promises.findings import Broken, NotAsked, Promise
 from bench.promises.workbench import N_CELLS, OTHER_SEED, SAMPLE_SEED, Workbench, digest, names_here
+from bench.request.hyperparameters import hyperparameters
+from bench.request.profiles import PROFILES
+from bench.work.contract import BrokenContract, checksum, require_unchanged
 from models.base import Budget, Role, SamplingExhausted, Space, Unsupported
 
 FRAMEWORKS: Final = frozenset({"jax", "keras", "scanpy", "scvi", "tensorflow", "torch"})

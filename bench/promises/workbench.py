@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.contract import BrokenContract, Contract, as_csr
 from bench.promises.findings import Broken
-from bench.run_folder import read_json
+from bench.results.run_folder import read_json
+from bench.work.contract import BrokenContract, Contract, as_csr
 from models.base import Budget
 
 if TYPE_CHECKING:

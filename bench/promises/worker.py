@@ -12,9 +12,9 @@ from pathlib import Path
 from bench.promises.findings import Broken, Finding, NotAsked, Promise
 from bench.promises.promises import LOADED, TRAINED
 from bench.promises.workbench import Workbench, names_here
-from bench.registry import resolve_model
-from bench.resources import die_with_parent
-from bench.run_folder import read_json, write_json
+from bench.request.registry import resolve_model
+from bench.results.run_folder import read_json, write_json
+from bench.work.resources import die_with_parent
 
 STAGES = {"train": TRAINED, "load": LOADED}
 

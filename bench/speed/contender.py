@@ -15,13 +15,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.clock import PhaseClock
-from bench.contract import in_csr
-from bench.hyperparameters import hyperparameters
-from bench.processes import keep_output_for_answers
-from bench.registry import resolve_model
-from bench.resources import die_with_parent
+from bench.request.hyperparameters import hyperparameters
+from bench.request.registry import resolve_model
 from bench.speed.rounds import once
+from bench.work.clock import PhaseClock
+from bench.work.contract import in_csr
+from bench.work.processes import keep_output_for_answers
+from bench.work.resources import die_with_parent
 from models.base import Budget
 
 if TYPE_CHECKING:

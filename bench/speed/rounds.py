@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from bench.clock import repeat
+from bench.work.clock import repeat
 
 
 def interleave(

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from bench.clock import summarise
+from bench.work.clock import summarise
 
 Row = dict[str, Any]
 
@@ -45,8 +45,8 @@ def compare(
     Returns
     -------
     dict
-        ``repeats``, what `bench.clock.summarise` gives, ``floor_seconds`` and ``times_floor`` (median over
-        floor), ``baseline`` (its summary), ``ratio`` (the baseline's median over the contender's) with
+        ``repeats``, what `bench.work.clock.summarise` gives, ``floor_seconds`` and ``times_floor`` (median
+        over floor), ``baseline`` (its summary), ``ratio`` (the baseline's median over the contender's) with
         ``ratio_min`` and ``ratio_max``, the least and the greatest of a single round.
     """
     summary = summarise(seconds)

@@ -16,10 +16,10 @@ class StoredGenerator(PythonModel):
     def load_context(self, context: PythonModelContext) -> None:
         """Find the generator's class as the run did, and read its files."""
         from bench.flow import resolve_device
-        from bench.plan import Job
-        from bench.registry import resolve_model
-        from bench.run_folder import read_json
-        from bench.sampling import native_noise_silenced
+        from bench.request.plan import Job
+        from bench.request.registry import resolve_model
+        from bench.results.run_folder import read_json
+        from bench.work.sampling import native_noise_silenced
 
         job = Job(**read_json(Path(context.artifacts["job"])))
         with native_noise_silenced():
@@ -49,7 +49,7 @@ class StoredGenerator(PythonModel):
             Cells × genes, sparse float32 in the generator's space. The index is called ``cell_type`` and
             holds the types where the generator tells them, else it counts the cells.
         """
-        from bench.sampling import pieces_of
+        from bench.work.sampling import pieces_of
 
         requests = model_input.to_dict("records")
         pieces = [piece for request in requests for piece in pieces_of(self.generator, **_options(request))]

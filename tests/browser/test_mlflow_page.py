@@ -4,7 +4,6 @@ On SQLite the run was tracked in a file that a server then shows; on PostgreSQL 
 """
 
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
@@ -12,7 +11,8 @@ from rich.console import Console
 
 from bench.progress import Progress
 from bench.tracking import sync
-from bench.ui import EXPERIMENTS, runs_pages, serving
+from bench.tracking.ui import EXPERIMENTS, runs_pages, serving
+from tests.places import REPOSITORY
 from tests.postgres import running_postgres
 from tests.tracked_run import MODELS, make_long_view
 from tests.waiting import LIMIT_SECONDS
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.slow
 RUN = "20260102-030405-zheng"
 # More than the hundred that a page has, with their parent.
 JOBS = {"sqlite": 120, "postgresql": 100}
-SCREENSHOTS = Path(__file__).resolve().parents[2] / ".ci" / "screenshots"
+SCREENSHOTS = REPOSITORY / ".ci" / "screenshots"
 
 
 @pytest.fixture(scope="module", params=list(JOBS))

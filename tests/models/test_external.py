@@ -14,11 +14,11 @@ from scipy.sparse import csr_matrix
 
 from models.base import Budget, GeneratorError, SilentMonitor, Unsupported
 from models.external import External, read_configuration
+from tests.places import REPOSITORY
 from tests.waiting import LIMIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 GENES = ["g1", "g2", "g3"]
 COUNTS = np.array([[1, 0, 2], [3, 0, 0], [0, 4, 0], [0, 6, 1]], dtype=np.float32)
 TYPES = ["B", "B", "T", "T"]

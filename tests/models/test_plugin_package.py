@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import REPOSITORY
+
 pytestmark = pytest.mark.slow
 
-PLUGIN = Path(__file__).resolve().parents[1] / "plugin"
+PLUGIN = REPOSITORY / "tests" / "plugin"
 
 DISCOVER = """
 import json

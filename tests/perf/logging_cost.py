@@ -14,14 +14,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.clock import PhaseClock
 from bench.flow import prepare_dataset
 from bench.gate.statistics import paired_ratio
-from bench.monitor import WorkerMonitor
 from bench.progress import Progress
-from bench.resources import ResourceSampler
-from bench.run_folder import JobFolder
-from bench.spec import RunSpec
+from bench.request.spec import RunSpec
+from bench.results.run_folder import JobFolder
+from bench.work.clock import PhaseClock
+from bench.work.monitor import WorkerMonitor
+from bench.work.resources import ResourceSampler
 from models.activa.generator import Activa
 from models.base import Budget
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from baseline_cases import as_training_cells, dense, fitted
 from scipy import stats
 from scipy.sparse import csr_matrix
 from sklearn.metrics import pairwise_distances
 
 from models.baselines.knn_poisson import KnnPoisson, neighbours_within_type, principal_scores
+from tests.models.baselines.baseline_cases import as_training_cells, dense, fitted
 
 
 def test_neighbours_are_the_nearest_cells_of_the_same_type():

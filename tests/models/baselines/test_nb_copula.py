@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from baseline_cases import as_training_cells, dense, fitted
 from scipy import stats
 from scipy.sparse import csr_matrix
 from sklearn.covariance import ledoit_wolf
 
 from models.baselines import nb_copula
 from models.baselines.nb_copula import NbCopula, shrunk_correlations
+from tests.models.baselines.baseline_cases import as_training_cells, dense, fitted
 
 MEANS, SIZES = np.array([0.3, 0.4, 8.0, 30.0]), np.array([1.0, 2.0, 3.0, 5.0])
 LATENT = np.array([[1, 0.6, 0.3, 0], [0.6, 1, 0, -0.4], [0.3, 0, 1, 0.5], [0, -0.4, 0.5, 1]])

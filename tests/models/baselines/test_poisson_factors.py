@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from baseline_cases import as_training_cells, dense, fitted
 from scipy import stats
 from scipy.sparse import csr_matrix
 from sklearn.decomposition import NMF
 
 from models.baselines import poisson_factors
 from models.baselines.poisson_factors import PoissonFactors, factorise, gaussian_mixture
+from tests.models.baselines.baseline_cases import as_training_cells, dense, fitted
 
 
 def mixed_cells(n_cells: int = 600, n_genes: int = 30, *, seed: int = 0):

@@ -1,0 +1,403 @@
+"""From a request to the Jobs that answer it: model × seed × experiment on one data set."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.errors import RequestError, named
+from bench.hardware import library_versions
+from bench.request.hyperparameters import hyperparameters
+from bench.request.names import require_name
+from bench.request.registry import ModelChoice, plugins, resolve_metric, resolve_model
+from bench.request.spec import EVERY_METRIC, EVERY_MODEL, RunSpec
+from bench.work.processes import usable_cores
+from bench.work.settle import settled
+from metrics.protocols import OBSERVED, protocol_named
+from models.base import Budget
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from metrics.declaration import Metric
+    from models.base import Generator
+
+AUGMENTATION_CELLS = 1500
+AUGMENTATION_MINIMUM_KEPT = 10
+
+
+class Experiment(BaseModel):
+    """What a Job trains on: everything (``main``), or a type reduced to a fraction (``augmentation``).
+
+    Attributes
+    ----------
+    cell_type, fraction, subsample_seed
+        The type, the share of its training cells that is kept, and the seed that chooses them.
+    kept_cells, added_cells
+        Training cells of the type that are left; synthetic cells of the type that are added.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["main", "augmentation"] = "main"
+    cell_type: str | None = None
+    fraction: float | None = None
+    subsample_seed: int | None = None
+    kept_cells: int | None = None
+    added_cells: int | None = None
+
+    @property
+    def slug(self) -> str:
+        """A name for files."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+
+
+class Job(BaseModel):
+    """One training of one generator on one data set, and the samples drawn from it.
+
+    The content key covers everything that may change what comes out; the wall-clock limit is no
+    part of it, nor is the reason for a setting, nor what a generator says of itself alone (`copies`).
+
+    Attributes
+    ----------
+    versions
+        Of the libraries that compute it.
+    settled
+        Why a hyper-parameter that was left to the machine is what it is, by its name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: str
+    reference: str
+    version: str
+    source_hash: str
+    versions: dict[str, str] = {}
+    role: str
+    framework: str
+    conditional: bool
+    space: str
+    copies: bool = False
+    hyperparameters: dict[str, Any]
+    settled: dict[str, str] = {}
+    content: str
+    dataset: str
+    dataset_key: str
+    seed: int
+    sample_seeds: tuple[int, ...]
+    experiment: Experiment
+    budget: str | None
+    device: str
+    threads: int
+    n_cells: int
+    timing_cells: int
+    timing_repeats: int
+    timing_limit_seconds: float
+
+    @property
+    def key(self) -> str:
+        """Hash of the Job's content; the name of its folder."""
+        text = json.dumps(self.model_dump(mode="json", exclude={"settled", "copies"}), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether its `fit` takes time worth telling: it has a budget, or is a baseline."""
+        return self.budget is not None or self.role == "baseline"
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether anything of it is timed that somebody compares, so that it must run alone."""
+        return self.role == "model" or self.is_trained or self.timing_cells > 0
+
+    def scored_under(self, protocol: str) -> str:
+        """Return the protocol whose scores stand for those under `protocol`.
+
+        Counts are what a sequencer would see already: ``+observed`` changes nothing about them.
+        """
+        return protocol.removesuffix(OBSERVED) if self.space == "counts" else protocol
+
+    @property
+    def title(self) -> str:
+        """A few words for people: model, experiment, seed."""
+        if self.experiment.kind == "main":
+            return f"{self.model} · seed {self.seed}"
+        share = f"{100 * (self.experiment.fraction or 0):g} % of {self.experiment.cell_type}"
+        return f"{self.model} · {share} · seed {self.experiment.subsample_seed}"
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What the plan needs to know of a prepared data set.
+
+    Attributes
+    ----------
+    name, key
+        The data set's name and content key.
+    train_types
+        Cell type of each training cell.
+    n_genes
+        Genes that are left.
+    n_test, n_pool
+        Test cells; training cells that the controls `real` and `memorise` draw from.
+    augmentation_type
+        The type that the augmentation experiment makes rare.
+    """
+
+    name: str
+    key: str
+    train_types: pd.Series[Any]
+    n_genes: int
+    n_test: int
+    n_pool: int
+    augmentation_type: str
+
+    def cells_a_side(self, wanted: int | None, protocols: Sequence[str]) -> int:
+        """Return how many cells a generator makes: as many as the protocol that compares most needs.
+
+        Parameters
+        ----------
+        wanted
+            Cells a side that the request asks for; None for what each protocol says.
+        protocols
+            Names of the request's protocols.
+
+        Raises
+        ------
+        RequestError
+            If more are wanted than the test split or the controls' pool has.
+        """
+        for size, what in ((self.n_test, "test split"), (self.n_pool, "pool of the controls")):
+            if wanted is not None and wanted > size:
+                raise RequestError(f"--cells {wanted}: the {what} of {self.name} has {size} cells")
+        available = min(self.n_test, self.n_pool)
+        return wanted or max(protocol_named(name).cells_a_side(available) for name in protocols)
+
+
+def choose_models(spec: RunSpec) -> list[ModelChoice]:
+    """Return the generators of a request: those named (or the profile's), then baselines and controls."""
+    named = [resolve_model(choice) for choice in (spec.models or spec.scale.models)]
+    taken = {choice.name for choice in named}
+    if len(taken) != len(named):
+        raise RequestError(f"--models {','.join(spec.models)}: two of them have the same name")
+    beside = (*spec.scale.baselines, *spec.scale.controls)
+    for choice in named:
+        if choice.name in beside and choice.reference != choice.name:
+            raise RequestError(
+                f"--models {choice.reference}: {choice.name!r} is the name of a baseline or control: "
+                "rename it"
+            )
+    controls = [resolve_model(name) for name in beside if name not in taken]
+    _check_names("set", spec.settings, taken | {control.name for control in controls})
+    _check_names("budget", {name: 0 for name in spec.budget if name != EVERY_MODEL}, taken)
+    return [*named, *controls]
+
+
+def choose_metrics(spec_metrics: tuple[str, ...], profile: str, protocols: Sequence[str]) -> list[Metric]:
+    """Return the metrics of a request: those named, or the default set (``paper``: all) of its protocols.
+
+    Raises
+    ------
+    RequestError
+        If a named metric is unknown, or exists under none of the protocols, or names stand beside ``all``.
+    """
+    every = EVERY_METRIC in spec_metrics
+    if every and len(spec_metrics) > 1:
+        raise RequestError(f"--metrics {','.join(spec_metrics)}: give {EVERY_METRIC} alone, or names")
+    named = () if every else spec_metrics
+    metrics = [resolve_metric(name) for name in named or plugins("bench.metrics")]
+    possible = [metric for metric in metrics if any(exists_in(metric, name) for name in protocols)]
+    if not named:
+        return [metric for metric in possible if metric.default or every or profile == "paper"]
+    for metric in metrics:
+        if metric not in possible:
+            raise RequestError(
+                f"--metrics {metric.name}: not under protocol {','.join(protocols)}; "
+                f"it exists under {', '.join(metric.protocols)}"
+            )
+    return metrics
+
+
+def exists_in(metric: Metric, protocol: str) -> bool:
+    """Tell whether a metric is defined under a protocol; a retraining is never scored as ``+observed``."""
+    wanted = protocol_named(protocol)
+    return wanted.base in metric.protocols and not (wanted.observed and metric.experiment == "augmentation")
+
+
+def make_plan(
+    spec: RunSpec,
+    facts: DatasetFacts,
+    choices: list[ModelChoice],
+    *,
+    device: str,
+    with_augmentation: bool,
+) -> list[Job]:
+    """Lay out every Job of a request, in the order in which they run.
+
+    Parameters
+    ----------
+    spec
+        The request.
+    facts
+        What is known of the data set.
+    choices
+        The generators, from `choose_models`.
+    device
+        ``"cpu"`` or ``"cuda"``, already resolved.
+    with_augmentation
+        Whether a metric asks for the augmentation experiment.
+    """
+    jobs = []
+    for choice in choices:
+        experiments = [Experiment()]
+        settings = hyperparameters(choice.generator, spec.settings.get(choice.name))
+        on_this_machine = settled(choice, settings, n_genes=facts.n_genes, device=device)
+        settings |= {name: value for name, (value, _) in on_this_machine.items()}
+        generator = made(choice, settings)
+        _check_own_name(generator.name, choice, choices)
+        if with_augmentation and generator.role in ("model", "baseline") and generator.conditional:
+            experiments += augmentation_experiments(spec, facts)
+        for experiment in experiments:
+            # The experiment has seeds of its own for the cells it keeps; one training each is enough.
+            seeds = spec.seeds if experiment.kind == "main" else spec.seeds[:1]
+            shared = _shared_facts(spec, facts, choice, generator, settings, experiment, device)
+            shared["settled"] = {name: reason for name, (_, reason) in on_this_machine.items()}
+            jobs += [Job(seed=seed, **shared) for seed in seeds]
+    return jobs
+
+
+def _check_own_name(name: str, choice: ModelChoice, choices: list[ModelChoice]) -> None:
+    if any(name == other.name for other in choices if other is not choice):
+        raise RequestError(
+            f"model {choice.name!r} calls itself {name!r}, as another generator of this run: rename it"
+        )
+
+
+def augmentation_experiments(spec: RunSpec, facts: DatasetFacts) -> list[Experiment]:
+    """Return the fractions × subsampling seeds of the augmentation experiment (Heydari 2022, §5.5)."""
+    from datasets.splits import kept_cells
+
+    n_type = int((facts.train_types == facts.augmentation_type).sum())
+    least = AUGMENTATION_MINIMUM_KEPT if spec.scale.augmentation_one_fraction else 1
+    fractions = [
+        fraction
+        for fraction in spec.scale.augmentation_fractions
+        if fraction * n_type >= 1 and kept_cells(n_type, fraction) >= least
+    ]
+    if spec.scale.augmentation_one_fraction:
+        fractions = fractions[-1:]
+    return [
+        Experiment(
+            kind="augmentation",
+            cell_type=facts.augmentation_type,
+            fraction=fraction,
+            subsample_seed=seed,
+            kept_cells=kept_cells(n_type, fraction),
+            added_cells=min(AUGMENTATION_CELLS, len(facts.train_types)),
+        )
+        for fraction in fractions
+        for seed in range(spec.scale.augmentation_seeds)
+    ]
+
+
+def made(choice: ModelChoice, settings: dict[str, Any]) -> Generator:
+    """Construct a generator; some know only then what they can do.
+
+    Raises
+    ------
+    RequestError
+        If its hyper-parameters contradict one another or name what is not there.
+    """
+    try:
+        generator = choice.generator(**settings)
+    except Exception as error:
+        raise RequestError(named(choice.name, error)) from error
+    # Some take their name from a file of their own.
+    require_name(generator.name, of=f"model {choice.name!r}")
+    return generator
+
+
+def budget_of(spec: RunSpec, choice: ModelChoice) -> str | None:
+    """Return the budget a generator gets: the request's, else its own; None if it does not train.
+
+    Raises
+    ------
+    RequestError
+        If a generator that trains declares no budget for the profile.
+    """
+    defaults = choice.generator.default_budgets
+    own = spec.budget.get(choice.name)
+    if own is None and not defaults:
+        return None
+    text = own or spec.budget.get(EVERY_MODEL) or defaults.get(spec.profile)
+    if text is None:
+        raise RequestError(
+            f"model {choice.name!r} declares no budget for profile {spec.profile!r}: give "
+            f"--budget {choice.name}=200steps"
+        )
+    return str(Budget.parse(text))
+
+
+def _shared_facts(
+    spec: RunSpec,
+    facts: DatasetFacts,
+    choice: ModelChoice,
+    generator: Generator,
+    settings: dict[str, Any],
+    experiment: Experiment,
+    device: str,
+) -> dict[str, Any]:
+    """Return what the Jobs of a generator and an experiment have in common: all but the seed."""
+    scale, main = spec.scale, experiment.kind == "main"
+    return {
+        # An adapter knows only now which program it drives.
+        "model": generator.name,
+        "reference": choice.reference,
+        "version": choice.version,
+        "source_hash": choice.source_hash,
+        "versions": _versions_behind(generator.framework),
+        "role": generator.role,
+        "framework": generator.framework,
+        "conditional": generator.conditional,
+        "space": generator.space,
+        "copies": generator.copies,
+        "hyperparameters": settings,
+        "content": generator.content(),
+        "dataset": facts.name,
+        "dataset_key": facts.key,
+        "sample_seeds": spec.sample_seeds if main else spec.sample_seeds[:1],
+        "experiment": experiment,
+        "budget": budget_of(spec, choice),
+        "device": device,
+        "threads": usable_cores(),
+        "n_cells": facts.cells_a_side(spec.cells, spec.protocol) if main else experiment.added_cells or 0,
+        # Nobody compares the speed of controls; a retraining has been timed already.
+        "timing_cells": scale.timing_cells if main and generator.role in ("model", "baseline") else 0,
+        "timing_repeats": scale.timing_repeats if generator.role == "model" else 1,
+        "timing_limit_seconds": scale.timing_limit_seconds,
+    }
+
+
+def _versions_behind(framework: str) -> dict[str, str]:
+    """Return the versions of NumPy, SciPy and a generator's own framework: other ones, other cells."""
+    installed = library_versions()
+    own = {"pytorch": "torch"}.get(framework, framework)
+    found = {name: installed[name] for name in ("numpy", "scipy", own) if name in installed}
+    with contextlib.suppress(PackageNotFoundError, ValueError):
+        found.setdefault(own, version(own))
+    return found
+
+
+def _check_names(option: str, given: dict[str, Any], known: set[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise RequestError(
+                f"--{option} {name}: no such model in this run, which has {', '.join(sorted(known))}"
+            )

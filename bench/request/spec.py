@@ -1,0 +1,274 @@
+"""The request: validated once, here, at the edge. Everything behind it trusts it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from bench.errors import RequestError
+from bench.request.profiles import PROFILES, Profile, ProfileName
+from metrics.protocols import protocol_named
+from models.base import Budget
+
+EVERY_MODEL = "*"
+EVERY_METRIC = "all"
+IN_MEMORY = "in memory"
+"""What stands for the name of a data set that was handed over from Python."""
+MOST_SEEDS = 1000
+DATA_OPTIONS = (
+    "label_key",
+    "split_by",
+    "split_seed",
+    "split_from",
+    "drop_unlabelled",
+    "layer",
+    "gene_names",
+    "genome",
+)
+"""The attributes of `RunSpec` that say how a data set is read and split."""
+
+
+class RunSpec(BaseModel):
+    """A whole ``bench run`` request.
+
+    Attributes
+    ----------
+    models
+        Names, ``file.py:Class`` or ``module:Class``; empty means the profile's. Controls run in any case.
+    dataset
+        Registered name, file, 10x folder or ``synthetic:CELLSxGENES``.
+    label_key, split_by, split_seed
+        Column of ``obs`` that holds the types; column whose groups are held out whole; the split's seed.
+    split_from, drop_unlabelled
+        Column of ``obs`` with a split that comes with the cells; whether cells without a label are left out.
+    layer, gene_names, genome
+        Matrix of counts (a layer's name, ``raw`` or ``X``); column of ``var`` that names the genes; genome
+        whose genes are taken.
+    profile
+        ``smoke``, ``quick`` or ``paper``.
+    budget
+        Budget by model name; ``"*"`` stands for every model that trains.
+    seeds, sample_seeds
+        Training seeds; seeds of the samples drawn from each trained model.
+    settings
+        Hyper-parameters by model name.
+    metrics
+        Metric names; empty means the default set, ``all`` every one that is installed.
+    protocol
+        Under which protocols cells are scored; ``+observed`` at the end of one also turns normalised
+        expression into counts. The first is the one that other views of the run show.
+    cells
+        Cells a side for scoring; None means what each protocol says, at most the size of the test split.
+    device
+        ``auto`` takes CUDA where there is one.
+    hardware
+        Name or path of a hardware declaration that this machine must meet.
+    timeout
+        Wall-clock limit of each Job in seconds.
+    metric_timeout
+        Wall-clock limit of each score in seconds.
+    out
+        Folder that holds the run folders and MLflow's store.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    models: tuple[str, ...] = ()
+    dataset: str = "pbmc68k_reduced"
+    label_key: str | None = None
+    split_by: str | None = None
+    split_seed: int = Field(default=0, ge=0)
+    split_from: str | None = None
+    drop_unlabelled: bool = False
+    layer: str | None = None
+    gene_names: str | None = None
+    genome: str | None = None
+    profile: ProfileName = "quick"
+    budget: dict[str, str] = {}
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    sample_seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
+    settings: dict[str, dict[str, Any]] = {}
+    metrics: tuple[str, ...] = ()
+    protocol: tuple[str, ...] = Field(default=("strict",), min_length=1)
+    cells: int | None = Field(default=None, ge=10)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    hardware: str | None = None
+    timeout: float | None = Field(default=None, gt=0)
+    metric_timeout: float = Field(default=3600.0, gt=0)
+    out: Path = Path("runs")
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def _one_word_for_all(cls, value: Any) -> Any:
+        return (EVERY_METRIC,) if value == EVERY_METRIC else value
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _one_budget_for_all(cls, value: Any) -> Any:
+        return parse_budgets(value) if isinstance(value, str) else value
+
+    @field_validator("budget")
+    @classmethod
+    def _budgets_parse(cls, value: dict[str, str]) -> dict[str, str]:
+        for text in value.values():
+            Budget.parse(text)
+        return value
+
+    @field_validator("protocol")
+    @classmethod
+    def _protocols_known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            protocol_named(name)
+        return value
+
+    @field_validator("seeds", "sample_seeds", "models", "metrics", "protocol")
+    @classmethod
+    def _no_repeats(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        if len(set(value)) != len(value):
+            raise ValueError("names something twice")
+        return value
+
+    @field_validator("seeds", "sample_seeds")
+    @classmethod
+    def _not_negative(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if min(value) < 0:
+            raise ValueError("seeds are whole numbers from 0 on")
+        return value
+
+    @property
+    def data_options(self) -> dict[str, Any]:
+        """What `datasets.prepare` is told beside the source."""
+        return {name: getattr(self, name) for name in DATA_OPTIONS}
+
+    @property
+    def scale(self) -> Profile:
+        """The profile that `profile` names."""
+        return PROFILES[self.profile]
+
+    @classmethod
+    def checked(cls, **values: Any) -> Self:
+        """Build a request, or say in one line what is wrong with it.
+
+        Raises
+        ------
+        RequestError
+            Naming the option, the value and what is allowed.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            option = "set" if first["loc"][0] == "settings" else str(first["loc"][0]).replace("_", "-")
+            if first["type"] == "extra_forbidden":
+                raise RequestError(
+                    f"unknown option {option!r}: choose from {', '.join(cls.model_fields)}"
+                ) from error
+            message = first["msg"].removeprefix("Value error, ")
+            given = first["input"]
+            if isinstance(given, dict):
+                # As on the command line: activa=40epochs, or for every model 40epochs.
+                given = [f"{name}={value}".removeprefix(f"{EVERY_MODEL}=") for name, value in given.items()]
+            text = ",".join(map(str, given)) if isinstance(given, list | tuple) else given
+            raise RequestError(f"--{option} {text!r}: {message}") from error
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a request from a TOML file whose keys are the attributes of `RunSpec`.
+
+    Raises
+    ------
+    RequestError
+        If the file is missing or is no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise RequestError(f"--config {str(path)!r}: no such file") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise RequestError(f"--config {str(path)!r} is not TOML: {error}") from error
+
+
+def parse_budgets(text: str) -> dict[str, str]:
+    """Read ``40epochs`` (every model) or ``activa=40epochs,scgan=2000steps``.
+
+    Raises
+    ------
+    RequestError
+        If it names a model twice, or nothing.
+    """
+    budgets: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        model, _, amount = part.rpartition("=")
+        name = model.strip() or EVERY_MODEL
+        if name in budgets:
+            raise RequestError(f"--budget {text!r} names {name!r} twice")
+        budgets[name] = amount.strip()
+    if not budgets:
+        raise RequestError(f"--budget {text!r} names nothing: give 40epochs, 2000steps or 15min")
+    return budgets
+
+
+def parse_settings(assignments: list[str]) -> dict[str, dict[str, Any]]:
+    """Read ``["activa.objective=release", …]`` into settings by model.
+
+    Raises
+    ------
+    RequestError
+        If a text is not ``MODEL.NAME=VALUE``.
+    """
+    settings: dict[str, dict[str, Any]] = {}
+    for text in assignments:
+        match = re.fullmatch(r"([^.=\s]+)\.([^.=\s]+)=(.*)", text.strip())
+        if match is None:
+            raise RequestError(f"--set {text!r} is not MODEL.NAME=VALUE, such as activa.objective=release")
+        model, name, value = match.groups()
+        settings.setdefault(model, {})[name] = value
+    return settings
+
+
+def parse_duration(option: str, text: str) -> float:
+    """Read ``90s``, ``15min``, ``2h`` or plain seconds.
+
+    Parameters
+    ----------
+    option
+        Whose value it is, for the error.
+    text
+        The value.
+
+    Raises
+    ------
+    RequestError
+        If the text is none of these.
+    """
+    try:
+        budget = Budget.parse(text if text[-1:].isalpha() else f"{text}s")
+    except ValueError:
+        budget = None
+    if budget is None or budget.unit != "seconds":
+        raise RequestError(f"--{option} {text!r} is not like 90s, 15min or 2h")
+    return budget.amount
+
+
+def parse_seeds(option: str, text: str) -> list[int]:
+    """Read ``0,1,2`` or ``0-4``.
+
+    Raises
+    ------
+    RequestError
+        If a part is not a whole number or a range of them.
+    """
+    seeds: list[int] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        match = re.fullmatch(r"(\d+)(?:-(\d+))?", part)
+        if match is None:
+            raise RequestError(f"--{option} {text!r}: give whole numbers such as 0,1,2 or 0-4")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last - first >= MOST_SEEDS:
+            raise RequestError(f"--{option} {text!r}: more than {MOST_SEEDS} seeds")
+        seeds.extend(range(first, last + 1))
+    return seeds

@@ -1,0 +1,1 @@
+"""What a run leaves: its folder, Records and cells; how files are written whole and read again."""

@@ -1,0 +1,148 @@
+"""Records: what a Job measured, or why it failed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bench import hardware
+from bench.request.plan import Job
+from bench.results.disk import DISK_FULL, NO_SPACE, is_disk_full
+from bench.work.clock import training_rate
+from bench.work.processes import Outcome, worker_environment
+from models.base import Diverged
+
+SCHEMA = 1
+OK, SKIPPED, NOT_RUN = "ok", "skipped", "not run"
+VERSIONED = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "tensorflow-cpu", "tensorflow", "mlflow")
+# Allocation failures as the frameworks name them; no common base class.
+OUT_OF_MEMORY_CLASSES = {"OutOfMemoryError", "ResourceExhaustedError"}
+
+
+def describe_for(device: str, threads: int) -> dict[str, Any]:
+    """Return `bench.hardware.describe` as a worker sees this machine."""
+    return hardware.describe(worker_environment(device, threads))
+
+
+def unstarted_record(job: Job) -> dict[str, Any]:
+    """Return the Record of a Job that has not run: an interrupted run has rows for all it planned."""
+    return {
+        "schema": SCHEMA,
+        "key": job.key,
+        "status": NOT_RUN,
+        "reason": "",
+        "failed_phase": None,
+        "seconds_to_failure": None,
+        "wall_seconds": None,
+        "job": job.model_dump(mode="json"),
+        "phases": {},
+        "steps": {},
+        "training": None,
+        "timing": None,
+        "memory": {"peak_rss_bytes": None, "peak_device_bytes": None, "by_phase": {}},
+        "samples": {},
+        "warnings": [],
+        "started": None,
+        "finished": None,
+    }
+
+
+def new_record(job: Job) -> dict[str, Any]:
+    """Return the Record of a Job that is about to start; it has failed until it has not."""
+    return unstarted_record(job) | {
+        "status": "failed",
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {"fingerprint": describe_for(job.device, job.threads)["fingerprint"], **hardware.load()},
+        "versions": versions(),
+        "git_commit": git_commit(),
+    }
+
+
+def status_of(error: BaseException) -> dict[str, str]:
+    """Return the status and the one-line reason of a failure inside the worker."""
+    reason = (str(error).strip().splitlines() or [""])[0]
+    named = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    if isinstance(error, Diverged):
+        return {"status": "diverged", "reason": reason}
+    if is_disk_full(error):
+        return {"status": "failed", "reason": NO_SPACE}
+    classes = {base.__name__ for base in type(error).__mro__}
+    if isinstance(error, MemoryError) or classes & OUT_OF_MEMORY_CLASSES or "can't allocate memory" in reason:
+        return {"status": "out_of_memory", "reason": named}
+    return {"status": "failed", "reason": named}
+
+
+def record_of_death(
+    job: Job, outcome: Outcome, progress: dict[str, Any], fitted: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the Record of a worker that left none: killed, timed out, or crashed.
+
+    Parameters
+    ----------
+    job, outcome
+        The Job, and how its process ended.
+    progress
+        The last ``progress.json``.
+    fitted
+        ``fitted.json``, if the training had ended before.
+    """
+    log = f"; see jobs/{job.key}/log.txt in the run folder"
+    if outcome.timed_out:
+        status, reason = "timeout", f"the wall-clock limit ended it after {outcome.seconds:.0f} s"
+    elif outcome.out_of_memory:
+        status, reason = "out_of_memory", "the kernel ended it for want of memory"
+    elif outcome.returncode < 0:
+        status, reason = "killed", f"ended by signal {outcome.signal_name}{log if outcome.crashed else ''}"
+    elif outcome.returncode == DISK_FULL:
+        status, reason = "failed", NO_SPACE
+    else:
+        status, reason = "failed", f"the worker exited with code {outcome.returncode}{log}"
+    now = datetime.now(UTC)
+    record = new_record(job) | {
+        "status": status,
+        "reason": reason,
+        "failed_phase": progress.get("phase") or None,
+        "seconds_to_failure": outcome.seconds,
+        "started": (now - timedelta(seconds=outcome.seconds)).isoformat(timespec="seconds"),
+        "finished": now.isoformat(timespec="seconds"),
+    }
+    if fitted is not None and job.is_trained:
+        # The training had ended well; what it took is known.
+        seconds, steps = (dict(fitted["clock"][kind]) for kind in ("seconds", "steps"))
+        record |= {"phases": seconds, "training": training_rate(seconds, steps)}
+    return record
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that shape results."""
+    found = {"python": sys.version.split()[0]}
+    for name in VERSIONED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """Return the commit of the harness's own checkout (with ``+changes``), or None outside one."""
+    here = Path(__file__).parent
+    command = [
+        "git",
+        "-C",
+        str(here),
+        "describe",
+        "--always",
+        "--dirty=+changes",
+        "--abbrev=12",
+        "--exclude=*",
+    ]
+    try:
+        described = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return described.stdout.strip() or None

@@ -1,0 +1,399 @@
+"""The run folder: the truth about a run. Everything else is a view of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from bench.errors import RequestError
+from bench.request.plan import Job
+from bench.request.registry import resolve_metric
+from bench.request.spec import RunSpec
+from bench.results.records import unstarted_record
+from datasets.cache import file_name, sha256_of
+
+SIGNS_OF_A_NAME = 50
+"""Of a file, kept in the name of what is to become it."""
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON so that the file is either the old one or the new one, whole."""
+    text = json.dumps(content, indent=1, default=_plain)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text so that the file is either the old one or the new one, whole."""
+    # Not tempfile's: its files are readable by their owner alone, and runs are shared with colleagues.
+    temporary = path.with_name(f".{path.name[:SIGNS_OF_A_NAME]}.{uuid4().hex}")
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
+        temporary.replace(path)
+    except OSError as error:
+        # A write that fails does not tell by itself of which file.
+        error.filename = error.filename or str(path)
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+class DamagedFile(RequestError):
+    """A file of a run folder is no JSON, or not what it should be; the message names it and the remedy."""
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises
+    ------
+    DamagedFile
+        If it is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise DamagedFile(
+            f"{path} is damaged ({error}): restore it from a copy, or start a new run"
+        ) from error
+
+
+def read_object(path: Path, *names: str) -> dict[str, Any]:
+    """Read a JSON object that has these members.
+
+    Raises
+    ------
+    DamagedFile
+        If the file holds anything else.
+    """
+    content = read_json(path)
+    if not isinstance(content, dict) or not content.keys() >= set(names):
+        raise DamagedFile(
+            f"{path} is damaged ({' and '.join(names) or 'an object'} expected): restore it from a copy, or "
+            "start a new run"
+        )
+    return content
+
+
+def readable(path: Path, *names: str) -> dict[str, Any] | None:
+    """Read a JSON object that can be made again: None if it is missing or damaged."""
+    try:
+        return read_object(path, *names)
+    except (FileNotFoundError, DamagedFile):
+        return None
+
+
+@contextlib.contextmanager
+def named_if_damaged(path: Path, remedy: str) -> Iterator[None]:
+    """Have whatever reading a file of cells raises name the file, and what to do.
+
+    Raises
+    ------
+    DamagedFile
+        If it is missing, cut off, or no file of cells.
+    """
+    try:
+        yield
+    except (OSError, KeyError, ValueError, TypeError) as error:
+        if isinstance(error, FileNotFoundError):
+            raise DamagedFile(f"{path} is missing: {remedy}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DamagedFile(f"{path} is damaged ({reason}): {remedy}") from error
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes `path` when the block ends well, and vanishes otherwise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
+    temporary.mkdir()
+    try:
+        yield temporary
+        # Libraries that write into a temporary file first leave it readable by its owner alone.
+        readable = temporary.stat().st_mode & 0o666
+        for file in filter(Path.is_file, temporary.rglob("*")):
+            file.chmod(file.stat().st_mode | readable)
+        # Renamed aside first: killed at any moment, what stands at `path` is whole or missing.
+        former = temporary.with_name(f"{temporary.name}.former")
+        if path.exists():
+            path.rename(former)
+        temporary.rename(path)
+        shutil.rmtree(former, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def holds_cells(path: Path) -> bool:
+    """Tell whether a file is there and opens as one of cells; what lies in it is not read."""
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            return "X" in file and "obs" in file
+    except OSError:
+        return False
+
+
+def is_sound(path: Path, checksum: str | None) -> bool:
+    """Tell whether a file of cells is as it was written; without a checksum, whether it opens as one."""
+    if checksum is None:
+        return holds_cells(path)
+    try:
+        return sha256_of(path) == checksum
+    except OSError:
+        return False
+
+
+def _scores_under(protocols: list[str], job: Job, scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a Job's scores under each protocol, also where those of another one stand for it."""
+    return [
+        score | {"protocol": name}
+        for name in protocols
+        for score in scores
+        if score["protocol"] == job.scored_under(name)
+    ]
+
+
+def _is_default(metric: dict[str, Any]) -> bool:
+    """Tell whether a metric stands in the main table: as it is declared today, if it still is."""
+    try:
+        return bool(resolve_metric(metric["name"]).default)
+    except RequestError:
+        return bool(metric["default"])
+
+
+def _plain(value: Any) -> Any:
+    """Turn NumPy scalars and paths into what JSON knows."""
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+class JobFolder:
+    """Where one Job keeps its request, record, curves, model, cells and scores."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.job = path / "job.json"
+        self.record = path / "record.json"
+        self.progress = path / "progress.json"
+        self.curves = path / "curves.jsonl"
+        self.resources = path / "resources.jsonl"
+        self.log = path / "log.txt"
+        self.model = path / "model"
+        self.fitted = path / "fitted.json"
+        self.checkpoint = path / "checkpoint"
+        self.scores = path / "scores"
+
+    def read_record(self) -> dict[str, Any] | None:
+        """Return the Record, or None if the Job has not ended, or if the file is damaged: it is run again."""
+        return readable(self.record, "status", "job")
+
+    def read_fitted(self) -> dict[str, Any] | None:
+        """Return what the training took, or None if it has not ended, or if the file is damaged."""
+        return readable(self.fitted, "clock", "peak_rss_bytes")
+
+    def cells(self, sample_seed: int) -> Path:
+        """Return where the cells drawn with a sample seed are stored."""
+        return self.path / f"cells-{sample_seed}.h5ad"
+
+    def cells_checksum(self, sample_seed: int) -> str | None:
+        """Return the SHA-256 of a file of cells as it was written; None where the Record holds none."""
+        record = self.read_record() or {}
+        checksum: str | None = record.get("samples", {}).get(str(sample_seed), {}).get("sha256")
+        return checksum
+
+    def damaged_cells(self, sample_seeds: Sequence[int]) -> list[Path]:
+        """Return the files of cells that are missing, cut off or changed."""
+        return [
+            self.cells(seed)
+            for seed in sample_seeds
+            if not is_sound(self.cells(seed), self.cells_checksum(seed))
+        ]
+
+    def score_file(self, sample_seed: int, metric: str, protocol: str) -> Path:
+        """Return where a metric's score of a sample under a protocol is stored."""
+        return self.scores / f"{sample_seed}-{protocol}-{metric}.json"
+
+    def read_scores(self) -> list[dict[str, Any]]:
+        """Return every stored score; one that is damaged counts as missing: it can be computed again."""
+        return list(filter(None, self._scores().values()))
+
+    def damaged_scores(self) -> list[Path]:
+        """Return the files of scores that cannot be read."""
+        return [file for file, score in self._scores().items() if score is None]
+
+    def _scores(self) -> dict[Path, dict[str, Any] | None]:
+        return {
+            file: readable(file, "metric", "protocol", "values")
+            for file in sorted(self.scores.glob("*.json"))
+        }
+
+
+class RunFolder:
+    """One ``bench run``: ``request.json``, ``plan.json``, ``dataset.h5ad`` and a folder for each Job."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.request = path / "request.json"
+        self.plan = path / "plan.json"
+        self.dataset = path / "dataset.h5ad"
+        self.baselines = path / "augmentation_baselines"
+        self.figures = path / "figures"
+        self.seconds = path / "seconds.json"
+
+    @classmethod
+    def create(cls, out: Path, dataset_name: str) -> RunFolder:
+        """Make a new run folder named after the time and the data set."""
+        stem = f"{datetime.now():%Y%m%d-%H%M%S}-{file_name(dataset_name)}"
+        out.mkdir(parents=True, exist_ok=True)
+        for suffix in ["", *(f"-{number}" for number in range(2, 100))]:
+            path = out / f"{stem}{suffix}"
+            with contextlib.suppress(FileExistsError):
+                path.mkdir()
+                return cls(path.resolve())
+        raise RequestError(f"--out {str(out)!r}: too many runs called {stem}")
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Open an existing run folder.
+
+        Raises
+        ------
+        RequestError
+            If the folder is none.
+        """
+        run = cls(path.resolve())
+        for file in (run.plan, run.request):
+            if not file.exists():
+                raise RequestError(f"{str(path)!r} is not a run folder: it has no {file.name}")
+        return run
+
+    def scoring_request(self, share: int) -> Path:
+        """Return the file that tells a scoring process what to do, and by which it tells how far it is."""
+        return self.path / f"scoring-{share}.json"
+
+    def scoring_log(self, share: int) -> Path:
+        """Return the file that takes what a scoring process prints."""
+        return self.path / f"scoring-{share}.log"
+
+    def write_request(self, spec: RunSpec, jobs: list[Job], **context: Any) -> None:
+        """Store the request, the plan and what was known when the run began."""
+        write_json(self.request, {"spec": spec.model_dump(mode="json"), **context})
+        # The plan comes last: a folder without it is no run.
+        write_json(self.plan, [job.model_dump(mode="json") for job in jobs])
+
+    def read_request(self) -> dict[str, Any]:
+        """Return the stored request with its context.
+
+        Raises
+        ------
+        RequestError
+            If an earlier version stored it, which kept one protocol a run: its scores lack what tables need.
+        """
+        request = read_object(self.request, "spec")
+        if "protocols" not in request:
+            raise RequestError(
+                f"{str(self.path)!r} was made by an earlier version (its request names no protocols): "
+                "run it again"
+            )
+        return request
+
+    def update_request(self, **context: Any) -> None:
+        """Replace parts of the stored context."""
+        write_json(self.request, self.read_request() | context)
+
+    def read_spec(self) -> RunSpec:
+        """Return the stored request as a `RunSpec`."""
+        return RunSpec.checked(**self.read_request()["spec"])
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes out while this one works on the run.
+
+        Raises
+        ------
+        RequestError
+            If one is at work already.
+        """
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RequestError(f"{str(self.path)!r}: another bench process is at work on this run") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def jobs(self) -> list[Job]:
+        """Return the plan.
+
+        Raises
+        ------
+        DamagedFile
+            If it holds anything else.
+        """
+        try:
+            return [Job(**job) for job in read_json(self.plan)]
+        except (TypeError, ValidationError) as error:
+            raise DamagedFile(
+                f"{self.plan} is damaged (no plan): restore it from a copy, or start a new run"
+            ) from error
+
+    def job_folder(self, job: Job) -> JobFolder:
+        """Return the folder of a Job."""
+        return JobFolder(self.path / "jobs" / job.key)
+
+    def note_seconds(self, stage: str, seconds: float) -> None:
+        """Keep how long something took that is done once a run; doing it again, in part, takes no less."""
+        # Scoring processes may note at once.
+        with FileLock(self.path / ".seconds.lock"):
+            noted = readable(self.seconds) or {}
+            write_json(self.seconds, noted | {stage: max(seconds, noted.get(stage, 0.0))})
+
+    @property
+    def dataset_bytes(self) -> int:
+        """Size of the prepared cells, 0 where they are missing."""
+        return self.dataset.stat().st_size if self.dataset.exists() else 0
+
+    def link_dataset(self, source: Path) -> None:
+        """Keep the prepared data set in the run folder; a hard link, where the file system allows."""
+        try:
+            os.link(source, self.dataset)
+        except OSError:
+            shutil.copyfile(source, self.dataset)
+
+    def view(self) -> dict[str, Any]:
+        """Return records, scores and context as plain data: what `reports` and the tracking read."""
+        request = self.read_request()
+        jobs = self.jobs()
+        records = [self.job_folder(job).read_record() or unstarted_record(job) for job in jobs]
+        return {
+            "run": {"folder": str(self.path), **{name: request[name] for name in request if name != "spec"}}
+            | {"profile": request["spec"]["profile"], "own_budgets": bool(request["spec"]["budget"])},
+            "records": records,
+            "scores": {
+                job.key: _scores_under(request["protocols"], job, self.job_folder(job).read_scores())
+                for job in jobs
+            },
+            "augmentation_baselines": [
+                score
+                for file in sorted(self.baselines.glob("*.json"))
+                for score in (readable(file, "scores") or {"scores": []})["scores"]
+            ],
+            "metrics": [metric | {"default": _is_default(metric)} for metric in request["metrics"]],
+        }

@@ -1,0 +1,394 @@
+"""Cells made elsewhere, scored like any other: ``bench score --real … --train … --synthetic …``.
+
+The files are read as ``bench run`` reads them, and what was checked is what is scored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+import numpy as np
+
+from bench.errors import RequestError
+from bench.request.plan import exists_in
+from bench.scoring.scorer import METRICS_SEED, evidence_folder
+from bench.scoring.tasks import score_of
+from bench.work.contract import LIBRARY_SIZE, LIBRARY_SIZE_TOLERANCE, MOST_LOGGED
+from metrics.protocols import protocol_named
+from models.base import Space
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from anndata import AnnData
+
+    from metrics.declaration import Metric
+    from metrics.evidence import RealEvidence, SampleEvidence
+
+Say = Callable[[str], None]
+_CELL_TYPE = "cell_type"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the files are read.
+
+    Attributes
+    ----------
+    label_key
+        Column of obs with cell types; None takes ``cell_type`` where there is one.
+    layer
+        Matrix of the real counts, and of synthetic ones where that file has it, too; by default
+        ``layers["counts"]``, else X.
+    synthetic_layer
+        Matrix of the synthetic cells, if not that; of normalised cells X by default.
+    gene_names, genome
+        As for `datasets.prepare`; of the synthetic cells only where they have such a column.
+    split_from
+        Column of obs by whose values training cells are taken of the one real file, test cells of the other.
+    drop_unlabelled
+        Leave out cells without a label instead of refusing them.
+    """
+
+    label_key: str | None = None
+    layer: str | None = None
+    synthetic_layer: str | None = None
+    gene_names: str | None = None
+    genome: str | None = None
+    split_from: str | None = None
+    drop_unlabelled: bool = False
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """One file: checked values, names of genes, and types, None where there are none."""
+
+    path: Path
+    adata: AnnData
+    types: np.ndarray | None
+
+    @property
+    def genes(self) -> pd.Index:
+        return self.adata.var_names
+
+    def values(self, genes: pd.Index) -> Any:
+        return self.adata[:, genes].X
+
+
+def score_outside_cells(
+    real: str | Path,
+    train: str | Path,
+    synthetic: str | Path,
+    *,
+    space: str,
+    reading: Reading | None = None,
+    cells: int | None,
+    metrics: list[Metric],
+    protocols: Sequence[str] = ("strict",),
+    say: Say = lambda words: None,
+) -> list[dict[str, Any]]:
+    """Score one file of synthetic cells against real ones.
+
+    Parameters
+    ----------
+    real, train
+        Held-out and training cells: whole-number counts in any file that ``bench run`` reads.
+    synthetic
+        Cells to score; its genes must include every gene of `train`, but for those that preparing would
+        drop.
+    space
+        What the synthetic matrix holds: ``"counts"``, ``"cp20k"`` or ``"log_cp20k"``. It is never guessed.
+    reading
+        How the files are read.
+    cells
+        Cells a side; None means as many as the protocol wants and the smaller side has.
+    metrics
+        What to compute, under each protocol in which it exists.
+    protocols
+        Names of protocols. Cells that are counts have no ``+observed`` of their own.
+    say
+        Told, a sentence at a time, what the user of the scores should know.
+
+    Returns
+    -------
+    list of dict
+        Scores as in score files, protocol by protocol.
+
+    Raises
+    ------
+    RequestError
+        If a file is missing or unfit.
+    """
+    if space not in get_args(Space):
+        raise RequestError(f"--space {space!r}: choose from {', '.join(get_args(Space))}")
+    reading = reading or Reading()
+    for protocol in map(protocol_named, protocols):
+        if protocol.observed and space == "counts":
+            raise RequestError(
+                f"--protocol {protocol.name}: {Path(synthetic).name} holds counts; give {protocol.base}"
+            )
+    train_cells = _read_real(Path(train), reading, "train", say)
+    test_cells = _read_real(Path(real), reading, "test", say)
+    fake = _read_synthetic(Path(synthetic), reading, space, say)
+    _make_genes_unique(train_cells, test_cells, fake, say=say)
+    _say_missing_types(train_cells, test_cells, fake, say=say)
+    _hold_types_together(train_cells, test_cells, fake, say)
+    genes = _genes_to_score(train_cells, test_cells, fake, say)
+    available = _available(test_cells, fake, cells)
+    facts: dict[str, Any] = {
+        "train_types": train_cells.types,
+        "test_types": test_cells.types,
+        "control_pool": None,
+        "gene_names": genes.to_numpy(dtype=str),
+        "seed": METRICS_SEED,
+        "cache_folder": evidence_folder(),
+    }
+    return _scores(
+        (train_cells.values(genes), test_cells.values(genes), fake.values(genes)),
+        facts,
+        available if cells is None else cells,
+        chosen=cells is not None,
+        space=cast(Space, space),
+        types=fake.types,
+        metrics=metrics,
+        protocols=protocols,
+    )
+
+
+def _scores(
+    matrices: tuple[Any, Any, Any],
+    facts: dict[str, Any],
+    n_cells: int,
+    *,
+    chosen: bool,
+    space: Space,
+    types: np.ndarray | None,
+    metrics: list[Metric],
+    protocols: Sequence[str],
+) -> list[dict[str, Any]]:
+    from metrics.evidence import RealEvidence, SampleEvidence
+
+    train_counts, test_counts, synthetic = matrices
+    scores = []
+    for protocol in map(protocol_named, protocols):
+        wanted = n_cells if chosen else protocol.cells_a_side(n_cells)
+        try:
+            evidence = RealEvidence(
+                train_counts, test_counts, n_cells=wanted, protocol=protocol.name, **facts
+            )
+            sample = SampleEvidence(evidence, synthetic, space=space, cell_types=types)
+        except ValueError as error:
+            raise RequestError(f"these cells cannot be scored under {protocol.name}: {error}") from error
+        for metric in metrics:
+            if exists_in(metric, protocol.name):
+                scores.append(_score(metric, evidence, sample))
+    return scores
+
+
+def _score(metric: Metric, real: RealEvidence, sample: SampleEvidence) -> dict[str, Any]:
+    n_cells = real.n_cells
+    return score_of(metric, real.protocol.name, n_cells, lambda: (metric.compute(real, sample), n_cells))
+
+
+def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say: Say) -> _Cells:
+    from datasets import DatasetError
+    from datasets.counts import require_counts
+    from datasets.preprocessing import MIN_GENES, kept_cells_and_genes
+    from datasets.readers import read_cells
+    from datasets.selection import Selection, some_cells
+    from datasets.splits import given_split
+
+    try:
+        held = read_cells(path, genome=reading.genome)
+        wanted = Selection(layer=reading.layer, gene_names=reading.gene_names, genome=reading.genome)
+        adata = _selected(held, wanted, path, reading, counts=True, say=say)
+        require_counts(adata.X)
+        column = reading.label_key or (_CELL_TYPE if _CELL_TYPE in adata.obs else None)
+        if column is None and reading.drop_unlabelled:
+            raise DatasetError("--drop-unlabelled: no column of labels is known: name it with --label-key")
+        cells = _labelled(path, adata, column, reading, say)
+        poor = int((~kept_cells_and_genes(cells.adata.X)[0]).sum())
+        if poor:
+            share = f"{poor} of {cells.adata.n_obs} cells"
+            rule = f"fewer than {MIN_GENES} detected genes, or none that is kept"
+            say(f"note: {path.name}: {share} have {rule}: bench run would drop them")
+        if reading.split_from is None:
+            return cells
+        rows = given_split(cells.adata.obs, reading.split_from) == part
+        say(f"note: {path.name}: {int(rows.sum())} cells are {part} in obs[{reading.split_from!r}]")
+        types = None if cells.types is None else cells.types[rows]
+        return _Cells(path, some_cells(cells.adata, rows), types)
+    except DatasetError as error:
+        raise _about(path, error) from error
+
+
+def _read_synthetic(path: Path, reading: Reading, space: str, say: Say) -> _Cells:
+    from datasets import DatasetError
+    from datasets.counts import matrices
+    from datasets.readers import read_cells
+    from datasets.selection import Selection
+
+    counts = space == "counts"
+    try:
+        held = read_cells(path, genome=reading.genome)
+        layer = reading.synthetic_layer
+        if layer is None and counts and reading.layer in matrices(held):
+            layer = reading.layer
+        names = reading.gene_names if reading.gene_names in held.var else None
+        genome = reading.genome if "genome" in held.var else None
+        wanted = Selection(layer=layer, gene_names=names, genome=genome)
+        adata = _selected(held, wanted, path, reading, counts=counts, say=say)
+        if not adata.n_obs:
+            raise DatasetError("there are no cells to score: give a file that holds some")
+        column = next((name for name in (reading.label_key, _CELL_TYPE) if name in adata.obs), None)
+        cells = _labelled(path, adata, column, reading, say)
+    except DatasetError as error:
+        other = (
+            "; for other values give --space cp20k or --space log_cp20k" if "not whole" in str(error) else ""
+        )
+        raise _about(path, error, other) from error
+    _check_space(cells, space, say)
+    return cells
+
+
+def _selected(held: AnnData, wanted: Any, path: Path, reading: Reading, *, counts: bool, say: Say) -> AnnData:
+    """Return the cells that are scored, and tell what there is to know, the matrix included."""
+    from datasets.counts import find_matrix, matrices
+    from datasets.selection import NOTES, select
+
+    adata = select(held, wanted, notes=held.uns[NOTES], counts=counts, label_key=reading.label_key)
+    taken = find_matrix(held, wanted.layer, counts=counts)
+    if taken != "X":
+        adata.uns[NOTES].append(f"the values are those of {matrices(held)[taken][2]}")
+    for note in adata.uns[NOTES]:
+        say(f"note: {path.name}: {note}")
+    return adata
+
+
+def _labelled(path: Path, adata: AnnData, column: str | None, reading: Reading, say: Say) -> _Cells:
+    from datasets.assemble import labelled
+    from datasets.labels import LABEL_KEY, complete_column
+
+    if column is None:
+        return _Cells(path, adata, None)
+    if reading.drop_unlabelled:
+        notes: list[str] = []
+        adata = labelled(adata, column, notes)
+        for note in notes:
+            say(f"note: {path.name}: {note}")
+    return _Cells(path, adata, complete_column(adata.obs, column, option=LABEL_KEY))
+
+
+def _check_space(cells: _Cells, space: str, say: Say) -> None:
+    matrix = cells.adata.X
+    if space == "log_cp20k" and matrix.nnz and matrix.data.max() > MOST_LOGGED:
+        raise RequestError(
+            f"--space log_cp20k: {cells.path.name} holds values up to {matrix.data.max():.4g}, where a whole "
+            f"library of {LIBRARY_SIZE} in one gene is {MOST_LOGGED:.4g}: give the space that it is in"
+        )
+    if space == "cp20k":
+        sums = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
+        off = int((abs(sums - LIBRARY_SIZE) > LIBRARY_SIZE_TOLERANCE * LIBRARY_SIZE).sum())
+        if off:
+            cells_off = f"{off} of {len(sums)} cells"
+            say(f"note: {cells.path.name}: the library sizes of {cells_off} are not {LIBRARY_SIZE}")
+
+
+def _make_genes_unique(*files: _Cells, say: Say) -> None:
+    """Make gene names unique as ``bench run`` does, where all files list them as the first does."""
+    from datasets.selection import unique_names
+
+    listed = list(files[0].genes)
+    for cells in files:
+        if not cells.genes.is_unique and list(cells.genes) != listed:
+            repeated = cells.genes[cells.genes.duplicated()][0]
+            raise RequestError(
+                f"{str(cells.path)!r}: gene names must be unique, as genes are matched by name: {repeated!r} "
+                f"comes again"
+            )
+        notes: list[str] = []
+        cells.adata.var_names = unique_names(cells.genes, "gene", notes)
+        for note in notes:
+            say(f"note: {cells.path.name}: {note}")
+
+
+def _say_missing_types(*files: _Cells, say: Say) -> None:
+    if all(cells.types is None for cells in files):
+        return
+    for cells in files:
+        if cells.types is None:
+            say(f"note: {cells.path.name} tells no cell types: metrics that need them are left out")
+
+
+def _hold_types_together(train: _Cells, test: _Cells, fake: _Cells, say: Say) -> None:
+    """Tell which types have no training cell; refuse test cells of which no type has one."""
+    if train.types is None:
+        return
+    known = set(train.types)
+    for cells in (test, fake):
+        if cells.types is None:
+            continue
+        found = set(cells.types)
+        if cells is test and not found & known:
+            raise RequestError(
+                f"{cells.path.name} and {train.path.name} have no cell type in common "
+                f"({_shortened(found)}; {_shortened(known)}): label both alike, or name another column with "
+                f"--label-key"
+            )
+        if found - known:
+            say(
+                f"note: {cells.path.name}: no cell of {train.path.name} is of type "
+                f"{_shortened(found - known)} ({int(np.isin(cells.types, list(found - known)).sum())} of "
+                f"{len(cells.types)} cells)"
+            )
+
+
+def _shortened(names: set[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(sorted(names)[:_SHOWN]) + more
+
+
+def _genes_to_score(train: _Cells, test: _Cells, fake: _Cells, say: Say) -> pd.Index:
+    """Return the training cells' genes, without rare ones that preparing drops and `fake` does not have."""
+    from datasets.preprocessing import MIN_CELLS, kept_cells_and_genes
+
+    missing = train.genes.difference(fake.genes)
+    rare = train.genes[~kept_cells_and_genes(train.adata.X)[1]]
+    if not len(missing.difference(rare)) and len(missing):
+        say(
+            f"note: {len(missing)} genes seen in fewer than {MIN_CELLS} training cells are not in "
+            f"{fake.path.name} and are left out of the scores"
+        )
+        genes = train.genes[~train.genes.isin(missing)]
+    else:
+        _require_genes(fake, train.genes)
+        genes = train.genes
+    if not len(genes):
+        raise RequestError(f"{str(fake.path)!r} has none of the genes of the training cells")
+    _require_genes(test, genes)
+    return genes
+
+
+def _require_genes(cells: _Cells, genes: pd.Index) -> None:
+    missing = genes.difference(cells.genes)
+    if len(missing):
+        raise RequestError(
+            f"{str(cells.path)!r} lacks {len(missing)} genes of the training cells, such as {missing[0]!r}"
+        )
+
+
+def _available(test: _Cells, fake: _Cells, cells: int | None) -> int:
+    available = min(test.adata.n_obs, fake.adata.n_obs)
+    if cells is not None and cells > available:
+        raise RequestError(
+            f"--cells {cells}: the smaller of {test.path.name} and {fake.path.name} has {available}"
+        )
+    return available
+
+
+def _about(path: Path, error: Exception, more: str = "") -> RequestError:
+    words = str(error)
+    return RequestError(f"{words if str(path) in words else f'{path.name}: {words}'}{more}")

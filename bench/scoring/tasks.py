@@ -1,0 +1,267 @@
+"""Scores of stored cells: no model is needed, and editing a metric retrains nothing.
+
+``python -m bench.scoring.tasks REQUEST PARENT`` is what `bench.scoring.processes.run_scoring` starts,
+a process for each share of the Jobs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import math
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.request.plan import Job, exists_in
+from bench.request.registry import resolve_metric
+from bench.results.disk import ends_on_full_disk
+from bench.results.run_folder import DamagedFile, RunFolder, read_json, write_json
+from bench.scoring.embeddings import store_embeddings
+from bench.scoring.scorer import Scorer, cells_a_side, metrics_code, real_side
+from bench.work.processes import end_now
+from bench.work.resources import die_with_parent
+from datasets.code import imported_with, meaning_of
+from metrics.protocols import Protocol, protocol_named
+from metrics.shared_cost import EVIDENCE
+
+if TYPE_CHECKING:
+    from metrics.declaration import Metric, Score
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """One metric on one stored sample of one Job, under one protocol."""
+
+    job: Job
+    sample_seed: int
+    metric: Metric
+    protocol: Protocol
+
+    @property
+    def key(self) -> str:
+        """Hash of everything that may change the score: the Job, the metric's source, protocol, seeds."""
+        facts = [self.job.key, self.sample_seed, self.metric.name, source_hash(self.metric)]
+        return hashlib.sha256(json.dumps([*facts, self.protocol.name]).encode()).hexdigest()[:16]
+
+    def file(self, run: RunFolder) -> Path:
+        """Return where the score is stored."""
+        return run.job_folder(self.job).score_file(self.sample_seed, self.metric.name, self.protocol.name)
+
+
+def source_hash(metric: Metric) -> str:
+    """Hash of what a metric's file says, with all that it imports, and of what metrics look at."""
+    return _hash_of(Path(inspect.getfile(inspect.unwrap(metric.compute))))
+
+
+@cache
+def _hash_of(file: Path) -> str:
+    import metrics
+
+    packages = {"metrics": Path(metrics.__path__[0]).parent}
+    return meaning_of(imported_with(file, packages=packages)) + metrics_code()
+
+
+def score_tasks(run: RunFolder, metrics: Sequence[Metric], protocols: Sequence[str]) -> list[ScoreTask]:
+    """Return the scores that stored cells can have, in an order that computes shared evidence once.
+
+    A generator that outputs counts is the same in ``strict`` and ``strict+observed``: it is scored under
+    ``strict`` for both.
+    """
+    tasks = {
+        (protocol.name, job.key, sample_seed, metric.name): ScoreTask(job, sample_seed, metric, protocol)
+        for name in protocols
+        for job in run.jobs()
+        for protocol in [protocol_named(job.scored_under(name))]
+        for sample_seed in job.sample_seeds
+        if run.job_folder(job).cells(sample_seed).exists()
+        for metric in metrics
+        if metric.experiment == job.experiment.kind and exists_in(metric, name)
+    }
+    order = list(dict.fromkeys(task.protocol.name for task in tasks.values()))
+    return sorted(
+        tasks.values(),
+        key=lambda task: (
+            order.index(task.protocol.name),
+            real_side(task.job, task.sample_seed, task.protocol) != ("test", 0),
+        ),
+    )
+
+
+def missing_scores(run: RunFolder, metrics: Sequence[Metric], protocols: Sequence[str]) -> list[ScoreTask]:
+    """Return the scores that stored cells still lack, or whose metric has changed since."""
+    return [task for task in score_tasks(run, metrics, protocols) if not _is_current(run, task)]
+
+
+def score_of(
+    metric: Metric, protocol: str, n_cells: int, compute: Callable[[], tuple[Score, int]]
+) -> dict[str, Any]:
+    """Run one metric's computation; a failure belongs to that metric alone.
+
+    Parameters
+    ----------
+    metric, protocol, n_cells
+        What is computed, under which protocol, of how many cells a side.
+    compute
+        Returns the score and the cells a side that it rests on, should these be fewer.
+
+    Returns
+    -------
+    dict
+        What a score file holds. ``error`` says why there is no value; ``failed`` tells a fault from a metric
+        that does not apply; ``seconds`` is what the metric took, ``shared_seconds`` what evidence took that
+        it was the first to ask for.
+    """
+    from metrics.declaration import NotApplicable
+
+    started, shared = time.perf_counter(), EVIDENCE.seconds
+    stored = _without_value(metric.name, protocol, n_cells)
+    try:
+        score, stored["n_cells"] = compute()
+        if not math.isfinite(score.headline):
+            raise ArithmeticError(f"{metric.name} came out as {score.headline}")
+        stored |= {
+            name: getattr(score, name) for name in ("values", "details", "notes", "interval", "p_value")
+        }
+    except NotApplicable as reason:
+        stored["error"] = str(reason)
+    except (Exception, SystemExit) as failure:  # noqa: BLE001 - one metric's failure must not lose the others
+        traceback.print_exc()
+        message = (str(failure).splitlines() or [""])[0]
+        stored |= {"failed": True, "error": f"{type(failure).__name__}: {message}"}
+    shared = EVIDENCE.seconds - shared
+    return stored | {"seconds": time.perf_counter() - started - shared, "shared_seconds": shared}
+
+
+def failed_score(run: RunFolder, current: dict[str, Any], cause: str) -> None:
+    """Store the failure of the score that was being computed when the scoring process died."""
+    job = next(job for job in run.jobs() if job.key == current["job"])
+    protocol = protocol_named(current["protocol"])
+    task = ScoreTask(job, current["sample_seed"], resolve_metric(current["metric"]), protocol)
+    n_cells = cells_a_side(job, protocol, wanted=run.read_spec().cells is not None)
+    empty = _without_value(task.metric.name, protocol.name, n_cells)
+    _store(run, task, empty | {"error": cause, "failed": True})
+
+
+@ends_on_full_disk
+def main(arguments: list[str]) -> int:
+    """Score a share of a run's Jobs as a file asks, telling there which score is being computed."""
+    die_with_parent(int(arguments[1]))
+    request_file = Path(arguments[0])
+    request = read_json(request_file)
+    run = RunFolder.open(request_file.parent)
+    metrics = [resolve_metric(name) for name in request["metrics"]]
+    scorer = Scorer(run)
+    took: dict[str, list[float]] = {}
+    for task, position in _announced(run, metrics, request, request_file, took):
+        score = _computed(scorer, task)
+        _store(run, task, score)
+        took.setdefault(task.metric.name, []).append(score["seconds"] + score["shared_seconds"])
+        cost = f"{score['seconds']:.2f} s, evidence {score['shared_seconds']:.2f} s"
+        print(f"{position} {task.job.title} {task.metric.name} {cost}", flush=True)  # noqa: T201
+
+    def begin(title: str, phase: str) -> None:
+        write_json(request_file, request | {"current": None, "beside": {"title": title, "phase": phase}})
+
+    share, n_shares = request["share"], request["n_shares"]
+    # What stands beside augmentation belongs to no Job, and so to the last share.
+    if share == n_shares - 1 and any(metric.experiment == "augmentation" for metric in metrics):
+        begin("cheap augmenters", "augmentation_f1")
+        started = time.perf_counter()
+        _store_baselines(run, scorer)
+        run.note_seconds("augmenters", time.perf_counter() - started)
+    started = time.perf_counter()
+    store_embeddings(run, scorer, share=share, n_shares=n_shares, begin=begin)
+    run.note_seconds("maps", time.perf_counter() - started)
+    return 0
+
+
+def _computed(scorer: Scorer, task: ScoreTask) -> dict[str, Any]:
+    return score_of(
+        task.metric,
+        task.protocol.name,
+        cells_a_side(task.job, task.protocol, wanted=scorer.wanted_cells),
+        lambda: scorer.compute(task.metric, task.job, task.sample_seed, task.protocol),
+    )
+
+
+def _announced(
+    run: RunFolder,
+    metrics: list[Metric],
+    request: dict[str, Any],
+    request_file: Path,
+    took: dict[str, list[float]],
+) -> Iterator[tuple[ScoreTask, str]]:
+    """Yield the scores that are missing, each written down first, with what is left and what others took."""
+    own = {job.key for job in run.jobs()[request["share"] :: request["n_shares"]]}
+    tasks = [task for task in missing_scores(run, metrics, request["protocols"]) if task.job.key in own]
+    for number, task in enumerate(tasks):
+        waiting = Counter(waiting.metric.name for waiting in tasks[number:])
+        current = {
+            "title": task.job.title,
+            "phase": f"{task.metric.name}, {task.protocol.name}",
+            "done": number,
+            "total": len(tasks),
+            "job": task.job.key,
+            "sample_seed": task.sample_seed,
+            "metric": task.metric.name,
+            "protocol": task.protocol.name,
+        }
+        write_json(request_file, request | {"current": current, "waiting": waiting, "took": took})
+        yield task, f"{number + 1}/{len(tasks)}"
+    write_json(request_file, request | {"current": None})
+
+
+def _store_baselines(run: RunFolder, scorer: Scorer) -> None:
+    """Score the baselines of each experiment that has none yet; each is kept as soon as it is there."""
+    experiments = dict.fromkeys(job.experiment for job in run.jobs() if job.experiment.kind == "augmentation")
+    for experiment in experiments:
+        file = run.baselines / f"{experiment.slug}.json"
+        if _key_in(file) != metrics_code("augmentation"):
+            write_json(file, {"key": metrics_code("augmentation"), "scores": scorer.baselines(experiment)})
+
+
+def _without_value(metric: str, protocol: str, n_cells: int) -> dict[str, Any]:
+    return {
+        "metric": metric,
+        "protocol": protocol,
+        "n_cells": n_cells,
+        "values": {},
+        "details": {},
+        "notes": [],
+        "interval": None,
+        "p_value": None,
+        "error": None,
+        "failed": False,
+        "seconds": None,
+        "shared_seconds": None,
+    }
+
+
+def _store(run: RunFolder, task: ScoreTask, score: dict[str, Any]) -> None:
+    facts = {"key": task.key, "code": source_hash(task.metric), "sample_seed": task.sample_seed}
+    write_json(task.file(run), score | facts)
+
+
+def _is_current(run: RunFolder, task: ScoreTask) -> bool:
+    return _key_in(task.file(run)) == task.key
+
+
+def _key_in(file: Path) -> str | None:
+    """Return the key that a file holds, or None if it is missing or damaged: it is made again."""
+    try:
+        content = read_json(file)
+    except (FileNotFoundError, DamagedFile):
+        return None
+    return content.get("key") if isinstance(content, dict) else None
+
+
+if __name__ == "__main__":
+    end_now(main(sys.argv[1:]))

@@ -1,0 +1,159 @@
+"""Carries out a plan: a worker process for each Job."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from bench.progress import Progress, Stage
+from bench.request.plan import Job
+from bench.results.disk import NO_SPACE, is_disk_full
+from bench.results.records import OK, SKIPPED, record_of_death, unstarted_record
+from bench.results.run_folder import JobFolder, RunFolder, readable, write_json
+from bench.work.predict import Outlook, Watch
+from bench.work.processes import (
+    GIB,
+    room_for,
+    run_worker,
+    side_by_side,
+    worker_environment,
+)
+
+
+def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
+    """Run every Job that has not ended well yet: one at a time where anything is timed, else side by side.
+
+    A failure becomes that Job's Record and never stops the others.
+    """
+    outlook = Outlook.of(run)
+    ended = {job.key: _good_record(run, job) for job in jobs}
+    waiting = [job for job in jobs if ended[job.key] is None]
+    with progress.stage("training", total=len(jobs)) as stage:
+
+        def carry_out(job: Job, stop: threading.Event) -> None:
+            record = ended[job.key]
+            if record is None:
+                waiting.remove(job)
+                show = _shown(run, job, waiting, outlook, stage, progress.clock)
+                record = _run_job_or_tell(run, job, timeout, show, stop)
+                outlook.learn(record)
+            stage.done(job.title, _words(record))
+
+        for timed, at_once in ((True, 1), (False, _jobs_at_once(run))):
+            tasks = [partial(carry_out, job) for job in jobs if job.is_timed == timed]
+            side_by_side(tasks, at_once=at_once)
+
+
+def _jobs_at_once(run: RunFolder) -> int:
+    """Return how many Jobs of which nothing is timed may run side by side.
+
+    A worker holds the libraries and, while it reads them, the cells a few times over.
+    """
+    return room_for(len(run.jobs()), bytes_each=GIB + 4 * run.dataset_bytes)
+
+
+def _good_record(run: RunFolder, job: Job) -> dict[str, Any] | None:
+    """Return the Record of a Job that ended well and need not run again."""
+    record = run.job_folder(job).read_record()
+    if record is None or record["status"] not in (OK, SKIPPED):
+        return None
+    # Cells that are gone or damaged are drawn again, from the stored model.
+    is_whole = record["status"] == SKIPPED or not run.job_folder(job).damaged_cells(job.sample_seeds)
+    return record if is_whole else None
+
+
+def _shown(
+    run: RunFolder,
+    job: Job,
+    waiting: Sequence[Job],
+    outlook: Outlook,
+    stage: Stage,
+    clock: Callable[[], float],
+) -> Callable[[], None]:
+    """Return what shows, called again and again, where a Job is and how long it and the run will take."""
+    watch, behind = Watch(outlook.prediction(job).phases), outlook.left_with(waiting)
+    file = run.job_folder(job).progress
+
+    def show() -> None:
+        told = readable(file) or {}
+        left = watch.left(told, clock())
+        stage.follow({"title": job.title, **told}, left=str(left), run_left=f"run: {left + behind}")
+
+    return show
+
+
+def _run_job_or_tell(
+    run: RunFolder,
+    job: Job,
+    timeout: float | None,
+    on_poll: Callable[[], None],
+    stop: threading.Event,
+) -> dict[str, Any]:
+    """Run a Job; where the disk is too full to keep its Record, it is returned all the same."""
+    try:
+        return _run_job(run, job, timeout, on_poll, stop)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        return unstarted_record(job) | {"status": "failed", "reason": NO_SPACE}
+
+
+def _run_job(
+    run: RunFolder,
+    job: Job,
+    timeout: float | None,
+    on_poll: Callable[[], None],
+    stop: threading.Event,
+) -> dict[str, Any]:
+    folder = run.job_folder(job)
+    _sweep(folder)
+    write_json(folder.job, job.model_dump(mode="json"))
+    scratch = folder.path / "tmp"
+    scratch.mkdir()
+    try:
+        outcome = run_worker(
+            ["bench.work.worker", str(folder.path)],
+            log=folder.log,
+            timeout=timeout,
+            on_poll=on_poll,
+            environment=worker_environment(job.device, job.threads) | {"TMPDIR": str(scratch)},
+            stop=stop,
+        )
+        record = folder.read_record()
+        if record is None:
+            record = record_of_death(job, outcome, readable(folder.progress) or {}, folder.read_fitted())
+        # Only from outside can be seen what starting the process took.
+        record["wall_seconds"] = outcome.seconds
+        write_json(folder.record, record)
+    finally:
+        # A killed worker cannot tidy up after itself.
+        _sweep(folder, keep_record=True)
+    return record
+
+
+def _sweep(folder: JobFolder, *, keep_record: bool = False) -> None:
+    """Remove what a worker leaves behind when it is killed, and Record and scores of an earlier attempt."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.progress.unlink(missing_ok=True)
+    if not keep_record:
+        folder.record.unlink(missing_ok=True)
+        # Of cells that are drawn again; those that were scored may have been damaged.
+        shutil.rmtree(folder.scores, ignore_errors=True)
+        for embedding in folder.path.glob("embedding-*.npz"):
+            embedding.unlink()
+    for leftover in (folder.path / "tmp", *folder.path.glob(".*")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
+
+
+def _words(record: dict[str, Any]) -> str:
+    if record["status"] == OK:
+        seconds = (record["training"] or {}).get("seconds")
+        return "ok" if seconds is None else f"ok, trained {seconds:.1f} s"
+    where = f" in {record['failed_phase']}" if record["failed_phase"] else ""
+    return f"{record['status']}{where}: {record['reason']}"

@@ -1,0 +1,455 @@
+"""What a run will cost and how long is left, judged by what was measured on the same machine."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from bench.request.plan import Job
+from bench.results.records import OK
+from bench.results.run_folder import DamagedFile, RunFolder, read_json
+from bench.work.processes import GIB, room_for, scoring_processes
+from metrics.protocols import OBSERVED
+from models.base import Budget
+
+START = "start"
+"""From the start of the worker's process, imports included, whatever no phase covers."""
+PHASES = (
+    START,
+    "load",
+    "prepare",
+    "fit",
+    "save",
+    "reload",
+    "sample",
+    "check",
+    "write",
+    "sample_timing",
+)
+STAGES = ("augmenters", "maps", "figures", "tracking")
+"""What is done once a run (see `bench.results.run_folder.RunFolder.note_seconds`)."""
+MOST_RUNS = 20
+"""Of the latest on this machine that are read."""
+NEEDED = {"job", "phases", "training", "timing", "memory"}
+"""Of a Record, for a prediction."""
+LEAST_PROGRESS = 0.02
+"""Share of a phase that must have been seen before its own pace tells how long it will take."""
+Shape = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Expected cost of one Job; None where no Record on this machine tells.
+
+    Attributes
+    ----------
+    seconds
+        From the start of its process to the end.
+    peak_rss_bytes, disk_bytes
+        Memory at its highest, and what the Job's folder will hold.
+    phases
+        Seconds of each of `PHASES`; empty where `seconds` is None.
+    """
+
+    seconds: float | None
+    peak_rss_bytes: float | None
+    disk_bytes: float | None
+    phases: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Left:
+    """How long something will take.
+
+    Attributes
+    ----------
+    seconds
+        Of all that is known.
+    whole
+        Whether all of it is known.
+    """
+
+    seconds: float
+    whole: bool = True
+
+    def __add__(self, other: Left) -> Left:
+        return Left(self.seconds + other.seconds, self.whole and other.whole)
+
+    @property
+    def as_cost(self) -> str:
+        """In words, of something that has not begun."""
+        if self.whole:
+            return f"about {duration(self.seconds)}"
+        return f"more than {duration(self.seconds)}" if self.seconds >= 1 else "not known"
+
+    def __str__(self) -> str:
+        known = self.whole or self.seconds >= 1
+        return f"{self.as_cost} left" if known else "time left not known yet"
+
+
+UNKNOWN = Left(0.0, whole=False)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds in words: ``35 s``, ``4 min``, ``2.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
+def predict(job: Job, *, n_train: int, n_genes: int, records: Sequence[Mapping[str, Any]]) -> Prediction:
+    """Predict a Job from the newest Record of its model, scaled by steps, cells and genes.
+
+    The dense layers next to the genes do nearly all the work, so time per step and weights grow
+    with the number of genes; memory does not shrink below what the libraries take, and neither does the
+    start of a process.
+
+    Parameters
+    ----------
+    job
+        The Job.
+    n_train, n_genes
+        Shape of the training cells.
+    records
+        Records of this machine with their shape under ``"shape"``, oldest first.
+    """
+    same = [record for record in records if record["job"]["model"] == job.model]
+    if not same:
+        return Prediction(None, None, None)
+    last, growth = same[-1], n_genes / same[-1]["shape"][1]
+    fit, timing = _fit_seconds(job, last, (n_train, n_genes)), _timing_seconds(job, same, n_genes)
+    memory = last["memory"]["peak_rss_bytes"]
+    beside = (memory and memory * max(1.0, growth), last["disk_bytes"] * growth)
+    if fit is None or timing is None:
+        return Prediction(None, *beside)
+    phases = _other_phases(job, last, (n_train, n_genes)) | {"fit": fit, "sample_timing": timing}
+    return Prediction(sum(phases.values()), *beside, phases)
+
+
+def _fit_seconds(job: Job, last: Mapping[str, Any], shape: Shape) -> float | None:
+    """Return the seconds of training, with what it compiles; None where the budgets do not compare."""
+    cells, growth = shape[0] / last["shape"][0], shape[1] / last["shape"][1]
+    whole = last["phases"].get("fit", 0.0)
+    if job.budget is None:
+        return float(whole * cells * growth)
+    if not last["training"]:
+        return None
+    budget, last_budget = Budget.parse(job.budget), Budget.parse(last["job"]["budget"])
+    trained = last["training"]["seconds"]
+    compiled = float(max(0.0, whole - trained))
+    if budget.unit == "seconds":
+        return budget.amount + compiled
+    if budget.unit != last_budget.unit:
+        return None
+    longer = budget.amount / last_budget.amount * (cells if budget.unit == "epochs" else 1.0)
+    return float(trained * longer * growth + compiled)
+
+
+def _timing_seconds(job: Job, same: Sequence[Mapping[str, Any]], n_genes: int) -> float | None:
+    """Return the seconds of all timed rounds, of which none begins behind the limit."""
+    if not job.timing_cells:
+        return 0.0
+    timed = [record for record in same if record["timing"]]
+    if not timed:
+        return None
+    timing, growth = timed[-1]["timing"], n_genes / timed[-1]["shape"][1]
+    once = float(timing["median_seconds"] / timing["n_cells"] * growth * job.timing_cells)
+    return min(once * job.timing_repeats, job.timing_limit_seconds + once)
+
+
+def _other_phases(job: Job, last: Mapping[str, Any], shape: Shape) -> dict[str, float]:
+    seconds = {name: value for name, value in last["phases"].items() if "/" not in name}
+    cells, growth = shape[0] / last["shape"][0], shape[1] / last["shape"][1]
+    drawn, last_drawn = (
+        facts["n_cells"] * len(facts["sample_seeds"]) for facts in (job.model_dump(), last["job"])
+    )
+    scales = {"load": cells * growth, "prepare": cells * growth, "save": growth, "reload": growth}
+    scales |= dict.fromkeys(("sample", "check", "write"), growth * drawn / max(1, last_drawn))
+    start = max(0.0, (last.get("wall_seconds") or 0.0) - sum(seconds.values()))
+    return {START: start} | {name: seconds.get(name, 0.0) * scale for name, scale in scales.items()}
+
+
+def job_left(
+    phases: Mapping[str, float], *, phase: str, fraction: float | None, elapsed: float, pace: float | None
+) -> Left:
+    """Return how long a Job that is running will still take.
+
+    Parameters
+    ----------
+    phases
+        What was expected of it (`Prediction.phases`).
+    phase
+        Full name of where it is, such as ``fit/warm-up``; empty before the first.
+    fraction
+        Share of the phase that is done; None where that is not told.
+    elapsed
+        Seconds since the phase began.
+    pace
+        Seconds that the whole phase takes at the pace seen; None before that can be told.
+    """
+    now = phase.partition("/")[0] or START
+    behind = [phases.get(name, 0.0) for name in PHASES[PHASES.index(now) + 1 :]] if now in PHASES else []
+    later = Left(sum(behind)) if phases else UNKNOWN
+    if pace is not None and fraction is not None:
+        return Left(pace * (1 - fraction)) + later
+    if not phases:
+        return UNKNOWN
+    expected = phases.get(now, 0.0)
+    return Left(max(0.0, expected - elapsed) if fraction is None else expected * (1 - fraction)) + later
+
+
+class Watch:
+    """Follows one Job from outside: since when it is in its phase, and how fast it gets on there.
+
+    Parameters
+    ----------
+    phases
+        What is expected of it (`Prediction.phases`).
+    """
+
+    def __init__(self, phases: Mapping[str, float]) -> None:
+        self._phases = phases
+        self._entered: tuple[str, float] | None = None
+        self._first: tuple[float, float] | None = None
+
+    def left(self, progress: Mapping[str, Any], now: float) -> Left:
+        """Return how long the Job will take.
+
+        Parameters
+        ----------
+        progress
+            What it told last: ``phase``, ``fraction``.
+        now
+            Seconds from an arbitrary origin.
+        """
+        phase, fraction = progress.get("phase") or "", progress.get("fraction")
+        outer = phase.partition("/")[0]
+        if self._entered is None or self._entered[0] != outer:
+            self._entered, self._first = (outer, now), None
+        if fraction is not None and self._first is None:
+            self._first = (now, fraction)
+        return job_left(
+            self._phases,
+            phase=phase,
+            fraction=fraction,
+            elapsed=now - self._entered[1],
+            pace=None if self._first is None else _pace(self._first, (now, fraction)),
+        )
+
+
+def _pace(first: tuple[float, float], last: tuple[float, float | None]) -> float | None:
+    if last[1] is None or last[1] - first[1] < LEAST_PROGRESS:
+        return None
+    return (last[0] - first[0]) / (last[1] - first[1])
+
+
+def scores_left(
+    waiting: Mapping[str, int],
+    expected: Mapping[str, float],
+    seen: Mapping[str, Sequence[float]],
+    *,
+    current: tuple[str, float] | None = None,
+) -> Left:
+    """Return how long the scores that are not there yet will take, one after the other.
+
+    Parameters
+    ----------
+    waiting
+        Metric → how many of its scores are missing, the current one among them.
+    expected
+        Metric → seconds of one, by earlier runs.
+    seen
+        Metric → seconds of those that this scoring has computed; they count for more than `expected`.
+    current
+        Metric that is being computed, and since how many seconds.
+    """
+    each = {**expected, **{name: fmean(seconds) for name, seconds in seen.items() if seconds}}
+    parts = [
+        Left(number * each[name]) if name in each else UNKNOWN for name, number in waiting.items() if number
+    ]
+    left = sum(parts, Left(0.0))
+    if current is None or current[0] not in each:
+        return left
+    return Left(left.seconds - min(current[1], each[current[0]]), left.whole)
+
+
+@dataclass(frozen=True)
+class Past:
+    """What this machine measured before.
+
+    Attributes
+    ----------
+    records
+        With ``"shape"`` and ``"disk_bytes"``, oldest first.
+    scores
+        Metric → seconds of one score, cell a side and gene, in the latest run that has it.
+    stages
+        What is done once a run (`STAGES`) → seconds for each of its Jobs, in the latest run that told.
+    """
+
+    records: list[dict[str, Any]]
+    scores: dict[str, float]
+    stages: dict[str, float]
+
+
+UNREADABLE = (OSError, DamagedFile, ArithmeticError, LookupError, TypeError, ValueError)
+"""What reading a run raises that is damaged, of an earlier version, or just being written."""
+
+
+def past(out: Path, fingerprint: str) -> Past:
+    """Return what the latest runs under `out` tell of this machine; what cannot be read tells nothing."""
+    found = Past([], {}, {})
+    for folder, request in _runs(out, fingerprint):
+        with suppress(*UNREADABLE):
+            shape = request["train_shape"]
+            records = list(_records(folder, shape))
+            scores = _score_seconds(folder, shape, known=found.scores)
+            n_jobs = len(read_json(folder / "plan.json"))
+            noted = folder / "seconds.json"
+            stages = read_json(noted) if noted.exists() else {}
+            stages = {name: seconds / n_jobs for name, seconds in stages.items()}
+            found.records[:0] = records
+            found.scores.update(scores)
+            found.stages.update({name: each for name, each in stages.items() if name not in found.stages})
+    return found
+
+
+def _runs(out: Path, fingerprint: str) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield this machine's runs, the latest first; one of an earlier version may lack what is needed."""
+    found = 0
+    for file in sorted(out.glob("*/request.json"), reverse=True):
+        try:
+            request = read_json(file)
+        except (OSError, DamagedFile):
+            continue
+        here = request.get("hardware", {}).get("fingerprint") == fingerprint
+        if here and "train_shape" in request and (file.parent / "plan.json").exists():
+            yield file.parent, request
+            found += 1
+            if found == MOST_RUNS:
+                return
+
+
+def _records(folder: Path, shape: Shape) -> Iterator[dict[str, Any]]:
+    for file in sorted(folder.glob("jobs/*/record.json"), key=lambda file: file.stat().st_mtime):
+        record = read_json(file)
+        # What another process is just writing may be gone again.
+        if record["status"] == OK and record.keys() >= NEEDED:
+            size = 0
+            for path in file.parent.rglob("*"):
+                with suppress(FileNotFoundError):
+                    size += path.stat().st_size if path.is_file() else 0
+            yield record | {"shape": shape, "disk_bytes": size}
+
+
+def _score_seconds(folder: Path, shape: Shape, *, known: Collection[str]) -> dict[str, float]:
+    seconds: dict[str, list[float]] = {}
+    for file in folder.glob("jobs/*/scores/*.json"):
+        # Some hold a value for each cell: what need not be read is not.
+        if file.stem.rpartition("-")[2] in known:
+            continue
+        score = read_json(file)
+        if score["seconds"] is not None and score["n_cells"]:
+            took = score["seconds"] + (score["shared_seconds"] or 0.0)
+            seconds.setdefault(score["metric"], []).append(took / score["n_cells"] / shape[1])
+    return {name: fmean(values) for name, values in seconds.items()}
+
+
+class Outlook:
+    """How long a run will still take.
+
+    Parameters
+    ----------
+    jobs
+        Its plan.
+    shape
+        Training cells × genes.
+    experiments
+        Metric → the kind of experiment that it scores.
+    protocols
+        Under which cells are scored.
+    past
+        What this machine measured before.
+    dataset_bytes
+        Size of the prepared cells.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        *,
+        shape: Shape,
+        experiments: Mapping[str, str],
+        protocols: Sequence[str],
+        past: Past,
+        dataset_bytes: int = 0,
+    ) -> None:
+        self._jobs, self._shape, self._past = jobs, shape, past
+        self._scoring_processes = scoring_processes(max(1, len(jobs)), dataset_bytes=dataset_bytes)
+        self._experiments, self._protocols = experiments, protocols
+
+    @classmethod
+    def of(cls, run: RunFolder) -> Outlook:
+        """Return that of a run, by what lies beside it."""
+        request = run.read_request()
+        return cls(
+            run.jobs(),
+            shape=request["train_shape"],
+            experiments={metric["name"]: metric["experiment"] for metric in request["metrics"]},
+            protocols=request["protocols"],
+            past=past(run.path.parent, request["hardware"]["fingerprint"]),
+            dataset_bytes=run.dataset_bytes,
+        )
+
+    def prediction(self, job: Job) -> Prediction:
+        """Return what a Job is expected to cost."""
+        n_train, n_genes = self._shape
+        return predict(job, n_train=n_train, n_genes=n_genes, records=self._past.records)
+
+    def learn(self, record: Mapping[str, Any]) -> None:
+        """Take a Record that was just made for the next prediction."""
+        if record["status"] == OK:
+            self._past.records.append({**record, "shape": self._shape, "disk_bytes": 0})
+
+    def left_with(self, waiting: Sequence[Job]) -> Left:
+        """Return how long Jobs that wait, and all that follows them, will take."""
+        timed = self._jobs_left([job for job in waiting if job.is_timed])
+        untimed = [job for job in waiting if not job.is_timed]
+        beside = self._jobs_left(untimed)
+        at_once = room_for(max(1, len(untimed)), bytes_each=GIB)
+        jobs = timed + Left(beside.seconds / at_once, beside.whole)
+        return jobs + self.scoring_left() + self.end_left()
+
+    def _jobs_left(self, jobs: Sequence[Job]) -> Left:
+        seconds = [self.prediction(job).seconds for job in jobs]
+        return sum((UNKNOWN if s is None else Left(s) for s in seconds), Left(0.0))
+
+    def scoring_left(self) -> Left:
+        """Return how long the scoring of all Jobs will take."""
+        waiting: Counter[str] = Counter()
+        for job in self._jobs:
+            kind = job.experiment.kind
+            names = [name for name, wanted in self._experiments.items() if wanted == kind]
+            # No retraining is scored as observed (see `bench.request.plan.exists_in`).
+            under = {job.scored_under(p) for p in self._protocols if kind == "main" or OBSERVED not in p}
+            waiting.update(dict.fromkeys(names, len(job.sample_seeds) * len(under)))
+        # Jobs are shared out among so many processes.
+        alone = scores_left(waiting, self.score_seconds, {})
+        return Left(alone.seconds / self._scoring_processes, alone.whole)
+
+    @property
+    def score_seconds(self) -> dict[str, float]:
+        """Metric → seconds expected of one score."""
+        cells = max((job.n_cells for job in self._jobs), default=0)
+        return {name: seconds * cells * self._shape[1] for name, seconds in self._past.scores.items()}
+
+    def end_left(self, stages: Iterable[str] = STAGES) -> Left:
+        """Return how long what is done once a run will take."""
+        known = self._past.stages
+        parts = [Left(known[name] * len(self._jobs)) if name in known else UNKNOWN for name in stages]
+        return sum(parts, Left(0.0))

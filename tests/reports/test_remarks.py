@@ -1,0 +1,44 @@
+import pytest
+
+from reports.remarks import one_by_one, remarks
+from tests.reports.run_view import make_run_view
+from tests.reports.test_table import score_of
+
+LOST = "counted at its worst {}, which is lost: {} test and {} synthetic cells"
+
+
+@pytest.mark.parametrize(
+    ("note", "things"),
+    [
+        (LOST.format("B cells, naive", 129, 0), [("lost, and counted at its worst,", "B cells, naive")]),
+        (
+            "measured against all synthetic cells B, which is lost: 20 test and 3 synthetic cells",
+            [("lost, and measured against all synthetic cells,", "B")],
+        ),
+        ("0 for B cells: no synthetic cells", [("0 for lack of synthetic cells", "B cells")]),
+        (
+            "lost types: CD4+/CD25 T Reg (12 test cells), B (2 test cells)",
+            [("never called", "CD4+/CD25 T Reg"), ("never called", "B")],
+        ),
+        ("3 cells are odd", [("3 cells are odd", None)]),
+    ],
+)
+def test_notes_on_lost_types_are_told_apart(note, things):
+    assert one_by_one(note) == things
+
+
+def test_types_lost_in_as_many_seeds_share_a_line_whatever_their_numbers():
+    view = make_run_view()
+    lost = [("B", "Mega"), ("B", "Dendritic"), ("B", "Mega", "Dendritic")]
+    for seed, names in enumerate(lost):
+        notes = [LOST.format(name, 20, seed) for name in names]
+        score_of(view, "activa", "mmd", seed)["notes"] = [*notes, "3 cells are odd"]
+        score_of(view, "activa", "cd", seed)["notes"] = notes
+    score_of(view, "real", "mmd", 1)["notes"] = ["lost types: Mega (2 test cells)"]
+    said = remarks(view, metrics=["mmd", "cd"], warnings=False)
+    assert said == {
+        "lost, and counted at its worst, in 3 of 3 seeds: B": ["activa"],
+        "lost, and counted at its worst, in 2 of 3 seeds: Dendritic, Mega": ["activa"],
+        "mmd: 3 cells are odd": ["activa"],
+        "mmd: never called in 1 of 3 seeds: Mega": ["real"],
+    }
