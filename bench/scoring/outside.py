@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 
 from bench.errors import RequestError
-from bench.request.plan import exists_in
+from bench.request.choices import exists_in
 from bench.scoring.scorer import METRICS_SEED, evidence_folder
 from bench.scoring.tasks import score_of
 from bench.work.contract import LIBRARY_SIZE, LIBRARY_SIZE_TOLERANCE, MOST_LOGGED

@@ -20,7 +20,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.request.plan import Job, exists_in
+from bench.request.choices import exists_in
+from bench.request.plan import Job
 from bench.request.registry import resolve_metric
 from bench.results.disk import ends_on_full_disk
 from bench.results.run_folder import DamagedFile, RunFolder, read_json, write_json

@@ -10,7 +10,8 @@ from rich.console import Console
 from bench import flow
 from bench.errors import RequestError
 from bench.progress import Progress
-from bench.request.plan import DatasetFacts, choose_metrics, make_plan
+from bench.request.choices import choose_metrics
+from bench.request.plan import DatasetFacts, make_plan
 from bench.request.registry import resolve_metric, resolve_model
 from bench.request.spec import RunSpec
 from bench.results.run_folder import RunFolder
@@ -39,7 +40,7 @@ def run(tmp_path_factory, prepared):
     types = prepared.obs.loc[train, "cell_type"].astype(str)
     facts = DatasetFacts("tiny", "key", types, n_genes=40, n_test=30, n_pool=60, augmentation_type="alpha")
     choices = [resolve_model(name) for name in names]
-    jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False)
+    jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False, settled={})
     run = RunFolder.create(folder, "tiny")
     prepared.write_h5ad(run.dataset)
     n_cells = jobs[0].n_cells
@@ -182,7 +183,7 @@ def test_a_null_with_too_small_halves_is_skipped(tmp_path, prepared):
     spec = RunSpec.checked(models=("null",), profile="smoke", out=tmp_path)
     types = few.obs.loc[few.obs["split"] == "train", "cell_type"].astype(str)
     facts = DatasetFacts("tiny", "key", types, n_genes=40, n_test=30, n_pool=60, augmentation_type="alpha")
-    jobs = make_plan(spec, facts, [resolve_model("null")], device="cpu", with_augmentation=False)
+    jobs = make_plan(spec, facts, [resolve_model("null")], device="cpu", with_augmentation=False, settled={})
     run = RunFolder.create(tmp_path, "tiny")
     few.write_h5ad(run.dataset)
     run.write_request(spec, jobs, metrics=[], protocols=["strict"], **CONTEXT)

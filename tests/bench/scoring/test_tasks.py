@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.commands.actions import _show_costs
+from bench.commands.score import show_costs
 from bench.errors import RequestError
 from bench.progress import Progress
 from bench.request.registry import resolve_metric
@@ -148,7 +148,7 @@ def test_what_metrics_share_is_charged_to_none_of_them(monkeypatch):
 
 def test_costs_are_shown_with_the_evidence_apart(capsys):
     costs = [("rf_auc", 3.0, 5.0), ("mmd", 1.0, 0.0), ("mmd", None, None)]
-    _show_costs(
+    show_costs(
         Console(), [{"metric": name, "seconds": own, "shared_seconds": shared} for name, own, shared in costs]
     )
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
