@@ -31,11 +31,11 @@ from bench.request.spec import RunSpec
 from bench.results.records import OK, SKIPPED, git_commit, versions
 from bench.results.reopen import have_dataset
 from bench.results.run_folder import RunFolder, write_text
+from bench.scoring.comparison import Comparison
 from bench.scoring.processes import run_scoring
 from bench.work.executor import run_jobs
 from bench.work.settle import all_settled
 from datasets.cache import sha256_of
-from metrics.protocols import protocol_named
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -128,7 +128,7 @@ def start(plan: Draft) -> RunFolder:
 
 
 def _write_request(run: RunFolder, plan: Draft) -> None:
-    n_cells = plan.facts.cells_a_side(plan.spec.cells, plan.spec.protocol)
+    n_cells = plan.facts.cells_to_make(plan.spec.cells, plan.spec.protocol)
     run.write_request(
         plan.spec,
         plan.jobs,
@@ -165,17 +165,18 @@ def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int, *, n_t
         ``protocols``; ``protocol``, the first of them, and its ``space``; ``protocol_facts``, which holds the
         choices of each and its ``n_cells`` a side.
     """
-    chosen = {name: protocol_named(name) for name in protocols}
-    facts = {}
-    for name, protocol in chosen.items():
-        wanted = n_cells if spec.cells else protocol.cells_a_side(n_cells)
-        facts[name] = asdict(protocol) | {"n_cells": protocol.in_reach_of_control(wanted, n_test=n_test)}
-    first = chosen[protocols[0]]
+    found = [
+        Comparison.of_run(name, n_made=n_cells, asked=spec.cells is not None, n_test=n_test)
+        for name in protocols
+    ]
     return {
         "protocols": list(protocols),
-        "protocol": first.name,
-        "space": first.space,
-        "protocol_facts": facts,
+        "protocol": found[0].protocol.name,
+        "space": found[0].protocol.space,
+        "protocol_facts": {
+            comparison.protocol.name: asdict(comparison.protocol) | {"n_cells": comparison.n_cells}
+            for comparison in found
+        },
     }
 
 

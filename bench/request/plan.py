@@ -155,7 +155,7 @@ class DatasetFacts:
     n_pool: int
     augmentation_type: str
 
-    def cells_a_side(self, wanted: int | None, protocols: Sequence[str]) -> int:
+    def cells_to_make(self, wanted: int | None, protocols: Sequence[str]) -> int:
         """Return how many cells a generator makes: as many as the protocol that compares most needs.
 
         Parameters
@@ -288,7 +288,7 @@ def _shared_facts(
         "budget": budget_of(spec, choice),
         "device": device,
         "threads": usable_cores(),
-        "n_cells": facts.cells_a_side(spec.cells, spec.protocol) if main else experiment.added_cells or 0,
+        "n_cells": facts.cells_to_make(spec.cells, spec.protocol) if main else experiment.added_cells or 0,
         # Nobody compares the speed of controls; a retraining has been timed already.
         "timing_cells": scale.timing_cells if main and generator.role in ("model", "baseline") else 0,
         "timing_repeats": scale.timing_repeats if generator.role == "model" else 1,

@@ -13,7 +13,7 @@ from bench.request.choices import choose_metrics, exists_in
 from bench.request.registry import METRICS, plugins
 from bench.request.spec import EVERY_METRIC
 from bench.results.records import versions
-from bench.scoring.scorer import METRICS_SEED
+from bench.scoring.comparison import METRICS_SEED, Comparison
 from bench.scoring.tasks import score_of
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _asked(metric: Metric, sample: SampleEvidence) -> Reply:
     """Score as a run does: what one metric raises is that metric's failure alone."""
     from metrics.selftest.laboratory import Reply
 
-    n_cells, started = sample.real.n_cells, time.process_time()
-    score = score_of(metric, PROTOCOL, n_cells, lambda: (metric.compute(sample.real, sample), n_cells))
+    comparison, started = Comparison(sample.real.protocol, sample.real.n_cells), time.process_time()
+    score = score_of(metric, comparison, lambda: metric.compute(sample.real, sample))
     value = next(iter(score["values"].values()), None)
     return Reply(value, time.process_time() - started, score["error"], score["failed"])

@@ -5,8 +5,8 @@ import pytest
 from bench.request.plan import Experiment, Job
 from bench.request.spec import RunSpec
 from bench.results.run_folder import DamagedFile, JobFolder, RunFolder, read_json, write_json
-from bench.scoring.tasks import _key_in
 from bench.scoring import processes
+from bench.scoring.tasks import _key_in
 from bench.work.processes import run_worker
 
 DAMAGED = [b"", b'{"status": "ok"', b"\x00\xff\x00", b"[1, 2]", b"null"]

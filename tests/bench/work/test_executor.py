@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 FILE = THROWAWAY
 YEAR = 365 * 86_400.0
 
-CONTEXT = {"train_shape": [200, 50], "hardware": {"fingerprint": "here"}}
+CONTEXT = {"train_shape": [200, 50], "n_test": 30, "hardware": {"fingerprint": "here"}}
 
 
 def make_run(folder, prepared, classes, *, with_augmentation=False, **request):
