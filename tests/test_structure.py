@@ -57,3 +57,16 @@ def test_a_circle_is_found(tmp_path, planted):
     assert circle(tmp_path, ["pack"]) == []
     (tmp_path / "pack" / "c.py").write_text(planted)
     assert set(circle(tmp_path, ["pack"])) == {"pack.a", "pack.b", "pack.c"}
+
+
+@pytest.mark.parametrize(
+    ("folders", "most"), [((*PACKAGES, "benchmarks", "baselines"), 400), (("tests",), 500)]
+)
+def test_no_file_is_too_long(folders, most):
+    sizes = {
+        str(file.relative_to(TOP)): len(file.read_text(encoding="utf-8").splitlines())
+        for folder in folders
+        for file in (TOP / folder).rglob("*.py")
+    }
+    assert len(sizes) > 100
+    assert {name: lines for name, lines in sizes.items() if lines > most} == {}

@@ -16,7 +16,8 @@ from bench.request.registry import resolve_metric
 from bench.results.disk import DISK_FULL, NO_SPACE
 from bench.results.run_folder import RunFolder, readable, write_json
 from bench.scoring.tasks import failed_score, score_tasks
-from bench.work.predict import Left, Outlook, scores_left
+from bench.work.left import Left, scores_left
+from bench.work.predict import Outlook
 from bench.work.processes import Outcome, run_worker, scoring_processes, side_by_side
 
 TRACEBACK = "Traceback (most recent call last):"

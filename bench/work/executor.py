@@ -16,7 +16,8 @@ from bench.results.disk import DISK_FULL, NO_SPACE, is_disk_full
 from bench.results.records import OK, SKIPPED, new_record, unstarted_record
 from bench.results.run_folder import JobFolder, RunFolder, readable, write_json
 from bench.work.clock import training_rate
-from bench.work.predict import Outlook, Watch
+from bench.work.left import Watch
+from bench.work.predict import Outlook
 from bench.work.processes import GIB, Outcome, room_for, run_worker, side_by_side
 
 
