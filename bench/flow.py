@@ -6,7 +6,7 @@ import shlex
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,28 +15,27 @@ from filelock import FileLock
 
 from bench import hardware
 from bench.errors import DONE, SOME_FAILED, RequestError
+from bench.hardware.environment import describe_for, resolve_device
 from bench.progress import Progress
-from bench.request.hyperparameters import hyperparameters
-from bench.request.plan import (
-    DatasetFacts,
-    Job,
-    augmentation_experiments,
+from bench.request.choices import (
     budget_of,
     choose_metrics,
     choose_models,
+    declaration_of,
     made,
-    make_plan,
 )
+from bench.request.hyperparameters import hyperparameters
+from bench.request.plan import DatasetFacts, Job, augmentation_experiments, make_plan
 from bench.request.registry import ModelChoice
 from bench.request.spec import RunSpec
-from bench.results.records import OK, SKIPPED, describe_for, git_commit, versions
+from bench.results.records import OK, SKIPPED, git_commit, versions
 from bench.results.reopen import have_dataset
 from bench.results.run_folder import RunFolder, write_text
+from bench.scoring.comparison import Comparison
 from bench.scoring.processes import run_scoring
 from bench.work.executor import run_jobs
-from bench.work.processes import usable_cores
+from bench.work.settle import all_settled
 from datasets.cache import sha256_of
-from metrics.protocols import protocol_named
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -84,7 +83,7 @@ def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) ->
         If any of them is not to be had; the cheap checks come first.
     """
     device = resolve_device(spec.device)
-    machine = describe_for(device, usable_cores())
+    machine = describe_for(device, hardware.usable_cores())
     check_hardware(spec.hardware, machine)
     if spec.out.exists() and not spec.out.is_dir():
         raise RequestError(f"--out {str(spec.out)!r} is a file: give a folder")
@@ -94,7 +93,10 @@ def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) ->
     prepared = prepare_dataset(spec, adata, progress)
     facts, train_shape, provenance = read_facts(prepared)
     with_augmentation = any(metric.experiment == "augmentation" for metric in metrics)
-    jobs = make_plan(spec, facts, choices, device=device, with_augmentation=with_augmentation)
+    on_this_machine = all_settled(spec, choices, n_genes=facts.n_genes, device=device)
+    jobs = make_plan(
+        spec, facts, choices, device=device, with_augmentation=with_augmentation, settled=on_this_machine
+    )
     if with_augmentation and not augmentation_experiments(spec, facts):
         rare = facts.augmentation_type
         missing = f"no augmentation experiment: its type, {rare}, has too few training cells"
@@ -126,7 +128,7 @@ def start(plan: Draft) -> RunFolder:
 
 
 def _write_request(run: RunFolder, plan: Draft) -> None:
-    n_cells = plan.facts.cells_a_side(plan.spec.cells, plan.spec.protocol)
+    n_cells = plan.facts.cells_to_make(plan.spec.cells, plan.spec.protocol)
     run.write_request(
         plan.spec,
         plan.jobs,
@@ -163,17 +165,18 @@ def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int, *, n_t
         ``protocols``; ``protocol``, the first of them, and its ``space``; ``protocol_facts``, which holds the
         choices of each and its ``n_cells`` a side.
     """
-    chosen = {name: protocol_named(name) for name in protocols}
-    facts = {}
-    for name, protocol in chosen.items():
-        wanted = n_cells if spec.cells else protocol.cells_a_side(n_cells)
-        facts[name] = asdict(protocol) | {"n_cells": protocol.in_reach_of_control(wanted, n_test=n_test)}
-    first = chosen[protocols[0]]
+    found = [
+        Comparison.of_run(name, n_made=n_cells, asked=spec.cells is not None, n_test=n_test)
+        for name in protocols
+    ]
     return {
         "protocols": list(protocols),
-        "protocol": first.name,
-        "space": first.space,
-        "protocol_facts": facts,
+        "protocol": found[0].protocol.name,
+        "space": found[0].protocol.space,
+        "protocol_facts": {
+            comparison.protocol.name: asdict(comparison.protocol) | {"n_cells": comparison.n_cells}
+            for comparison in found
+        },
     }
 
 
@@ -278,21 +281,6 @@ def exit_code(run: RunFolder) -> int:
     return DONE
 
 
-def resolve_device(wanted: str) -> str:
-    """Return ``"cpu"`` or ``"cuda"``; ``"auto"`` is CUDA where the driver shows a GPU.
-
-    Raises
-    ------
-    RequestError
-        If the device is unknown or there is no GPU.
-    """
-    if wanted not in ("auto", "cpu", "cuda"):
-        raise RequestError(f"--device {wanted!r}: choose from auto, cpu, cuda")
-    if wanted == "cuda" and not hardware.has_cuda():
-        raise RequestError("--device cuda: no NVIDIA GPU is to be seen here; use --device cpu")
-    return wanted if wanted != "auto" else ("cuda" if hardware.has_cuda() else "cpu")
-
-
 def check_models(spec: RunSpec, choices: list[ModelChoice]) -> None:
     """Raise a RequestError for a hyper-parameter or budget that cannot be, before any data are fetched."""
     for choice in choices:
@@ -344,8 +332,3 @@ def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[
         return facts, (int(train.sum()), adata.n_vars), adata.uns["bench"]
     finally:
         adata.file.close()
-
-
-def declaration_of(metric: Metric) -> dict[str, Any]:
-    """Return a metric's declaration as plain data."""
-    return {field.name: getattr(metric, field.name) for field in fields(metric) if field.name != "compute"}

@@ -15,8 +15,7 @@ import numpy as np
 
 from metrics.declaration import NotApplicable
 from metrics.evidence_cache import EvidenceCache, fingerprint
-from metrics.mmd import neighbour_bandwidth
-from metrics.neighbours import Neighbours, nearest
+from metrics.neighbours import Neighbours, nearest, neighbour_bandwidth
 from metrics.seeds import derived_seed
 from metrics.shared_cost import SharedProperty
 from metrics.spaces import bring_to, observed_counts

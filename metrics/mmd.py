@@ -22,7 +22,8 @@ import numpy as np
 
 from metrics.accelerator import squared_distances
 from metrics.by_type import Rows, measure_by_type
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import Metric, Score
+from metrics.neighbours import BANDWIDTH_NEIGHBOURS, neighbour_bandwidth
 from metrics.resampling import bootstrap_weights, permutation_p_value, shifted_percentile_interval
 from metrics.seeds import derived_seed
 
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
     from metrics.evidence import RealEvidence, SampleEvidence
 
-NEIGHBOURS = 25
 BOOTSTRAP_NEIGHBOURS = 24
 SCALES = (0.5, 1.0, 2.0)
 BLOCK = 1024
@@ -54,34 +54,6 @@ class Mmd:
 
     biased: float
     unbiased: float
-
-
-def neighbour_bandwidth(cells: NDArray[np.float64], *, n_neighbours: int = NEIGHBOURS) -> float:
-    """Median of the distances from each cell to its nearest neighbours, itself excluded.
-
-    The median runs over all n_cells · n_neighbours distances together.
-
-    Parameters
-    ----------
-    cells
-        n_cells × n_components, real cells.
-    n_neighbours
-        How many others of each cell.
-
-    Raises
-    ------
-    NotApplicable
-        With no more cells than neighbours, or where so many coincide that the median is 0.
-    """
-    from sklearn.neighbors import NearestNeighbors
-
-    if cells.shape[0] <= n_neighbours:
-        raise NotApplicable(f"{cells.shape[0]} test cells; the kernel's bandwidth needs {n_neighbours + 1}")
-    distances, _ = NearestNeighbors(n_neighbors=n_neighbours).fit(cells).kneighbors()
-    bandwidth = float(np.median(distances))
-    if bandwidth == 0:
-        raise NotApplicable("most test cells coincide with their neighbours: the kernel's bandwidth is 0")
-    return bandwidth
 
 
 def bootstrap_bandwidth(cells: NDArray[np.float64], *, seed: int) -> float:
@@ -323,5 +295,5 @@ METRIC = Metric(
     floors=("shuffle", "shuffle_within_type", "poisson"),
     default=True,
     # For the kernel's bandwidth: a cell and its neighbours.
-    least_cells=NEIGHBOURS + 1,
+    least_cells=BANDWIDTH_NEIGHBOURS + 1,
 )

@@ -13,6 +13,9 @@ from metrics.declaration import NotApplicable
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+BANDWIDTH_NEIGHBOURS = 25
+"""Of each cell, for the bandwidth of the kernel of `metrics.mmd`."""
+
 
 @dataclass(frozen=True)
 class Neighbours:
@@ -70,3 +73,31 @@ def radii(points: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     rows = nearest_rows(points, points, k + 1)
     distances = np.linalg.norm(points[:, None, :] - points[rows], axis=2)
     return np.asarray(distances.max(axis=1), dtype=np.float64)
+
+
+def neighbour_bandwidth(cells: NDArray[np.float64], *, n_neighbours: int = BANDWIDTH_NEIGHBOURS) -> float:
+    """Median of the distances from each cell to its nearest neighbours, itself excluded.
+
+    The median runs over all n_cells · n_neighbours distances together.
+
+    Parameters
+    ----------
+    cells
+        n_cells × n_components, real cells.
+    n_neighbours
+        How many others of each cell.
+
+    Raises
+    ------
+    NotApplicable
+        With no more cells than neighbours, or where so many coincide that the median is 0.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    if cells.shape[0] <= n_neighbours:
+        raise NotApplicable(f"{cells.shape[0]} test cells; the kernel's bandwidth needs {n_neighbours + 1}")
+    distances, _ = NearestNeighbors(n_neighbors=n_neighbours).fit(cells).kneighbors()
+    bandwidth = float(np.median(distances))
+    if bandwidth == 0:
+        raise NotApplicable("most test cells coincide with their neighbours: the kernel's bandwidth is 0")
+    return bandwidth

@@ -101,13 +101,6 @@ class Protocol:
         """Return how many cells are compared where a side has so many."""
         return available if self.most_cells is None else min(self.most_cells, available)
 
-    def in_reach_of_control(self, n_cells: int, *, n_test: int) -> int:
-        """Return so many cells, or as many as one half of `n_test` test cells where the control is that.
-
-        All that one column compares has the same number of cells: most metrics change with it.
-        """
-        return min(n_cells, n_test // 2) if self.control == "test_halves" else n_cells
-
 
 STRICT = Protocol(
     name="strict",

@@ -9,16 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.commands.options import (
-    DropUnlabelled,
-    GeneNames,
-    Genome,
-    LabelKey,
-    Layer,
-    SplitBy,
-    SplitFrom,
-    SplitSeed,
-)
+from bench.commands.options import reads_data
 from bench.errors import DONE, RequestError
 
 if TYPE_CHECKING:
@@ -54,41 +45,18 @@ def add(name: Name, file: Annotated[Path, typer.Argument(show_default=False)]) -
 
 
 @data.command()
+@reads_data()
 def info(
-    name: Annotated[str, typer.Argument(metavar="NAME|FILE", show_default=False)],
-    label_key: LabelKey = None,
-    layer: Layer = None,
-    gene_names: GeneNames = None,
-    genome: Genome = None,
-    split_by: SplitBy = None,
-    split_seed: SplitSeed = None,
-    split_from: SplitFrom = None,
-    drop_unlabelled: DropUnlabelled = False,
+    name: Annotated[str, typer.Argument(metavar="NAME|FILE", show_default=False)], *, reading: dict[str, Any]
 ) -> int:
     """Show what is known of a data set, what a file holds, and what a run would be told of it."""
-    from rich.table import Table
-
     import datasets
-    from bench.commands.actions import cell_text
-    from bench.console import plain_console
+    from bench.commands.screen import show_facts
 
-    given: dict[str, Any] = {
-        "label_key": label_key,
-        "layer": layer,
-        "gene_names": gene_names,
-        "genome": genome,
-        "split_by": split_by,
-        "split_seed": split_seed,
-        "split_from": split_from,
-        "drop_unlabelled": drop_unlabelled or None,
-    }
     with _refusals_told():
-        facts = datasets.info(name, **{key: value for key, value in given.items() if value is not None})
+        facts = datasets.info(name, **reading)
     refused = facts.pop("refused", None)
-    table = Table(title=name, show_header=False)
-    for key, value in facts.items():
-        table.add_row(key, cell_text(value))
-    plain_console().print(table)
+    show_facts(name, facts)
     if refused is not None:
         raise RequestError(refused)
     return DONE

@@ -8,38 +8,35 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from bench import flow
-from bench.commands.actions import show
-from bench.console import plain_console
+import typer
+
 from bench.errors import DONE, SOME_FAILED, RequestError
-from bench.request.plan import choose_metrics
-from bench.request.spec import EVERY_METRIC, EVERY_MODEL, IN_MEMORY, RunSpec
-from bench.results.reopen import damages
-from bench.results.run_folder import RunFolder, write_text
 
 if TYPE_CHECKING:
+    from bench.request.spec import RunSpec
+    from bench.results.run_folder import RunFolder
     from reports.side_by_side import NamedRun
 
 
-def report(paths: Sequence[Path], *, html: Path | None, format: str | None, output: Path | None) -> int:
-    """Show runs in the way that was asked for; one run without any option draws its figures again.
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Run folders; several stand side by side.")
+    ],
+    html: Annotated[Path | None, typer.Option(help="Write one page to send to a colleague.")] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="csv, json, latex or markdown.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Where to, with --format (default: printed).")] = None,
+) -> int:
+    """Print the table of RUN and draw its figures again, or write a report."""
+    from bench import flow
+    from bench.results.reopen import damages
+    from bench.results.run_folder import RunFolder
 
-    Returns
-    -------
-    int
-        0 if every Job of every run is done or skipped and no file is damaged, 1 otherwise.
-
-    Raises
-    ------
-    RequestError
-        If options contradict each other, a run is none, or a file cannot be written.
-    """
-    write = _writer(html=html, format=format, output=output)
-    folders = [RunFolder.open(path) for path in paths]
+    write = _writer(html=html, format=format_, output=output)
+    folders = [RunFolder.open(path) for path in runs]
     if len({folder.path for folder in folders}) < len(folders):
-        raise RequestError(f"report {' '.join(map(str, paths))}: names a run twice")
+        raise RequestError(f"report {' '.join(map(str, runs))}: names a run twice")
     damaged = [line for folder in folders for line in damages(folder)]
     for line in damaged:
         # Beside what is written, which a program may read.
@@ -60,6 +57,7 @@ def run_command(spec: RunSpec) -> str:
     absolute path only the name at its end is told. Hyper-parameters that were given as numbers or lists (in a
     TOML file, or from Python) come back as the text that means the same.
     """
+    from bench.request.spec import IN_MEMORY
     from reports.words import without_folder
 
     if spec.dataset == IN_MEMORY:
@@ -82,6 +80,7 @@ def run_command(spec: RunSpec) -> str:
 
 def score_commands(spec: RunSpec, view: Mapping[str, Any]) -> list[str]:
     """Return each ``bench score RUN`` that a view's scores take beside those that its request asks for."""
+    from bench.request.choices import choose_metrics
     from reports.table import scored_metrics, under_protocol
 
     kinds = {record["job"]["experiment"]["kind"] for record in view["records"]}
@@ -100,6 +99,9 @@ def score_commands(spec: RunSpec, view: Mapping[str, Any]) -> list[str]:
 
 
 def _asked(spec: RunSpec, protocol: str, usual: set[str]) -> set[str]:
+    from bench.request.choices import choose_metrics
+    from bench.request.spec import EVERY_METRIC
+
     if EVERY_METRIC in spec.metrics:
         return {metric.name for metric in choose_metrics(spec.metrics, spec.profile, [protocol])}
     return set(spec.metrics) or usual
@@ -115,6 +117,8 @@ def _score_command(metrics: Sequence[str], protocols: Sequence[str], spec: RunSp
 
 
 def _budget(model: str, amount: str) -> str:
+    from bench.request.spec import EVERY_MODEL
+
     return amount if model == EVERY_MODEL else f"{model}={amount}"
 
 
@@ -140,6 +144,8 @@ def _writer(
 
 
 def _show_one(folder: RunFolder) -> None:
+    from bench.commands.screen import show
+    from bench.console import plain_console
     from reports.figures import save_figures
 
     save_figures(folder.view(), folder.figures)
@@ -147,12 +153,14 @@ def _show_one(folder: RunFolder) -> None:
 
 
 def _show_side_by_side(folders: Sequence[RunFolder]) -> None:
+    from bench.console import plain_console
     from reports.side_by_side import side_by_side
 
     plain_console().print(side_by_side(_named(folders)))
 
 
 def _write_html(folders: Sequence[RunFolder], file: Path) -> None:
+    from bench.console import plain_console
     from reports.figures import save_figures
     from reports.html import html_report
 
@@ -167,6 +175,8 @@ def _write_html(folders: Sequence[RunFolder], file: Path) -> None:
 
 
 def _write(text: str, file: Path | None) -> None:
+    from bench.results.run_folder import write_text
+
     if file is None:
         print(text, end="")  # noqa: T201
         return

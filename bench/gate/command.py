@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.errors import DONE, RequestError
-from bench.flow import exit_code, resolve_device
+from bench.flow import exit_code
 from bench.gate.baseline import DEFAULT, Baseline, acceptance
 from bench.gate.benchmark_files import compare_files, is_benchmark_file
 from bench.gate.counts import accepted_counts, check_counts
@@ -20,6 +20,7 @@ from bench.gate.junit import junit
 from bench.gate.quality import accepted_quality, compare_quality, quality_of
 from bench.gate.tables import markdown, print_outcome, workflow_commands
 from bench.gate.wall_clock import time_models
+from bench.hardware.environment import resolve_device
 from bench.request.registry import resolve_model
 from bench.results.reopen import open_whole
 

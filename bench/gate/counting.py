@@ -8,12 +8,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 from models.base import SilentMonitor
-
-if TYPE_CHECKING:
-    from bench.gate.worker import Opened
 
 FRAMEWORKS = {"pytorch": "torch", "tensorflow": "tensorflow"}
 """What a generator may declare, and the module whose presence says the same."""
@@ -90,8 +87,13 @@ def totals(counters: list[Counter]) -> dict[str, int]:
     return {name: number for counter in counters for name, number in counter.totals().items()}
 
 
-def count(opened: Opened) -> dict[str, Any]:
+def count(opened: Any) -> dict[str, Any]:
     """Count what a training and a sample of a generator do.
+
+    Parameters
+    ----------
+    opened
+        The worker's `bench.gate.worker.Opened`.
 
     Returns
     -------

@@ -6,8 +6,6 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-import bench
-
 PACKAGES = ("datasets", "metrics", "models", "reports")
 """Beside this one."""
 
@@ -37,7 +35,7 @@ def require_own(own: Path, other: Path) -> None:
     """
     own, other = own.resolve(), other.resolve()
     # An environment, or this package, may lie in a checkout and still be what both sides share.
-    shared = {Path(sys.prefix), Path(sys.base_prefix), Path(bench.__file__).resolve().parents[1]} - {other}
+    shared = {Path(sys.prefix), Path(sys.base_prefix), Path(__file__).resolve().parents[2]} - {other}
     within = [folder for folder in (own, *shared) if folder.is_relative_to(other)]
     for name, module in sorted(sys.modules.items()):
         file = Path(getattr(module, "__file__", None) or sys.executable).resolve()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.gate.checkout import Place
+from bench.hardware.environment import worker_environment
 from bench.work.lines import Answer, LineProcess, WorkerFailed
-from bench.work.processes import worker_environment
 
 PROTOCOL: Final = 1
 LIMIT_SECONDS: Final = 600

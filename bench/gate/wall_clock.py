@@ -18,8 +18,8 @@ from bench.gate.findings import Finding, Outcome
 from bench.gate.looks import Judgement, judge_at_once
 from bench.gate.pairs import BASE, HEAD, MEASURES, Pairs, Side, take_pairs
 from bench.gate.sides import NoGateWorker, Worker
+from bench.hardware import usable_cores
 from bench.work.lines import WorkerFailed
-from bench.work.processes import usable_cores
 
 TIER: Final = "wall clock"
 WORKLOAD: Final = {"budget": "20 steps", "sample_cells": 1024}

@@ -30,6 +30,7 @@ __all__ = [
     "library_versions",
     "load",
     "memory_left",
+    "usable_cores",
 ]
 
 _CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "bf16")
@@ -191,6 +192,16 @@ def cpu_quota() -> float | None:
             quota, period = text.split()
             limits.append(int(quota) / int(period))
     return min(limits, default=None)
+
+
+def usable_cores() -> int:
+    """Return how many cores this process may use, by its affinity and by its control group's quota.
+
+    More threads than the quota has cores are stopped in the middle of their work, all others waiting.
+    """
+    cores = len(_usable_cores())
+    quota = cpu_quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 def memory_left() -> int | None:

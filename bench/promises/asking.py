@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from bench.hardware import usable_cores
+from bench.hardware.environment import worker_environment
 from bench.promises.findings import NOT_REACHED, Finding
 from bench.promises.promises import LOADED, TRAINED
+from bench.request.choices import made
 from bench.request.hyperparameters import hyperparameters
-from bench.request.plan import made
 from bench.request.registry import resolve_model
 from bench.results.run_folder import write_json
-from bench.work.processes import Outcome, run_worker, usable_cores, worker_environment
+from bench.work.processes import Outcome, run_worker
 from bench.work.settle import settled
 
 if TYPE_CHECKING:

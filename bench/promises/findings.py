@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
-
-if TYPE_CHECKING:
-    from bench.promises.workbench import Workbench
+from typing import Final, Literal
 
 Status = Literal["kept", "noted", "broken", "not asked"]
 
@@ -33,28 +29,6 @@ class Finding:
     status: Status
     told: str = ""
     remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Promise:
-    """A promise and how it is asked for.
-
-    Attributes
-    ----------
-    words
-        As `Finding.promise`.
-    remedy
-        What to do where it is broken.
-    ask
-        Returns what there is to know, or ""; raises `Broken` or `NotAsked`.
-    needed
-        Whether nothing that follows can be asked for where it is broken.
-    """
-
-    words: str
-    remedy: str
-    ask: Callable[[Workbench], str]
-    needed: bool = False
 
 
 class Broken(Exception):

@@ -12,8 +12,8 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
-from bench.promises.findings import Broken, NotAsked, Promise
-from bench.promises.workbench import N_CELLS, OTHER_SEED, SAMPLE_SEED, Workbench, digest, names_here
+from bench.promises.findings import Broken, NotAsked
+from bench.promises.workbench import N_CELLS, OTHER_SEED, SAMPLE_SEED, Promise, Workbench, digest, names_here
 from bench.request.hyperparameters import hyperparameters
 from bench.request.profiles import PROFILES
 from bench.work.contract import BrokenContract, checksum, require_unchanged

@@ -187,3 +187,25 @@ def digest(cells: AnnData) -> str:
 def names_here() -> set[str]:
     """Return the names of what lies in the working folder."""
     return {path.name for path in Path.cwd().iterdir()}
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A promise and how it is asked for.
+
+    Attributes
+    ----------
+    words
+        As `bench.promises.findings.Finding.promise`.
+    remedy
+        What to do where it is broken.
+    ask
+        Returns what there is to know, or ""; raises `Broken` or `NotAsked`.
+    needed
+        Whether nothing that follows can be asked for where it is broken.
+    """
+
+    words: str
+    remedy: str
+    ask: Callable[[Workbench], str]
+    needed: bool = False

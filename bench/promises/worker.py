@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from bench.promises.findings import Broken, Finding, NotAsked, Promise
+from bench.promises.findings import Broken, Finding, NotAsked
 from bench.promises.promises import LOADED, TRAINED
-from bench.promises.workbench import Workbench, names_here
+from bench.promises.workbench import Promise, Workbench, names_here
 from bench.request.registry import resolve_model
 from bench.results.run_folder import read_json, write_json
 from bench.work.resources import die_with_parent

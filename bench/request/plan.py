@@ -5,29 +5,25 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.errors import RequestError, named
-from bench.hardware import library_versions
+from bench.errors import RequestError
+from bench.hardware import library_versions, usable_cores
+from bench.request.choices import budget_of, made
 from bench.request.hyperparameters import hyperparameters
-from bench.request.names import require_name
-from bench.request.registry import ModelChoice, plugins, resolve_metric, resolve_model
-from bench.request.spec import EVERY_METRIC, EVERY_MODEL, RunSpec
-from bench.work.processes import usable_cores
-from bench.work.settle import settled
+from bench.request.registry import ModelChoice
+from bench.request.spec import RunSpec
 from metrics.protocols import OBSERVED, protocol_named
-from models.base import Budget
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from metrics.declaration import Metric
-    from models.base import Generator
+    from models.base import Generator, Settled
 
 AUGMENTATION_CELLS = 1500
 AUGMENTATION_MINIMUM_KEPT = 10
@@ -159,7 +155,7 @@ class DatasetFacts:
     n_pool: int
     augmentation_type: str
 
-    def cells_a_side(self, wanted: int | None, protocols: Sequence[str]) -> int:
+    def cells_to_make(self, wanted: int | None, protocols: Sequence[str]) -> int:
         """Return how many cells a generator makes: as many as the protocol that compares most needs.
 
         Parameters
@@ -181,56 +177,6 @@ class DatasetFacts:
         return wanted or max(protocol_named(name).cells_a_side(available) for name in protocols)
 
 
-def choose_models(spec: RunSpec) -> list[ModelChoice]:
-    """Return the generators of a request: those named (or the profile's), then baselines and controls."""
-    named = [resolve_model(choice) for choice in (spec.models or spec.scale.models)]
-    taken = {choice.name for choice in named}
-    if len(taken) != len(named):
-        raise RequestError(f"--models {','.join(spec.models)}: two of them have the same name")
-    beside = (*spec.scale.baselines, *spec.scale.controls)
-    for choice in named:
-        if choice.name in beside and choice.reference != choice.name:
-            raise RequestError(
-                f"--models {choice.reference}: {choice.name!r} is the name of a baseline or control: "
-                "rename it"
-            )
-    controls = [resolve_model(name) for name in beside if name not in taken]
-    _check_names("set", spec.settings, taken | {control.name for control in controls})
-    _check_names("budget", {name: 0 for name in spec.budget if name != EVERY_MODEL}, taken)
-    return [*named, *controls]
-
-
-def choose_metrics(spec_metrics: tuple[str, ...], profile: str, protocols: Sequence[str]) -> list[Metric]:
-    """Return the metrics of a request: those named, or the default set (``paper``: all) of its protocols.
-
-    Raises
-    ------
-    RequestError
-        If a named metric is unknown, or exists under none of the protocols, or names stand beside ``all``.
-    """
-    every = EVERY_METRIC in spec_metrics
-    if every and len(spec_metrics) > 1:
-        raise RequestError(f"--metrics {','.join(spec_metrics)}: give {EVERY_METRIC} alone, or names")
-    named = () if every else spec_metrics
-    metrics = [resolve_metric(name) for name in named or plugins("bench.metrics")]
-    possible = [metric for metric in metrics if any(exists_in(metric, name) for name in protocols)]
-    if not named:
-        return [metric for metric in possible if metric.default or every or profile == "paper"]
-    for metric in metrics:
-        if metric not in possible:
-            raise RequestError(
-                f"--metrics {metric.name}: not under protocol {','.join(protocols)}; "
-                f"it exists under {', '.join(metric.protocols)}"
-            )
-    return metrics
-
-
-def exists_in(metric: Metric, protocol: str) -> bool:
-    """Tell whether a metric is defined under a protocol; a retraining is never scored as ``+observed``."""
-    wanted = protocol_named(protocol)
-    return wanted.base in metric.protocols and not (wanted.observed and metric.experiment == "augmentation")
-
-
 def make_plan(
     spec: RunSpec,
     facts: DatasetFacts,
@@ -238,6 +184,7 @@ def make_plan(
     *,
     device: str,
     with_augmentation: bool,
+    settled: Mapping[str, Mapping[str, Settled]],
 ) -> list[Job]:
     """Lay out every Job of a request, in the order in which they run.
 
@@ -253,12 +200,14 @@ def make_plan(
         ``"cpu"`` or ``"cuda"``, already resolved.
     with_augmentation
         Whether a metric asks for the augmentation experiment.
+    settled
+        By generator, what takes the place of hyper-parameters that are left to the machine, and why.
     """
     jobs = []
     for choice in choices:
         experiments = [Experiment()]
         settings = hyperparameters(choice.generator, spec.settings.get(choice.name))
-        on_this_machine = settled(choice, settings, n_genes=facts.n_genes, device=device)
+        on_this_machine = settled.get(choice.name, {})
         settings |= {name: value for name, (value, _) in on_this_machine.items()}
         generator = made(choice, settings)
         _check_own_name(generator.name, choice, choices)
@@ -307,44 +256,6 @@ def augmentation_experiments(spec: RunSpec, facts: DatasetFacts) -> list[Experim
     ]
 
 
-def made(choice: ModelChoice, settings: dict[str, Any]) -> Generator:
-    """Construct a generator; some know only then what they can do.
-
-    Raises
-    ------
-    RequestError
-        If its hyper-parameters contradict one another or name what is not there.
-    """
-    try:
-        generator = choice.generator(**settings)
-    except Exception as error:
-        raise RequestError(named(choice.name, error)) from error
-    # Some take their name from a file of their own.
-    require_name(generator.name, of=f"model {choice.name!r}")
-    return generator
-
-
-def budget_of(spec: RunSpec, choice: ModelChoice) -> str | None:
-    """Return the budget a generator gets: the request's, else its own; None if it does not train.
-
-    Raises
-    ------
-    RequestError
-        If a generator that trains declares no budget for the profile.
-    """
-    defaults = choice.generator.default_budgets
-    own = spec.budget.get(choice.name)
-    if own is None and not defaults:
-        return None
-    text = own or spec.budget.get(EVERY_MODEL) or defaults.get(spec.profile)
-    if text is None:
-        raise RequestError(
-            f"model {choice.name!r} declares no budget for profile {spec.profile!r}: give "
-            f"--budget {choice.name}=200steps"
-        )
-    return str(Budget.parse(text))
-
-
 def _shared_facts(
     spec: RunSpec,
     facts: DatasetFacts,
@@ -377,7 +288,7 @@ def _shared_facts(
         "budget": budget_of(spec, choice),
         "device": device,
         "threads": usable_cores(),
-        "n_cells": facts.cells_a_side(spec.cells, spec.protocol) if main else experiment.added_cells or 0,
+        "n_cells": facts.cells_to_make(spec.cells, spec.protocol) if main else experiment.added_cells or 0,
         # Nobody compares the speed of controls; a retraining has been timed already.
         "timing_cells": scale.timing_cells if main and generator.role in ("model", "baseline") else 0,
         "timing_repeats": scale.timing_repeats if generator.role == "model" else 1,
@@ -393,11 +304,3 @@ def _versions_behind(framework: str) -> dict[str, str]:
     with contextlib.suppress(PackageNotFoundError, ValueError):
         found.setdefault(own, version(own))
     return found
-
-
-def _check_names(option: str, given: dict[str, Any], known: set[str]) -> None:
-    for name in given:
-        if name not in known:
-            raise RequestError(
-                f"--{option} {name}: no such model in this run, which has {', '.join(sorted(known))}"
-            )

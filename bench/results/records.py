@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bench import hardware
+from bench.hardware.environment import describe_for
 from bench.request.plan import Job
-from bench.results.disk import DISK_FULL, NO_SPACE, is_disk_full
-from bench.work.clock import training_rate
-from bench.work.processes import Outcome, worker_environment
+from bench.results.disk import NO_SPACE, is_disk_full
 from models.base import Diverged
 
 SCHEMA = 1
@@ -21,11 +20,6 @@ OK, SKIPPED, NOT_RUN = "ok", "skipped", "not run"
 VERSIONED = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "tensorflow-cpu", "tensorflow", "mlflow")
 # Allocation failures as the frameworks name them; no common base class.
 OUT_OF_MEMORY_CLASSES = {"OutOfMemoryError", "ResourceExhaustedError"}
-
-
-def describe_for(device: str, threads: int) -> dict[str, Any]:
-    """Return `bench.hardware.describe` as a worker sees this machine."""
-    return hardware.describe(worker_environment(device, threads))
 
 
 def unstarted_record(job: Job) -> dict[str, Any]:
@@ -74,47 +68,6 @@ def status_of(error: BaseException) -> dict[str, str]:
     if isinstance(error, MemoryError) or classes & OUT_OF_MEMORY_CLASSES or "can't allocate memory" in reason:
         return {"status": "out_of_memory", "reason": named}
     return {"status": "failed", "reason": named}
-
-
-def record_of_death(
-    job: Job, outcome: Outcome, progress: dict[str, Any], fitted: dict[str, Any] | None
-) -> dict[str, Any]:
-    """Return the Record of a worker that left none: killed, timed out, or crashed.
-
-    Parameters
-    ----------
-    job, outcome
-        The Job, and how its process ended.
-    progress
-        The last ``progress.json``.
-    fitted
-        ``fitted.json``, if the training had ended before.
-    """
-    log = f"; see jobs/{job.key}/log.txt in the run folder"
-    if outcome.timed_out:
-        status, reason = "timeout", f"the wall-clock limit ended it after {outcome.seconds:.0f} s"
-    elif outcome.out_of_memory:
-        status, reason = "out_of_memory", "the kernel ended it for want of memory"
-    elif outcome.returncode < 0:
-        status, reason = "killed", f"ended by signal {outcome.signal_name}{log if outcome.crashed else ''}"
-    elif outcome.returncode == DISK_FULL:
-        status, reason = "failed", NO_SPACE
-    else:
-        status, reason = "failed", f"the worker exited with code {outcome.returncode}{log}"
-    now = datetime.now(UTC)
-    record = new_record(job) | {
-        "status": status,
-        "reason": reason,
-        "failed_phase": progress.get("phase") or None,
-        "seconds_to_failure": outcome.seconds,
-        "started": (now - timedelta(seconds=outcome.seconds)).isoformat(timespec="seconds"),
-        "finished": now.isoformat(timespec="seconds"),
-    }
-    if fitted is not None and job.is_trained:
-        # The training had ended well; what it took is known.
-        seconds, steps = (dict(fitted["clock"][kind]) for kind in ("seconds", "steps"))
-        record |= {"phases": seconds, "training": training_rate(seconds, steps)}
-    return record
 
 
 def versions() -> dict[str, str]:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import RequestError
+from bench.hardware import usable_cores
+from bench.hardware.environment import describe_for
+from bench.request.choices import made
 from bench.request.hyperparameters import hyperparameters
-from bench.request.plan import made
 from bench.request.registry import resolve_model
-from bench.results.records import describe_for, versions
+from bench.results.records import versions
 from bench.results.run_folder import RunFolder, is_sound, readable
-from bench.work.processes import usable_cores
 
 HARDWARE = (
     "cpu_model",

@@ -12,8 +12,8 @@ from uuid import uuid4
 
 import numpy as np
 
+from bench.scoring.comparison import Comparison
 from bench.scoring.scorer import metrics_code
-from metrics.protocols import Protocol, protocol_named
 
 if TYPE_CHECKING:
     from bench.request.plan import Job
@@ -42,17 +42,16 @@ def store_embeddings(
     from metrics.declaration import NotApplicable
     from metrics.embedding import joint_maps
 
-    protocol = run.read_spec().protocol[0]
+    request, protocol = run.read_request(), run.read_spec().protocol[0]
     for job, sample_seed in _first_samples(run)[share::n_shares]:
-        scored_under = protocol_named(job.scored_under(protocol))
+        comparison = Comparison.of_job(job, sample_seed, protocol, request=request)
         file = run.job_folder(job).path / f"embedding-{sample_seed}.npz"
-        key = _key(job, sample_seed, scored_under)
+        key = _key(job, sample_seed, comparison)
         if _stored_key(file) == key:
             continue
         begin(job.title, "map")
         try:
-            real = scorer.real(job, sample_seed, scored_under)
-            maps = joint_maps(real, scorer.sample(job, sample_seed, real))
+            maps = joint_maps(*scorer.evidence(job, sample_seed, comparison))
         except (NotApplicable, *UNMAPPABLE) as reason:
             print(f"{job.title} no map: {reason}", flush=True)  # noqa: T201
             continue
@@ -74,8 +73,8 @@ def _first_samples(run: RunFolder) -> list[tuple[Job, int]]:
     return list(found.values())
 
 
-def _key(job: Job, sample_seed: int, protocol: Protocol) -> str:
-    facts = json.dumps([job.key, sample_seed, protocol.name, metrics_code("embedding")])
+def _key(job: Job, sample_seed: int, comparison: Comparison) -> str:
+    facts = json.dumps([job.key, sample_seed, comparison.protocol.name, metrics_code("embedding")])
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

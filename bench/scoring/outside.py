@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
 from bench.errors import RequestError
-from bench.request.plan import exists_in
-from bench.scoring.scorer import METRICS_SEED, evidence_folder
+from bench.request.choices import exists_in
+from bench.scoring.comparison import METRICS_SEED, Comparison
+from bench.scoring.scorer import evidence_folder
 from bench.scoring.tasks import score_of
 from bench.work.contract import LIBRARY_SIZE, LIBRARY_SIZE_TOLERANCE, MOST_LOGGED
 from metrics.protocols import protocol_named
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from metrics.declaration import Metric
-    from metrics.evidence import RealEvidence, SampleEvidence
 
 Say = Callable[[str], None]
 _CELL_TYPE = "cell_type"
@@ -122,6 +123,8 @@ def score_outside_cells(
     RequestError
         If a file is missing or unfit.
     """
+    from metrics.evidence import RealEvidence, SampleEvidence
+
     if space not in get_args(Space):
         raise RequestError(f"--space {space!r}: choose from {', '.join(get_args(Space))}")
     reading = reading or Reading()
@@ -146,51 +149,23 @@ def score_outside_cells(
         "seed": METRICS_SEED,
         "cache_folder": evidence_folder(),
     }
-    return _scores(
-        (train_cells.values(genes), test_cells.values(genes), fake.values(genes)),
-        facts,
-        available if cells is None else cells,
-        chosen=cells is not None,
-        space=cast(Space, space),
-        types=fake.types,
-        metrics=metrics,
-        protocols=protocols,
-    )
-
-
-def _scores(
-    matrices: tuple[Any, Any, Any],
-    facts: dict[str, Any],
-    n_cells: int,
-    *,
-    chosen: bool,
-    space: Space,
-    types: np.ndarray | None,
-    metrics: list[Metric],
-    protocols: Sequence[str],
-) -> list[dict[str, Any]]:
-    from metrics.evidence import RealEvidence, SampleEvidence
-
-    train_counts, test_counts, synthetic = matrices
+    train_counts, test_counts, values = (part.values(genes) for part in (train_cells, test_cells, fake))
     scores = []
-    for protocol in map(protocol_named, protocols):
-        wanted = n_cells if chosen else protocol.cells_a_side(n_cells)
+    for name in protocols:
+        comparison = Comparison.of_files(name, available=available, asked=cells)
         try:
-            evidence = RealEvidence(
-                train_counts, test_counts, n_cells=wanted, protocol=protocol.name, **facts
+            real_evidence = RealEvidence(
+                train_counts, test_counts, n_cells=comparison.n_cells, protocol=name, **facts
             )
-            sample = SampleEvidence(evidence, synthetic, space=space, cell_types=types)
+            sample = SampleEvidence(real_evidence, values, space=cast(Space, space), cell_types=fake.types)
         except ValueError as error:
-            raise RequestError(f"these cells cannot be scored under {protocol.name}: {error}") from error
-        for metric in metrics:
-            if exists_in(metric, protocol.name):
-                scores.append(_score(metric, evidence, sample))
+            raise RequestError(f"these cells cannot be scored under {name}: {error}") from error
+        scores += [
+            score_of(metric, comparison, partial(metric.compute, real_evidence, sample))
+            for metric in metrics
+            if exists_in(metric, name)
+        ]
     return scores
-
-
-def _score(metric: Metric, real: RealEvidence, sample: SampleEvidence) -> dict[str, Any]:
-    n_cells = real.n_cells
-    return score_of(metric, real.protocol.name, n_cells, lambda: (metric.compute(real, sample), n_cells))
 
 
 def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say: Say) -> _Cells:

@@ -9,20 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bench.hardware import usable_cores
+from bench.hardware.environment import worker_environment
 from bench.progress import Progress, Stage
 from bench.request.registry import resolve_metric
 from bench.results.disk import DISK_FULL, NO_SPACE
 from bench.results.run_folder import RunFolder, readable, write_json
 from bench.scoring.tasks import failed_score, score_tasks
-from bench.work.predict import Left, Outlook, scores_left
-from bench.work.processes import (
-    Outcome,
-    run_worker,
-    scoring_processes,
-    side_by_side,
-    usable_cores,
-    worker_environment,
-)
+from bench.work.left import Left, scores_left
+from bench.work.predict import Outlook
+from bench.work.processes import Outcome, run_worker, scoring_processes, side_by_side
 
 TRACEBACK = "Traceback (most recent call last):"
 

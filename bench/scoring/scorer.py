@@ -8,29 +8,22 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from bench.request.plan import Experiment, Job
-from bench.request.seeds import derive
 from bench.results.records import versions
 from bench.results.run_folder import RunFolder, named_if_damaged
+from bench.scoring.comparison import METRICS_SEED, Comparison
 from bench.work.worker import training_cells
 from datasets.cache import sha256_of
 from datasets.code import imported_with, meaning_of
-from metrics.protocols import Protocol
 from metrics.shared_cost import EVIDENCE
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
 
     from metrics.augmentation import AugmentationSetting
     from metrics.declaration import Metric, Score
     from metrics.evidence import RealEvidence, SampleEvidence
     from metrics.synthetic_cells import SyntheticCells
-
-METRICS_SEED = derive(0, "metrics")
-"""The metrics' branch of the seed tree: the same test cells for every run on a data set."""
 
 
 @cache
@@ -70,9 +63,8 @@ class Scorer:
 
     def __init__(self, run: RunFolder) -> None:
         self.run = run
-        self.wanted_cells = run.read_spec().cells is not None
-        self._real: tuple[tuple[Any, ...], RealEvidence] | None = None
-        self._sample: tuple[tuple[Any, ...], SampleEvidence] | None = None
+        self._real: tuple[Comparison, RealEvidence] | None = None
+        self._sample: tuple[tuple[str, int, Comparison], SampleEvidence] | None = None
 
     @cached_property
     def adata(self) -> AnnData:
@@ -84,8 +76,8 @@ class Scorer:
             parts = {name: anndata.io.read_elem(file[name]) for name in ("obs", "var", "layers/counts")}
         return anndata.AnnData(obs=parts["obs"], var=parts["var"], layers={"counts": parts["layers/counts"]})
 
-    def compute(self, metric: Metric, job: Job, sample_seed: int, protocol: Protocol) -> tuple[Score, int]:
-        """Compute one score; return it with the number of cells a side that it rests on.
+    def compute(self, metric: Metric, job: Job, sample_seed: int, comparison: Comparison) -> Score:
+        """Compute one score.
 
         Raises
         ------
@@ -96,55 +88,48 @@ class Scorer:
 
         if job.model in metric.exempt:
             raise NotApplicable("exempt: how this control draws decides the answer")
-        if job.experiment.kind == "augmentation":
-            with EVIDENCE.running():
-                setting, cells = self.setting(job.experiment), self._stored(job, sample_seed)
-            return metric.compute(setting, cells), job.n_cells
         with EVIDENCE.running():
-            real = self.real(job, sample_seed, protocol)
-            sample = self.sample(job, sample_seed, real)
-        return metric.compute(real, sample), real.n_cells
+            if job.experiment.kind == "augmentation":
+                cells: tuple[Any, Any] = self.setting(job.experiment), self._stored(job, sample_seed)
+            else:
+                cells = self.evidence(job, sample_seed, comparison)
+        return metric.compute(*cells)
 
-    def real(self, job: Job, sample_seed: int, protocol: Protocol) -> RealEvidence:
-        """Return the real cells that a Job's sample is compared with under a protocol.
+    def evidence(
+        self, job: Job, sample_seed: int, comparison: Comparison
+    ) -> tuple[RealEvidence, SampleEvidence]:
+        """Return the real cells of a comparison, and beside them those that a Job has stored."""
+        from metrics.evidence import SampleEvidence
 
-        They are equally many for all models and controls, though one half of the test split may be fewer than
-        the protocol or the request asks for.
-        """
+        real, wanted = self.real(comparison), (job.key, sample_seed, comparison)
+        if self._sample is None or self._sample[0] != wanted:
+            self._sample = None
+            cells = (
+                self._other_half(comparison)
+                if comparison.real == "halves"
+                else self._stored(job, sample_seed)
+            )
+            evidence = SampleEvidence(real, cells.matrix, space=cells.space, cell_types=cells.cell_types)
+            self._sample = (wanted, evidence)
+        return real, self._sample[1]
+
+    def real(self, comparison: Comparison) -> RealEvidence:
+        """Return the real cells of a comparison."""
         from metrics.evidence import RealEvidence
 
-        side = real_side(job, sample_seed, protocol)
-        n_cells = protocol.in_reach_of_control(
-            cells_a_side(job, protocol, wanted=self.wanted_cells),
-            n_test=int((self.adata.obs["split"] == "test").sum()),
-        )
-        wanted = (protocol.name, n_cells, side)
-        if self._real is None or self._real[0] != wanted:
+        if self._real is None or self._real[0] != comparison:
             # Let go first: two would be there at once.
             self._real = self._sample = None
             evidence = RealEvidence.from_adata(
                 self.adata,
-                test=self._test_mask(side),
-                n_cells=n_cells,
+                test=comparison.test_cells(self.adata.obs),
+                n_cells=comparison.n_cells,
                 seed=METRICS_SEED,
-                protocol=protocol.name,
+                protocol=comparison.protocol.name,
                 cache_folder=evidence_folder(),
             )
-            self._real = (wanted, evidence)
+            self._real = (comparison, evidence)
         return self._real[1]
-
-    def sample(self, job: Job, sample_seed: int, real: RealEvidence) -> SampleEvidence:
-        """Return the evidence of a Job's stored cells beside those real ones."""
-        from metrics.evidence import SampleEvidence
-
-        wanted = (job.key, sample_seed, real.protocol.name)
-        if self._sample is None or self._sample[0] != wanted:
-            self._sample = None
-            side = real_side(job, sample_seed, real.protocol)
-            cells = self._stored(job, sample_seed) if side[0] != "halves" else self._second_half(side)
-            evidence = SampleEvidence(real, cells.matrix, space=cells.space, cell_types=cells.cell_types)
-            self._sample = (wanted, evidence)
-        return self._sample[1]
 
     @lru_cache(maxsize=1)  # noqa: B019 - one experiment's cells are enough
     def setting(self, experiment: Experiment) -> AugmentationSetting:
@@ -189,51 +174,9 @@ class Scorer:
             types = cells.obs["cell_type"].to_numpy(dtype=str) if "cell_type" in cells.obs else None
             return SyntheticCells(cells.X, space=cells.uns["bench"]["space"], cell_types=types)
 
-    def _test_mask(self, side: tuple[str, int]) -> NDArray[np.bool_] | None:
-        if side[0] == "test":
-            return None
-        if side[0] == "null":
-            return np.asarray(self.adata.obs["null_half"] == 1)
-        return self._halves(side[1]) == 1
-
-    def _halves(self, seed: int) -> NDArray[np.int8]:
-        """Return 1 and 2 for two random halves of the test cells, 0 for all other cells."""
-        cells = np.random.default_rng(seed).permutation(np.flatnonzero(self.adata.obs["split"] == "test"))
-        halves, size = np.zeros(self.adata.n_obs, dtype=np.int8), len(cells) // 2
-        halves[cells[:size]], halves[cells[size : 2 * size]] = 1, 2
-        return halves
-
-    def _second_half(self, side: tuple[str, int]) -> SyntheticCells:
+    def _other_half(self, comparison: Comparison) -> SyntheticCells:
         from metrics.synthetic_cells import SyntheticCells
 
-        rows = np.flatnonzero(self._halves(side[1]) == 2)
+        rows = comparison.other_half(self.adata.obs)
         types = self.adata.obs["cell_type"].to_numpy(dtype=str)[rows]
         return SyntheticCells(self.adata.layers["counts"][rows], space="counts", cell_types=types)
-
-
-def cells_a_side(job: Job, protocol: Protocol, *, wanted: bool) -> int:
-    """Return how many of a Job's cells are asked for under a protocol.
-
-    Parameters
-    ----------
-    job, protocol
-        What is scored, and how.
-    wanted
-        Whether the request gave a number of cells: then it holds for every protocol.
-    """
-    every_cell = wanted or job.experiment.kind == "augmentation"
-    return job.n_cells if every_cell else protocol.cells_a_side(job.n_cells)
-
-
-def real_side(job: Job, sample_seed: int, protocol: Protocol) -> tuple[str, int]:
-    """Say which real cells stand as test cells for a Job, and the seed that chooses them.
-
-    ``test``: the test split. ``null``: the half of the control pool that the control ``null`` does not draw
-    from. ``halves``: one half of the test split, for the control ``real`` of a protocol that compares it
-    with the other half; a split of its own for each seed, so that seeds differ as models' do.
-    """
-    if job.role == "null":
-        return "null", 0
-    if job.role == "ceiling" and protocol.control == "test_halves":
-        return "halves", derive(job.seed, "test halves", sample_seed)
-    return "test", 0

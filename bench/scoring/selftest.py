@@ -7,13 +7,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError
-from bench.request.plan import choose_metrics, exists_in
+from bench.hardware import usable_cores
+from bench.hardware.environment import describe_for
+from bench.request.choices import choose_metrics, exists_in
 from bench.request.registry import METRICS, plugins
 from bench.request.spec import EVERY_METRIC
-from bench.results.records import describe_for, versions
-from bench.scoring.scorer import METRICS_SEED
+from bench.results.records import versions
+from bench.scoring.comparison import METRICS_SEED, Comparison
 from bench.scoring.tasks import score_of
-from bench.work.processes import usable_cores
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -114,7 +115,7 @@ def floor_samples(adata: AnnData, n_cells: int) -> dict[str, Csr]:
 
 def page(results: dict[str, Any]) -> str:
     """Return the page of metrics, in Markdown: a card for each that is installed, tested or not."""
-    from bench.flow import declaration_of
+    from bench.request.choices import declaration_of
     from reports.metric_cards import metric_page
 
     return metric_page([declaration_of(m) for m in choose_metrics((), "paper", [PROTOCOL])], results)
@@ -124,7 +125,7 @@ def _asked(metric: Metric, sample: SampleEvidence) -> Reply:
     """Score as a run does: what one metric raises is that metric's failure alone."""
     from metrics.selftest.laboratory import Reply
 
-    n_cells, started = sample.real.n_cells, time.process_time()
-    score = score_of(metric, PROTOCOL, n_cells, lambda: (metric.compute(sample.real, sample), n_cells))
+    comparison, started = Comparison(sample.real.protocol, sample.real.n_cells), time.process_time()
+    score = score_of(metric, comparison, lambda: metric.compute(sample.real, sample))
     value = next(iter(score["values"].values()), None)
     return Reply(value, time.process_time() - started, score["error"], score["failed"])

@@ -16,20 +16,21 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.request.plan import Job, exists_in
+from bench.request.choices import exists_in
+from bench.request.plan import Job
 from bench.request.registry import resolve_metric
 from bench.results.disk import ends_on_full_disk
 from bench.results.run_folder import DamagedFile, RunFolder, read_json, write_json
+from bench.scoring.comparison import Comparison
 from bench.scoring.embeddings import store_embeddings
-from bench.scoring.scorer import Scorer, cells_a_side, metrics_code, real_side
+from bench.scoring.scorer import Scorer, metrics_code
 from bench.work.processes import end_now
 from bench.work.resources import die_with_parent
 from datasets.code import imported_with, meaning_of
-from metrics.protocols import Protocol, protocol_named
 from metrics.shared_cost import EVIDENCE
 
 if TYPE_CHECKING:
@@ -38,22 +39,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ScoreTask:
-    """One metric on one stored sample of one Job, under one protocol."""
+    """One metric on one stored sample of one Job, in one comparison."""
 
     job: Job
     sample_seed: int
     metric: Metric
-    protocol: Protocol
+    comparison: Comparison
 
     @property
     def key(self) -> str:
         """Hash of everything that may change the score: the Job, the metric's source, protocol, seeds."""
         facts = [self.job.key, self.sample_seed, self.metric.name, source_hash(self.metric)]
-        return hashlib.sha256(json.dumps([*facts, self.protocol.name]).encode()).hexdigest()[:16]
+        return hashlib.sha256(json.dumps([*facts, self.comparison.protocol.name]).encode()).hexdigest()[:16]
 
     def file(self, run: RunFolder) -> Path:
         """Return where the score is stored."""
-        return run.job_folder(self.job).score_file(self.sample_seed, self.metric.name, self.protocol.name)
+        return run.job_folder(self.job).score_file(
+            self.sample_seed, self.metric.name, self.comparison.protocol.name
+        )
 
 
 def source_hash(metric: Metric) -> str:
@@ -75,23 +78,20 @@ def score_tasks(run: RunFolder, metrics: Sequence[Metric], protocols: Sequence[s
     A generator that outputs counts is the same in ``strict`` and ``strict+observed``: it is scored under
     ``strict`` for both.
     """
-    tasks = {
-        (protocol.name, job.key, sample_seed, metric.name): ScoreTask(job, sample_seed, metric, protocol)
-        for name in protocols
-        for job in run.jobs()
-        for protocol in [protocol_named(job.scored_under(name))]
-        for sample_seed in job.sample_seeds
-        if run.job_folder(job).cells(sample_seed).exists()
-        for metric in metrics
-        if metric.experiment == job.experiment.kind and exists_in(metric, name)
-    }
-    order = list(dict.fromkeys(task.protocol.name for task in tasks.values()))
+    request, tasks = run.read_request(), {}
+    for name in protocols:
+        for job in run.jobs():
+            asked = [m for m in metrics if m.experiment == job.experiment.kind and exists_in(m, name)]
+            for sample_seed in job.sample_seeds:
+                if run.job_folder(job).cells(sample_seed).exists():
+                    comparison = Comparison.of_job(job, sample_seed, name, request=request)
+                    for metric in asked:
+                        task = ScoreTask(job, sample_seed, metric, comparison)
+                        tasks.setdefault((comparison.protocol.name, job.key, sample_seed, metric.name), task)
+    order = list(dict.fromkeys(protocol for protocol, *_ in tasks))
     return sorted(
         tasks.values(),
-        key=lambda task: (
-            order.index(task.protocol.name),
-            real_side(task.job, task.sample_seed, task.protocol) != ("test", 0),
-        ),
+        key=lambda task: (order.index(task.comparison.protocol.name), task.comparison.real != "test"),
     )
 
 
@@ -100,17 +100,15 @@ def missing_scores(run: RunFolder, metrics: Sequence[Metric], protocols: Sequenc
     return [task for task in score_tasks(run, metrics, protocols) if not _is_current(run, task)]
 
 
-def score_of(
-    metric: Metric, protocol: str, n_cells: int, compute: Callable[[], tuple[Score, int]]
-) -> dict[str, Any]:
+def score_of(metric: Metric, comparison: Comparison, compute: Callable[[], Score]) -> dict[str, Any]:
     """Run one metric's computation; a failure belongs to that metric alone.
 
     Parameters
     ----------
-    metric, protocol, n_cells
-        What is computed, under which protocol, of how many cells a side.
+    metric, comparison
+        What is computed, and of which cells.
     compute
-        Returns the score and the cells a side that it rests on, should these be fewer.
+        Does it.
 
     Returns
     -------
@@ -122,9 +120,9 @@ def score_of(
     from metrics.declaration import NotApplicable
 
     started, shared = time.perf_counter(), EVIDENCE.seconds
-    stored = _without_value(metric.name, protocol, n_cells)
+    stored = _without_value(metric, comparison)
     try:
-        score, stored["n_cells"] = compute()
+        score = compute()
         if not math.isfinite(score.headline):
             raise ArithmeticError(f"{metric.name} came out as {score.headline}")
         stored |= {
@@ -143,11 +141,10 @@ def score_of(
 def failed_score(run: RunFolder, current: dict[str, Any], cause: str) -> None:
     """Store the failure of the score that was being computed when the scoring process died."""
     job = next(job for job in run.jobs() if job.key == current["job"])
-    protocol = protocol_named(current["protocol"])
-    task = ScoreTask(job, current["sample_seed"], resolve_metric(current["metric"]), protocol)
-    n_cells = cells_a_side(job, protocol, wanted=run.read_spec().cells is not None)
-    empty = _without_value(task.metric.name, protocol.name, n_cells)
-    _store(run, task, empty | {"error": cause, "failed": True})
+    sample_seed, metric = current["sample_seed"], resolve_metric(current["metric"])
+    comparison = Comparison.of_job(job, sample_seed, current["protocol"], request=run.read_request())
+    score = _without_value(metric, comparison) | {"error": cause, "failed": True}
+    _store(run, ScoreTask(job, sample_seed, metric, comparison), score)
 
 
 @ends_on_full_disk
@@ -161,7 +158,11 @@ def main(arguments: list[str]) -> int:
     scorer = Scorer(run)
     took: dict[str, list[float]] = {}
     for task, position in _announced(run, metrics, request, request_file, took):
-        score = _computed(scorer, task)
+        score = score_of(
+            task.metric,
+            task.comparison,
+            partial(scorer.compute, task.metric, task.job, task.sample_seed, task.comparison),
+        )
         _store(run, task, score)
         took.setdefault(task.metric.name, []).append(score["seconds"] + score["shared_seconds"])
         cost = f"{score['seconds']:.2f} s, evidence {score['shared_seconds']:.2f} s"
@@ -183,15 +184,6 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _computed(scorer: Scorer, task: ScoreTask) -> dict[str, Any]:
-    return score_of(
-        task.metric,
-        task.protocol.name,
-        cells_a_side(task.job, task.protocol, wanted=scorer.wanted_cells),
-        lambda: scorer.compute(task.metric, task.job, task.sample_seed, task.protocol),
-    )
-
-
 def _announced(
     run: RunFolder,
     metrics: list[Metric],
@@ -206,13 +198,13 @@ def _announced(
         waiting = Counter(waiting.metric.name for waiting in tasks[number:])
         current = {
             "title": task.job.title,
-            "phase": f"{task.metric.name}, {task.protocol.name}",
+            "phase": f"{task.metric.name}, {task.comparison.protocol.name}",
             "done": number,
             "total": len(tasks),
             "job": task.job.key,
             "sample_seed": task.sample_seed,
             "metric": task.metric.name,
-            "protocol": task.protocol.name,
+            "protocol": task.comparison.protocol.name,
         }
         write_json(request_file, request | {"current": current, "waiting": waiting, "took": took})
         yield task, f"{number + 1}/{len(tasks)}"
@@ -228,11 +220,11 @@ def _store_baselines(run: RunFolder, scorer: Scorer) -> None:
             write_json(file, {"key": metrics_code("augmentation"), "scores": scorer.baselines(experiment)})
 
 
-def _without_value(metric: str, protocol: str, n_cells: int) -> dict[str, Any]:
+def _without_value(metric: Metric, comparison: Comparison) -> dict[str, Any]:
     return {
-        "metric": metric,
-        "protocol": protocol,
-        "n_cells": n_cells,
+        "metric": metric.name,
+        "protocol": comparison.protocol.name,
+        "n_cells": comparison.n_cells,
         "values": {},
         "details": {},
         "notes": [],

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import RequestError
+from bench.hardware import usable_cores
+from bench.hardware.environment import worker_environment
 from bench.request.registry import resolve_model
 from bench.speed.baselines import BATCH_SIZE
 from bench.speed.floors import Rates, sampling_floor, step_floor
@@ -17,7 +19,6 @@ from bench.speed.rounds import interleave
 from bench.speed.rows import Row, failed_row, row
 from bench.speed.workload import Shape
 from bench.work.lines import Answer, LineProcess, WorkerFailed
-from bench.work.processes import usable_cores, worker_environment
 
 YARDSTICK = "activa"
 STEPS_ON_GPU = 50

@@ -15,7 +15,7 @@ class StoredGenerator(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Find the generator's class as the run did, and read its files."""
-        from bench.flow import resolve_device
+        from bench.hardware.environment import resolve_device
         from bench.request.plan import Job
         from bench.request.registry import resolve_model
         from bench.results.run_folder import read_json

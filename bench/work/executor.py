@@ -5,22 +5,20 @@ from __future__ import annotations
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
+from bench.hardware.environment import worker_environment
 from bench.progress import Progress, Stage
 from bench.request.plan import Job
-from bench.results.disk import NO_SPACE, is_disk_full
-from bench.results.records import OK, SKIPPED, record_of_death, unstarted_record
+from bench.results.disk import DISK_FULL, NO_SPACE, is_disk_full
+from bench.results.records import OK, SKIPPED, new_record, unstarted_record
 from bench.results.run_folder import JobFolder, RunFolder, readable, write_json
-from bench.work.predict import Outlook, Watch
-from bench.work.processes import (
-    GIB,
-    room_for,
-    run_worker,
-    side_by_side,
-    worker_environment,
-)
+from bench.work.clock import training_rate
+from bench.work.left import Watch
+from bench.work.predict import Outlook
+from bench.work.processes import GIB, Outcome, room_for, run_worker, side_by_side
 
 
 def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
@@ -157,3 +155,44 @@ def _words(record: dict[str, Any]) -> str:
         return "ok" if seconds is None else f"ok, trained {seconds:.1f} s"
     where = f" in {record['failed_phase']}" if record["failed_phase"] else ""
     return f"{record['status']}{where}: {record['reason']}"
+
+
+def record_of_death(
+    job: Job, outcome: Outcome, progress: dict[str, Any], fitted: dict[str, Any] | None
+) -> dict[str, Any]:
+    """Return the Record of a worker that left none: killed, timed out, or crashed.
+
+    Parameters
+    ----------
+    job, outcome
+        The Job, and how its process ended.
+    progress
+        The last ``progress.json``.
+    fitted
+        ``fitted.json``, if the training had ended before.
+    """
+    log = f"; see jobs/{job.key}/log.txt in the run folder"
+    if outcome.timed_out:
+        status, reason = "timeout", f"the wall-clock limit ended it after {outcome.seconds:.0f} s"
+    elif outcome.out_of_memory:
+        status, reason = "out_of_memory", "the kernel ended it for want of memory"
+    elif outcome.returncode < 0:
+        status, reason = "killed", f"ended by signal {outcome.signal_name}{log if outcome.crashed else ''}"
+    elif outcome.returncode == DISK_FULL:
+        status, reason = "failed", NO_SPACE
+    else:
+        status, reason = "failed", f"the worker exited with code {outcome.returncode}{log}"
+    now = datetime.now(UTC)
+    record = new_record(job) | {
+        "status": status,
+        "reason": reason,
+        "failed_phase": progress.get("phase") or None,
+        "seconds_to_failure": outcome.seconds,
+        "started": (now - timedelta(seconds=outcome.seconds)).isoformat(timespec="seconds"),
+        "finished": now.isoformat(timespec="seconds"),
+    }
+    if fitted is not None and job.is_trained:
+        # The training had ended well; what it took is known.
+        seconds, steps = (dict(fitted["clock"][kind]) for kind in ("seconds", "steps"))
+        record |= {"phases": seconds, "training": training_rate(seconds, steps)}
+    return record

@@ -1,4 +1,4 @@
-"""What a run will cost and how long is left, judged by what was measured on the same machine."""
+"""What a run will cost, judged by what was measured on the same machine."""
 
 from __future__ import annotations
 
@@ -13,32 +13,17 @@ from typing import Any
 from bench.request.plan import Job
 from bench.results.records import OK
 from bench.results.run_folder import DamagedFile, RunFolder, read_json
+from bench.work.left import START, UNKNOWN, Left, scores_left
 from bench.work.processes import GIB, room_for, scoring_processes
 from metrics.protocols import OBSERVED
 from models.base import Budget
 
-START = "start"
-"""From the start of the worker's process, imports included, whatever no phase covers."""
-PHASES = (
-    START,
-    "load",
-    "prepare",
-    "fit",
-    "save",
-    "reload",
-    "sample",
-    "check",
-    "write",
-    "sample_timing",
-)
 STAGES = ("augmenters", "maps", "figures", "tracking")
 """What is done once a run (see `bench.results.run_folder.RunFolder.note_seconds`)."""
 MOST_RUNS = 20
 """Of the latest on this machine that are read."""
 NEEDED = {"job", "phases", "training", "timing", "memory"}
 """Of a Record, for a prediction."""
-LEAST_PROGRESS = 0.02
-"""Share of a phase that must have been seen before its own pace tells how long it will take."""
 Shape = Sequence[int]
 
 
@@ -60,46 +45,6 @@ class Prediction:
     peak_rss_bytes: float | None
     disk_bytes: float | None
     phases: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Left:
-    """How long something will take.
-
-    Attributes
-    ----------
-    seconds
-        Of all that is known.
-    whole
-        Whether all of it is known.
-    """
-
-    seconds: float
-    whole: bool = True
-
-    def __add__(self, other: Left) -> Left:
-        return Left(self.seconds + other.seconds, self.whole and other.whole)
-
-    @property
-    def as_cost(self) -> str:
-        """In words, of something that has not begun."""
-        if self.whole:
-            return f"about {duration(self.seconds)}"
-        return f"more than {duration(self.seconds)}" if self.seconds >= 1 else "not known"
-
-    def __str__(self) -> str:
-        known = self.whole or self.seconds >= 1
-        return f"{self.as_cost} left" if known else "time left not known yet"
-
-
-UNKNOWN = Left(0.0, whole=False)
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in words: ``35 s``, ``4 min``, ``2.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def predict(job: Job, *, n_train: int, n_genes: int, records: Sequence[Mapping[str, Any]]) -> Prediction:
@@ -172,110 +117,6 @@ def _other_phases(job: Job, last: Mapping[str, Any], shape: Shape) -> dict[str, 
     scales |= dict.fromkeys(("sample", "check", "write"), growth * drawn / max(1, last_drawn))
     start = max(0.0, (last.get("wall_seconds") or 0.0) - sum(seconds.values()))
     return {START: start} | {name: seconds.get(name, 0.0) * scale for name, scale in scales.items()}
-
-
-def job_left(
-    phases: Mapping[str, float], *, phase: str, fraction: float | None, elapsed: float, pace: float | None
-) -> Left:
-    """Return how long a Job that is running will still take.
-
-    Parameters
-    ----------
-    phases
-        What was expected of it (`Prediction.phases`).
-    phase
-        Full name of where it is, such as ``fit/warm-up``; empty before the first.
-    fraction
-        Share of the phase that is done; None where that is not told.
-    elapsed
-        Seconds since the phase began.
-    pace
-        Seconds that the whole phase takes at the pace seen; None before that can be told.
-    """
-    now = phase.partition("/")[0] or START
-    behind = [phases.get(name, 0.0) for name in PHASES[PHASES.index(now) + 1 :]] if now in PHASES else []
-    later = Left(sum(behind)) if phases else UNKNOWN
-    if pace is not None and fraction is not None:
-        return Left(pace * (1 - fraction)) + later
-    if not phases:
-        return UNKNOWN
-    expected = phases.get(now, 0.0)
-    return Left(max(0.0, expected - elapsed) if fraction is None else expected * (1 - fraction)) + later
-
-
-class Watch:
-    """Follows one Job from outside: since when it is in its phase, and how fast it gets on there.
-
-    Parameters
-    ----------
-    phases
-        What is expected of it (`Prediction.phases`).
-    """
-
-    def __init__(self, phases: Mapping[str, float]) -> None:
-        self._phases = phases
-        self._entered: tuple[str, float] | None = None
-        self._first: tuple[float, float] | None = None
-
-    def left(self, progress: Mapping[str, Any], now: float) -> Left:
-        """Return how long the Job will take.
-
-        Parameters
-        ----------
-        progress
-            What it told last: ``phase``, ``fraction``.
-        now
-            Seconds from an arbitrary origin.
-        """
-        phase, fraction = progress.get("phase") or "", progress.get("fraction")
-        outer = phase.partition("/")[0]
-        if self._entered is None or self._entered[0] != outer:
-            self._entered, self._first = (outer, now), None
-        if fraction is not None and self._first is None:
-            self._first = (now, fraction)
-        return job_left(
-            self._phases,
-            phase=phase,
-            fraction=fraction,
-            elapsed=now - self._entered[1],
-            pace=None if self._first is None else _pace(self._first, (now, fraction)),
-        )
-
-
-def _pace(first: tuple[float, float], last: tuple[float, float | None]) -> float | None:
-    if last[1] is None or last[1] - first[1] < LEAST_PROGRESS:
-        return None
-    return (last[0] - first[0]) / (last[1] - first[1])
-
-
-def scores_left(
-    waiting: Mapping[str, int],
-    expected: Mapping[str, float],
-    seen: Mapping[str, Sequence[float]],
-    *,
-    current: tuple[str, float] | None = None,
-) -> Left:
-    """Return how long the scores that are not there yet will take, one after the other.
-
-    Parameters
-    ----------
-    waiting
-        Metric → how many of its scores are missing, the current one among them.
-    expected
-        Metric → seconds of one, by earlier runs.
-    seen
-        Metric → seconds of those that this scoring has computed; they count for more than `expected`.
-    current
-        Metric that is being computed, and since how many seconds.
-    """
-    each = {**expected, **{name: fmean(seconds) for name, seconds in seen.items() if seconds}}
-    parts = [
-        Left(number * each[name]) if name in each else UNKNOWN for name, number in waiting.items() if number
-    ]
-    left = sum(parts, Left(0.0))
-    if current is None or current[0] not in each:
-        return left
-    return Left(left.seconds - min(current[1], each[current[0]]), left.whole)
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,7 @@ from uuid import uuid4
 
 import psutil
 
-import bench
-from bench.hardware import cpu_quota
+from bench.hardware import usable_cores
 from bench.work.resources import available_bytes, oom_kills
 
 T = TypeVar("T")
@@ -33,13 +32,6 @@ SCORING_BYTES = 3 * GIB
 """Of memory, for each scoring process at least: three times what 6 000 cells × 17 970 genes took."""
 FAULTS = (signal.SIGSEGV, signal.SIGFPE, signal.SIGABRT, signal.SIGBUS, signal.SIGILL)
 """Signals on which Python writes the stack, when it is run with faulthandler."""
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-)
 
 
 class Stopped(Exception):
@@ -94,16 +86,6 @@ def end_now(code: int) -> NoReturn:
     os._exit(code)
 
 
-def usable_cores() -> int:
-    """Return how many cores this process may use, by its affinity and by its control group's quota.
-
-    More threads than the quota has cores are stopped in the middle of their work, all others waiting.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota()
-    return cores if quota is None else max(1, min(cores, int(quota)))
-
-
 def room_for(n_tasks: int, *, bytes_each: int) -> int:
     """Return how many tasks may run side by side: a core, and memory, for each; at least one."""
     return max(1, min(usable_cores(), n_tasks, available_bytes() // bytes_each))
@@ -112,28 +94,6 @@ def room_for(n_tasks: int, *, bytes_each: int) -> int:
 def scoring_processes(n_jobs: int, *, dataset_bytes: int) -> int:
     """Return in how many processes the cells of so many Jobs are scored; each reads the data set's counts."""
     return room_for(n_jobs, bytes_each=max(SCORING_BYTES, GIB + 2 * dataset_bytes))
-
-
-def worker_environment(device: str, threads: int) -> dict[str, str]:
-    """Return the whole environment in which a Job runs; part of what makes timings comparable.
-
-    Threads that wait sleep: spinning, they take the cores from whoever else works on the machine, themselves
-    included (docs/performance.md has the figures).
-    """
-    from datasets import cache_folder
-
-    environment = dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"PYTHONHASHSEED": "0"}
-    if "OMP_WAIT_POLICY" not in environment:
-        # GNU's may spin for microseconds: asleep at once, a quiet machine would take a quarter longer.
-        environment |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
-    # OpenBLAS, which asks nobody: threads that wait give up after 2⁴ cycles instead of 2²⁶.
-    environment.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
-    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    # Beside a package that is installed for all, Numba could keep nothing.
-    environment.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
-    if device == "cpu":
-        environment["CUDA_VISIBLE_DEVICES"] = ""
-    return environment
 
 
 def with_own_code(environment: Mapping[str, str] | None) -> dict[str, str]:
@@ -147,7 +107,7 @@ def with_own_code(environment: Mapping[str, str] | None) -> dict[str, str]:
         The environment; None for this process's own.
     """
     environment = dict(os.environ if environment is None else environment)
-    home = Path(bench.__file__).resolve().parents[1]
+    home = Path(__file__).resolve().parents[2]
     if home not in map(Path, (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"))):
         others = filter(None, [environment.get("PYTHONPATH")])
         environment["PYTHONPATH"] = os.pathsep.join([str(home), *others])

@@ -12,16 +12,22 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError, named
-from bench.work.processes import keep_output_for_answers, usable_cores, with_own_code, worker_environment
+from bench.hardware import usable_cores
+from bench.hardware.environment import describe_for, worker_environment
+from bench.request.hyperparameters import hyperparameters
+from bench.results.run_folder import DamagedFile, read_json, write_json
+from bench.work.processes import keep_output_for_answers, with_own_code
 from models.base import AUTO, Generator, Settled
 
 if TYPE_CHECKING:
     from bench.request.registry import ModelChoice
+    from bench.request.spec import RunSpec
 
 
 def settled(
@@ -48,9 +54,6 @@ def settled(
     RequestError
         If the generator fails.
     """
-    # Not at the top: the run folder knows the plan, which calls this.
-    from bench.results.run_folder import DamagedFile, read_json, write_json
-
     overridden = choice.generator.settle.__func__ is not Generator.settle.__func__  # type: ignore[attr-defined]
     if not overridden or AUTO not in settings.values():
         return {}
@@ -67,9 +70,23 @@ def settled(
     return {name: Settled(*parts) for name, parts in found.items()}
 
 
+def all_settled(
+    spec: RunSpec, choices: Sequence[ModelChoice], *, n_genes: int, device: str
+) -> dict[str, dict[str, Settled]]:
+    """Return what `settled` does for each generator of a request, by its name."""
+    return {
+        choice.name: settled(
+            choice,
+            hyperparameters(choice.generator, spec.settings.get(choice.name)),
+            n_genes=n_genes,
+            device=device,
+        )
+        for choice in choices
+    }
+
+
 def _memory(choice: ModelChoice, request: dict[str, Any]) -> Path:
     """Return the file in which the answer to this request on this machine is kept."""
-    from bench.results.records import describe_for
     from datasets import cache_folder
 
     machine = describe_for(request["device"], usable_cores())

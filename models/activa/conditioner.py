@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from typing import Protocol
+from typing import Final, Protocol
 
 from torch import Tensor, nn
 
 from models.activa.settings import Objective
+
+DECAY_EVERY: Final = 1000
+DECAY: Final = 0.95
 
 
 class Conditioner(Protocol):
@@ -73,3 +76,8 @@ def build_conditioner(name: str, n_genes: int, n_cell_types: int, *, objective: 
     if not (isinstance(found, type) and issubclass(found, nn.Module)):
         raise ValueError(f"activa: conditioner={name!r} is not a torch.nn.Module class; derive it from one")
     return found(n_genes, n_cell_types)
+
+
+def classifier_learning_rate(start: float, step: int) -> float:
+    """Learning rate of the conditioner's `step`-th step, counted from 0: × 0.95 every 1000."""
+    return start * DECAY ** (step // DECAY_EVERY)

@@ -16,7 +16,7 @@ from torch.nn.functional import cross_entropy
 from models.activa import objective
 from models.activa.batchnorm import PRIOR_BATCH_SIZE, PRIOR_BATCHES, estimate_on_prior
 from models.activa.cells import BatchOrder, TrainingCells, batches_per_epoch, on_device
-from models.activa.conditioner import ACTINN
+from models.activa.conditioner import ACTINN, classifier_learning_rate
 from models.activa.networks import Networks, build_networks
 from models.activa.optimisers import build_optimisers
 from models.activa.phases import CLASSIFIER_SHARE, WARM_UP_SHARE, early_phase_over
@@ -33,8 +33,6 @@ from models.base import Budget, Diverged, Monitor, Progress, SilentMonitor
 LOG_EVERY: Final = 20
 """Steps between two curve points, each of which costs a synchronisation of the device; a checkpoint is
 offered as often, because an epoch of a large data set takes long."""
-DECAY_EVERY: Final = 1000
-DECAY: Final = 0.95
 
 
 def train(
@@ -391,11 +389,6 @@ class Training:
             done_steps=self.steps["warm_up"] + self.steps["adversarial"],
             done_seconds=facts["seconds"],
         )
-
-
-def classifier_learning_rate(start: float, step: int) -> float:
-    """Learning rate of the conditioner's `step`-th step, counted from 0: × 0.95 every 1000."""
-    return start * DECAY ** (step // DECAY_EVERY)
 
 
 def _under(tensors: dict[str, Any], prefix: str) -> dict[str, Any]:

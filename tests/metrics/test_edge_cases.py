@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from bench.request.plan import exists_in
+from bench.request.choices import exists_in
 from bench.request.registry import plugins, resolve_metric
 from metrics.augmentation import AugmentationSetting, augmentation_f1
 from metrics.declaration import NotApplicable

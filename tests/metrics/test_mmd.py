@@ -19,10 +19,10 @@ from metrics.mmd import (
     discrepancy,
     kernel,
     mmd,
-    neighbour_bandwidth,
     pooled_kernel,
     same_distribution_p_value,
 )
+from metrics.neighbours import neighbour_bandwidth
 from metrics.resampling import bootstrap_interval
 
 

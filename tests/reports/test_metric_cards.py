@@ -4,7 +4,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from bench.flow import declaration_of
+from bench.request.choices import declaration_of
 from bench.request.registry import plugins, resolve_metric
 from metrics.selftest.ladder import LADDERS
 from metrics.selftest.traps import TRAPS

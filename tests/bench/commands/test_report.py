@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 
 from bench import cli
-from bench.commands import actions as commands
-from bench.commands import report as reporting
+from bench.commands.report import report as report_command
 from bench.commands.report import run_command, score_commands
+from bench.commands.score import score as score_command
+from bench.commands.tracking import sync
 from bench.errors import RequestError
 from bench.request.plan import Experiment, Job
 from bench.request.spec import IN_MEMORY, RunSpec
@@ -47,7 +48,7 @@ def run(tmp_path_factory):
 
 
 def report(*paths, html=None, format=None, output=None):
-    return reporting.report(paths, html=html, format=format, output=output)
+    return report_command(paths, html=html, format_=format, output=output)
 
 
 def test_html_is_one_file_with_the_numbers_and_the_command(run, tmp_path, capsys):
@@ -122,7 +123,7 @@ def test_a_run_of_an_earlier_version_is_named_with_the_remedy(tmp_path):
     request = read_json(old.request)
     del request["protocols"]
     write_json(old.request, request)
-    for act in (report, lambda path: commands.score_run(path, (), ()), commands.sync):
+    for act in (report, score_command, sync):
         with pytest.raises(RequestError) as caught:
             act(old.path)
         assert str(old.path) in str(caught.value)
@@ -151,7 +152,7 @@ def test_the_command_reads_back_as_the_same_request(monkeypatch, options):
     import shlex
 
     spec, read = RunSpec(**options), []
-    monkeypatch.setattr(commands, "run", lambda spec, dry_run: read.append(spec) or 0)
+    monkeypatch.setattr("bench.commands.run._run", lambda spec, dry_run: read.append(spec) or 0)
     program, *arguments = shlex.split(run_command(spec))
     assert program == "bench"
     cli.app(arguments, standalone_mode=False)
@@ -221,7 +222,7 @@ def test_what_was_scored_later_has_a_command_of_its_own(monkeypatch, asked, prot
         names = [*USUAL[under[0]], "augmentation_f1"]
         return [SimpleNamespace(name=name, experiment=kinds.get(name, "main")) for name in names]
 
-    monkeypatch.setattr(reporting, "choose_metrics", usual)
+    monkeypatch.setattr("bench.request.choices.choose_metrics", usual)
     scores = [{"metric": m, "protocol": p} for p, metrics in scored.items() for m in metrics]
     view = {
         "run": {"protocols": list(scored)},

@@ -325,3 +325,10 @@ def test_nothing_heavy_is_imported():
     )
     output = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert output == "[]\n"
+
+
+@pytest.mark.parametrize(("quota", "cores"), [(None, 4), (2.5, 2), (0.5, 1), (8.0, 4)])
+def test_a_quota_leaves_fewer_cores(monkeypatch, quota, cores):
+    monkeypatch.setattr(hardware, "cpu_quota", lambda: quota)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    assert hardware.usable_cores() == cores

@@ -10,8 +10,8 @@ from rich.table import Table
 from bench.console import plain_console
 from bench.errors import RequestError
 from bench.progress import Progress
+from bench.request.choices import made
 from bench.request.names import MOST_SIGNS, require_name
-from bench.request.plan import made
 from bench.request.registry import resolve_model
 from bench.results.run_folder import RunFolder
 

@@ -5,14 +5,8 @@ import pandas as pd
 import pytest
 
 from bench.errors import RequestError
-from bench.request.plan import (
-    DatasetFacts,
-    Experiment,
-    _versions_behind,
-    choose_metrics,
-    choose_models,
-    make_plan,
-)
+from bench.request.choices import choose_metrics, choose_models
+from bench.request.plan import DatasetFacts, Experiment, _versions_behind, make_plan
 from bench.request.seeds import derive
 from bench.request.spec import RunSpec
 from tests.places import THROWAWAY
@@ -31,7 +25,7 @@ def facts():
 def plan(facts, *, with_augmentation=False, **request):
     spec = RunSpec.checked(models=(f"{FILE}:Mean",), **request)
     choices = [choice for choice in choose_models(spec) if choice.name == "mean"]
-    return make_plan(spec, facts, choices, device="cpu", with_augmentation=with_augmentation)
+    return make_plan(spec, facts, choices, device="cpu", with_augmentation=with_augmentation, settled={})
 
 
 def test_baselines_and_controls_run_beside_what_was_asked_for():
@@ -172,14 +166,14 @@ def test_a_program_that_is_driven_goes_by_its_own_name(facts, tmp_path, name):
     choices = [choice for choice in choose_models(spec) if choice.name in ("external", "real")]
     if name == "real":
         with pytest.raises(RequestError, match="'external' calls itself 'real', as another generator"):
-            make_plan(spec, facts, choices, device="cpu", with_augmentation=False)
+            make_plan(spec, facts, choices, device="cpu", with_augmentation=False, settled={})
         return
-    jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False)
+    jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False, settled={})
     assert [(job.model, job.reference) for job in jobs] == [("mine", "external"), ("real", "real")]
 
 
 def test_a_plan_says_who_is_made_of_training_cells_without_another_key(facts):
     spec = RunSpec.checked(models=(f"{FILE}:Mean",))
-    jobs = make_plan(spec, facts, choose_models(spec), device="cpu", with_augmentation=False)
+    jobs = make_plan(spec, facts, choose_models(spec), device="cpu", with_augmentation=False, settled={})
     assert {job.model for job in jobs if job.copies} == {"knn_poisson"}
     assert jobs[0].key == jobs[0].model_copy(update={"copies": True}).key

@@ -10,17 +10,18 @@ from rich.console import Console
 from bench import flow
 from bench.errors import RequestError
 from bench.progress import Progress
-from bench.request.plan import DatasetFacts, choose_metrics, make_plan
+from bench.request.choices import choose_metrics
+from bench.request.plan import DatasetFacts, make_plan
 from bench.request.registry import resolve_metric, resolve_model
 from bench.request.spec import RunSpec
-from bench.results.run_folder import RunFolder
+from bench.results.run_folder import RunFolder, read_json, write_json
+from bench.scoring.comparison import METRICS_SEED, Comparison
 from bench.scoring.processes import run_scoring
-from bench.scoring.scorer import METRICS_SEED, Scorer, real_side
-from bench.scoring.tasks import missing_scores, score_of, score_tasks
+from bench.scoring.scorer import Scorer
+from bench.scoring.tasks import failed_score, missing_scores, score_of, score_tasks
 from bench.work.executor import run_jobs
 from metrics.declaration import NotApplicable
 from metrics.evidence import RealEvidence, SampleEvidence
-from metrics.protocols import protocol_named
 from tests.bench.work.test_executor import CONTEXT, FILE
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,7 @@ def run(tmp_path_factory, prepared):
     types = prepared.obs.loc[train, "cell_type"].astype(str)
     facts = DatasetFacts("tiny", "key", types, n_genes=40, n_test=30, n_pool=60, augmentation_type="alpha")
     choices = [resolve_model(name) for name in names]
-    jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False)
+    jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=False, settled={})
     run = RunFolder.create(folder, "tiny")
     prepared.write_h5ad(run.dataset)
     n_cells = jobs[0].n_cells
@@ -55,6 +56,10 @@ def run(tmp_path_factory, prepared):
 
 def job_of(run, model, seed=0):
     return next(job for job in run.jobs() if (job.model, job.seed) == (model, seed))
+
+
+def comparison_of(run, model, protocol, seed=0):
+    return Comparison.of_job(job_of(run, model, seed), 0, protocol, request=run.read_request())
 
 
 def value_of(run, job, metric, protocol):
@@ -99,27 +104,27 @@ def test_a_score_is_the_metric_of_the_protocols_evidence(run, prepared):
 
 def test_the_null_is_one_half_of_the_pool_against_the_other(run, prepared):
     scorer, job = Scorer(run), job_of(run, "null")
-    real = scorer.real(job, 0, protocol_named("strict"))
+    real, sample = scorer.evidence(job, 0, comparison_of(run, "null", "strict"))
     counts, half = prepared.layers["counts"].toarray(), prepared.obs["null_half"].to_numpy()
     rows = {row.tobytes(): index for index, row in enumerate(counts)}
     test = [rows[row.tobytes()] for row in real.test_counts.toarray()]
-    synthetic = [rows[row.tobytes()] for row in scorer.sample(job, 0, real).matrix.toarray()]
+    synthetic = [rows[row.tobytes()] for row in sample.matrix.toarray()]
     assert (set(half[test]), set(half[synthetic])) == ({1}, {2})
     assert len(set(test)) == len(set(synthetic)) == real.n_cells == 30
     # The training side is everybody's.
-    everybody = scorer.real(job_of(run, "mean"), 0, protocol_named("strict"))
+    everybody = scorer.real(comparison_of(run, "mean", "strict"))
     np.testing.assert_array_equal(everybody.train_counts.toarray(), real.train_counts.toarray())
 
 
 def test_the_ceiling_of_groundgan2024_is_one_half_of_the_test_cells_against_the_other(run, prepared):
-    scorer, protocol = Scorer(run), protocol_named("groundgan2024")
+    scorer = Scorer(run)
     counts, split = prepared.layers["counts"].toarray(), prepared.obs["split"].to_numpy(dtype=str)
     rows = {row.tobytes(): index for index, row in enumerate(counts)}
     seen = []
     for seed in (0, 1):
         job = job_of(run, "real", seed)
-        real = scorer.real(job, 0, protocol)
-        halves = (real.test_counts.toarray(), scorer.sample(job, 0, real).matrix.toarray())
+        real, sample = scorer.evidence(job, 0, comparison_of(run, "real", "groundgan2024", seed))
+        halves = (real.test_counts.toarray(), sample.matrix.toarray())
         test, synthetic = ({rows[row.tobytes()] for row in half} for half in halves)
         assert len(test) == len(synthetic) == real.n_cells == 15
         assert not test & synthetic
@@ -141,26 +146,48 @@ def test_all_models_and_controls_of_a_column_have_the_same_number_of_cells(run):
     }
 
 
-def test_cells_that_a_request_asks_for_stay_in_reach_of_the_control():
-    protocol = protocol_named("groundgan2024")
-    assert [protocol.in_reach_of_control(1000, n_test=n) for n in (1201, 2000, 7000)] == [600, 1000, 1000]
-    assert protocol_named("strict").in_reach_of_control(1200, n_test=1200) == 1200
+@pytest.mark.parametrize(
+    ("protocol", "n_made", "asked", "n_test", "expected"),
+    [
+        ("groundgan2024", 1000, True, 1201, 600),
+        ("groundgan2024", 1000, True, 2000, 1000),
+        ("groundgan2024", 7000, False, 7000, 1000),
+        ("groundgan2024", 7000, True, 7000, 3500),
+        ("strict", 1200, True, 1200, 1200),
+        ("strict", 7000, False, 7000, 2000),
+        ("strict+observed", 7000, True, 7000, 7000),
+        ("activa2022", 7000, False, 7000, 7000),
+    ],
+)
+def test_cells_a_side_stay_in_reach_of_the_control(protocol, n_made, asked, n_test, expected):
+    found = Comparison.of_run(protocol, n_made=n_made, asked=asked, n_test=n_test)
+    assert (found.protocol.name, found.n_cells, found.real) == (protocol, expected, "test")
+
+
+def test_a_score_that_failed_is_of_as_many_cells_as_one_that_did_not(run):
+    """It had been told with the cells that the generator made."""
+    job = job_of(run, "mean")
+    file = run.job_folder(job).score_file(0, "cd", "groundgan2024")
+    before = read_json(file)
+    current = {"job": job.key, "sample_seed": 0, "metric": "cd", "protocol": "groundgan2024"}
+    failed_score(run, current, "died")
+    failed = read_json(file)
+    write_json(file, before)
+    assert (failed["failed"], failed["n_cells"], before["n_cells"]) == (True, 15, 15)
 
 
 def test_real_cells_change_as_seldom_as_they_can(run):
-    tasks = score_tasks(run, [resolve_metric("cd")], PROTOCOLS)
-    sides = [(task.protocol.name, real_side(task.job, task.sample_seed, task.protocol)) for task in tasks]
-    changes = sum(before != after for before, after in pairwise(sides))
-    assert changes == len(set(sides)) - 1
+    comparisons = [task.comparison for task in score_tasks(run, [resolve_metric("cd")], PROTOCOLS)]
+    changes = sum(before != after for before, after in pairwise(comparisons))
+    assert changes == len(set(comparisons)) - 1
 
 
 def test_the_scorer_holds_one_evidence_of_either_side(run):
     scorer = Scorer(run)
-    first = scorer.real(job_of(run, "mean"), 0, protocol_named("strict"))
-    sample = scorer.sample(job_of(run, "mean"), 0, first)
-    assert scorer.real(job_of(run, "expression"), 0, protocol_named("strict")) is first
-    assert scorer.sample(job_of(run, "mean"), 0, first) is sample
-    scorer.real(job_of(run, "null"), 0, protocol_named("strict"))
+    first, sample = scorer.evidence(job_of(run, "mean"), 0, comparison_of(run, "mean", "strict"))
+    assert scorer.real(comparison_of(run, "expression", "strict")) is first
+    assert scorer.evidence(job_of(run, "mean"), 0, comparison_of(run, "mean", "strict"))[1] is sample
+    scorer.real(comparison_of(run, "null", "strict"))
     assert scorer._sample is None
     assert scorer._real[1] is not first
 
@@ -169,11 +196,10 @@ def test_exempt_controls_are_not_scored(run):
     metric = resolve_metric("duplicates")
     assert "real" in metric.exempt
     job = job_of(run, "real")
+    comparison = comparison_of(run, "real", "strict")
     with pytest.raises(NotApplicable, match="exempt: how this control draws"):
-        Scorer(run).compute(metric, job, 0, protocol_named("strict"))
-    score = score_of(
-        metric, "strict", 30, lambda: Scorer(run).compute(metric, job, 0, protocol_named("strict"))
-    )
+        Scorer(run).compute(metric, job, 0, comparison)
+    score = score_of(metric, comparison, lambda: Scorer(run).compute(metric, job, 0, comparison))
     assert (score["failed"], score["values"]) == (False, {})
 
 
@@ -182,7 +208,7 @@ def test_a_null_with_too_small_halves_is_skipped(tmp_path, prepared):
     spec = RunSpec.checked(models=("null",), profile="smoke", out=tmp_path)
     types = few.obs.loc[few.obs["split"] == "train", "cell_type"].astype(str)
     facts = DatasetFacts("tiny", "key", types, n_genes=40, n_test=30, n_pool=60, augmentation_type="alpha")
-    jobs = make_plan(spec, facts, [resolve_model("null")], device="cpu", with_augmentation=False)
+    jobs = make_plan(spec, facts, [resolve_model("null")], device="cpu", with_augmentation=False, settled={})
     run = RunFolder.create(tmp_path, "tiny")
     few.write_h5ad(run.dataset)
     run.write_request(spec, jobs, metrics=[], protocols=["strict"], **CONTEXT)
@@ -194,11 +220,11 @@ def test_a_null_with_too_small_halves_is_skipped(tmp_path, prepared):
 
 def test_cells_made_are_as_many_as_the_largest_protocol_compares():
     facts = DatasetFacts("big", "key", None, n_genes=40, n_test=7000, n_pool=30_000, augmentation_type="a")
-    assert facts.cells_a_side(None, ["strict"]) == 2000
-    assert facts.cells_a_side(None, ["groundgan2024"]) == 1000
-    assert facts.cells_a_side(None, ["groundgan2024", "strict"]) == 2000
-    assert facts.cells_a_side(None, ["strict", "activa2022"]) == 7000
-    assert facts.cells_a_side(500, ["strict", "activa2022"]) == 500
+    assert facts.cells_to_make(None, ["strict"]) == 2000
+    assert facts.cells_to_make(None, ["groundgan2024"]) == 1000
+    assert facts.cells_to_make(None, ["groundgan2024", "strict"]) == 2000
+    assert facts.cells_to_make(None, ["strict", "activa2022"]) == 7000
+    assert facts.cells_to_make(500, ["strict", "activa2022"]) == 500
 
 
 def test_unknown_protocols_and_metrics_that_do_not_exist_in_them():

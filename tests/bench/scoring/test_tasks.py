@@ -10,21 +10,24 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from bench.commands.actions import _show_costs
+from bench.commands.score import show_costs
 from bench.errors import RequestError
 from bench.progress import Progress
 from bench.request.registry import resolve_metric
 from bench.results.run_folder import write_json
 from bench.scoring import tasks as scoring
+from bench.scoring.comparison import METRICS_SEED, Comparison
 from bench.scoring.outside import Reading, score_outside_cells
 from bench.scoring.processes import forget_scores, run_scoring
-from bench.scoring.scorer import METRICS_SEED
 from bench.scoring.tasks import _hash_of, source_hash
 from datasets.code import imported_with
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.protocols import protocol_named
 from tests.bench.work.test_executor import carry_out, make_run
 
 pytestmark = pytest.mark.slow
+
+OF_FIVE = Comparison(protocol_named("strict"), 5)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -95,16 +98,16 @@ def test_a_failing_metric_costs_only_itself():
         raise NotApplicable("needs two cell types")
 
     assert (
-        scoring.score_of(metric("a", broken), "strict", 5, lambda: broken(0, 0))["error"]
+        scoring.score_of(metric("a", broken), OF_FIVE, lambda: broken(0, 0))["error"]
         == "ZeroDivisionError: no cells left"
     )
     assert (
-        scoring.score_of(metric("b", inapplicable), "strict", 5, lambda: inapplicable(0, 0))["error"]
+        scoring.score_of(metric("b", inapplicable), OF_FIVE, lambda: inapplicable(0, 0))["error"]
         == "needs two cell types"
     )
-    good = scoring.score_of(metric("c", None), "strict", 5, lambda: (Score({"c": 0.5}), 4))
-    assert (good["values"], good["error"], good["n_cells"]) == ({"c": 0.5}, None, 4)
-    nameless = scoring.score_of(metric("d", None), "strict", 5, lambda: (Score({"d": float("nan")}), 5))
+    good = scoring.score_of(metric("c", None), OF_FIVE, lambda: Score({"c": 0.5}))
+    assert (good["values"], good["error"], good["n_cells"]) == ({"c": 0.5}, None, 5)
+    nameless = scoring.score_of(metric("d", None), OF_FIVE, lambda: Score({"d": float("nan")}))
     assert (nameless["values"], nameless["failed"]) == ({}, True)
     assert nameless["error"] == "ArithmeticError: d came out as nan"
 
@@ -135,10 +138,10 @@ def test_what_metrics_share_is_charged_to_none_of_them(monkeypatch):
 
     def compute(names):
         now[0] += 1
-        return Score({"a": sum(getattr(evidence, name) for name in names)}), 5
+        return Score({"a": sum(getattr(evidence, name) for name in names)})
 
     def costs(*names):
-        score = scoring.score_of(metric("a", None), "strict", 5, lambda: compute(names))
+        score = scoring.score_of(metric("a", None), OF_FIVE, lambda: compute(names))
         return score["seconds"], score["shared_seconds"]
 
     assert costs("components", "cells") == (1, 6)
@@ -148,7 +151,7 @@ def test_what_metrics_share_is_charged_to_none_of_them(monkeypatch):
 
 def test_costs_are_shown_with_the_evidence_apart(capsys):
     costs = [("rf_auc", 3.0, 5.0), ("mmd", 1.0, 0.0), ("mmd", None, None)]
-    _show_costs(
+    show_costs(
         Console(), [{"metric": name, "seconds": own, "shared_seconds": shared} for name, own, shared in costs]
     )
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]

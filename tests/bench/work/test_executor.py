@@ -12,7 +12,8 @@ from rich.console import Console
 
 from bench.flow import phase_seconds
 from bench.progress import Progress
-from bench.request.plan import DatasetFacts, choose_models, make_plan
+from bench.request.choices import choose_models
+from bench.request.plan import DatasetFacts, make_plan
 from bench.request.registry import resolve_model
 from bench.request.spec import RunSpec
 from bench.results.run_folder import RunFolder
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.slow
 FILE = THROWAWAY
 YEAR = 365 * 86_400.0
 
-CONTEXT = {"train_shape": [200, 50], "hardware": {"fingerprint": "here"}}
+CONTEXT = {"train_shape": [200, 50], "n_test": 30, "hardware": {"fingerprint": "here"}}
 
 
 def make_run(folder, prepared, classes, *, with_augmentation=False, **request):
@@ -44,7 +45,7 @@ def make_run(folder, prepared, classes, *, with_augmentation=False, **request):
         augmentation_type="alpha",
     )
     choices = [resolve_model(model) for model in spec.models]
-    jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=with_augmentation)
+    jobs = make_plan(spec, facts, choices, device="cpu", with_augmentation=with_augmentation, settled={})
     run = RunFolder.create(folder, "tiny")
     prepared.write_h5ad(run.dataset)
     run.write_request(spec, jobs, metrics=[], protocols=["strict"], **CONTEXT)

@@ -42,8 +42,7 @@ __main__.main()
 
 IN_A_COMMAND = """
 import os, signal, sys, threading, time
-from bench import __main__
-from bench.commands import actions as commands
+from bench import __main__, hardware
 
 def press():
     os.kill(os.getpid(), signal.SIGINT)
@@ -56,7 +55,7 @@ def works():
         # It ends what it has started.
         press()
 
-commands.show_hardware = works
+hardware.describe = works
 # As the interpreter ends, it waits for threads.
 threading.Thread(target=lambda: (threading.main_thread().join(), press())).start()
 sys.argv = ["bench", "hardware"]

@@ -3,18 +3,8 @@ import json
 import pytest
 
 from bench.results.run_folder import RunFolder
-from bench.work.predict import (
-    UNKNOWN,
-    Left,
-    Outlook,
-    Past,
-    Watch,
-    duration,
-    job_left,
-    past,
-    predict,
-    scores_left,
-)
+from bench.work.left import UNKNOWN, Left, Watch, duration, job_left, scores_left
+from bench.work.predict import Outlook, Past, past, predict
 from tests.bench.request.test_plan import facts, plan  # noqa: F401 - a fixture
 
 PHASES = {"load": 2.0, "prepare": 4.0, "fit": 60.0, "fit/compile": 10.0, "save": 1.0}

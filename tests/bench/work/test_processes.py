@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 import bench
-from bench.work import processes
-from bench.work.processes import run_worker, side_by_side, usable_cores, worker_environment
+from bench.hardware.environment import worker_environment
+from bench.work.processes import run_worker, side_by_side
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -142,13 +142,6 @@ def test_what_fails_side_by_side_ends_the_other_workers(tmp_path):
     with pytest.raises(ValueError, match="no such gene"):
         side_by_side([waits, fails], at_once=2)
     assert not psutil.pid_exists(int((tmp_path / "pid").read_text()))
-
-
-@pytest.mark.parametrize(("quota", "cores"), [(None, 4), (2.5, 2), (0.5, 1), (8.0, 4)])
-def test_a_quota_leaves_fewer_cores(monkeypatch, quota, cores):
-    monkeypatch.setattr(processes, "cpu_quota", lambda: quota)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
-    assert usable_cores() == cores
 
 
 def test_waiting_threads_of_a_job_sleep_unless_the_user_says_otherwise(monkeypatch):

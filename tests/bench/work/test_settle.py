@@ -30,7 +30,9 @@ def jobs(**settings):
     spec = RunSpec.checked(
         models=(f"{FILE}:Settles",), profile="smoke", settings={"settles": settings} if settings else {}
     )
-    return make_plan(spec, FACTS, [resolve_model(spec.models[0])], device="cpu", with_augmentation=False)
+    choices = [resolve_model(spec.models[0])]
+    found = settle.all_settled(spec, choices, n_genes=FACTS.n_genes, device="cpu")
+    return make_plan(spec, FACTS, choices, device="cpu", with_augmentation=False, settled=found)
 
 
 def test_the_plan_holds_what_was_settled_and_why():

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.request.choices import budget_of
 from bench.request.hyperparameters import hyperparameters
-from bench.request.plan import budget_of
 from bench.request.registry import resolve_model
 from models.activa import Activa
 from models.activa.published import ActivaPublished

@@ -8,8 +8,9 @@ import torch
 import models.base
 from models.activa import training as training_module
 from models.activa.batchnorm import estimate_on_prior
+from models.activa.conditioner import classifier_learning_rate
 from models.activa.sampling import sample_cells
-from models.activa.training import classifier_learning_rate, train
+from models.activa.training import train
 from models.base import Budget, Diverged
 from tests.models.activa.activa_cases import (
     DEVICES,
@@ -173,7 +174,7 @@ def test_a_checkpoint_holds_the_step_before_the_first_one(tmp_path):
 @pytest.mark.parametrize(("objective", "late"), [("paper", 0), ("release", 1)])
 def test_classifier_learns_as_adam_with_decay_of_rate_and_weights(monkeypatch, objective, late):
     """The release's rate falls one step later."""
-    monkeypatch.setattr(training_module, "DECAY_EVERY", 3)
+    monkeypatch.setattr("models.activa.conditioner.DECAY_EVERY", 3)
     training = begun(
         batch_size=60, classifier_learning_rate=0.01, classifier_weight_decay=0.05, objective=objective
     )

@@ -1,0 +1,168 @@
+"""``bench run``: train, sample, time and score, or show what that will cost."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.commands.options import Metrics, Protocol, names_of, reads_data
+from bench.errors import DONE, SOME_FAILED, RequestError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bench.flow import Draft
+    from bench.progress import Progress
+    from bench.request.spec import RunSpec
+    from bench.results.run_folder import RunFolder
+
+
+@reads_data()
+def run(
+    *,
+    models: Annotated[
+        str | None, typer.Option(help="Names, file.py:Class or module:Class, by commas.")
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Name, .h5ad, 10x .h5, mtx folder or synthetic:CELLSxGENES[xTYPES].")
+    ] = None,
+    reading: dict[str, Any],
+    profile: Annotated[
+        str | None, typer.Option(help="smoke (seconds), quick (minutes), paper (days).")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Such as 40epochs, 15min or activa=40epochs,scgan=2000steps.")
+    ] = None,
+    seeds: Annotated[str | None, typer.Option(help="Training seeds, such as 0,1,2 or 0-4.")] = None,
+    sample_seeds: Annotated[str | None, typer.Option(help="Seeds of the samples from each model.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Hyper-parameter, such as activa.objective=release.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file that holds the request.")] = None,
+    metrics: Metrics = None,
+    protocol: Protocol = None,
+    cells: Annotated[int | None, typer.Option(help="Cells a side for scoring.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    hardware: Annotated[str | None, typer.Option(help="What this machine must be: a name or a TOML.")] = None,
+    timeout: Annotated[str | None, typer.Option(help="Wall-clock limit of each Job, such as 15min.")] = None,
+    metric_timeout: Annotated[
+        str | None, typer.Option(help="Wall-clock limit of each score, such as 15min (default: 1h).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for run folders (default: runs).")] = None,
+    resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the Jobs and what they will cost.")
+    ] = False,
+) -> int:
+    """Train, sample, time and score generators beside controls."""
+    from bench.request import spec
+
+    given = reading | {
+        "models": names_of("models", models),
+        "dataset": dataset,
+        "profile": profile,
+        "budget": budget and spec.parse_budgets(budget),
+        "seeds": seeds and spec.parse_seeds("seeds", seeds),
+        "sample_seeds": sample_seeds and spec.parse_seeds("sample-seeds", sample_seeds),
+        "settings": spec.parse_settings(set_) if set_ else None,
+        "metrics": names_of("metrics", metrics),
+        "protocol": names_of("protocol", protocol),
+        "cells": cells,
+        "device": device,
+        "hardware": hardware,
+        "timeout": timeout and spec.parse_duration("timeout", timeout),
+        "metric_timeout": metric_timeout and spec.parse_duration("metric-timeout", metric_timeout),
+        "out": out,
+    }
+    given = {name: value for name, value in given.items() if value is not None}
+    if resume is not None:
+        if given or config or dry_run:
+            raise RequestError("--resume takes the whole request from the run folder: give no other option")
+        return _resume(resume)
+    stored = {} if config is None else spec.read_config(config)
+    return _run(spec.RunSpec.checked(**(stored | given)), dry_run=dry_run)
+
+
+def _run(spec: RunSpec, *, dry_run: bool) -> int:
+    from bench import flow
+    from bench.console import plain_console
+    from bench.progress import Progress
+
+    progress = Progress(plain_console())
+    plan = flow.draft(spec, progress=progress)
+    if dry_run:
+        _show_plan(progress.console, plan)
+        return DONE
+    folder = flow.start(plan)
+    progress.say(f"{len(plan.jobs)} jobs → {folder.path}")
+    return _carry_out(folder, progress)
+
+
+def _resume(path: Path) -> int:
+    """Go on with a run: Jobs that ended well are not repeated."""
+    from bench.console import plain_console
+    from bench.progress import Progress
+    from bench.results.reopen import damages, reopen
+
+    folder, progress = reopen(path), Progress(plain_console())
+    for line in damages(folder):
+        progress.say(line)
+    return _carry_out(folder, progress)
+
+
+def _carry_out(folder: RunFolder, progress: Progress) -> int:
+    from bench import flow
+    from bench.commands.screen import show
+    from bench.results.disk import NO_SPACE, is_disk_full
+
+    again = f"bench run --resume {shlex.quote(str(folder.path))}"
+    try:
+        code = flow.carry_out(folder, progress)
+    except KeyboardInterrupt:
+        progress.say(f"interrupted; go on with: {again}")
+        raise
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        progress.say(f"{NO_SPACE}; what was finished is kept: free some and go on with: {again}")
+        code = SOME_FAILED
+    show(folder, progress.console)
+    return code
+
+
+def _show_plan(console: Console, plan: Draft) -> None:
+    from rich.table import Table
+
+    from bench.work.predict import Outlook, past
+
+    outlook = Outlook(
+        plan.jobs,
+        shape=plan.train_shape,
+        experiments={metric.name: metric.experiment for metric in plan.metrics},
+        protocols=plan.spec.protocol,
+        past=past(plan.spec.out, plan.machine["fingerprint"]),
+    )
+    n_train, n_genes = plan.train_shape
+    table = Table(title=f"{plan.facts.name}: {n_train} training cells × {n_genes} genes, {plan.spec.profile}")
+    for column in ("job", "budget", "device", "time", "memory", "disk"):
+        table.add_column(column)
+    for job in plan.jobs:
+        cost = outlook.prediction(job)
+        table.add_row(
+            job.title,
+            job.budget or "no training",
+            job.device,
+            "–" if cost.seconds is None else f"{cost.seconds:.0f} s",
+            "–" if cost.peak_rss_bytes is None else f"{cost.peak_rss_bytes / 2**30:.1f} GiB",
+            "–" if cost.disk_bytes is None else f"{cost.disk_bytes / 2**30:.2f} GiB",
+        )
+    console.print(table)
+    whole, scoring = outlook.left_with(plan.jobs), outlook.scoring_left()
+    console.print(
+        f"Metrics: {', '.join(metric.name for metric in plan.metrics)}.\n"
+        f"Scoring {scoring.as_cost}, the whole run {whole.as_cost}. Costs are scaled from earlier runs on "
+        f"this machine, each Job from its start to its end; – means that none under {plan.spec.out} tells.",
+    )

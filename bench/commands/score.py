@@ -1,0 +1,181 @@
+"""``bench score``: a run's stored cells again, or cells that were made elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bench.commands.options import Metrics, Protocol, names_of, reads_data
+from bench.errors import DONE, SOME_FAILED, RequestError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@reads_data(
+    *("label_key", "layer", "gene_names", "genome", "split_from", "drop_unlabelled"),
+    label_key="Column of obs that holds the cell types (default: cell_type).",
+    split_from="Column of obs: of --train its train cells are taken, of --real its test cells.",
+)
+def score(
+    run: Annotated[Path | None, typer.Argument(metavar="[RUN]", show_default=False)] = None,
+    *,
+    metrics: Metrics = None,
+    protocol: Protocol = None,
+    real: Annotated[
+        Path | None, typer.Option(help="Held-out real cells: counts, in any file that run reads.")
+    ] = None,
+    train: Annotated[Path | None, typer.Option(help="Training cells, likewise.")] = None,
+    synthetic: Annotated[Path | None, typer.Option(help="Cells made elsewhere, likewise.")] = None,
+    space: Annotated[
+        str, typer.Option(help="Space of the synthetic cells: counts, cp20k, log_cp20k.")
+    ] = "counts",
+    reading: dict[str, Any],
+    synthetic_layer: Annotated[
+        str | None, typer.Option(help="Matrix of the synthetic cells (default: as --layer, for counts; X).")
+    ] = None,
+    cells: Annotated[int | None, typer.Option(min=10, help="Cells a side.")] = None,
+) -> int:
+    """Score the stored cells of RUN again, or cells that were made elsewhere."""
+    names, protocols = names_of("metrics", metrics) or (), _protocols(protocol)
+    files = {"--real": real, "--train": train, "--synthetic": synthetic}
+    if synthetic_layer is not None:
+        reading |= {"synthetic_layer": synthetic_layer}
+    if run is not None:
+        if any(files.values()) or reading or cells is not None:
+            raise RequestError(
+                "give either RUN or --real, --train and --synthetic (with how to read them), not both"
+            )
+        return _score_run(run, names, protocols)
+    if not (real and train and synthetic):
+        missing = " ".join(name for name, value in files.items() if value is None)
+        raise RequestError(f"give a RUN, or --real, --train and --synthetic (missing: {missing})")
+    given: dict[str, Any] = {"space": space, "reading": reading, "cells": cells}
+    return _score_files((real, train, synthetic), names, protocols or ["strict"], **given)
+
+
+def _protocols(text: str | None) -> list[str]:
+    from metrics.protocols import protocol_named
+
+    try:
+        return [protocol_named(name).name for name in names_of("protocol", text) or ()]
+    except ValueError as error:
+        raise RequestError(f"--{error}") from error
+
+
+def _score_run(path: Path, metrics: tuple[str, ...], protocols: list[str]) -> int:
+    """Compute metrics of a run's stored cells anew; under other protocols than it had, too."""
+    from bench import flow
+    from bench.commands.screen import show
+    from bench.console import plain_console
+    from bench.progress import Progress
+    from bench.request.choices import choose_metrics, declaration_of
+    from bench.results.reopen import damages, have_dataset
+    from bench.results.run_folder import RunFolder, read_json
+    from bench.scoring.processes import forget_scores, run_scoring
+    from bench.scoring.tasks import score_tasks
+
+    progress = Progress(plain_console())
+    folder = RunFolder.open(path)
+    request = folder.read_request()
+    wanted = protocols or request["protocols"]
+    chosen = choose_metrics(metrics, request["spec"]["profile"], wanted)
+    kinds = {job.experiment.kind for job in folder.jobs()}
+    for metric in chosen:
+        if metric.name in metrics and metric.experiment not in kinds:
+            raise RequestError(f"--metrics {metric.name}: this run has no {metric.experiment} experiment")
+    declared = {metric["name"]: metric for metric in request["metrics"]}
+    declared |= {metric.name: declaration_of(metric) for metric in chosen}
+    names = [metric.name for metric in chosen]
+    with folder.locked():
+        have_dataset(folder)
+        for line in damages(folder):
+            progress.say(line)
+        every = list(dict.fromkeys([*request["protocols"], *wanted]))
+        facts = flow.protocol_facts(folder.read_spec(), every, request["n_cells"], n_test=request["n_test"])
+        folder.update_request(metrics=list(declared.values()), **facts)
+        forget_scores(folder, names, wanted)
+        scored = run_scoring(folder, names, wanted, progress=progress)
+        flow.present(folder, progress)
+    show(folder, progress.console)
+    show_costs(
+        progress.console, [read_json(task.file(folder)) for task in score_tasks(folder, chosen, wanted)]
+    )
+    lost = flow.lost_cells(folder)
+    for file in lost:
+        progress.say(f"not scored: {file} is missing or damaged")
+    if lost:
+        progress.say(f"draw these cells again with: bench run --resume {shlex.quote(str(folder.path))}")
+    return flow.exit_code(folder) if scored and not lost else SOME_FAILED
+
+
+def _score_files(
+    files: tuple[Path, Path, Path],
+    metrics: tuple[str, ...],
+    protocols: list[str],
+    *,
+    space: str,
+    reading: dict[str, Any],
+    cells: int | None,
+) -> int:
+    """Score cells made elsewhere against real cells: files of test, training and synthetic cells."""
+    from bench.console import plain_console
+    from bench.progress import Progress
+    from bench.request.choices import choose_metrics
+    from bench.scoring.outside import Reading, score_outside_cells
+
+    console = plain_console()
+    chosen = [metric for metric in choose_metrics(metrics, "quick", protocols) if metric.experiment == "main"]
+    if not chosen:
+        raise RequestError(f"--metrics {','.join(metrics)}: it scores a retraining, not a file of cells")
+    scores = score_outside_cells(
+        *files,
+        space=space,
+        reading=Reading(**reading),
+        cells=cells,
+        metrics=chosen,
+        protocols=protocols,
+        say=Progress(console).say,
+    )
+    ideals = {metric.name: metric.ideal for metric in chosen}
+    for name, under in groupby(scores, key=lambda score: score["protocol"]):
+        _show_outside(console, f"{files[2].name} against {files[0].name}", name, list(under), ideals)
+    show_costs(console, scores)
+    return SOME_FAILED if any(score["failed"] for score in scores) else DONE
+
+
+def _show_outside(
+    console: Console, what: str, protocol: str, scores: list[dict[str, Any]], ideals: dict[str, float]
+) -> None:
+    from rich.table import Table
+
+    table = Table(title=f"{what} · {scores[0]['n_cells']} cells a side · {protocol}")
+    for column in ("metric", "value", "ideal", "note"):
+        table.add_column(column)
+    for score in scores:
+        for number, (name, value) in enumerate(score["values"].items() or [(score["metric"], None)]):
+            note = score["error"] or "; ".join(score["notes"]) if number == 0 else ""
+            ideal = f"{ideals[score['metric']]:g}" if number == 0 else ""
+            table.add_row(name, "–" if value is None else f"{value:.4f}", ideal, note)
+    console.print(table)
+
+
+def show_costs(console: Console, scores: list[dict[str, Any]]) -> None:
+    """Print what each metric took, and what the evidence took that they share."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    shared = "evidence (shared)"
+    seconds = {shared: 0.0}
+    for score in scores:
+        seconds[score["metric"]] = seconds.get(score["metric"], 0.0) + (score["seconds"] or 0.0)
+        seconds[shared] += score["shared_seconds"] or 0.0
+    table = Table("metric", title=f"cost: {sum(seconds.values()):.1f} s", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("seconds", justify="right")
+    for name in sorted(seconds, key=seconds.__getitem__, reverse=True):
+        table.add_row(name, f"{seconds[name]:.1f}")
+    console.print(table)
