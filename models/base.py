@@ -226,6 +226,8 @@ class Generator(ABC):
     copies
         Whether each cell that it draws is made of single training cells, with noise or without: whatever it
         scores, it is never called the best.
+    configured_by
+        Hyper-parameter without which it can do nothing: ``--models all`` takes it only where that is given.
     """
 
     name: ClassVar[str]
@@ -238,6 +240,7 @@ class Generator(ABC):
     default_budgets: ClassVar[dict[str, str]] = {}
     settled_by: ClassVar[tuple[str, ...]] = ()
     copies: ClassVar[bool] = False
+    configured_by: ClassVar[str] = ""
 
     monitor: Monitor = SilentMonitor()
     """What `sample` reports to; the harness sets it, `fit` gets its own as an argument."""
@@ -247,9 +250,14 @@ class Generator(ABC):
         return ""
 
     @classmethod
+    def missing(cls) -> str | None:
+        """Return what is not installed and how to install it, or None; `skip` says it, too."""
+        return None
+
+    @classmethod
     def skip(cls, train: AnnData) -> str | None:
         """Return why this generator cannot run on `train`, or None: a row of the table, not a failure."""
-        return None
+        return cls.missing()
 
     @classmethod
     def settle(cls, settings: Mapping[str, Any], *, n_genes: int, device: str) -> dict[str, Settled]:

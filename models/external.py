@@ -124,6 +124,7 @@ class External(Generator):
     framework = "external"
     licence = "that of the program"
     paper = "that of the program"
+    configured_by = "config"
     default_budgets: ClassVar[dict[str, str]] = {"smoke": "5s", "quick": "60s", "paper": "24h"}
 
     def __init__(self, config: str = "") -> None:

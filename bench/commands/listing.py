@@ -37,7 +37,10 @@ def list_plugins(
         except RequestError as error:
             table.add_row(name, str(error))
             continue
-        table.add_row(name, *(cell_text(getattr(plugin, column)) for column in columns))
+        cells = [cell_text(getattr(plugin, column)) for column in columns]
+        if what == "models" and (lacking := plugin.missing()):
+            cells[-1] = lacking
+        table.add_row(name, *cells)
     plain_console().print(table)
     return DONE
 

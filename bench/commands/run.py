@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def run(
     *,
     models: Annotated[
-        str | None, typer.Option(help="Names, file.py:Class or module:Class, by commas.")
+        str | None,
+        typer.Option(help="Names, file.py:Class or module:Class, by commas; all: whatever is installed."),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Name, .h5ad, 10x .h5, mtx folder or synthetic:CELLSxGENES[xTYPES].")

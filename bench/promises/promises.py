@@ -74,6 +74,8 @@ def has_settings_in_its_signature(bench: Workbench) -> str:
 
 def trains(bench: Workbench) -> str:
     """`prepare` and `fit` run through."""
+    if reason := bench.generator_class.skip(bench.train):
+        raise NotAsked(reason)
     bench.checksum = checksum(bench.train)
     bench.fitted = bench.trained()
     return ", ".join(f"{phase} {seconds:.2g} s" for phase, seconds in bench.seconds.items())

@@ -48,11 +48,11 @@ def main(arguments: list[str]) -> int:
 
 
 def ask(promises: Iterable[Promise], bench: Workbench) -> Iterator[Finding]:
-    """Ask for one promise after another, until one is broken that the others need."""
+    """Ask for one promise after another, until one that the others need is broken or cannot be asked for."""
     for promise in promises:
         finding = _asked(promise, bench)
         yield finding
-        if finding.status == "broken" and promise.needed:
+        if finding.status in ("broken", "not asked") and promise.needed:
             return
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError, named
 from bench.request.names import require_name
-from bench.request.registry import METRICS, ModelChoice, plugins, resolve_metric, resolve_model
-from bench.request.spec import EVERY_METRIC, EVERY_MODEL, RunSpec
+from bench.request.registry import METRICS, MODELS, ModelChoice, plugins, resolve_metric, resolve_model
+from bench.request.spec import ALL_MODELS, EVERY_METRIC, EVERY_MODEL, RunSpec
 from metrics.protocols import protocol_named
 from models.base import Budget
 
@@ -19,8 +19,18 @@ if TYPE_CHECKING:
 
 
 def choose_models(spec: RunSpec) -> list[ModelChoice]:
-    """Return the generators of a request: those named (or the profile's), then baselines and controls."""
-    named = [resolve_model(choice) for choice in (spec.models or spec.scale.models)]
+    """Return the generators of a request: those named (or the profile's), then baselines and controls.
+
+    Raises
+    ------
+    RequestError
+        If a name is unknown, given twice or that of a control, or stands beside ``all``.
+    """
+    named = [resolve_model(choice) for choice in (spec.models or spec.scale.models) if choice != ALL_MODELS]
+    if ALL_MODELS in spec.models:
+        if named:
+            raise RequestError(f"--models {','.join(spec.models)}: give {ALL_MODELS} alone, or names")
+        named = _every_model(spec)
     taken = {choice.name for choice in named}
     if len(taken) != len(named):
         raise RequestError(f"--models {','.join(spec.models)}: two of them have the same name")
@@ -35,6 +45,18 @@ def choose_models(spec: RunSpec) -> list[ModelChoice]:
     _check_names("set", spec.settings, taken | {control.name for control in controls})
     _check_names("budget", {name: 0 for name in spec.budget if name != EVERY_MODEL}, taken)
     return [*named, *controls]
+
+
+def _every_model(spec: RunSpec) -> list[ModelChoice]:
+    """Return what is registered, models first, but for controls and what lacks its configuration."""
+    found = [resolve_model(name) for name in plugins(MODELS)]
+    return [
+        choice
+        for role in ("model", "baseline")
+        for choice in found
+        if choice.generator.role == role
+        and (not (key := choice.generator.configured_by) or key in spec.settings.get(choice.name, {}))
+    ]
 
 
 def choose_metrics(spec_metrics: tuple[str, ...], profile: str, protocols: Sequence[str]) -> list[Metric]:

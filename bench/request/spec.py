@@ -15,7 +15,7 @@ from metrics.protocols import protocol_named
 from models.base import Budget
 
 EVERY_MODEL = "*"
-EVERY_METRIC = "all"
+EVERY_METRIC = ALL_MODELS = "all"
 IN_MEMORY = "in memory"
 """What stands for the name of a data set that was handed over from Python."""
 MOST_SEEDS = 1000
@@ -38,7 +38,8 @@ class RunSpec(BaseModel):
     Attributes
     ----------
     models
-        Names, ``file.py:Class`` or ``module:Class``; empty means the profile's. Controls run in any case.
+        Names, ``file.py:Class`` or ``module:Class``, or ``all``; empty means the profile's. Controls run in
+        any case.
     dataset
         Registered name, file, 10x folder or ``synthetic:CELLSxGENES``.
     label_key, split_by, split_seed

@@ -112,7 +112,22 @@ def test_what_keeps_every_promise_is_told_so():
 
 @pytest.mark.parametrize("name", sorted(set(plugins(MODELS)) - {"external"}))
 def test_every_generator_of_ours_keeps_its_promises(name):
+    if lacking := resolve_model(name).generator.missing():
+        pytest.skip(lacking)
     assert broken_promises(name) == []
+
+
+def test_what_cannot_run_is_told_so_and_asked_nothing_more(tmp_path):
+    file = tmp_path / "lacking.py"
+    words = "'it needs a package: pip install it'"
+    file.write_text(
+        f"{FILE.read_text()}\n\nclass Lacking(Faithful):\n"
+        f"    @classmethod\n    def missing(cls):\n        return {words}\n"
+    )
+    findings = {finding.promise: finding for finding in check_promises(f"{file}:Lacking")}
+    asked = findings["prepare and fit"]
+    assert (asked.status, asked.told) == ("not asked", words.strip("'"))
+    assert {findings[name].status for name in list(findings)[4:]} == {"not asked"}
 
 
 def test_a_module_that_imports_its_framework_is_told(tmp_path):

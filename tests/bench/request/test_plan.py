@@ -7,6 +7,7 @@ import pytest
 from bench.errors import RequestError
 from bench.request.choices import choose_metrics, choose_models
 from bench.request.plan import DatasetFacts, Experiment, _versions_behind, make_plan
+from bench.request.registry import MODELS, plugins, resolve_model
 from bench.request.seeds import derive
 from bench.request.spec import RunSpec
 from tests.places import THROWAWAY
@@ -32,6 +33,24 @@ def test_baselines_and_controls_run_beside_what_was_asked_for():
     names = [choice.name for choice in choose_models(RunSpec.checked(models=(f"{FILE}:Mean",)))]
     assert names[:4] == ["mean", "poisson_factors", "nb_copula", "knn_poisson"]
     assert names[4:] == ["real", "shuffle", "shuffle_within_type", "poisson", "memorise", "null"]
+
+
+def test_all_models_are_what_is_installed_and_needs_no_configuration():
+    def named(*models, **request):
+        return [choice.name for choice in choose_models(RunSpec.checked(models=models, **request))]
+
+    every = named("all")
+    roles = [resolve_model(name).generator.role for name in every]
+    n_models, n_baselines = roles.count("model"), roles.count("baseline")
+    assert set(roles[:n_models]) == {"model"}
+    assert set(roles[n_models : n_models + n_baselines]) == {"baseline"}
+    assert {"activa", "scgan", "nb_copula", "splatter", "symsim", "spsimseq", "simseq"} <= set(every)
+    assert {"polyester", "thinning", "sugar", "real", "null"} <= set(every)
+    assert len(set(every)) == len(every) == len(plugins(MODELS)) - 1
+    assert "external" not in every
+    assert "external" in named("all", settings={"external": {"config": "mine.toml"}})
+    with pytest.raises(RequestError, match="--models all,activa: give all alone, or names"):
+        named("all", "activa")
 
 
 def test_all_metrics_are_those_that_exist_under_the_protocols():

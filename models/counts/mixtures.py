@@ -1,0 +1,138 @@
+"""Gaussian mixtures, one for each cell type: what latent vectors and library sizes are drawn from."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+CELLS_PER_DIMENSION = 6
+"""A component with a covariance of its own has at least so many cells for each dimension."""
+PRIOR_CELLS = 2.0
+"""Cells, for each dimension, that the covariance of the whole type counts for beside a component's own."""
+LEAST_VARIANCE = 1e-4
+"""Of each dimension's variance over all cells: no component is narrower."""
+
+
+class TypeMixtures:
+    """Mixtures of Gaussians with full covariances, one mixture for each type.
+
+    Use `fit`; the constructor takes the tensors that `tensors` returned.
+
+    Parameters
+    ----------
+    weights
+        n_components, summing to 1 within a type.
+    types
+        n_components: the type (code) that each belongs to.
+    means, factors
+        n_components × n_dimensions, and n_components × n_dimensions × n_dimensions: lower triangular L with
+        L Lᵀ the covariance.
+    """
+
+    def __init__(self, *, weights: Tensor, types: Tensor, means: Tensor, factors: Tensor) -> None:
+        self.weights, self.types, self.means, self.factors = weights, types, means, factors
+
+    @classmethod
+    def fit(
+        cls,
+        points: NDArray[np.floating],
+        types: NDArray[np.integer],
+        *,
+        n_types: int,
+        most_components: int,
+        seed: int,
+    ) -> Self:
+        """Fit by expectation-maximisation.
+
+        A type of few cells borrows strength: with fewer components, and with each component's covariance
+        drawn towards its type's, and that towards the pooled one within types.
+
+        Parameters
+        ----------
+        points
+            n_cells × n_dimensions.
+        types
+            n_cells codes in 0 … n_types - 1, each with a cell at least.
+        most_components
+            Of a type.
+        seed
+            Of the first guesses.
+        """
+        points = np.asarray(points, dtype=np.float64)
+        n_dimensions = points.shape[1]
+        floor = LEAST_VARIANCE * points.var(axis=0) + 1e-8
+        centred = np.concatenate(
+            [points[types == t] - points[types == t].mean(axis=0) for t in range(n_types)]
+        )
+        pooled = centred.T @ centred / len(points) + np.diag(floor)
+        parts = []
+        for code in range(n_types):
+            of_type = points[types == code]
+            n_components = len(of_type) // (CELLS_PER_DIMENSION * n_dimensions)
+            n_components = int(np.clip(n_components, 1, most_components))
+            shares = _responsibilities(of_type, n_components, floor=floor, seed=seed % 2**32)
+            whole = _shrunk(of_type, np.ones(len(of_type)), pooled)
+            prior = whole if shares.shape[1] > 1 else pooled
+            for weight in shares.T:
+                mean = weight @ of_type / weight.sum()
+                factor = np.linalg.cholesky(_shrunk(of_type, weight, prior) + np.diag(floor))
+                parts.append((weight.sum() / len(of_type), code, mean, factor))
+        weights, codes, means, factors = (np.array(part) for part in zip(*parts, strict=True))
+        return cls(
+            weights=torch.tensor(weights, dtype=torch.float32),
+            types=torch.tensor(codes, dtype=torch.long),
+            means=torch.tensor(means, dtype=torch.float32),
+            factors=torch.tensor(factors, dtype=torch.float32),
+        )
+
+    def draw(self, types: Tensor, *, generator: torch.Generator) -> Tensor:
+        """Draw a point for each cell of these types (codes), n_cells × n_dimensions, on the types' device."""
+        device = types.device
+        odds = self.weights.to(device) * (types[:, None] == self.types.to(device))
+        chosen = torch.multinomial(odds, 1, generator=generator)[:, 0]
+        noise = torch.randn((len(types), self.means.shape[1]), generator=generator, device=device)
+        points = self.means.to(device)[chosen]
+        # One product a component: a factor for each cell would be n_cells × n_dimensions².
+        for component in torch.unique(chosen).tolist():
+            rows = chosen == component
+            points[rows] += noise[rows] @ self.factors[component].to(device).T
+        return points
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the constructor takes."""
+        return {"weights": self.weights, "types": self.types, "means": self.means, "factors": self.factors}
+
+
+def _shrunk(
+    points: NDArray[np.float64], weights: NDArray[np.float64], prior: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the weighted covariance of points with `prior` counted as so many further cells."""
+    total, prior_cells = weights.sum(), PRIOR_CELLS * points.shape[1]
+    centred = points - weights @ points / total
+    products: NDArray[np.float64] = (centred * weights[:, None]).T @ centred
+    return (products + prior_cells * prior) / (total + prior_cells)
+
+
+def _responsibilities(
+    points: NDArray[np.float64], n_components: int, *, floor: NDArray[np.float64], seed: int
+) -> NDArray[np.float64]:
+    """Return how far each point belongs to each component, n_points × n_components."""
+    if n_components == 1:
+        return np.ones((len(points), 1))
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    mixture = GaussianMixture(
+        n_components, covariance_type="full", reg_covar=float(floor.max()), random_state=seed, max_iter=50
+    )
+    with warnings.catch_warnings():
+        # Converged or not, every type gets the same iterations.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        shares: NDArray[np.float64] = mixture.fit(points).predict_proba(points)
+    kept = shares.sum(axis=0) > 1
+    return shares[:, kept] / shares[:, kept].sum(axis=1, keepdims=True)

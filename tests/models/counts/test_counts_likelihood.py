@@ -1,0 +1,49 @@
+import numpy as np
+import pytest
+import torch
+from scipy.stats import nbinom
+
+from models.counts.likelihood import draw_nb, nb_log_likelihood
+
+MEANS = np.array([0.001, 0.3, 2.0, 50.0, 900.0])
+DISPERSIONS = np.array([0.05, 0.7, 3.0, 40.0])
+
+
+def grid():
+    counts, means, dispersions = np.meshgrid(
+        np.array([0.0, 1.0, 7.0, 300.0]), MEANS, DISPERSIONS, indexing="ij"
+    )
+    return (torch.tensor(part, dtype=torch.float64) for part in (counts, means, dispersions))
+
+
+def test_log_likelihood_is_that_of_scipy_and_of_torch_distributions():
+    counts, means, dispersions = grid()
+    found = nb_log_likelihood(counts, means.log(), dispersions.log())
+    n, p = dispersions.numpy(), (dispersions / (dispersions + means)).numpy()
+    assert found.numpy() == pytest.approx(nbinom.logpmf(counts.numpy(), n, p), rel=1e-9, abs=1e-9)
+    # torch counts successes: its probs are the complement of SciPy's.
+    other = torch.distributions.NegativeBinomial(dispersions, probs=means / (dispersions + means))
+    assert found.numpy() == pytest.approx(other.log_prob(counts).numpy(), rel=1e-9, abs=1e-9)
+
+
+def test_gradients_are_finite_at_extremes():
+    log_mean = torch.tensor([-30.0, 15.0], requires_grad=True)
+    log_dispersion = torch.tensor([-12.0, 12.0], requires_grad=True)
+    nb_log_likelihood(torch.tensor([0.0, 3.0]), log_mean, log_dispersion).sum().backward()
+    assert torch.isfinite(log_mean.grad).all()
+    assert torch.isfinite(log_dispersion.grad).all()
+
+
+@pytest.mark.parametrize(("mean", "dispersion"), [(0.4, 0.3), (6.0, 2.0), (80.0, 25.0)])
+def test_draws_have_the_frequencies_of_scipy(mean, dispersion):
+    n_draws = 40_000
+    log_mean = torch.full((n_draws, 1), mean).log()
+    drawn = draw_nb(
+        log_mean, torch.tensor([[dispersion]]).log(), generator=torch.Generator().manual_seed(4)
+    ).numpy()[:, 0]
+    distribution = nbinom(dispersion, dispersion / (dispersion + mean))
+    assert drawn.mean() == pytest.approx(mean, abs=5 * distribution.std() / np.sqrt(n_draws))
+    for count in (0, 1, round(mean), round(2 * mean)):
+        expected = distribution.cdf(count)
+        error = np.sqrt(expected * (1 - expected) / n_draws)
+        assert (drawn <= count).mean() == pytest.approx(expected, abs=5 * error)
