@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.errors import RequestError, named
 from bench.hardware import library_versions
+from bench.request.groups import expanded
 from bench.request.hyperparameters import hyperparameters
 from bench.request.names import require_name
 from bench.request.registry import ModelChoice, plugins, resolve_metric, resolve_model
@@ -183,7 +184,7 @@ class DatasetFacts:
 
 def choose_models(spec: RunSpec) -> list[ModelChoice]:
     """Return the generators of a request: those named (or the profile's), then baselines and controls."""
-    named = [resolve_model(choice) for choice in (spec.models or spec.scale.models)]
+    named = [resolve_model(choice) for choice in expanded(spec.models or spec.scale.models)]
     taken = {choice.name for choice in named}
     if len(taken) != len(named):
         raise RequestError(f"--models {','.join(spec.models)}: two of them have the same name")
