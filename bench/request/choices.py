@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError, named
+from bench.request.groups import expanded
 from bench.request.names import require_name
 from bench.request.registry import METRICS, MODELS, ModelChoice, plugins, resolve_metric, resolve_model
 from bench.request.spec import ALL_MODELS, EVERY_METRIC, EVERY_MODEL, RunSpec
@@ -26,7 +27,8 @@ def choose_models(spec: RunSpec) -> list[ModelChoice]:
     RequestError
         If a name is unknown, given twice or that of a control, or stands beside ``all``.
     """
-    named = [resolve_model(choice) for choice in (spec.models or spec.scale.models) if choice != ALL_MODELS]
+    wanted = expanded(spec.models or spec.scale.models)
+    named = [resolve_model(choice) for choice in wanted if choice != ALL_MODELS]
     if ALL_MODELS in spec.models:
         if named:
             raise RequestError(f"--models {','.join(spec.models)}: give {ALL_MODELS} alone, or names")

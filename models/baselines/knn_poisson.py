@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags_array
+from scipy.sparse import csr_matrix
 
 from models.base import GeneratorError, Monitor
-from models.baselines.shared import Baseline, Parameters, library_sizes, reciprocal
+from models.baselines.shared import Baseline, Parameters, log_cp20k, reciprocal
 from models.controls.control import Labels, RememberedCells
 
-LIBRARY_SIZE = 20_000
 N_COMPONENTS = 50
 
 
@@ -74,8 +73,7 @@ def principal_scores(counts: csr_matrix, *, seed: int) -> NDArray[np.float64]:
     """Return the first principal components of log-normalised cells, n_cells × at most 50."""
     from sklearn.decomposition import PCA
 
-    logged = csr_matrix(diags_array(LIBRARY_SIZE * reciprocal(library_sizes(counts))) @ counts)
-    logged.data = np.log1p(logged.data)
+    logged = log_cp20k(counts)
     n_components = min(N_COMPONENTS, min(counts.shape) - 1)
     if n_components < 1:
         return np.zeros((counts.shape[0], 1))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, vstack
+from scipy.sparse import csr_matrix, diags_array, vstack
 from threadpoolctl import threadpool_limits
 
 from models.base import Budget, Monitor
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
 Parameters = dict[str, NDArray[Any]]
+LIBRARY_SIZE = 20_000
 BLOCK = 512
 """Cells that are drawn at once: their rates over all genes are dense."""
 
@@ -127,3 +128,15 @@ def library_sizes(counts: csr_matrix) -> NDArray[np.float64]:
 def reciprocal(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return 1 / values, and 0 where a value is 0: what holds no count is scaled to nothing."""
     return np.divide(1.0, values, out=np.zeros_like(values), where=values > 0)
+
+
+def cp20k(counts: csr_matrix) -> csr_matrix:
+    """Scale each cell, n_cells × n_genes, to library size 20 000; a cell without counts stays one."""
+    return csr_matrix(diags_array(LIBRARY_SIZE * reciprocal(library_sizes(counts))) @ counts)
+
+
+def log_cp20k(counts: csr_matrix) -> csr_matrix:
+    """Scale each cell to library size 20 000 and take log1p."""
+    logged = cp20k(counts)
+    logged.data = np.log1p(logged.data)
+    return logged

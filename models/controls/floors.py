@@ -106,17 +106,37 @@ def _poisson_cells(
 ) -> csr_matrix:
     """Draw independent Poisson counts, n_cells × n_genes, with rates proportions × a drawn library size.
 
-    Independent Poisson counts of one cell are a Poisson total spread over the genes by their
-    proportions; for all cells at once the genes are one multinomial draw, dealt out in random
-    order. The cost follows the counts drawn.
+    Independent Poisson counts of one cell are a Poisson total spread over the genes by their proportions.
     """
-    totals = rng.poisson(rng.choice(library_sizes, n_cells))
+    return spread(rng.poisson(rng.choice(library_sizes, n_cells)), proportions, rng)
+
+
+def spread(totals: Integers, proportions: NDArray[np.float64], rng: np.random.Generator) -> csr_matrix:
+    """Spread each cell's counts over the genes by their proportions, each count by itself.
+
+    For all cells at once the genes are one multinomial draw, dealt out in random order. The cost follows the
+    counts drawn.
+
+    Parameters
+    ----------
+    totals
+        Counts of each cell.
+    proportions
+        Of each gene; they sum to 1.
+    rng
+        What draws.
+
+    Returns
+    -------
+    csr_matrix
+        n_cells × n_genes, float32.
+    """
     gene_totals = rng.multinomial(totals.sum(), proportions)
     genes = np.repeat(np.arange(len(proportions), dtype=np.int32), gene_totals)
     rng.shuffle(genes)
     starts = np.concatenate([[0], np.cumsum(totals)])
     ones = np.ones(len(genes), dtype=np.float32)
-    counts = csr_matrix((ones, genes, starts), shape=(n_cells, len(proportions)))
+    counts = csr_matrix((ones, genes, starts), shape=(len(totals), len(proportions)))
     counts.sum_duplicates()
     return counts
 
