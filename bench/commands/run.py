@@ -25,7 +25,7 @@ def run(
     *,
     models: Annotated[
         str | None,
-        typer.Option(help="Names, file.py:Class or module:Class, by commas; all: whatever is installed."),
+        typer.Option(help="Names, file.py:Class or module:Class, by commas; cheats; all: what is installed."),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Name, .h5ad, 10x .h5, mtx folder or synthetic:CELLSxGENES[xTYPES].")

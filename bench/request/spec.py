@@ -38,8 +38,8 @@ class RunSpec(BaseModel):
     Attributes
     ----------
     models
-        Names, ``file.py:Class`` or ``module:Class``, or the group ``cheats``, or ``all`` alone; empty means the
-        profile's. Controls run in any case.
+        Names, ``file.py:Class`` or ``module:Class``, or the group ``cheats``, or ``all`` alone; empty means
+        the profile's. Controls run in any case.
     dataset
         Registered name, file, 10x folder or ``synthetic:CELLSxGENES``.
     label_key, split_by, split_seed

@@ -1,5 +1,5 @@
+from bench.request.choices import choose_models
 from bench.request.groups import expanded
-from bench.request.plan import choose_models
 from bench.request.spec import RunSpec
 from models.cheats import SUITE
 
