@@ -48,7 +48,8 @@ class CountGenerator(Generator):
 
     A subclass says how it learns (`_learn`), what of it is stored (`_tensors`), how it comes back
     (`_restore`) and how cells of given types are drawn (`_draw`). Its hyper-parameters are attributes of the
-    same names. No training cell is kept: a stored model holds tensors, names and hyper-parameters alone.
+    same names, or `hyperparameters` returns them. No training cell is kept: a stored model holds tensors,
+    names and hyper-parameters alone.
     """
 
     framework: ClassVar[str] = "pytorch"
@@ -126,8 +127,7 @@ class CountGenerator(Generator):
         """Write tensors (safetensors) and hyper-parameters, genes and types (JSON)."""
         from models.activa.storage import write_state
 
-        settings = {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
-        write_state(folder, self._tensors(), self.facts | {"settings": settings})
+        write_state(folder, self._tensors(), self.facts | {"settings": self.hyperparameters()})
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "cpu") -> Self:
@@ -139,6 +139,10 @@ class CountGenerator(Generator):
         loaded._device, loaded._facts = require_device(cls.name, device), facts
         loaded._restore({name: tensor.to(device) for name, tensor in tensors.items()})
         return loaded
+
+    def hyperparameters(self) -> dict[str, Any]:
+        """Return what the constructor takes."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
 
     @property
     def facts(self) -> dict[str, Any]:

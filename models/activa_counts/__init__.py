@@ -1,0 +1,1 @@
+"""The count ACTIVA: its networks over a count likelihood."""

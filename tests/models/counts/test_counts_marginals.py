@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_matrix
+from scipy.stats import nbinom
+
+from models.counts.marginals import EDGES, EXACT_COUNTS, ImposedMarginals
+
+N_CELLS = 4000
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def fit(model, real, *, model_groups=None, real_groups=None, n_groups=1, prior_cells=1e-6):
+    zeros = np.zeros(len(model), dtype=int), np.zeros(len(real), dtype=int)
+    model_groups = zeros[0] if model_groups is None else model_groups
+    real_groups = zeros[1] if real_groups is None else real_groups
+    drawn = [
+        (torch.tensor(block, dtype=torch.float32), torch.tensor(codes))
+        for block, codes in zip(np.array_split(model, 3), np.array_split(model_groups, 3), strict=True)
+    ]
+    return ImposedMarginals.fit(
+        drawn, csr_matrix(real.astype(np.float32)), real_groups, n_groups=n_groups, prior_cells=prior_cells
+    )
+
+
+def imposed(marginals, counts, groups=None, seed=0):
+    groups = np.zeros(len(counts), dtype=int) if groups is None else groups
+    cells = torch.tensor(counts, dtype=torch.float32)
+    return marginals.impose(cells, torch.tensor(groups), generator=generator(seed)).numpy()
+
+
+def test_ranges_hold_every_count_once():
+    assert EDGES[: EXACT_COUNTS + 1].tolist() == list(range(EXACT_COUNTS + 1))
+    assert (np.diff(EDGES) >= 1).all()
+    assert EDGES[-1] > 2**24
+
+
+@pytest.mark.parametrize("mean", [0.05, 1.5, 60.0])
+def test_known_quantiles_come_back(mean):
+    """Poisson draws of one mean become negative-binomial counts of another, zeros and all."""
+    rng = np.random.default_rng(1)
+    model, fresh = rng.poisson(2 * mean, (2, N_CELLS, 1))
+    target = nbinom(1.3, 1.3 / (1.3 + mean))
+    found = imposed(fit(model, target.rvs((N_CELLS, 1), random_state=rng)), fresh)[:, 0]
+    assert (found == np.round(found)).all()
+    for count in (0, 1, round(mean), round(3 * mean)):
+        # Three samples of so many cells lie between the two.
+        assert (found <= count).mean() == pytest.approx(target.cdf(count), abs=5 * np.sqrt(0.75 / N_CELLS))
+    assert found.mean() == pytest.approx(mean, abs=5 * target.std() * np.sqrt(3 / N_CELLS))
+
+
+def test_a_gene_without_zeros_and_one_that_is_silent():
+    rng = np.random.default_rng(2)
+    model = np.column_stack([rng.poisson(3, N_CELLS), rng.poisson(1, N_CELLS)])
+    real = np.column_stack([np.full(500, 7), np.zeros(500, dtype=int)])
+    found = imposed(fit(model, real), model)
+    assert (found[:, 0] == 7).all()
+    assert (found[:, 1] == 0).all()
+
+
+def test_order_is_kept_and_so_is_dependence():
+    rng = np.random.default_rng(3)
+    shared = rng.gamma(2, 1, (N_CELLS, 1))
+    model = rng.poisson(8 * np.hstack([shared, shared]))
+    real = rng.negative_binomial(0.5, 0.02, (N_CELLS, 2))
+    found = imposed(fit(model, real), model)
+    low = np.quantile(model[:, 0], 0.3)
+    assert found[model[:, 0] <= low, 0].max() <= found[model[:, 0] > low, 0].min()
+    ranks = [np.argsort(np.argsort(part, axis=0), axis=0) for part in (model, found)]
+    before, after = (np.corrcoef(part.T)[0, 1] for part in ranks)
+    assert after == pytest.approx(before, abs=0.05)
+
+
+def test_groups_have_marginals_of_their_own_and_small_ones_borrow_the_models():
+    rng = np.random.default_rng(4)
+    groups = np.repeat([0, 1], [N_CELLS, N_CELLS])
+    model = rng.poisson(np.where(groups == 0, 2.0, 20.0))[:, None]
+    real = np.append(rng.poisson(5.0, N_CELLS), [0])[:, None]
+    marginals = fit(
+        model,
+        real,
+        model_groups=groups,
+        real_groups=np.append(np.zeros(N_CELLS, dtype=int), 1),
+        n_groups=2,
+        prior_cells=9,
+    )
+    found = imposed(marginals, model, groups)
+    assert found[groups == 0].mean() == pytest.approx(5, rel=0.05)
+    # One cell of 0 beside nine of the model's: 0.9 · 20.
+    assert found[groups == 1].mean() == pytest.approx(18, rel=0.05)
+    assert (found[groups == 1] == 0).mean() == pytest.approx(0.1, abs=0.02)
+
+
+def test_a_count_that_the_model_never_drew_gets_the_highest_rank():
+    rng = np.random.default_rng(5)
+    marginals = fit(rng.poisson(1.0, (N_CELLS, 1)), rng.integers(0, 10, (N_CELLS, 1)))
+    assert imposed(marginals, np.array([[5000]])) == 9
+
+
+def test_stored_tensors_impose_the_same_and_seeds_decide():
+    rng = np.random.default_rng(6)
+    model, real = rng.poisson(1.0, (300, 5)), rng.poisson(3.0, (300, 5))
+    marginals = fit(model, real)
+    again = ImposedMarginals(**marginals.tensors())
+    first = imposed(marginals, model)
+    assert np.array_equal(first, imposed(again, model))
+    assert not np.array_equal(first, imposed(marginals, model, seed=1))
