@@ -11,13 +11,14 @@ import pandas as pd
 
 from reports.augmentation import augmentation_frame
 from reports.best import best_frame
+from reports.caught import CAUGHT_TITLE, caught_table
 from reports.fitted_table import SUPERSCRIPTS, FittedTable
 from reports.further_tables import PUBLISHED_TITLE, failures_frame, place_of, published_table
 from reports.intervals import intervals_frame
 from reports.published import NOTES, published_frame
 from reports.side_by_side import NamedRun, blocks, differences_table, runs_frame, settled
 from reports.summary import summary
-from reports.table import results_frame, rows_of, under_protocol, values_by_model, whole_frame
+from reports.table import results_frame, rows_of, scored_metrics, under_protocol, values_by_model, whole_frame
 from reports.words import source_in_words
 
 SCHEMA: Final = 1
@@ -119,6 +120,9 @@ def _tables(runs: Sequence[NamedRun]) -> list[tuple[str, FittedTable, list[str]]
             if (table := published_table(under_protocol(run.view, protocol))) is not None:
                 title = f"{PUBLISHED_TITLE} · {run.name} · protocol {protocol}"
                 tables.append((title, table, [NOTES[protocol]]))
+            view = under_protocol(run.view, protocol)
+            if (table := caught_table(rows_of(results_frame(view)), scored_metrics(view))) is not None:
+                tables.append((f"{CAUGHT_TITLE} · {run.name} · protocol {protocol}", table, []))
     return tables
 
 

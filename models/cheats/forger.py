@@ -16,7 +16,7 @@ from models.controls.control import RememberedCells
 if TYPE_CHECKING:
     from anndata import AnnData
 
-ROUNDS = 300
+ROUNDS = 50
 
 
 class ComponentForger(Baseline):
@@ -26,7 +26,7 @@ class ComponentForger(Baseline):
     synthetic cell takes the place of a training cell from ``obs["control_pool"]`` (of its type, with
     replacement) on them. Off them it starts from the mean, and is brought to what a cell must be, not
     negative and of library size 20 000, by projecting in turns on the components' plane, on what is not
-    negative and on the library size, 300 times. So it is smooth where real cells are zeros.
+    negative and on the library size, 50 times. So it is smooth where real cells are zeros.
     """
 
     name = "component_forger"
