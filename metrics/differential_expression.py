@@ -34,6 +34,13 @@ def jaccard(genes: NDArray[np.int64], others: NDArray[np.int64]) -> float:
     ----------
     genes, others
         Lists without repeats, not both empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from metrics.differential_expression import jaccard
+    >>> jaccard(np.array([1, 2, 3]), np.array([3, 4]))
+    0.25
     """
     common = np.intersect1d(genes, others, assume_unique=True).size
     return common / (genes.size + others.size - common)

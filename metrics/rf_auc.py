@@ -158,6 +158,18 @@ def rf_auc(
         If the shapes differ.
     NotApplicable
         If all cells of a side are identical, or so alike that they fill no two folds.
+
+    Examples
+    --------
+    A gene that is on in one side alone tells all cells apart:
+
+    >>> import numpy as np
+    >>> from metrics.rf_auc import rf_auc
+    >>> real = np.random.default_rng(0).poisson(5.0, size=(40, 3)) + 1.0
+    >>> synthetic = real.copy()
+    >>> synthetic[:, 0] = 0
+    >>> rf_auc(real, synthetic, n_trees=20, seed=0).mean
+    1.0
     """
     from scipy.sparse import vstack
 

@@ -30,6 +30,13 @@ def total_variation(
     ----------
     proportions, others
         … × K, each row sums to 1; rows broadcast.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from metrics.type_proportions import total_variation
+    >>> float(total_variation(np.array([0.5, 0.5, 0.0]), np.array([0.25, 0.5, 0.25])))
+    0.25
     """
     return np.abs(proportions - others).sum(axis=-1) / 2
 

@@ -34,7 +34,8 @@ READING: Final[dict[str, tuple[Any, str]]] = {
     "split_from": (str, "Column of obs that says train, test or valid of each cell."),
     "drop_unlabelled": (bool, "Leave out cells without a label instead of refusing."),
 }
-"""How data are read and split: option → its type and its help; `bench.request.spec.RunSpec` says it, too."""
+"""How data are read and split: option → its type and its help; as `bench.request.spec.DataOptions`,
+which the command line must not import."""
 
 
 def reads_data(*names: str, **told: str) -> Callable[[Command], Command]:

@@ -43,10 +43,8 @@ def score(
     """Score the stored cells of RUN again, or cells that were made elsewhere."""
     names, protocols = names_of("metrics", metrics) or (), _protocols(protocol)
     files = {"--real": real, "--train": train, "--synthetic": synthetic}
-    if synthetic_layer is not None:
-        reading |= {"synthetic_layer": synthetic_layer}
     if run is not None:
-        if any(files.values()) or reading or cells is not None:
+        if any(files.values()) or reading or synthetic_layer is not None or cells is not None:
             raise RequestError(
                 "give either RUN or --real, --train and --synthetic (with how to read them), not both"
             )
@@ -54,8 +52,17 @@ def score(
     if not (real and train and synthetic):
         missing = " ".join(name for name, value in files.items() if value is None)
         raise RequestError(f"give a RUN, or --real, --train and --synthetic (missing: {missing})")
-    given: dict[str, Any] = {"space": space, "reading": reading, "cells": cells}
-    return _score_files((real, train, synthetic), names, protocols or ["strict"], **given)
+    from bench.request.spec import Reading
+
+    return _score_files(
+        (real, train, synthetic),
+        names,
+        protocols or ["strict"],
+        space=space,
+        reading=Reading(**reading),
+        synthetic_layer=synthetic_layer,
+        cells=cells,
+    )
 
 
 def _protocols(text: str | None) -> list[str]:
@@ -117,16 +124,13 @@ def _score_files(
     files: tuple[Path, Path, Path],
     metrics: tuple[str, ...],
     protocols: list[str],
-    *,
-    space: str,
-    reading: dict[str, Any],
-    cells: int | None,
+    **given: Any,
 ) -> int:
-    """Score cells made elsewhere against real cells: files of test, training and synthetic cells."""
+    """Score files of test, training and synthetic cells, `given` more for `score_outside_cells`."""
     from bench.console import plain_console
     from bench.progress import Progress
     from bench.request.choices import choose_metrics
-    from bench.scoring.outside import Reading, score_outside_cells
+    from bench.scoring.outside import score_outside_cells
 
     console = plain_console()
     chosen = [metric for metric in choose_metrics(metrics, "quick", protocols) if metric.experiment == "main"]
@@ -134,12 +138,10 @@ def _score_files(
         raise RequestError(f"--metrics {','.join(metrics)}: it scores a retraining, not a file of cells")
     scores = score_outside_cells(
         *files,
-        space=space,
-        reading=Reading(**reading),
-        cells=cells,
         metrics=chosen,
         protocols=protocols,
         say=Progress(console).say,
+        **given,
     )
     ideals = {metric.name: metric.ideal for metric in chosen}
     for name, under in groupby(scores, key=lambda score: score["protocol"]):

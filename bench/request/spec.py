@@ -19,21 +19,47 @@ EVERY_METRIC = ALL_MODELS = "all"
 IN_MEMORY = "in memory"
 """What stands for the name of a data set that was handed over from Python."""
 MOST_SEEDS = 1000
-DATA_OPTIONS = (
-    "label_key",
-    "split_by",
-    "split_seed",
-    "split_from",
-    "drop_unlabelled",
-    "layer",
-    "gene_names",
-    "genome",
-)
-"""The attributes of `RunSpec` that say how a data set is read and split."""
 
 
-class RunSpec(BaseModel):
-    """A whole ``bench run`` request.
+class Reading(BaseModel):
+    """How the file of a data set is read.
+
+    Attributes
+    ----------
+    label_key
+        Column of ``obs`` that holds the types.
+    layer, gene_names, genome
+        Matrix of counts (a layer's name, ``raw`` or ``X``); column of ``var`` that names the genes; genome
+        whose genes are taken.
+    split_from, drop_unlabelled
+        Column of ``obs`` with a split that comes with the cells; whether cells without a label are left out.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label_key: str | None = None
+    layer: str | None = None
+    gene_names: str | None = None
+    genome: str | None = None
+    split_from: str | None = None
+    drop_unlabelled: bool = False
+
+
+class DataOptions(Reading):
+    """How a data set is read and split: what `datasets.prepare` is told.
+
+    Attributes
+    ----------
+    split_by, split_seed
+        Column of ``obs`` whose groups are held out whole; the split's seed.
+    """
+
+    split_by: str | None = None
+    split_seed: int = Field(default=0, ge=0)
+
+
+class RunSpec(DataOptions):
+    """A whole ``bench run`` request, with the attributes of `DataOptions` and `Reading`.
 
     Attributes
     ----------
@@ -42,13 +68,6 @@ class RunSpec(BaseModel):
         the profile's. Controls run in any case.
     dataset
         Registered name, file, 10x folder or ``synthetic:CELLSxGENES``.
-    label_key, split_by, split_seed
-        Column of ``obs`` that holds the types; column whose groups are held out whole; the split's seed.
-    split_from, drop_unlabelled
-        Column of ``obs`` with a split that comes with the cells; whether cells without a label are left out.
-    layer, gene_names, genome
-        Matrix of counts (a layer's name, ``raw`` or ``X``); column of ``var`` that names the genes; genome
-        whose genes are taken.
     profile
         ``smoke``, ``quick`` or ``paper``.
     budget
@@ -76,18 +95,8 @@ class RunSpec(BaseModel):
         Folder that holds the run folders and MLflow's store.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     models: tuple[str, ...] = ()
     dataset: str = "pbmc68k_reduced"
-    label_key: str | None = None
-    split_by: str | None = None
-    split_seed: int = Field(default=0, ge=0)
-    split_from: str | None = None
-    drop_unlabelled: bool = False
-    layer: str | None = None
-    gene_names: str | None = None
-    genome: str | None = None
     profile: ProfileName = "quick"
     budget: dict[str, str] = {}
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
@@ -143,7 +152,7 @@ class RunSpec(BaseModel):
     @property
     def data_options(self) -> dict[str, Any]:
         """What `datasets.prepare` is told beside the source."""
-        return {name: getattr(self, name) for name in DATA_OPTIONS}
+        return {name: getattr(self, name) for name in DataOptions.model_fields}
 
     @property
     def scale(self) -> Profile:
@@ -165,9 +174,8 @@ class RunSpec(BaseModel):
             first = error.errors()[0]
             option = "set" if first["loc"][0] == "settings" else str(first["loc"][0]).replace("_", "-")
             if first["type"] == "extra_forbidden":
-                raise RequestError(
-                    f"unknown option {option!r}: choose from {', '.join(cls.model_fields)}"
-                ) from error
+                known = sorted(cls.model_fields, key=lambda name: name in DataOptions.model_fields)
+                raise RequestError(f"unknown option {option!r}: choose from {', '.join(known)}") from error
             message = first["msg"].removeprefix("Value error, ")
             given = first["input"]
             if isinstance(given, dict):

@@ -15,6 +15,7 @@ import numpy as np
 
 from bench.errors import RequestError
 from bench.request.choices import exists_in
+from bench.request.spec import Reading
 from bench.scoring.comparison import METRICS_SEED, Comparison
 from bench.scoring.scorer import evidence_folder
 from bench.scoring.tasks import score_of
@@ -31,36 +32,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 _CELL_TYPE = "cell_type"
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How the files are read.
-
-    Attributes
-    ----------
-    label_key
-        Column of obs with cell types; None takes ``cell_type`` where there is one.
-    layer
-        Matrix of the real counts, and of synthetic ones where that file has it, too; by default
-        ``layers["counts"]``, else X.
-    synthetic_layer
-        Matrix of the synthetic cells, if not that; of normalised cells X by default.
-    gene_names, genome
-        As for `datasets.prepare`; of the synthetic cells only where they have such a column.
-    split_from
-        Column of obs by whose values training cells are taken of the one real file, test cells of the other.
-    drop_unlabelled
-        Leave out cells without a label instead of refusing them.
-    """
-
-    label_key: str | None = None
-    layer: str | None = None
-    synthetic_layer: str | None = None
-    gene_names: str | None = None
-    genome: str | None = None
-    split_from: str | None = None
-    drop_unlabelled: bool = False
+AS_IT_IS = Reading()
 
 
 @dataclass(frozen=True)
@@ -85,7 +57,8 @@ def score_outside_cells(
     synthetic: str | Path,
     *,
     space: str,
-    reading: Reading | None = None,
+    reading: Reading = AS_IT_IS,
+    synthetic_layer: str | None = None,
     cells: int | None,
     metrics: list[Metric],
     protocols: Sequence[str] = ("strict",),
@@ -103,7 +76,12 @@ def score_outside_cells(
     space
         What the synthetic matrix holds: ``"counts"``, ``"cp20k"`` or ``"log_cp20k"``. It is never guessed.
     reading
-        How the files are read.
+        How the files are read: as for `datasets.prepare`, but that without `label_key` the column
+        ``cell_type`` is taken where there is one; that `layer` is of synthetic counts, too, where that file
+        has it, and `gene_names` and `genome` where it has such a column; and that by `split_from` training
+        cells are taken of the one real file, test cells of the other.
+    synthetic_layer
+        Matrix of the synthetic cells, if not that; of normalised cells X by default.
     cells
         Cells a side; None means as many as the protocol wants and the smaller side has.
     metrics
@@ -127,7 +105,6 @@ def score_outside_cells(
 
     if space not in get_args(Space):
         raise RequestError(f"--space {space!r}: choose from {', '.join(get_args(Space))}")
-    reading = reading or Reading()
     for protocol in map(protocol_named, protocols):
         if protocol.observed and space == "counts":
             raise RequestError(
@@ -135,7 +112,7 @@ def score_outside_cells(
             )
     train_cells = _read_real(Path(train), reading, "train", say)
     test_cells = _read_real(Path(real), reading, "test", say)
-    fake = _read_synthetic(Path(synthetic), reading, space, say)
+    fake = _read_synthetic(Path(synthetic), reading, synthetic_layer, space, say)
     _make_genes_unique(train_cells, test_cells, fake, say=say)
     _say_missing_types(train_cells, test_cells, fake, say=say)
     _hold_types_together(train_cells, test_cells, fake, say)
@@ -200,7 +177,7 @@ def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say
         raise _about(path, error) from error
 
 
-def _read_synthetic(path: Path, reading: Reading, space: str, say: Say) -> _Cells:
+def _read_synthetic(path: Path, reading: Reading, layer: str | None, space: str, say: Say) -> _Cells:
     from datasets import DatasetError
     from datasets.counts import matrices
     from datasets.readers import read_cells
@@ -209,7 +186,6 @@ def _read_synthetic(path: Path, reading: Reading, space: str, say: Say) -> _Cell
     counts = space == "counts"
     try:
         held = read_cells(path, genome=reading.genome)
-        layer = reading.synthetic_layer
         if layer is None and counts and reading.layer in matrices(held):
             layer = reading.layer
         names = reading.gene_names if reading.gene_names in held.var else None

@@ -78,7 +78,8 @@ def score_tasks(run: RunFolder, metrics: Sequence[Metric], protocols: Sequence[s
     A generator that outputs counts is the same in ``strict`` and ``strict+observed``: it is scored under
     ``strict`` for both.
     """
-    request, tasks = run.read_request(), {}
+    request = run.read_request()
+    tasks: dict[tuple[str, str, int, str], ScoreTask] = {}
     for name in protocols:
         for job in run.jobs():
             asked = [m for m in metrics if m.experiment == job.experiment.kind and exists_in(m, name)]

@@ -3,6 +3,7 @@ import inspect
 import pytest
 
 import datasets
+from bench.commands.options import READING
 from bench.errors import RequestError
 from bench.request.spec import (
     RunSpec,
@@ -58,7 +59,7 @@ def test_every_way_of_reading_data_is_an_option_of_a_run():
     options = set(inspect.signature(datasets.prepare).parameters)
     apart = {"source", "registry", "validation_share", "cache_folder", "progress"}
     spec = RunSpec.checked(layer="raw", gene_names="symbol", genome="mm10", split_from="part")
-    assert set(spec.data_options) == options - apart
+    assert set(spec.data_options) == set(READING) == options - apart
     assert spec.data_options["layer"] == "raw" and spec.data_options["drop_unlabelled"] is False
 
 

@@ -9,7 +9,8 @@ from scipy import sparse
 import datasets
 from bench.errors import RequestError
 from bench.request.registry import resolve_metric
-from bench.scoring.outside import Reading, score_outside_cells
+from bench.request.spec import Reading
+from bench.scoring.outside import score_outside_cells
 from tests.datasets.dataset_files import write_10x_v2, write_10x_v3, write_mtx_folder
 
 pytestmark = pytest.mark.slow
@@ -32,7 +33,7 @@ def parts(prepared):
     return {"real": found["test"], "train": found["train"], "synthetic": found["train"][:40].copy()}
 
 
-def score(folder, parts, *, space="counts", metrics=("cd",), files=None, **reading):
+def score(folder, parts, *, space="counts", metrics=("cd",), files=None, synthetic_layer=None, **reading):
     """Write parts as .h5ad, unless `files` says where they lie; return the values and what was told."""
     paths = {name: folder / f"{name}.h5ad" for name in parts} | (files or {})
     for name, cells in parts.items():
@@ -45,6 +46,7 @@ def score(folder, parts, *, space="counts", metrics=("cd",), files=None, **readi
         paths["synthetic"],
         space=space,
         reading=Reading(**reading),
+        synthetic_layer=synthetic_layer,
         cells=None,
         metrics=[resolve_metric(name) for name in metrics],
         say=told.append,

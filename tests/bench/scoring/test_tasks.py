@@ -14,10 +14,11 @@ from bench.commands.score import show_costs
 from bench.errors import RequestError
 from bench.progress import Progress
 from bench.request.registry import resolve_metric
+from bench.request.spec import Reading
 from bench.results.run_folder import write_json
 from bench.scoring import tasks as scoring
 from bench.scoring.comparison import METRICS_SEED, Comparison
-from bench.scoring.outside import Reading, score_outside_cells
+from bench.scoring.outside import score_outside_cells
 from bench.scoring.processes import forget_scores, run_scoring
 from bench.scoring.tasks import _hash_of, source_hash
 from datasets.code import imported_with
