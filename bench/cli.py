@@ -244,40 +244,33 @@ def sample(
 @app.command()
 def speed(
     model: Annotated[
-        str, typer.Option(help="activa, or names, file.py:Class or module:Class to compare with it.")
+        str, typer.Option(help="By commas: names, file.py:Class or module:Class; the first is the baseline.")
     ] = "activa",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    measures: Annotated[
-        str | None,
-        typer.Option(help="Of activa alone: step, streamed_step, epoch, sampling, streaming, on_demand."),
-    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A reduced shape, in about a minute.")] = False,
     cells: Annotated[int | None, typer.Option(help="Training cells.")] = None,
     genes: Annotated[int | None, typer.Option(help="Genes.")] = None,
     types: Annotated[int | None, typer.Option(help="Cell types.")] = None,
     sample_cells: Annotated[int | None, typer.Option(help="Cells drawn.")] = None,
-    on_demand_cells: Annotated[int | None, typer.Option(help="Cells of the 1 % type.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Rounds of each measure (default: 9).")] = None,
     limit: Annotated[
         float | None, typer.Option(help="Seconds after which no round of a measure begins (default: 60).")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything measured there, too.")] = None,
 ) -> int:
-    """Time ACTIVA beside its release and this machine's floor, or other generators beside ACTIVA."""
+    """Time generators beside each other: a training step, and drawing cells."""
     from bench.commands import actions as commands
 
     return commands.speed(
         model=model,
         device=device,
-        measures=measures,
         quick=quick,
-        cells=cells,
-        genes=genes,
-        types=types,
+        n_cells=cells,
+        n_genes=genes,
+        n_types=types,
         sample_cells=sample_cells,
-        on_demand_cells=on_demand_cells,
         repeats=repeats,
-        limit=limit,
+        limit_seconds=limit,
         json=json,
     )
 
@@ -383,7 +376,6 @@ def gate(
     accept: Annotated[bool, typer.Option("--accept", help="Store what is measured as the baseline.")] = False,
     reason: Annotated[str | None, typer.Option(help="Why it is accepted; stored with it.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the outcome there as Markdown.")] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the outcome there as JUnit XML.")] = None,
 ) -> int:
     """Tell whether a generator got slower, hungrier or worse: exit code 3."""
     from bench.console import plain_console
@@ -405,7 +397,6 @@ def gate(
         device=device,
         seed=seed,
         markdown_file=markdown,
-        junit_file=junit,
         console=plain_console(),
     )
 

@@ -1,4 +1,4 @@
-"""The transcription of the released step, against NumPy in double precision and properties of Adam."""
+"""The plain transcription of ACTIVA, against NumPy in double precision and properties of Adam."""
 
 from collections import Counter
 
@@ -7,7 +7,9 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.speed.baselines import (
+from benchmarks.activa.floors import PRODUCTS
+from models.activa.networks import build_networks
+from models.activa.reference import (
     PlainActiva,
     ReleaseStep,
     plain_copy,
@@ -15,8 +17,6 @@ from bench.speed.baselines import (
     sample_plainly,
     sample_type_plainly,
 )
-from bench.speed.floors import PRODUCTS
-from models.activa.networks import build_networks
 from models.activa.settings import Settings
 
 N_GENES, N_TYPES, LATENT = 30, 3, 4
