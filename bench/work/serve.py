@@ -197,7 +197,7 @@ def settle(*, model: str, settings: Words, n_genes: int, device: str) -> Words:
     return dict(resolve_model(model).generator.settle(settings, n_genes=n_genes, device=device))
 
 
-class Server:
+class Orders:
     """Does what the lines say.
 
     Parameters
@@ -242,11 +242,11 @@ def main() -> int:
         answers.write(json.dumps(words) + "\n")
         answers.flush()
 
-    server = Server(answer)
+    orders = Orders(answer)
     answer({"gate_worker": PROTOCOL})
     while line := sys.stdin.readline():
         try:
-            answer(server.do(json.loads(line)))
+            answer(orders.do(json.loads(line)))
         except Exception as error:  # noqa: BLE001 - the process boundary: a failure becomes a row or a finding
             traceback.print_exc()
             message = (str(error).strip().splitlines() or [""])[0]

@@ -109,12 +109,19 @@ def carry_out(request: Request, console: Console) -> dict[str, Any]:
     console.print(f"{machine['device']} · {machine['torch_threads']} threads · torch {torch.__version__}")
     began = time.monotonic()
     rates = measure_rates(n_genes=shape.n_genes, batch_size=BATCH_SIZE, device=device)
-    facts = {"machine": machine, "shape": shape, "effort": request.effort, "device": device}
     rows: list[Row] = []
     for measured in _measure(request, rates, console, began):
         rows += measured
         # After each, so that a machine that gives up in a later one keeps what it has measured.
-        found = write_document(request.json, rows, **facts, rates=asdict(rates))
+        found = write_document(
+            request.json,
+            rows,
+            machine=machine,
+            shape=shape,
+            effort=request.effort,
+            device=device,
+            rates=asdict(rates),
+        )
     title = f"{device} · {shape.n_cells} cells × {shape.n_genes} genes · batches of {BATCH_SIZE}"
     console.print(speed_table(rows, title=title, caption=CAPTION))
     for line in rate_lines(rates, n_genes=shape.n_genes, batch_size=BATCH_SIZE):

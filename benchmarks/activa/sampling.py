@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -37,8 +38,8 @@ def measure_sampling(shape: ActivaShape, rates: Rates, effort: Effort, device: s
     networks = by_precision(plain, shape)
     facts = {name: _first_draw(of, n_cells) for name, of in networks.items()}
     sample_plainly(plain, CHUNK_CELLS, seed=0)
-    calls: Calls = {"release": lambda: sample_plainly(plain, n_cells, seed=0)}
-    calls |= {name: lambda of=of: sample_cells(of, n_cells, seed=0) for name, of in networks.items()}
+    calls: Calls = {"release": partial(sample_plainly, plain, n_cells, seed=0)}
+    calls |= {name: partial(sample_cells, of, n_cells, seed=0) for name, of in networks.items()}
     return _rows("sampling", calls, facts, n_cells, shape, rates, effort, device)
 
 
@@ -52,7 +53,7 @@ def measure_streaming(shape: ActivaShape, rates: Rates, effort: Effort, device: 
     facts: Facts = {}
     for name, of in by_precision(plain, shape).items():
         density = _stream(of, CHUNK_CELLS)
-        calls[name] = lambda of=of: _stream(of, n_cells)
+        calls[name] = partial(_stream, of, n_cells)
         facts[name] = {"density": density, "peak_rss_bytes": peak_rss_above(calls[name])}
     return _rows("sampling, streamed", calls, facts, n_cells, shape, rates, effort, device)
 
@@ -73,10 +74,8 @@ def measure_on_demand(shape: ActivaShape, rates: Rates, effort: Effort, device: 
         facts[name] = {"draws": drawn.draws, "accepted": drawn.accepted[RARE_TYPE], "density": density}
     draws = facts["fp32"]["draws"]
     sample_type_plainly(plain, RARE_TYPE, CHUNK_CELLS, seed=0)
-    calls: Calls = {"release": lambda: sample_type_plainly(plain, RARE_TYPE, draws, seed=0)}
-    calls |= {
-        name: lambda of=of: sample_types(of, wanted, names=names, seed=0) for name, of in networks.items()
-    }
+    calls: Calls = {"release": partial(sample_type_plainly, plain, RARE_TYPE, draws, seed=0)}
+    calls |= {name: partial(sample_types, of, wanted, names=names, seed=0) for name, of in networks.items()}
     return _rows("on demand", calls, facts, len(wanted), shape, rates, effort, device)
 
 

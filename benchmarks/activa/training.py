@@ -18,7 +18,7 @@ from bench.speed.machine import synchroniser
 from bench.speed.rounds import interleave, timed
 from bench.speed.table import Row, failed_row, row
 from bench.speed.workload import Effort, Shape
-from benchmarks.activa.floors import Rates, step_floor
+from benchmarks.activa.floors import Floor, Rates, step_floor
 from benchmarks.activa.rates import measured_precisions
 from benchmarks.activa.workload import training_cells
 from models.activa.cells import batches_per_epoch, fits_dense
@@ -62,9 +62,7 @@ def measure_streamed_step(shape: Shape, rates: Rates, effort: Effort, device: st
             for place, cells in (("memory", matrix), ("file", on_disk))
         }
         seconds = interleave(contenders, repeats=effort.repeats, limit_seconds=effort.limit_seconds)
-    floor = step_floor(
-        rates, objective="paper", precision=precision, n_genes=shape.n_genes, batch_size=BATCH_SIZE
-    )
+    floor = _floor(rates, shape, objective="paper", precision=precision)
     return [row(STREAMED_STEP, name, seconds["file"], baseline=seconds["memory"], **floor.facts())]
 
 
@@ -81,24 +79,29 @@ def _rows(
     matrix, types = training_cells(shape)
     loaded = measure == "epoch" or device.startswith("cuda")
     variants = {
-        f"{objective}, {precision}": {"objective": objective, "precision": precision}
+        f"{objective}, {precision}": Settings(objective=objective, precision=precision)
         for objective in objectives
         for precision in measured_precisions(device)
     }
     contenders = {"the release": release_steps(matrix, types, steps=steps, device=device, loaded=loaded)}
-    for name, given in variants.items():
-        settings = Settings(**given)
+    for name, settings in variants.items():
         contenders[name] = activa_steps(matrix, types, settings=settings, steps=steps, device=device)
     seconds = interleave(contenders, repeats=effort.repeats, limit_seconds=effort.limit_seconds / steps)
     # A step's seconds make an epoch's.
     times = steps if measure == "epoch" else 1
     scaled = {name: [times * value for value in values] for name, values in seconds.items()}
     rows = []
-    for name, given in variants.items():
-        floor = step_floor(rates, **given, n_genes=shape.n_genes, batch_size=BATCH_SIZE)
+    for name, settings in variants.items():
+        floor = _floor(rates, shape, objective=settings.objective, precision=settings.precision)
         facts = floor.facts(times=times) | {"steps": steps}
         rows.append(row(measure, name, scaled[name], baseline=scaled["the release"], **facts))
     return rows
+
+
+def _floor(rates: Rates, shape: Shape, *, objective: str, precision: str) -> Floor:
+    return step_floor(
+        rates, objective=objective, precision=precision, n_genes=shape.n_genes, batch_size=BATCH_SIZE
+    )
 
 
 @contextmanager
