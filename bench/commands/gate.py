@@ -26,7 +26,6 @@ def gate(
     accept: Annotated[bool, typer.Option("--accept", help="Store what is measured as the baseline.")] = False,
     reason: Annotated[str | None, typer.Option(help="Why it is accepted; stored with it.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the outcome there as Markdown.")] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the outcome there as JUnit XML.")] = None,
 ) -> int:
     """Tell whether a generator got slower, hungrier or worse: exit code 3."""
     from bench.console import plain_console
@@ -48,6 +47,5 @@ def gate(
         device=device,
         seed=seed,
         markdown_file=markdown,
-        junit_file=junit,
         console=plain_console(),
     )

@@ -13,41 +13,34 @@ from bench.errors import DONE, SOME_FAILED
 
 def speed(
     model: Annotated[
-        str, typer.Option(help="activa, or names, file.py:Class or module:Class to compare with it.")
+        str, typer.Option(help="By commas: names, file.py:Class or module:Class; the first is the baseline.")
     ] = "activa",
     device: Device = "auto",
-    measures: Annotated[
-        str | None,
-        typer.Option(help="Of activa alone: step, streamed_step, epoch, sampling, streaming, on_demand."),
-    ] = None,
     quick: Annotated[bool, typer.Option("--quick", help="A reduced shape, in about a minute.")] = False,
     cells: Annotated[int | None, typer.Option(help="Training cells.")] = None,
     genes: Annotated[int | None, typer.Option(help="Genes.")] = None,
     types: Annotated[int | None, typer.Option(help="Cell types.")] = None,
     sample_cells: Annotated[int | None, typer.Option(help="Cells drawn.")] = None,
-    on_demand_cells: Annotated[int | None, typer.Option(help="Cells of the 1 % type.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Rounds of each measure (default: 9).")] = None,
     limit: Annotated[
         float | None, typer.Option(help="Seconds after which no round of a measure begins (default: 60).")
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write everything measured there, too.")] = None,
 ) -> int:
-    """Time ACTIVA beside its release and this machine's floor, or other generators beside ACTIVA."""
+    """Time generators beside each other: a training step, and drawing cells."""
     from bench.console import plain_console
     from bench.speed.command import carry_out, request
 
     asked = request(
         model=model,
         device=device,
-        measures=measures,
         quick=quick,
-        cells=cells,
-        genes=genes,
-        types=types,
+        n_cells=cells,
+        n_genes=genes,
+        n_types=types,
         sample_cells=sample_cells,
-        on_demand_cells=on_demand_cells,
         repeats=repeats,
-        limit=limit,
+        limit_seconds=limit,
         json=json,
     )
     found = carry_out(asked, plain_console())

@@ -15,10 +15,8 @@ from bench.flow import exit_code
 from bench.gate.baseline import DEFAULT, Baseline, acceptance
 from bench.gate.benchmark_files import compare_files, is_benchmark_file
 from bench.gate.counts import accepted_counts, check_counts
-from bench.gate.findings import Outcome
-from bench.gate.junit import junit
+from bench.gate.findings import Outcome, markdown, print_outcome, workflow_commands
 from bench.gate.quality import accepted_quality, compare_quality, quality_of
-from bench.gate.tables import markdown, print_outcome, workflow_commands
 from bench.gate.wall_clock import time_models
 from bench.hardware.environment import resolve_device
 from bench.request.registry import resolve_model
@@ -36,7 +34,6 @@ def gate(
     device: str,
     seed: int,
     markdown_file: Path | None,
-    junit_file: Path | None,
     console: Console,
 ) -> int:
     """Compare, show, and return the exit code.
@@ -53,7 +50,7 @@ def gate(
         Of the wall clock and the counts; empty for activa, and of a stored baseline for all that it holds.
     factor, device, seed
         Of the wall clock: the slowdown that is a regression, where it runs, the order within pairs.
-    markdown_file, junit_file
+    markdown_file
         Written if given.
     console
         For people.
@@ -85,7 +82,7 @@ def gate(
     else:
         found = _check_stored(Path(baseline), current, models)
     print_outcome(found, console=console)
-    write_outputs(found, markdown_file=markdown_file, junit_file=junit_file, environment=os.environ)
+    write_outputs(found, markdown_file=markdown_file, environment=os.environ)
     return found.exit_code
 
 
@@ -126,14 +123,10 @@ def accept(
     return DONE
 
 
-def write_outputs(
-    outcome: Outcome, *, markdown_file: Path | None, junit_file: Path | None, environment: Mapping[str, str]
-) -> None:
-    """Write the files that were asked for, and tell GitHub if this is one of its machines."""
+def write_outputs(outcome: Outcome, *, markdown_file: Path | None, environment: Mapping[str, str]) -> None:
+    """Write the file that was asked for, and tell GitHub if this is one of its machines."""
     if markdown_file is not None:
         markdown_file.write_text(markdown(outcome), encoding="utf-8")
-    if junit_file is not None:
-        junit_file.write_text(junit(outcome), encoding="utf-8")
     if summary := environment.get("GITHUB_STEP_SUMMARY"):
         with Path(summary).open("a", encoding="utf-8") as file:
             file.write(markdown(outcome))

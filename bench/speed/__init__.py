@@ -1,5 +1,6 @@
-"""How fast ACTIVA (or any generator) is on this machine, beside the release and the machine's own floor.
+"""How fast generators are on this machine, beside each other.
 
-``python -m bench.speed`` needs only PyTorch, NumPy, SciPy and Rich, so that it runs on a bare GPU machine;
-``bench speed`` wraps it and compares any registered generator.
+``bench speed --model a,b`` times any of them, in turns (`bench.speed.command`). ACTIVA alone has floors and
+the released code beside it: ``benchmarks/activa`` at the repository's top, which uses of this package what
+imports on a bare GPU machine.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from bench.work.clock import repeat
+from bench.work.clock import once, repeat
 
 
 def interleave(
@@ -33,11 +33,6 @@ def interleave(
         if sum(map(sum, seconds.values())) >= limit_seconds:
             break
     return seconds
-
-
-def once(function: Callable[[], object], synchronise: Callable[[], None]) -> float:
-    """Call a function once and return the seconds, the device's work included."""
-    return repeat(function, warm_up=lambda: None, synchronise=synchronise, repeats=1, limit_seconds=0.0)[0]
 
 
 def timed(function: Callable[[], object], synchronise: Callable[[], None]) -> Callable[[], float]:

@@ -1,22 +1,26 @@
-"""What is timed: cells to train on, and networks whose samples have a given density and a rare type."""
+"""How much is timed and how long, from options that are checked."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Final, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Final, Self
 
-import numpy as np
-import scipy.sparse as sp
-import torch
+from bench.errors import RequestError
 
-from bench.speed.baselines import BATCH_SIZE, PlainActiva
-from models.activa.networks import Networks, build_networks
-from models.activa.settings import Settings
-
-RARE_TYPE: Final = 0
-LIBRARY_SIZE: Final = 20_000
-PILOT_CELLS: Final = 4096
-"""Draws from which biases are chosen."""
+OPTIONS: Final = {
+    "n_cells": ("cells", "training cells"),
+    "n_genes": ("genes", "genes"),
+    "n_types": ("types", "cell types"),
+    "sample_cells": ("sample-cells", "cells drawn"),
+    "on_demand_cells": ("on-demand-cells", "cells of the 1 %% type"),
+    "repeats": ("repeats", "rounds of each measure (default: 9)"),
+    "limit_seconds": ("limit", "seconds after which no round of a measure begins (default: 60)"),
+}
+"""By field of a shape or an effort: the option, and its words."""
+CELLS_OF_A_TYPE: Final = 25
+_LEAST: Final = {"n_genes": 50, "n_types": 2, "limit_seconds": 0}
 
 
 @dataclass(frozen=True)
@@ -28,78 +32,104 @@ class Shape:
     n_cells, n_genes, n_types
         Of the training cells.
     sample_cells
-        Drawn holistically.
-    on_demand_cells
-        Of a type that comes in `rare_share` of the draws.
+        Drawn at once.
     """
 
     n_cells: int = 20_000
     n_genes: int = 17_970
     n_types: int = 8
     sample_cells: int = 100_000
-    on_demand_cells: int = 1_500
-    rare_share: float = 0.01
 
     @classmethod
     def reduced(cls) -> Self:
         """Return a shape that takes seconds on two cores."""
-        return cls(n_cells=1_280, n_genes=2_000, sample_cells=4_000, on_demand_cells=60)
+        return cls(n_cells=1_280, n_genes=2_000, sample_cells=4_000)
 
 
-def training_cells(shape: Shape, *, seed: int = 0) -> tuple[sp.csr_matrix, np.ndarray]:
-    """Draw synthetic cells, ``cp20k``, and their types.
+@dataclass(frozen=True)
+class Effort:
+    """How long is measured.
 
-    Returns
-    -------
-    csr_matrix, ndarray
-        n_cells × n_genes float32 with row sums of 20 000, and n_cells codes.
+    Attributes
+    ----------
+    repeats
+        Rounds of each measure.
+    limit_seconds
+        No further round of a measure begins after so long.
+    total_seconds
+        Of all measures, set-up included: what is left of it is shared among those to come. None: no bound.
+        Every measure has one round in any case.
     """
-    from datasets.synthetic import Recipe, draw_counts
 
-    recipe = Recipe(shape.n_cells, shape.n_genes, shape.n_types)
-    counts, types = draw_counts(recipe, seed=seed, progress=lambda *_: None)
-    scale = LIBRARY_SIZE / np.maximum(counts.sum(axis=1), 1)
-    return sp.csr_matrix(sp.diags_array(np.asarray(scale).ravel()) @ counts, dtype=np.float32), types
+    repeats: int = 9
+    limit_seconds: float = 60.0
+    total_seconds: float | None = None
+
+    @classmethod
+    def quick(cls) -> Self:
+        """Return an effort of less than a minute."""
+        return cls(repeats=3, limit_seconds=10.0, total_seconds=40.0)
+
+    def share(self, spent_seconds: float, *, n_left: int) -> Effort:
+        """Return the effort for the next of `n_left` measures, after so many seconds."""
+        if self.total_seconds is None:
+            return self
+        left = max(0.0, self.total_seconds - spent_seconds) / n_left
+        return replace(self, limit_seconds=min(self.limit_seconds, left))
 
 
-@torch.no_grad()
-def plain_networks(shape: Shape, *, density: float, device: str, seed: int = 0) -> PlainActiva:
-    """Build networks in eval mode that draw `density` non-zero values and `RARE_TYPE` in its share of cells.
-
-    Untrained weights give every gene a normal-looking activation, so a bias per gene fixes how often it
-    is above 0; another one on the classifier's logit fixes how often type 0 wins.
+def sized(kind: type[Shape], given: Mapping[str, float | None], *, quick: bool) -> tuple[Any, Effort]:
+    """Return a shape and an effort, with the options that were given in place of their defaults.
 
     Parameters
     ----------
-    shape
-        Genes, types and the rare share.
-    density
-        Share of non-zero values in the samples.
-    device
-        Where they lie.
-    seed
-        Of the weights and the pilot's draws.
+    kind
+        Of the shape.
+    given
+        By field of either; None is the default.
+    quick
+        Whether the defaults are those of a reduced shape.
+
+    Raises
+    ------
+    RequestError
+        If a number is too small.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = PlainActiva(shape.n_genes, shape.n_types).eval().requires_grad_(False)
-    latent = torch.randn(PILOT_CELLS, model.latent_dim, generator=torch.Generator().manual_seed(seed))
-    last, rarest = model.decoder[-2], model.classifier[-1]
-    assert isinstance(last, torch.nn.Linear) and isinstance(rarest, torch.nn.Linear)
-    hidden = model.decoder[:-2](latent)
-    for start in range(0, shape.n_genes, 1024):
-        genes = slice(start, start + 1024)
-        activations = hidden @ last.weight[genes].T
-        last.bias[genes] = -torch.quantile(activations, 1 - density, dim=0)
-    logits = torch.cat([model.classifier(model.decoder(part)) for part in latent.split(BATCH_SIZE)])
-    behind = logits[:, 1:].max(dim=1).values - logits[:, RARE_TYPE]
-    rarest.bias[RARE_TYPE] += torch.quantile(behind, shape.rare_share)
-    return model.to(device)
+    numbers = {name: value for name, value in given.items() if value is not None}
+    shape, effort = (kind.reduced(), Effort.quick()) if quick else (kind(), Effort())
+    for name, value in numbers.items():
+        least = _LEAST.get(name, 1)
+        if name == "n_cells":
+            least = CELLS_OF_A_TYPE * int(numbers.get("n_types", shape.n_types))
+        if value < least:
+            raise RequestError(f"--{OPTIONS[name][0]} {value} is too small: give at least {least}")
+    of_effort = {field.name for field in fields(Effort)}
+    changed: dict[str, Any] = {name: numbers.pop(name) for name in of_effort & numbers.keys()}
+    shaped: dict[str, Any] = numbers
+    return replace(shape, **shaped), replace(effort, **changed)
 
 
-def activa_networks(plain: PlainActiva, settings: Settings, *, n_types: int) -> Networks:
-    """Build `models.activa`'s networks with the same weights, in eval mode on the same device."""
-    networks = build_networks(settings, n_genes=plain.n_genes, n_cell_types=n_types, seed=0)
-    values = plain.state_dict().values()
-    networks.load_state_dict(dict(zip(networks.state_dict(), values, strict=True)))
-    return networks.eval().requires_grad_(False).to(plain.device)
+def names_in(option: str, text: str) -> tuple[str, ...]:
+    """Split names at commas.
+
+    Raises
+    ------
+    RequestError
+        If there is none.
+    """
+    if not (names := tuple(filter(None, (name.strip() for name in text.split(","))))):
+        raise RequestError(f"--{option} {text!r} names nothing: leave the option out for the default")
+    return names
+
+
+def document_file(path: Path | None) -> Path | None:
+    """Return the file of ``--json``, if its folder is there.
+
+    Raises
+    ------
+    RequestError
+        If it is not.
+    """
+    if path is not None and not path.parent.is_dir():
+        raise RequestError(f"--json {str(path)!r}: give a file in a folder that exists")
+    return path

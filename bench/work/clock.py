@@ -237,6 +237,11 @@ def repeat(
     return seconds
 
 
+def once(function: Callable[[], object], synchronise: Callable[[], None]) -> float:
+    """Call a function once and return the seconds, the device's work included."""
+    return repeat(function, warm_up=lambda: None, synchronise=synchronise, repeats=1, limit_seconds=0.0)[0]
+
+
 def summarise(seconds: Sequence[float]) -> dict[str, float]:
     """Return ``median_seconds``, ``min_seconds``, ``max_seconds`` and ``mad_seconds``.
 

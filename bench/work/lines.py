@@ -11,9 +11,11 @@ import subprocess
 import sys
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 Answer = dict[str, Any]
+PROTOCOL: Final = 1
+"""Of the lines that `bench.work.serve` answers; its first line names it."""
 
 
 class WorkerFailed(Exception):
@@ -117,3 +119,32 @@ class LineProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class Server(LineProcess):
+    """A process of `bench.work.serve`, or of another version's module for the same lines.
+
+    Parameters
+    ----------
+    module
+        What answers.
+    **options
+        Those of `LineProcess`.
+    """
+
+    def __init__(self, module: str = "bench.work.serve", **options: Any) -> None:
+        super().__init__(module, **options)
+
+    def greet(self) -> int | None:
+        """Wait until it is there, and return the protocol that it names."""
+        return self.read("start").get("gate_worker")
+
+    def open(self, **words: Any) -> Answer:
+        """Have it load a model and cells; the words are those of ``open`` in `bench.work.serve`.
+
+        Raises
+        ------
+        WorkerFailed
+            If it cannot.
+        """
+        return self.ask("open", parent=os.getpid(), **words)

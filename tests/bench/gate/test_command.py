@@ -42,7 +42,6 @@ def gate(baseline, *, current=None, models=(), factor=1.1):
         device="cpu",
         seed=0,
         markdown_file=None,
-        junit_file=None,
         console=Console(file=output, width=200),
     )
     return code, output.getvalue()

@@ -7,8 +7,16 @@ import pytest
 
 from bench.errors import RequestError
 from bench.gate.baseline import Baseline
-from bench.gate.counts import accepted_counts, check_counts, compare_count, compare_counts, count_model
-from bench.gate.loss import choose_target, smoothed, steps_to
+from bench.gate.counts import (
+    accepted_counts,
+    check_counts,
+    choose_target,
+    compare_count,
+    compare_counts,
+    count_model,
+    smoothed,
+    steps_to,
+)
 from tests.places import GATED
 
 pytestmark = pytest.mark.slow
@@ -36,7 +44,7 @@ def again():
 def test_torch_operators_worked_by_hand():
     import torch
 
-    from bench.gate.counting_torch import OperatorCounter
+    from bench.work.counting_torch import OperatorCounter
 
     with OperatorCounter() as counter:
         a = torch.ones(4)
@@ -61,7 +69,7 @@ def test_torch_operators_worked_by_hand():
 def test_torch_backward_and_optimiser_are_counted():
     import torch
 
-    from bench.gate.counting_torch import OperatorCounter
+    from bench.work.counting_torch import OperatorCounter
 
     weight = torch.ones(3, requires_grad=True)
     optimiser = torch.optim.SGD([weight], lr=1.0, foreach=False)
@@ -76,10 +84,10 @@ def test_torch_backward_and_optimiser_are_counted():
 
 def test_tensorflow_operators_of_graphs_and_calls():
     tf = pytest.importorskip("tensorflow")
-    from bench.gate.counting_tensorflow import OperatorCounter
+    from bench.work.counting import TensorFlowCounter
 
     def counted(function):
-        with OperatorCounter() as counter:
+        with TensorFlowCounter() as counter:
             graph = tf.function(function)
             for _ in range(3):
                 graph(two)

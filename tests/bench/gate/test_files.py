@@ -10,7 +10,7 @@ from bench.gate.looks import fewest_pairs
 
 
 def write(
-    folder, name, *, minute, median, operators=7, node="here", benchmark="tests/perf/test_a.py::test_step"
+    folder, name, *, minute, median, operators=7, node="here", benchmark="benchmarks/test_a.py::test_step"
 ):
     path = folder / f"{name}.json"
     row = {
@@ -44,7 +44,7 @@ def found(folder, *given, **options):
 
 def test_medians_are_paired_by_date(tmp_path):
     slower, count = found(tmp_path, 9, 1.2)
-    assert slower.status == "regression" and slower.subject == "tests/perf/test_a.py::test_step"
+    assert slower.status == "regression" and slower.subject == "benchmarks/test_a.py::test_step"
     # Pairs in any other order would scatter around 1.2.
     assert slower.ratio == pytest.approx(1.2) and slower.allowed == "1.200 … 1.200, 9 pairs"
     assert (count.measure, count.status) == ("operators", "no regression")

@@ -1,15 +1,12 @@
 """What people, CI services and GitHub are shown."""
 
 import io
-import xml.etree.ElementTree as ElementTree
 
 import pytest
 from rich.console import Console
 
 from bench.gate.command import write_outputs
-from bench.gate.findings import Finding, Outcome
-from bench.gate.junit import junit
-from bench.gate.tables import markdown, print_outcome, workflow_commands
+from bench.gate.findings import Finding, Outcome, markdown, print_outcome, workflow_commands
 
 SLOWER = Finding("wall clock", "mine", "step", "regression", 0.010, 0.0131, "s", 1.31, "1.28 … 1.33, 9 pairs")
 COUNT = Finding("counts", "mine", "fit bytes written", "no regression", 12345, 12345, "", 1.0, "exact")
@@ -53,24 +50,6 @@ def test_markdown_is_a_table_that_bars_do_not_break():
     assert "*undecided*" not in markdown(Outcome([COUNT]))
 
 
-def test_junit_parses_and_counts():
-    root = ElementTree.fromstring(junit(OUTCOME))
-    assert root.tag == "testsuites"
-    assert {name: root.get(name) for name in ("tests", "failures", "errors", "skipped")} == {
-        "tests": "4",
-        "failures": "1",
-        "errors": "1",
-        "skipped": "1",
-    }
-    suites = {suite.get("name"): suite for suite in root}
-    assert {name: suite.get("tests") for name, suite in suites.items()} == {"counts": "2", "wall clock": "2"}
-    step = suites["wall clock"].find("testcase[@name='step']")
-    assert step.get("classname") == "wall clock.mine"
-    assert "1.310" in step.find("failure").get("message")
-    error = suites["counts"].find("testcase[@classname='counts.a|b']/error")
-    assert "<gone>" in error.get("message")
-
-
 def test_annotations_escape_what_github_reads():
     lines = workflow_commands(OUTCOME)
     assert lines[0].startswith("::error title=gate%3A mine · step::regression: 13.1 ms against 10 ms")
@@ -82,18 +61,16 @@ def test_outputs_go_where_they_are_wanted(tmp_path, capsys):
     summary = tmp_path / "summary.md"
     summary.write_text("before\n")
     environment = {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_ACTIONS": "true"}
-    files = {"markdown_file": tmp_path / "gate.md", "junit_file": tmp_path / "gate.xml"}
-    write_outputs(OUTCOME, **files, environment=environment)
+    write_outputs(OUTCOME, markdown_file=tmp_path / "gate.md", environment=environment)
     assert summary.read_text() == "before\n" + markdown(OUTCOME)
     assert (tmp_path / "gate.md").read_text() == markdown(OUTCOME)
-    assert (tmp_path / "gate.xml").read_text() == junit(OUTCOME)
     assert capsys.readouterr().out.startswith("::error ")
-    write_outputs(OUTCOME, markdown_file=None, junit_file=None, environment={})
+    write_outputs(OUTCOME, markdown_file=None, environment={})
     assert capsys.readouterr().out == ""
 
 
 def test_names_and_notes_are_shown_as_they_are_written():
-    # As rows of tests/perf are called, and as the last words of a worker may be.
+    # As benchmarks are called, and as the last words of a worker may be.
     odd = Finding(
         "benchmarks", "test_step[cpu-fp32]", "", "failed", note="lost [/tmp/x]\n\x1b[31m<b>two lines"
     )
@@ -101,6 +78,5 @@ def test_names_and_notes_are_shown_as_they_are_written():
     print_outcome(Outcome([odd]), console=console)
     text = console.file.getvalue()
     assert text.count("test_step[cpu-fp32]") == 2 and "[/tmp/x]" in text
-    assert "two lines" in ElementTree.fromstring(junit(Outcome([odd]))).find(".//error").get("message")
     row = markdown(Outcome([odd])).splitlines()[4]
     assert row.startswith("| benchmarks |") and row.endswith("two lines) |") and "&lt;b>" in row

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from bench.gate import worker
 from bench.gate.looks import FACTOR
-from bench.gate.pairs import BASE, HEAD, take_pairs
-from bench.gate.wall_clock import found_in
+from bench.gate.wall_clock import BASE, HEAD, found_in, take_pairs
+from bench.work import serve
 
 
 class Scripted:
@@ -78,7 +77,7 @@ def test_findings_tell_medians_bounds_and_the_kernel():
 
 def test_one_interrupted_call_of_the_kernel_does_not_make_its_time(monkeypatch):
     calls = iter([0.020, 0.090, 0.021, 0.022, 0.019])
-    monkeypatch.setattr(worker, "once", lambda function, synchronise: next(calls))
+    monkeypatch.setattr(serve, "once", lambda function, synchronise: next(calls))
     # Without the cells and the generator that opening takes.
-    opened = worker.Opened.__new__(worker.Opened)
+    opened = serve.Opened.__new__(serve.Opened)
     assert opened.calibrate() == {"seconds": {"kernel": 0.021}}

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.gate.checkout import base_of, here
+from bench.gate.sides import base_of, here
 from tests.bench.gate.test_wall_clock import MINE, git, leftovers, repository
 from tests.waiting import LIMIT_SECONDS, wait_until
 

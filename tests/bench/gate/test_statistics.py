@@ -8,9 +8,19 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.gate.looks import LOOKS, Look, judge, judge_at_once, judge_in_turns, looks_shared
-from bench.gate.pairs import MEASURES
-from bench.gate.statistics import outside, paired_ratio, signed_rank_probabilities, walsh_averages
+from bench.gate.looks import (
+    LOOKS,
+    Look,
+    judge,
+    judge_at_once,
+    judge_in_turns,
+    looks_shared,
+    outside,
+    paired_ratio,
+    signed_rank_probabilities,
+    walsh_averages,
+)
+from bench.gate.wall_clock import MEASURES
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from bench.errors import RequestError
 from bench.gate import command, sides
-from bench.gate.checkout import base_of, here, in_both
+from bench.gate.sides import base_of, here, in_both
 from tests.places import REPOSITORY
 
 pytestmark = pytest.mark.slow
@@ -117,7 +117,7 @@ def repository(tmp_path, monkeypatch):
 
 
 def gate(baseline, *, models=("./mine.py:Mine",), **options):
-    files = {"markdown_file": None, "junit_file": None} | options
+    files = {"markdown_file": None} | options
     output = io.StringIO()
     code = command.gate(
         baseline,
@@ -173,11 +173,11 @@ def test_a_head_that_fails_is_a_failure(repository):
     assert leftovers() == 0
 
 
-@pytest.fixture
-def checkout(tmp_path):
+@pytest.fixture(params=["bench/request/registry.py", "bench/registry.py"])
+def checkout(tmp_path, request):
     """Another version of this package, as far as the gate looks at it."""
     folder = tmp_path / "version"
-    for file in ("bench/__init__.py", "bench/request/registry.py", "models/base.py", "mine.py"):
+    for file in ("bench/__init__.py", request.param, "models/base.py", "mine.py"):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text("")
     return folder
@@ -188,10 +188,12 @@ def test_a_base_without_a_worker_is_told_from_a_crash(repository, checkout):
     assert code == 0 and "the base has no gate worker yet: nothing to compare" in text
 
 
-def test_a_base_of_another_protocol_is_named(repository, checkout):
-    (checkout / "bench" / "gate").mkdir()
-    (checkout / "bench" / "gate" / "__init__.py").write_text("")
-    (checkout / "bench" / "gate" / "worker.py").write_text("print('{\"gate_worker\": 2}')")
+@pytest.mark.parametrize("where", ["bench/work/serve.py", "bench/gate/worker.py"])
+def test_a_base_of_another_protocol_is_named(repository, checkout, where):
+    worker = checkout / where
+    worker.parent.mkdir()
+    (worker.parent / "__init__.py").write_text("")
+    worker.write_text("print('{\"gate_worker\": 2}')")
     code, text = gate(str(checkout))
     assert code == 0 and "the base has a gate worker of protocol 2, this is 1" in text
 

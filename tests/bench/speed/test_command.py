@@ -1,91 +1,33 @@
-"""The command line of `bench.speed`, its workload, and what it may import."""
+"""``bench speed``: its options, its document, and what its processes import."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 from bench.errors import WRONG_REQUEST, RequestError
-from bench.speed.baselines import sample_plainly
-from bench.speed.command import main, request
-from bench.speed.measures import MEASURES, Effort
-from bench.speed.memory import peak_rss_above
-from bench.speed.rates import measured_precisions, product_shapes
-from bench.speed.workload import Shape, activa_networks, plain_networks, training_cells
-from models.activa.settings import Settings
+from bench.speed.command import carry_out, request
+from bench.speed.workload import Effort, Shape
+from tests.places import THROWAWAY
 
 pytestmark = pytest.mark.slow
 
-TINY = [
-    *("--cells", "200", "--genes", "60", "--types", "2", "--sample-cells", "300", "--on-demand-cells", "3"),
-    *("--repeats", "2", "--limit", "5", "--device", "cpu"),
-]
-NOT_NEEDED = (
-    *("anndata", "h5py", "igraph", "leidenalg", "matplotlib", "mlflow", "pandas", "platformdirs"),
-    *("psutil", "pydantic", "pynvml", "safetensors", "scanpy", "sklearn", "tensorflow", "typer"),
-)
-BARE = f"""
-import sys
-sys.modules |= dict.fromkeys({NOT_NEEDED!r})  # None: importing it fails as if it were not installed
-from bench.speed.command import main
-sys.exit(main(sys.argv[1:]))
-"""
-
-
-PLAIN = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
-"""PyTorch's and oneDNN's own switches: what they let a CPU do has no bf16 units."""
-
-
-@pytest.mark.parametrize("switches", [{}, PLAIN], ids=["this CPU", "a CPU without bf16 units"])
-def test_a_bare_machine_measures_everything_it_has_units_for(tmp_path, switches):
-    file = tmp_path / "speed.json"
-    done = subprocess.run(
-        [sys.executable, "-c", BARE, *TINY, "--json", str(file)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=os.environ | switches,
-    )
-    assert done.returncode == 0, done.stderr
-    kinds = ("fp32",) if switches else measured_precisions("cpu")
-    assert ("has no bf16 units" in done.stdout) == (kinds == ("fp32",))
-    found = json.loads(file.read_text())
-    assert len(found["machine"]["fingerprint"]) == 12
-    assert found["shape"]["n_genes"] == 60 and found["shape"]["batch_size"] == 128
-    names = [(row["measure"], row["name"]) for row in found["rows"]]
-    assert names == [
-        *[("step", f"{objective}, {kind}") for objective in ("paper", "release") for kind in kinds],
-        ("step, streamed", f"paper, {kinds[-1]}"),
-        *[("epoch", f"paper, {kind}") for kind in kinds],
-        *[(f"sampling{how}", kind) for how in ("", ", streamed") for kind in kinds],
-        *[("on demand", kind) for kind in kinds],
-    ]
-    (streamed,) = [row for row in found["rows"] if row["measure"] == "step, streamed"]
-    assert streamed["failed"] == "all cells fit on the device: give more --cells"
-    for row in found["rows"]:
-        if row is streamed:
-            continue
-        assert row["median_seconds"] > 0 and row["floor_seconds"] > row["wide_floor_seconds"] > 0
-        assert (row["ratio"] is None) == (row["measure"] == "sampling, streamed")
-
 
 def test_a_contenders_process_starts_without_pytorch():
-    code = "import sys, bench.speed.contender; sys.exit('torch' in sys.modules)"
+    code = "import sys, bench.work.serve; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_options_replace_the_shapes_numbers():
-    asked = request(quick=True, genes=500, repeats=2, measures="sampling, step", device="cpu")
-    assert asked.shape == Shape(n_cells=1_280, n_genes=500, sample_cells=4_000, on_demand_cells=60)
+    asked = request(model="activa, mine.py:Mine", quick=True, n_genes=500, repeats=2, device="cpu")
+    assert asked.models == ("activa", "mine.py:Mine")
+    assert asked.shape == Shape(n_cells=1_280, n_genes=500, n_types=8, sample_cells=4_000)
     assert (asked.effort.repeats, asked.effort.limit_seconds) == (2, 10.0)
-    assert asked.measures == ("sampling", "step")
-    assert request(device="cpu").shape == Shape(20_000, 17_970, 8, 100_000, 1_500, 0.01)
-    assert request(device="cpu").measures == tuple(MEASURES)
+    assert request(model="activa", device="cpu").shape == Shape(20_000, 17_970, 8, 100_000)
 
 
 def test_what_is_left_of_a_bounded_time_is_shared_among_the_measures_to_come():
@@ -94,92 +36,60 @@ def test_what_is_left_of_a_bounded_time_is_shared_among_the_measures_to_come():
     assert bounded.share(10.0, n_left=2).limit_seconds == 10.0
     assert bounded.share(50.0, n_left=1).limit_seconds == 0.0
     assert Effort(limit_seconds=10.0).share(1e9, n_left=1).limit_seconds == 10.0
-    assert request(quick=True, device="cpu").effort.total_seconds <= 60
-    assert request(device="cpu").effort.total_seconds is None
+    assert request(model="activa", quick=True, device="cpu").effort.total_seconds <= 60
+    assert request(model="activa", device="cpu").effort.total_seconds is None
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"measures": "speed"}, "--measures 'speed': choose from step, streamed_step, epoch"),
-        ({"measures": " , "}, "--measures ' , ' names nothing"),
-        ({"genes": 49}, "--genes 49 is too small: give at least 50"),
-        ({"cells": 100}, "--cells 100 is too small: give at least 200"),
+        ({"model": " , "}, "--model ' , ' names nothing"),
+        ({"n_genes": 49}, "--genes 49 is too small: give at least 50"),
+        ({"n_cells": 100}, "--cells 100 is too small: give at least 200"),
+        ({"n_cells": 49, "n_types": 2}, "--cells 49 is too small: give at least 50"),
         (
             {"json": Path("nowhere/speed.json")},
             "--json 'nowhere/speed.json': give a file in a folder that exists",
         ),
         ({"repeats": 0}, "--repeats 0 is too small: give at least 1"),
         ({"device": "tpu"}, "--device 'tpu': choose from auto, cpu, cuda"),
-        ({"model": "scgan", "measures": "step"}, "is for activa alone"),
     ],
 )
 def test_wrong_requests_are_named(options, words):
     with pytest.raises(RequestError, match=words):
-        request(**options)
+        request(**{"model": "activa"} | options)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_gpu_that_is_not_there_is_refused(capsys):
-    assert main(["--device", "cuda"]) == WRONG_REQUEST
-    assert "PyTorch sees no GPU" in capsys.readouterr().err
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(RequestError, match="PyTorch sees no GPU"):
+        request(model="activa", device="cuda")
 
 
-def test_the_products_of_a_step_have_the_same_cost():
-    shapes = product_shapes(n_genes=17_970, n_rows=128)
-    assert {2 * rows * inner * columns for rows, inner, columns in shapes.values()} == {
-        2 * 128 * 17_970 * 1024
-    }
-
-
-def test_training_cells_have_the_papers_library_and_their_density():
-    matrix, types = training_cells(Shape(n_cells=400, n_genes=2_000, n_types=4))
-    assert matrix.shape == (400, 2_000) and matrix.dtype == np.float32
-    np.testing.assert_allclose(np.asarray(matrix.sum(axis=1)).ravel(), 20_000, rtol=1e-5)
-    assert set(types) == {0, 1, 2, 3}
-    assert 0.05 < matrix.nnz / (400 * 2_000) < 0.5
-
-
-def test_networks_draw_the_density_and_the_share_of_the_rare_type_that_were_asked_for():
-    shape = Shape(n_genes=200, n_types=4, rare_share=0.05)
-    plain = plain_networks(shape, density=0.06, device="cpu", seed=3)
-    cells = sample_plainly(plain, 4_000, seed=11)
-    assert cells.nnz / (4_000 * 200) == pytest.approx(0.06, abs=0.005)
-    calls = plain.classifier(torch.from_numpy(cells.toarray())).argmax(dim=1)
-    # Four standard errors of 4000 draws, and as much again for the pilot's.
-    assert float((calls == 0).float().mean()) == pytest.approx(0.05, abs=0.02)
-
-
-def test_activas_networks_have_the_plain_ones_weights():
-    shape = Shape(n_genes=80, n_types=3)
-    plain = plain_networks(shape, density=0.06, device="cpu")
-    networks = activa_networks(plain, Settings(precision="fp32"), n_types=3)
-    latent = torch.randn(10, 128)
-    with torch.no_grad():
-        cells = networks.decoder(latent)
-        torch.testing.assert_close(cells, plain.decoder(latent))
-        torch.testing.assert_close(networks.conditioner(cells), plain.classifier(cells))
-        torch.testing.assert_close(networks.encoder(cells)[0], plain.encode(cells)[0])
-
-
-def test_the_peak_of_a_stretch_of_work_is_what_it_held_at_most():
-    def work():
-        passing = np.ones(25_000_000)  # 200 MB, gone before the end
-        del passing
-        return np.ones(6_250_000)  # 50 MB
-
-    peak = peak_rss_above(work)
-    if peak is None:
-        pytest.skip("this kernel keeps no mark of the peak that could be set back")
-    assert 190e6 < peak < 260e6
-
-
-def test_bench_speed_wraps_it():
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "speed", "--measures", "nothing"],
-        capture_output=True,
-        text=True,
-        check=False,
+def test_the_first_model_is_the_baseline_of_the_others(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    asked = request(
+        model=f"{THROWAWAY}:Mean,activa",
+        device="cpu",
+        n_cells=200,
+        n_genes=60,
+        n_types=2,
+        sample_cells=300,
+        repeats=1,
+        json=tmp_path / "speed.json",
     )
+    console = Console(width=100, record=True)
+    found = carry_out(asked, console)
+    assert json.loads((tmp_path / "speed.json").read_text()) == found
+    assert found["models"] == list(asked.models) and len(found["machine"]["fingerprint"]) == 12
+    rows = {(row["measure"], row["name"]): row["ratio"] for row in found["rows"]}
+    assert list(rows) == [(what, name) for what in ("step", "sampling") for name in ("mean", "activa")]
+    assert all((ratio is None) == (name == "mean") for (_, name), ratio in rows.items())
+    assert f"baseline: {asked.models[0]}" in console.export_text().replace("\n", "")
+
+
+def test_bench_speed_names_what_is_wrong():
+    command = [sys.executable, "-m", "bench", "speed", "--genes", "3"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == WRONG_REQUEST
-    assert done.stderr.startswith("bench: --measures 'nothing': choose from step, streamed_step, epoch")
+    assert done.stderr.startswith("bench: --genes 3 is too small: give at least 50")

@@ -2,17 +2,12 @@
 
 import pytest
 
-from bench.speed.contender import PacedMonitor
 from bench.speed.contenders import measure_contenders, train_in_turns
-from bench.speed.floors import PRODUCTS, Rates
-from bench.speed.measures import Effort
-from bench.speed.workload import Shape
+from bench.speed.workload import Effort, Shape
+from bench.work.paced import PacedMonitor
 from tests.places import THROWAWAY
 
 pytestmark = pytest.mark.slow
-
-PRODUCT_SECONDS = {kind: dict.fromkeys(PRODUCTS["paper"], 1e-6) for kind in ("fp32", "bf16")}
-RATES = Rates(PRODUCT_SECONDS, {"fp32": 1e-6, "bf16": 1e-6}, {"fp32": 0.0, "bf16": 0.0}, 1e9, None)
 
 
 def test_a_block_lies_within_one_phase_and_ends_with_a_turn():
@@ -55,7 +50,8 @@ class Scripted:
     def __init__(self, calls, name, answers):
         self.calls, self.name, self.answers = calls, name, iter(answers)
 
-    def turn(self, do):
+    def turn(self, do, *, steps):
+        assert (do, steps) == ("train", 3)
         self.calls.append(self.name)
         return next(self.answers)
 
@@ -68,7 +64,7 @@ def test_training_takes_turns_and_keeps_the_busiest_phase():
         "short": Scripted(calls, "short", [{"phase": "b", "seconds": 5}, {}]),
         "still": Scripted(calls, "still", [{"trained": True}]),
     }
-    assert train_in_turns(contenders) == {"long": [1, 2], "short": [5], "still": []}
+    assert train_in_turns(contenders, steps=3) == {"long": [1, 2], "short": [5], "still": []}
     assert calls == ["long", "short", "still", "long", "short", "long", "long"]
 
 
@@ -78,9 +74,8 @@ def rows(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
         found = measure_contenders(
-            [f"{THROWAWAY}:Mean", f"{THROWAWAY}:Raises"],
+            ["activa", f"{THROWAWAY}:Mean", f"{THROWAWAY}:Raises"],
             Shape(n_cells=200, n_genes=60, n_types=2, sample_cells=500),
-            RATES,
             Effort(repeats=2, limit_seconds=3000),
             "cpu",
             folder=folder,
@@ -94,16 +89,15 @@ def test_every_contender_has_a_row_for_each_measure(rows):
     ]
 
 
-def test_a_third_partys_generator_is_compared_with_activa_and_the_floor(rows):
+def test_a_third_partys_generator_is_compared_with_the_first(rows):
     step = rows["step", "mean"]
     # 8 steps are allowed; the first of a phase is not timed.
     assert step["repeats"] == len(step["seconds"])
     activa = rows["step", "activa"]
     assert activa["ratio"] is None
     assert step["ratio"] == pytest.approx(activa["median_seconds"] / step["median_seconds"])
-    assert activa["times_floor"] == pytest.approx(activa["median_seconds"] / activa["floor_seconds"])
     sampling = rows["sampling", "mean"]
-    assert sampling["repeats"] == 2 and sampling["floor_seconds"] == pytest.approx(500e-6)
+    assert sampling["repeats"] == 2 and sampling["n_cells"] == 500
     assert 0 < sampling["density"] < 1
     assert sampling["ratio"] == pytest.approx(
         rows["sampling", "activa"]["median_seconds"] / sampling["median_seconds"]

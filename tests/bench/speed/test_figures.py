@@ -1,100 +1,13 @@
-"""Floors, ratios and words of `bench.speed`, by hand."""
+"""Rounds, ratios and the table of `bench.speed`, by hand."""
 
 import json
-from dataclasses import asdict
 
 import pytest
 from rich.console import Console
 
-from bench.speed import floors, report
-from bench.speed.baselines import PlainActiva
-from bench.speed.rounds import best_of, interleave, once
-from bench.speed.rows import compare, failed_row, row
-
-
-@pytest.fixture
-def rates():
-    seconds = {"encode": 1.0, "decode": 2.0, "encoder_weights": 3.0, "decoder_weights": 4.0}
-    seconds |= {"encoder_input": 5.0, "decoder_input": 6.0}
-    return floors.Rates(
-        product_seconds={"fp32": seconds, "bf16": {name: value / 10 for name, value in seconds.items()}},
-        draw_seconds_per_cell={"fp32": 1e-3, "bf16": 1e-4},
-        narrow_seconds_per_flop={"fp32": 1e-9, "bf16": 1e-10},
-        memory_bytes_per_second=1e9,
-        pinned_bytes_per_second=None,
-    )
-
-
-def test_a_product_of_brain_small_is_4_7_gigaflops():
-    assert floors.product_flops(128, 17_970) == 2 * 128 * 17_970 * 1024 == 4_710_727_680
-
-
-def test_parameters_are_those_of_the_networks():
-    model = PlainActiva(50, 3)
-    players = [*model.encoder.parameters(), *model.decoder.parameters()]
-    assert floors.parameters(50) == sum(parameter.numel() for parameter in players)
-    assert floors.parameters(17_970) == pytest.approx(38e6, rel=0.01)
-
-
-def test_adam_moves_seven_numbers_of_four_bytes_for_each_parameter():
-    assert floors.optimiser_bytes(50) == 28 * floors.parameters(50)
-
-
-def test_the_floor_of_a_step_adds_products_and_bytes(rates):
-    adam = floors.optimiser_bytes(50) / 1e9
-    paper = 3 * 1 + 2 * 2 + 3 * 3 + 2 * 4 + 2 * 5 + 3 * 6
-    release = 5 * 1 + 2 * 2 + 3 * 3 + 1 * 4 + 1 * 6
-    floor = {
-        key: floors.step_floor(rates, objective=key[0], precision=key[1], n_genes=50, batch_size=128)
-        for key in (("paper", "fp32"), ("release", "fp32"), ("paper", "bf16"))
-    }
-    encoder, decoder = 1024 * 512 + 512 * 256 + 256 * 256, 128 * 256 + 256 * 512 + 512 * 1024
-    conditioner = 50 * 100 + 100 * 50 + 50 * 25
-    narrow = 256e-9 * (9 * encoder + 7 * decoder - 2 * 128 * 256 + 2 * conditioner)
-    of_release = 256e-9 * (11 * encoder + 4 * decoder + 2 * conditioner)
-    assert floor["paper", "fp32"] == pytest.approx((paper + adam + narrow, paper + adam))
-    assert floor["release", "fp32"] == pytest.approx((release + adam + of_release, release + adam))
-    assert floor["paper", "bf16"] == pytest.approx((paper / 10 + adam + narrow / 10, paper / 10 + adam))
-
-
-def test_a_third_of_a_steps_arithmetic_is_narrow_at_2_000_genes_and_4_per_cent_at_17_970():
-    shares = {}
-    for n_genes in (2_000, 17_970):
-        narrow = floors.narrow_flops("paper", batch_size=128, n_genes=n_genes)
-        shares[n_genes] = narrow / (narrow + 15 * floors.product_flops(128, n_genes))
-    assert shares == {2_000: pytest.approx(0.28, abs=0.01), 17_970: pytest.approx(0.05, abs=0.01)}
-
-
-def test_without_bf16_units_the_floor_is_that_of_fp32(rates):
-    slow = {name: 2 * value for name, value in rates.product_seconds["fp32"].items()}
-    facts, fp32 = asdict(rates), rates.product_seconds["fp32"]
-    emulated = floors.Rates(**(facts | {"product_seconds": {"fp32": fp32, "bf16": slow}}))
-    without = floors.Rates(**(facts | {"product_seconds": {"fp32": fp32}}))
-    assert rates.has_bf16_units and not emulated.has_bf16_units and not without.has_bf16_units
-    assert "no faster" in report.rate_lines(emulated, n_genes=50, batch_size=128)[-1]
-    assert "has no bf16 units" in report.rate_lines(without, n_genes=50, batch_size=128)[-1]
-    size = {"objective": "paper", "n_genes": 50, "batch_size": 128}
-    assert floors.step_floor(without, precision="bf16", **size) == floors.step_floor(
-        without, precision="fp32", **size
-    )
-    floor = floors.sampling_floor(without, n_cells=10, n_genes=50, density=1, precision="bf16")
-    assert floor.wide_seconds == 0.01
-
-
-def test_the_csr_of_brain_small_is_the_issues_0_9_and_9_8_gigabytes():
-    assert floors.csr_bytes(100_000, 17_970, 0.06) == pytest.approx(0.86e9, rel=0.01)
-    assert floors.csr_bytes(100_000, 17_970, 0.68) == pytest.approx(9.8e9, rel=0.01)
-
-
-def test_sampling_on_a_gpu_is_bound_by_what_takes_longer(rates):
-    facts = asdict(rates)
-    narrow = floors.Rates(**(facts | {"pinned_bytes_per_second": 1e3}))
-    wide = floors.Rates(**(facts | {"pinned_bytes_per_second": 1e12}))
-    size = {"n_cells": 10, "n_genes": 50, "density": 0.5, "precision": "fp32"}
-    flops = 2 * (128 * 256 + 256 * 512 + 512 * 1024 + 50 * 100 + 100 * 50 + 50 * 25)
-    assert floors.sampling_floor(rates, **size) == pytest.approx((0.01 + 10e-9 * flops, 0.01))
-    assert floors.sampling_floor(wide, **size) == pytest.approx((0.01 + 10e-9 * flops, 0.01))
-    assert floors.sampling_floor(narrow, **size) == pytest.approx(((8 * 250 + 44) / 1e3,) * 2)
+from bench.speed.rounds import best_of, interleave
+from bench.speed.table import compare, duration, failed_row, row, speed_table
+from bench.work.clock import once
 
 
 def test_contenders_take_turns_until_their_repeats_or_the_limit():
@@ -156,17 +69,17 @@ def test_rounds_of_unequal_length_are_refused():
     [(None, "–"), (12.345, "12.3 s"), (1.0, "1 s"), (0.0987, "98.7 ms"), (2.5e-5, "25 µs")],
 )
 def test_durations_have_three_figures(seconds, words):
-    assert report.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 def test_the_table_shows_ratios_notes_and_failures():
     rows = [
         row("step", "paper, bf16", [0.2], baseline=[0.5], floor_seconds=0.1, steps=50),
-        row("sampling", "fp32", [3.0], baseline=None, floor_seconds=None, n_cells=10, density=0.0625),
+        row("sampling", "fp32", [3.0], baseline=None, n_cells=10, density=0.0625),
         failed_row("step", "mine", "no GPU"),
     ]
     console = Console(width=100, record=True)
-    console.print(report.speed_table(rows, title="title", baseline="the release"))
+    console.print(speed_table(rows, title="title", caption="baseline: the release;"))
     text = console.export_text()
     first = next(line for line in text.splitlines() if "paper, bf16" in line)
     assert first.split()[3:] == ["200", "ms", "–", "500", "ms", "2.50", "100", "ms", "2.00"]
@@ -179,8 +92,11 @@ def test_the_table_shows_ratios_notes_and_failures():
     assert json.loads(json.dumps(rows)) == rows
 
 
-def test_rates_are_told_in_flops(rates):
-    lines = report.rate_lines(rates, n_genes=17_970, batch_size=128)
-    assert lines[0].startswith("fp32 products of a step: encode 5, decode 2,")
-    assert lines[2] == "memory: 1.0 GB/s, read and written"
-    assert len(lines) == 3
+def test_without_floors_the_table_has_no_column_for_them():
+    console = Console(width=100, record=True)
+    rows = [row("step", "mine", [0.2], baseline=[0.5])]
+    rows.append(row("step", "slow", [1_000.0], baseline=[0.5]))
+    console.print(speed_table(rows, title="title", caption="baseline: yours"))
+    text = console.export_text()
+    # A ratio is never shown as none at all.
+    assert "floor" not in text and "2.50" in text and "0.0005" in text

@@ -9,11 +9,11 @@ import torch
 from torch.nn.functional import pad
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.speed.baselines import ReleaseStep, plain_copy
 from models.activa import wide
 from models.activa.conditioner import ACTINN
 from models.activa.networks import build_networks
 from models.activa.objective import Batch, paper_gradients, release_gradients, warm_up_gradients
+from models.activa.reference import PaperStep, ReleaseStep, plain_copy
 from models.activa.settings import Settings
 from models.activa.weights import Weights
 from models.activa.wide import WideLinear, rows_on_lines, whole_rows
@@ -26,7 +26,6 @@ from tests.models.activa.activa_cases import (
     small_networks,
     small_players,
 )
-from tests.models.activa.oracle_paper import PaperStep
 
 ORACLES = {"paper": PaperStep, "release": ReleaseStep}
 

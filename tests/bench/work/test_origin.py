@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from bench.gate.origin import require_own
+from bench.work.origin import require_own
 from tests.places import REPOSITORY
 
 

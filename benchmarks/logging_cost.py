@@ -1,4 +1,4 @@
-"""What curves and load cost a real training: ``python tests/perf/logging_cost.py``.
+"""What curves and load cost a real training: ``python benchmarks/logging_cost.py``.
 
 ACTIVA trains again and again in one process as in a Job, with what is logged of it and without, in random
 order of each pair. Small cells make short steps, so that logging weighs the most. Time of the processor is
@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.flow import prepare_dataset
-from bench.gate.statistics import paired_ratio
+from bench.gate.looks import paired_ratio
 from bench.progress import Progress
 from bench.request.spec import RunSpec
 from bench.results.run_folder import JobFolder

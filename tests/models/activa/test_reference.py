@@ -1,4 +1,4 @@
-"""The transcription of the released step, against NumPy in double precision and properties of Adam."""
+"""The plain transcription of ACTIVA, against NumPy in double precision and properties of Adam."""
 
 from collections import Counter
 
@@ -7,7 +7,10 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bench.speed.baselines import (
+from benchmarks.activa.floors import PRODUCTS
+from models.activa.networks import build_networks
+from models.activa.reference import (
+    PaperStep,
     PlainActiva,
     ReleaseStep,
     plain_copy,
@@ -15,8 +18,6 @@ from bench.speed.baselines import (
     sample_plainly,
     sample_type_plainly,
 )
-from bench.speed.floors import PRODUCTS
-from models.activa.networks import build_networks
 from models.activa.settings import Settings
 
 N_GENES, N_TYPES, LATENT = 30, 3, 4
@@ -57,26 +58,40 @@ def kl(encoded):
     )
 
 
-def test_the_terms_of_the_encoders_loss_are_those_of_numpy(model, batch):
+def numpy_terms(model, batch, *, half):
+    """Terms of both losses that need no optimiser, with the margin at 30 nats."""
     cells, noise, prior = (part.numpy() for part in batch)
-    expected = {}
-    expected["encoder_kl"], mean, log_variance = kl(forward(model.encoder, cells))
+    terms = {}
+    terms["encoder_kl"], mean, log_variance = kl(forward(model.encoder, cells))
     reconstructed = forward(model.decoder, mean + np.exp(log_variance / 2) * noise)
-    generated = forward(model.decoder, prior)
-    hinges = [max(0, 30 - kl(forward(model.encoder, fake))[0]) for fake in (reconstructed, generated)]
-    expected["encoder_hinge_reconstructed"], expected["encoder_hinge_generated"] = hinges
-    expected["reconstruction"] = np.sum((cells - reconstructed) ** 2) / 16
+    fakes = {"reconstructed": reconstructed, "generated": forward(model.decoder, prior)}
+    of_fakes = {name: kl(forward(model.encoder, fake))[0] for name, fake in fakes.items()}
+    terms |= {f"encoder_hinge_{name}": max(0, 30 - value) for name, value in of_fakes.items()}
+    terms["reconstruction"] = np.sum((cells - reconstructed) ** 2) / 16
     logits = [forward(model.classifier, values) for values in (cells, reconstructed)]
-    expected["conditioning"] = np.sum((logits[0] - logits[1]) ** 2)
-    expected["encoder_loss"] = (
-        expected["encoder_kl"]
-        + 0.25 * sum(hinges)
-        + 0.05 * (expected["reconstruction"] + expected["conditioning"])
-    )
-    terms = ReleaseStep(model, margin=30.0)(*batch)
-    assert min(hinges) > 0
+    terms["conditioning"] = np.sum((logits[0] - logits[1]) ** 2) * half
+    fidelity = 0.05 * (terms["reconstruction"] + terms["conditioning"])
+    hinges = terms["encoder_hinge_reconstructed"] + terms["encoder_hinge_generated"]
+    terms["encoder_loss"] = terms["encoder_kl"] + 0.25 * hinges + fidelity
+    return terms, of_fakes, fidelity
+
+
+@pytest.mark.parametrize(("kind", "half"), [(PaperStep, 0.5), (ReleaseStep, 1.0)])
+def test_the_terms_of_the_encoders_loss_are_those_of_numpy(model, batch, kind, half):
+    expected, _, _ = numpy_terms(model, batch, half=half)
+    terms = kind(model, margin=30.0)(*batch)
+    assert min(expected["encoder_hinge_reconstructed"], expected["encoder_hinge_generated"]) > 0
     for name, value in expected.items():
         assert float(terms[name]) == pytest.approx(value, rel=1e-10), name
+
+
+def test_the_papers_generator_is_told_by_the_encoder_at_the_same_weights(model, batch):
+    _, of_fakes, fidelity = numpy_terms(model, batch, half=0.5)
+    terms = PaperStep(model, margin=30.0)(*batch)
+    for name, value in of_fakes.items():
+        assert float(terms[f"generator_kl_{name}"]) == pytest.approx(value, rel=1e-10)
+    expected = 0.5 * sum(of_fakes.values()) + fidelity
+    assert float(terms["generator_loss"]) == pytest.approx(expected, rel=1e-10)
 
 
 def test_the_generator_learns_reconstruction_and_conditioning_alone(model, batch):

@@ -8,12 +8,12 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from models.base import SilentMonitor
 
-FRAMEWORKS = {"pytorch": "torch", "tensorflow": "tensorflow"}
-"""What a generator may declare, and the module whose presence says the same."""
+if TYPE_CHECKING:
+    from bench.work.serve import Opened
 
 
 class Counter(Protocol):
@@ -30,6 +30,44 @@ class Counter(Protocol):
 
     def __exit__(self, *error: Any) -> Any:
         """End it."""
+
+
+class TensorFlowCounter:
+    """Counts TensorFlow's operators through the hook that TensorFlow's own debugger uses.
+
+    A graph is counted once, while it is traced, and each of its calls as one operator: an operator more in a
+    training step is one more in the graph. What a call of a graph writes and takes is not seen.
+    """
+
+    def __init__(self) -> None:
+        self._in_graphs = self._called = 0
+
+    def totals(self) -> dict[str, int]:
+        """Return ``graph operators`` and ``called operators`` so far."""
+        return {"graph operators": self._in_graphs, "called operators": self._called}
+
+    def peaks(self) -> dict[str, int]:
+        """Return nothing: TensorFlow tells no peak on the CPU."""
+        return {}
+
+    def _note(
+        self, op_type: str, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None
+    ) -> None:
+        if graph is None:
+            self._called += 1
+        else:
+            self._in_graphs += 1
+
+    def __enter__(self) -> Self:
+        from tensorflow.python.framework import op_callbacks
+
+        op_callbacks.add_op_callback(self._note)
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        from tensorflow.python.framework import op_callbacks
+
+        op_callbacks.remove_op_callback(self._note)
 
 
 class CountingMonitor(SilentMonitor):
@@ -87,13 +125,8 @@ def totals(counters: list[Counter]) -> dict[str, int]:
     return {name: number for counter in counters for name, number in counter.totals().items()}
 
 
-def count(opened: Any) -> dict[str, Any]:
+def count(opened: Opened) -> dict[str, Any]:
     """Count what a training and a sample of a generator do.
-
-    Parameters
-    ----------
-    opened
-        The worker's `bench.gate.worker.Opened`.
 
     Returns
     -------
@@ -128,9 +161,14 @@ def count(opened: Any) -> dict[str, Any]:
 
 
 def _counters(declared: str) -> Iterator[tuple[str, Callable[[], Counter]]]:
-    for framework, module in FRAMEWORKS.items():
-        if declared == framework or module in sys.modules:
-            yield module, import_module(f"bench.gate.counting_{module}").OperatorCounter
+    """Yield the counter of each framework that a generator declares, or whose module has been imported."""
+    if declared == "pytorch" or "torch" in sys.modules:
+        # Its class is one of PyTorch's, which not every generator has imported.
+        from bench.work.counting_torch import OperatorCounter
+
+        yield "torch", OperatorCounter
+    if declared == "tensorflow" or "tensorflow" in sys.modules:
+        yield "tensorflow", TensorFlowCounter
 
 
 def _peaks(counters: list[Counter]) -> dict[str, int]:

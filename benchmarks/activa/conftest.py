@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from bench.speed.workload import Shape, training_cells
+from benchmarks.activa.workload import ActivaShape, training_cells
 
-REDUCED = Shape(n_cells=640, n_genes=1_000, n_types=4, sample_cells=1_000, on_demand_cells=10)
+REDUCED = ActivaShape(n_cells=640, n_genes=1_000, n_types=4, sample_cells=1_000, on_demand_cells=10)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -26,7 +26,7 @@ def device(request):
 @pytest.fixture(
     params=[
         pytest.param(REDUCED, id="reduced"),
-        pytest.param(Shape(), id="full", marks=pytest.mark.full_shape),
+        pytest.param(ActivaShape(), id="full", marks=pytest.mark.full_shape),
     ],
     scope="session",
 )

@@ -1,10 +1,26 @@
-"""The released ACTIVA, transcribed plainly: the yardstick of every ratio, and the tests' oracle.
+"""ACTIVA in plain PyTorch: the page to read first, and the tests' oracle of everything that is faster.
 
-Written from the paper and from the behaviour and constants of the authors' code, with networks of its
-own, so that it shares nothing with `models.activa`: fp32, eager, every pass where the released step has
-it. It does what a reader of that code would do, and nothing to be fast, with three exceptions that favour
-it: anomaly detection is off (the release turns it on, which only costs time), nothing is printed, and
-the frozen classifier's weights take no gradients.
+Heydari et al., Bioinformatics 38(8), 2022, doi:10.1093/bioinformatics/btac095 (the paper), and the authors'
+released code. Notation of the paper: x cells, (μ, σ) = Enc(x), z = μ + σ ε, x_r = Gen(z), x_g = Gen(z_p) with
+z_p ~ N(0, I), s is r or g, C the conditioner's logits, [·]⁺ what lies above 0.
+
+====  ===========================================================================  ===================
+eq.                                                                                 here
+====  ===========================================================================  ===================
+2     KL = −½ Σ_j (1 + log σ_j² − μ_j² − σ_j²), mean over the batch                `divergence`
+–     L_AE = Σ_genes (x − x_r)², mean over the batch                               `reconstruction`
+–     L_Enc = KL(x) + α₁ Σ_s [m − KL(x_s)]⁺ + α₂ (L_AE + L_CT), x_s constants      `PaperStep.losses`
+5     L_Gen = α₁ Σ_s KL(x_s) + α₂ (L_AE + L_CT), the gradient flows through Enc    `PaperStep.losses`
+6     L_CT = ½ Σ_i ‖C(x_i) − C(x_r,i)‖²                                            `PaperStep.losses`
+–     what the released code computes instead                                      `ReleaseStep`
+====  ===========================================================================  ===================
+
+Of the weights, α₁ is `HINGE_WEIGHT` for a hinge and `ADVERSARIAL_WEIGHT` in L_Gen, α₂ is `FIDELITY_WEIGHT`.
+
+It shares nothing with the rest of `models.activa`: networks of its own, fp32, eager, every pass where the
+algorithm has it, an optimiser for each player. Nothing here is done to be fast, with three exceptions that
+favour the release where it is timed: anomaly detection is off (the release turns it on, which only costs
+time), nothing is printed, and the frozen classifier's weights take no gradients.
 """
 
 from __future__ import annotations
@@ -107,11 +123,18 @@ def plain_copy(encoder: nn.Module, decoder: nn.Module, classifier: nn.Module) ->
     return model
 
 
-class ReleaseStep:
-    """The released code's training step, one call a batch.
+def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """Return the KL divergence to N(0, I) in nats, mean over the batch (eq. 2, its signs put right)."""
+    return (-0.5 * (1 + log_variance - mean**2 - torch.exp(log_variance)).sum(dim=1)).mean()
 
-    One backward pass of the encoder's loss also gives the generator's gradient. The generator's loss
-    then encodes *detached* cells: its gradients land in the encoder, where nobody uses them.
+
+def reconstruction(cells: Tensor, reconstructed: Tensor) -> Tensor:
+    """Return L_AE: squared errors summed over genes, mean over the batch."""
+    return ((cells - reconstructed) ** 2).sum(dim=1).mean()
+
+
+class PaperStep:
+    """The paper's step, one call a batch: both players' gradients at the same weights, then both step.
 
     Parameters
     ----------
@@ -122,15 +145,11 @@ class ReleaseStep:
     """
 
     def __init__(self, model: PlainActiva, *, margin: float = MARGIN) -> None:
-        self.model = model
-        self.margin = margin
-        model.train()
-        model.classifier.eval().requires_grad_(False)
-        self.encoder_adam = torch.optim.Adam(model.encoder.parameters(), lr=LEARNING_RATE)
-        self.generator_adam = torch.optim.Adam(model.decoder.parameters(), lr=LEARNING_RATE)
+        self.model, self.margin = model, margin
+        self.encoder_adam, self.generator_adam = _begin(model)
 
     def __call__(self, cells: Tensor, noise: Tensor, prior: Tensor) -> dict[str, Tensor]:
-        """Update encoder and generator once.
+        """Update both players once.
 
         Parameters
         ----------
@@ -145,8 +164,82 @@ class ReleaseStep:
         -------
         dict
             Both losses and their terms, by the names under which `models.activa` logs them. Each
-            parameter's ``grad`` holds what its optimiser used, except that the encoder's holds besides
-            what the generator's loss added after the encoder's step.
+            parameter's ``grad`` holds that of its player's loss.
+        """
+        losses, terms = self.losses(cells, noise, prior)
+        players = (self.model.encoder, self.model.decoder)
+        # Both before either steps.
+        gradients = [
+            torch.autograd.grad(loss, list(player.parameters()), retain_graph=True)
+            for loss, player in zip(losses, players, strict=True)
+        ]
+        for player, found in zip(players, gradients, strict=True):
+            for parameter, gradient in zip(player.parameters(), found, strict=True):
+                parameter.grad = gradient
+        self.encoder_adam.step()
+        self.generator_adam.step()
+        return {name: term.detach() for name, term in terms.items()}
+
+    def losses(self, cells: Tensor, noise: Tensor, prior: Tensor) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Return L_Enc and L_Gen, and their terms.
+
+        L_Enc sees x_r and x_g as constants and L_Gen does not, so each has passes of its own; those of L_Gen
+        run on a copy of the running statistics, because the algorithm has them once.
+        """
+        model = self.model
+        generated = model.decoder(prior)
+        mean, log_variance = model.encode(cells)
+        reconstructed = model.decoder(mean + torch.exp(0.5 * log_variance) * noise)
+        fakes = (reconstructed, generated)
+        kl = divergence(mean, log_variance)
+        hinges = [torch.relu(self.margin - divergence(*model.encode(fake.detach()))) for fake in fakes]
+        through = [divergence(*self._encode_aside(fake)) for fake in fakes]
+        squared = reconstruction(cells, reconstructed)
+        logits = 0.5 * ((model.classifier(cells) - model.classifier(reconstructed)) ** 2).sum()
+        fidelity = FIDELITY_WEIGHT * (squared + logits)
+        encoder_loss = kl + HINGE_WEIGHT * (hinges[0] + hinges[1]) + fidelity
+        generator_loss = ADVERSARIAL_WEIGHT * (through[0] + through[1]) + fidelity
+        return [encoder_loss, generator_loss], {
+            "encoder_loss": encoder_loss,
+            "encoder_kl": kl,
+            "encoder_hinge_reconstructed": hinges[0],
+            "encoder_hinge_generated": hinges[1],
+            "generator_loss": generator_loss,
+            "generator_kl_reconstructed": through[0],
+            "generator_kl_generated": through[1],
+            "reconstruction": squared,
+            "conditioning": logits,
+        }
+
+    def _encode_aside(self, cells: Tensor) -> tuple[Tensor, ...]:
+        encoder = self.model.encoder
+        statistics = {name: buffer.clone() for name, buffer in encoder.named_buffers()}
+        return torch.func.functional_call(encoder, statistics, (cells,)).chunk(2, dim=1)
+
+
+class ReleaseStep:
+    """The released code's training step, one call a batch.
+
+    One backward pass of the encoder's loss also gives the generator's gradient. The generator's loss
+    then encodes *detached* cells: its gradients land in the encoder, where nobody uses them. L_CT has no ½.
+
+    Parameters
+    ----------
+    model
+        Changed in place: encoder and decoder go to train mode, the classifier is frozen.
+    margin
+        m of the hinge, in nats.
+    """
+
+    def __init__(self, model: PlainActiva, *, margin: float = MARGIN) -> None:
+        self.model, self.margin = model, margin
+        self.encoder_adam, self.generator_adam = _begin(model)
+
+    def __call__(self, cells: Tensor, noise: Tensor, prior: Tensor) -> dict[str, Tensor]:
+        """Update encoder and generator once; takes and returns what `PaperStep` does.
+
+        Each parameter's ``grad`` holds what its optimiser used, except that the encoder's holds besides what
+        the generator's loss added after the encoder's step.
         """
         model = self.model
         self.encoder_adam.zero_grad()
@@ -158,8 +251,8 @@ class ReleaseStep:
         terms["encoder_loss"].backward()
         self.encoder_adam.step()
 
-        kl_reconstructed = _kl(*model.encode(reconstructed.detach()))
-        kl_generated = _kl(*model.encode(generated.detach()))
+        kl_reconstructed = divergence(*model.encode(reconstructed.detach()))
+        kl_generated = divergence(*model.encode(generated.detach()))
         generator_loss = ADVERSARIAL_WEIGHT * (kl_reconstructed + kl_generated)
         generator_loss.backward()
         self.generator_adam.step()
@@ -180,12 +273,14 @@ class ReleaseStep:
     ) -> dict[str, Tensor]:
         model = self.model
         terms = {
-            "encoder_kl": _kl(mean, log_variance),
+            "encoder_kl": divergence(mean, log_variance),
             "encoder_hinge_reconstructed": torch.relu(
-                self.margin - _kl(*model.encode(reconstructed.detach()))
+                self.margin - divergence(*model.encode(reconstructed.detach()))
             ),
-            "encoder_hinge_generated": torch.relu(self.margin - _kl(*model.encode(generated.detach()))),
-            "reconstruction": ((cells - reconstructed) ** 2).sum(dim=1).mean(),
+            "encoder_hinge_generated": torch.relu(
+                self.margin - divergence(*model.encode(generated.detach()))
+            ),
+            "reconstruction": reconstruction(cells, reconstructed),
             "conditioning": ((model.classifier(cells) - model.classifier(reconstructed)) ** 2).sum(),
         }
         hinges = terms["encoder_hinge_reconstructed"] + terms["encoder_hinge_generated"]
@@ -270,9 +365,13 @@ def _first_and_last(state: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
     return tensors[0], tensors[-1]
 
 
-def _kl(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """KL divergence to N(0, I) in nats, mean over the batch."""
-    return (-0.5 * (1 + log_variance - mean**2 - torch.exp(log_variance)).sum(dim=1)).mean()
+def _begin(model: PlainActiva) -> tuple[torch.optim.Adam, torch.optim.Adam]:
+    """Set the networks to the game, and return an optimiser for each player."""
+    model.train()
+    model.classifier.eval().requires_grad_(False)
+    players = (model.encoder, model.decoder)
+    encoder, generator = (torch.optim.Adam(player.parameters(), lr=LEARNING_RATE) for player in players)
+    return encoder, generator
 
 
 def _latent(model: PlainActiva, n_cells: int, generator: torch.Generator) -> Tensor:

@@ -1,16 +1,16 @@
-"""ACTIVA's speed beside its release's: ``pytest tests/perf --benchmark-group-by=group,param:shape``."""
+"""ACTIVA's speed beside its release's: ``pytest benchmarks --benchmark-group-by=group,param:shape``."""
 
 import numpy as np
 import pytest
 
-from bench.gate.counting_torch import OperatorCounter
-from bench.speed.baselines import BATCH_SIZE, sample_plainly, sample_type_plainly
 from bench.speed.machine import synchroniser
-from bench.speed.rates import measured_precisions
-from bench.speed.sampling import CHUNK_CELLS
-from bench.speed.training import activa_steps, release_steps
-from bench.speed.workload import RARE_TYPE, activa_networks, plain_networks
+from bench.work.counting_torch import OperatorCounter
+from benchmarks.activa.rates import measured_precisions
+from benchmarks.activa.sampling import CHUNK_CELLS
+from benchmarks.activa.training import activa_steps, release_steps
+from benchmarks.activa.workload import RARE_TYPE, activa_networks, plain_networks
 from models.activa.cells import batches_per_epoch
+from models.activa.reference import BATCH_SIZE, sample_plainly, sample_type_plainly
 from models.activa.sampling import sample_cells, sample_types
 from models.activa.settings import Settings
 

@@ -10,14 +10,17 @@ PACKAGES = ("datasets", "metrics", "models", "reports")
 """Beside this one."""
 
 
-def import_from(root: Path) -> None:
-    """Have modules imported from a checkout first, and from the current folder last.
+def import_from(root: Path | None) -> None:
+    """Have modules imported from a checkout first, if one is given, and from the current folder last.
 
     The packages of this distribution are imported before, so that no folder of that name is taken for one.
     """
-    for name in PACKAGES:
-        import_module(name)
-    sys.path[:] = [str(root), str(root / "src"), *sys.path, str(Path.cwd())]
+    first = []
+    if root is not None:
+        for name in PACKAGES:
+            import_module(name)
+        first = [str(root), str(root / "src")]
+    sys.path[:] = [*first, *sys.path, str(Path.cwd())]
 
 
 def require_own(own: Path, other: Path) -> None:

@@ -10,13 +10,14 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from bench.speed.floors import HIDDEN, Rates
 from bench.speed.machine import synchroniser
 from bench.speed.rounds import best_of
+from benchmarks.activa.floors import HIDDEN, Rates, product_flops
 from models.activa.wide import rows_on_lines
 from models.precision import Precision, has_bf16_units
 
 DRAWN_AT_ONCE: Final = 1024
+GIGA: Final = 1e9
 STACKED: Final = 3
 """Passes multiplied at once where a step knows their rows together: as many as it has of a kind at most."""
 CALLS_ON_GPU: Final = 50
@@ -59,6 +60,25 @@ def measure_rates(*, n_genes: int, batch_size: int, device: str) -> Rates:
     if device.startswith("cuda"):
         pinned = _bytes_per_second(source, torch.empty(source.shape, pin_memory=True), synchronise)
     return Rates(products, draws, narrow, max(2 * copy, 2 * _changed_per_second(source, synchronise)), pinned)
+
+
+def rate_lines(rates: Rates, *, n_genes: int, batch_size: int) -> list[str]:
+    """Say in words what the machine was measured to do."""
+    flops = product_flops(batch_size, n_genes)
+    lines = [
+        f"{precision} products of a step: "
+        + ", ".join(f"{name} {flops / value / GIGA:.0f}" for name, value in seconds.items())
+        + " GFLOP/s"
+        for precision, seconds in rates.product_seconds.items()
+    ]
+    lines.append(f"memory: {rates.memory_bytes_per_second / GIGA:.1f} GB/s, read and written")
+    if rates.pinned_bytes_per_second is not None:
+        lines.append(f"GPU to pinned memory: {rates.pinned_bytes_per_second / GIGA:.1f} GB/s")
+    if "bf16" not in rates.product_seconds:
+        lines.append("this device has no bf16 units: bf16, which it would emulate, was not measured")
+    elif not rates.has_bf16_units:
+        lines.append("bf16 products are no faster than fp32 here: bf16 rows stand beside the fp32 floor")
+    return lines
 
 
 def product_shapes(*, n_genes: int, n_rows: int) -> dict[str, tuple[int, int, int]]:

@@ -1,7 +1,0 @@
-"""``python -m bench.speed``."""
-
-import sys
-
-from bench.speed.command import main
-
-sys.exit(main())

@@ -1,0 +1,139 @@
+"""ACTIVA's sampling beside the release's, and the memory it takes: rows of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from bench.speed.machine import synchroniser
+from bench.speed.rounds import interleave, timed
+from bench.speed.table import Row, row
+from bench.speed.workload import Effort
+from benchmarks.activa.floors import Rates, sampling_floor
+from benchmarks.activa.memory import peak_rss_above
+from benchmarks.activa.rates import measured_precisions
+from benchmarks.activa.workload import RARE_TYPE, ActivaShape, activa_networks, plain_networks
+from models.activa.networks import Networks
+from models.activa.reference import PlainActiva, sample_plainly, sample_type_plainly
+from models.activa.sampling import Sampler, sample_cells, sample_types
+from models.activa.settings import Settings
+
+CHUNK_CELLS: Final = 2048
+SPARSE: Final = 0.06
+DENSE: Final = 0.68
+"""What a trained decoder gave on Kang's control cells; untrained weights are set to it."""
+Calls = dict[str, Callable[[], object]]
+Facts = dict[str, dict[str, Any]]
+
+
+def measure_sampling(shape: ActivaShape, rates: Rates, effort: Effort, device: str) -> list[Row]:
+    """Measure drawing cells to the host's CSR at 6 % non-zero, against the release's.
+
+    Memory first, before the baseline grows.
+    """
+    plain, n_cells = plain_networks(shape, density=SPARSE, device=device), shape.sample_cells
+    networks = by_precision(plain, shape)
+    facts = {name: _first_draw(of, n_cells) for name, of in networks.items()}
+    sample_plainly(plain, CHUNK_CELLS, seed=0)
+    calls: Calls = {"release": partial(sample_plainly, plain, n_cells, seed=0)}
+    calls |= {name: partial(sample_cells, of, n_cells, seed=0) for name, of in networks.items()}
+    return _rows("sampling", calls, facts, n_cells, shape, rates, effort, device)
+
+
+def measure_streaming(shape: ActivaShape, rates: Rates, effort: Effort, device: str) -> list[Row]:
+    """Measure drawing cells in pieces of host CSR, each let go, at the density that a trained decoder gives.
+
+    All cells together would not fit. No baseline: the release holds them all.
+    """
+    plain, n_cells = plain_networks(shape, density=DENSE, device=device), shape.sample_cells
+    calls: Calls = {}
+    facts: Facts = {}
+    for name, of in by_precision(plain, shape).items():
+        density = _stream(of, CHUNK_CELLS)
+        calls[name] = partial(_stream, of, n_cells)
+        facts[name] = {"density": density, "peak_rss_bytes": peak_rss_above(calls[name])}
+    return _rows("sampling, streamed", calls, facts, n_cells, shape, rates, effort, device)
+
+
+def measure_on_demand(shape: ActivaShape, rates: Rates, effort: Effort, device: str) -> list[Row]:
+    """Measure drawing cells of a type that comes in 1 % of the draws, against the release's loop.
+
+    That makes as many draws as ours in fp32.
+    """
+    plain = plain_networks(shape, density=SPARSE, device=device)
+    networks = by_precision(plain, shape)
+    wanted = np.full(shape.on_demand_cells, RARE_TYPE)
+    names = [f"type {number + 1}" for number in range(shape.n_types)]
+    facts: Facts = {}
+    for name, of in networks.items():
+        drawn = sample_types(of, wanted, names=names, seed=0)
+        density = drawn.matrix.nnz / (len(wanted) * shape.n_genes)
+        facts[name] = {"draws": drawn.draws, "accepted": drawn.accepted[RARE_TYPE], "density": density}
+    draws = facts["fp32"]["draws"]
+    sample_type_plainly(plain, RARE_TYPE, CHUNK_CELLS, seed=0)
+    calls: Calls = {"release": partial(sample_type_plainly, plain, RARE_TYPE, draws, seed=0)}
+    calls |= {name: partial(sample_types, of, wanted, names=names, seed=0) for name, of in networks.items()}
+    return _rows("on demand", calls, facts, len(wanted), shape, rates, effort, device)
+
+
+def by_precision(plain: PlainActiva, shape: ActivaShape) -> dict[str, Networks]:
+    """Build ACTIVA's networks with the weights of `plain`, by precision."""
+    return {
+        precision: activa_networks(plain, Settings(precision=precision), n_types=shape.n_types)
+        for precision in measured_precisions(plain.device.type)
+    }
+
+
+def _rows(
+    measure: str,
+    calls: Calls,
+    facts: Facts,
+    n_cells: int,
+    shape: ActivaShape,
+    rates: Rates,
+    effort: Effort,
+    device: str,
+) -> list[Row]:
+    """Take turns among the calls; the release's, if it is one of them, is the baseline of ours."""
+    synchronise = synchroniser(device)
+    contenders = {name: timed(call, synchronise) for name, call in calls.items()}
+    seconds = interleave(contenders, repeats=effort.repeats, limit_seconds=effort.limit_seconds)
+    rows = []
+    for precision, found in facts.items():
+        floor = sampling_floor(
+            rates,
+            n_cells=found.get("draws", n_cells),
+            n_genes=shape.n_genes,
+            # On demand hardly a cell is made sparse and copied.
+            density=0 if "draws" in found else found["density"],
+            precision=precision,
+        )
+        facts_of_row = floor.facts() | {"n_cells": n_cells} | found
+        baseline = seconds.get("release")
+        rows.append(row(measure, precision, seconds[precision], baseline=baseline, **facts_of_row))
+    return rows
+
+
+def _first_draw(networks: Networks, n_cells: int) -> dict[str, Any]:
+    """Draw once untimed, for the memory and the density."""
+    sample_cells(networks, CHUNK_CELLS, seed=1)
+    density = 0.0
+
+    def draw() -> object:
+        nonlocal density
+        matrix = sample_cells(networks, n_cells, seed=0).matrix
+        density = matrix.nnz / (n_cells * networks.n_genes)
+        return matrix
+
+    return {"peak_rss_bytes": peak_rss_above(draw), "density": density}
+
+
+def _stream(networks: Networks, n_cells: int) -> float:
+    """Draw in pieces, let each go, and return the density."""
+    sampler, values = Sampler(networks), 0
+    for number, start in enumerate(range(0, n_cells, CHUNK_CELLS)):
+        values += sampler.cells(min(CHUNK_CELLS, n_cells - start), seed=number).matrix.nnz
+    return values / (n_cells * networks.n_genes)
