@@ -115,6 +115,7 @@ WASSERSTEIN2 = Metric(
     bounds=(0.0, float("inf")),
     reference=COMPUTATIONAL_OT,
     cost=COST,
+    # Not the others: of a hundred cells, chance moves it more than what these lose.
     floors=("shuffle",),
     group="coverage",
     protocols=("strict",),

@@ -10,6 +10,7 @@ import numpy as np
 
 from metrics.selftest.answers import ROUNDING
 from metrics.selftest.corruptions import shrink, shuffle_genes
+from metrics.selftest.fakes import FAKES
 from metrics.spaces import as_csr, to_log_cp20k
 
 if TYPE_CHECKING:
@@ -143,11 +144,26 @@ def shuffled_within_types(laboratory: Laboratory) -> Outcome:
     return Outcome(any(times > 1 for times in worse.values()), words)
 
 
+def crude_fakes(laboratory: Laboratory) -> Outcome:
+    """Show crude fakes: each must be worse by more than chance, by a headline metric of the main table."""
+    headline = [name for name, m in laboratory.metrics.items() if m.group == "headline" and m.default]
+    seen_by, passed = [], []
+    for what, make in FAKES.items():
+        cells, space = make(laboratory.fresh, laboratory.seed(f"trap: {what}"))
+        values = laboratory.ask(f"trap: {what}", cells, space=space, of=headline)
+        known = [name for name in values if None not in (values[name], laboratory.clean[name][0])]
+        worse = [name for name in known if laboratory.badness(name, values[name] or 0.0) > 1]
+        passed += [bool(worse)] if known else []
+        seen_by.append(f"{what}: {', '.join(worse) or 'nobody'}")
+    return Outcome(all(passed), "; ".join(seen_by)) if passed else NOBODY
+
+
 TRAPS: tuple[Trap, ...] = (
     Trap("bandwidth", "a kernel so narrow that mmd is the same for every model", bandwidth_saturates),
     Trap("duplicates", "copies on both sides of a fold, which a forest recognises", duplicates_across_folds),
     Trap("low variance", "cells near the mean of their type taken for copies", low_variance_is_no_copy),
     Trap("row order", "an answer that depends on the order of cells", row_order),
     Trap("logarithm", "log1p guessed instead of declared", log_is_declared),
+    Trap("crude fakes", "a fake that is right in one respect and passes every headline metric", crude_fakes),
     Trap("gene shuffle", "a gene-shuffled fake that every headline metric lets pass", shuffled_within_types),
 )

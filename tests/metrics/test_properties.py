@@ -14,6 +14,8 @@ pytestmark = pytest.mark.slow
 SYMMETRIC = (
     "cd",
     "sliced_wasserstein",
+    "wasserstein2",
+    "wasserstein1",
     "type_tv",
     "gene_wasserstein",
     "zero_fraction_error",

@@ -72,6 +72,7 @@ def first_row(real, sample):
         ("low variance", None, replace(NEAR_SHARE, name="copied_share", alarm=0.05)),
         ("row order", ZERO_FRACTION, scored(ZERO_FRACTION, first_row)),
         ("logarithm", GENE_WASSERSTEIN, scored(GENE_WASSERSTEIN, guessing)),
+        ("crude fakes", MMD, replace(LIBRARY_SIZE, group="headline", default=True)),
         (
             "gene shuffle",
             replace(LIBRARY_SIZE, group="headline"),
