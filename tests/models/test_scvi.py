@@ -67,7 +67,7 @@ def test_a_run_without_scvi_tools_has_a_skipped_row_and_the_list_the_remedy(tmp_
 
     assert "pip install 'scgenbench[scvi]'" in bench("list", "models")
     options = ["--profile", "smoke", "--metrics", "mmd", "--out", str(tmp_path / "runs")]
-    told = bench("run", "--models", "scvi", "--dataset", "synthetic:300x40x3", *options)
+    told = bench("run", "--models", "scvi", "--dataset", "synthetic:300x60x3", *options)
     assert "skipped" in told and "scvi-tools is not installed: pip install" in told
 
 
