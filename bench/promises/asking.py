@@ -89,7 +89,8 @@ def check_promises(
         if (folder / "model").is_dir() and (folder / "digests.json").exists():
             say("loading in another process")
             return [*findings, *_stage(folder, "load", device, limit_seconds)]
-        return [*findings, *(Finding(promise.words, "not asked", NOT_REACHED) for promise in LOADED)]
+        why = findings[-1].told if findings[-1].status == "not asked" else NOT_REACHED
+        return [*findings, *(Finding(promise.words, "not asked", why) for promise in LOADED)]
 
 
 def broken_promises(model: str | type[Generator], **options: Any) -> list[str]:
@@ -119,15 +120,18 @@ def _stage(folder: Path, stage: str, device: str, limit_seconds: float) -> Itera
     answers = folder / f"{stage}.jsonl"
     lines = answers.read_text(encoding="utf-8").splitlines() if answers.exists() else []
     told = {line["promise"]: line for line in map(json.loads, lines) if "promise" in line}
-    cut_short = False
+    cut_short, why = False, NOT_REACHED
     for promise in {"train": TRAINED, "load": LOADED}[stage]:
         if promise.words in told:
-            yield Finding(**told[promise.words])
+            finding = Finding(**told[promise.words])
+            if promise.needed and finding.status == "not asked":
+                why = finding.told
+            yield finding
         elif not cut_short and ended.returncode != 0:
             cut_short = True
             yield Finding(promise.words, "broken", _how(ended, limit_seconds, log), promise.remedy)
         else:
-            yield Finding(promise.words, "not asked", NOT_REACHED)
+            yield Finding(promise.words, "not asked", why)
 
 
 def _how(ended: Outcome, limit_seconds: float, log: Path) -> str:

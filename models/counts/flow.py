@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 SIGMA = 1e-4
 DROPPED = 0.2
 EMBEDDING = 100
-PERIODS = 10_000.0
-TIME_SCALE = 1000.0
+FASTEST, SLOWEST = 10.0, 0.1
+"""Radians that the angles of the embedded time go through: few, so that the flow is smooth in time."""
 
 Velocity = Callable[[Tensor, Tensor], Tensor]
 
@@ -61,8 +60,8 @@ class VelocityNetwork(nn.Module):
 def sinusoidal(times: Tensor) -> Tensor:
     """Return sines and cosines of times in [0, 1] at 50 frequencies, n_times × 100."""
     half = EMBEDDING // 2
-    steps = torch.arange(half, device=times.device) / half
-    angles = TIME_SCALE * times[:, None] * torch.exp(-math.log(PERIODS) * steps)
+    steps = torch.arange(half, device=times.device) / (half - 1)
+    angles = times[:, None] * FASTEST * (SLOWEST / FASTEST) ** steps
     return torch.cat([angles.sin(), angles.cos()], dim=1)
 
 
