@@ -81,7 +81,7 @@ def fit(learnt: Learnt, train: TrainingSet, settings: Settings, *, seed: int) ->
     noise = torch.randn(learnt.mean.shape, generator=torch.Generator().manual_seed(seed))
     latent = learnt.mean + torch.exp(learnt.log_variance / 2) * noise
     log_library = np.log(np.maximum(np.asarray(train.counts.sum(axis=1)).ravel(), 1))
-    library = networks.library.cpu()
+    library = networks.library.cpu().clone()
     standardised = (log_library - library[0].item()) / library[1].item()
     mixtures = TypeMixtures.fit(
         np.column_stack([latent[:, used].numpy(), standardised]),
