@@ -6,7 +6,7 @@ import shlex
 import shutil
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,7 +29,7 @@ from bench.request.plan import (
 )
 from bench.request.registry import ModelChoice
 from bench.request.spec import RunSpec
-from bench.results.records import OK, SKIPPED, describe_for, git_commit, versions
+from bench.results.records import describe_for, git_commit, versions
 from bench.results.reopen import have_dataset
 from bench.results.run_folder import RunFolder, write_text
 from bench.scoring.processes import run_scoring
@@ -37,6 +37,7 @@ from bench.work.executor import run_jobs
 from bench.work.processes import usable_cores
 from datasets.cache import sha256_of
 from metrics.protocols import protocol_named
+from reports.view import OK, MetricFacts, RunView
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -199,10 +200,9 @@ def carry_out(run: RunFolder, progress: Progress) -> int:
             raise
         # Training may have taken days.
         have_dataset(run)
-        request = run.read_request()
-        metrics = [metric["name"] for metric in request["metrics"]]
+        metrics = [metric.name for metric in run.metrics()]
         with progress.taking("scoring"):
-            scored = run_scoring(run, metrics, request["protocols"], progress=progress)
+            scored = run_scoring(run, metrics, run.read_request()["protocols"], progress=progress)
         present(run, progress)
     progress.say_what_it_took(jobs=phase_seconds(run), scores=score_seconds(run))
     return exit_code(run) if scored else SOME_FAILED
@@ -212,10 +212,10 @@ def phase_seconds(run: RunFolder) -> dict[str, float]:
     """Return seconds by phase, of all Jobs of a run; ``start`` is what lies before and between phases."""
     seconds: dict[str, float] = defaultdict(float)
     for record in filter(None, (run.job_folder(job).read_record() for job in run.jobs())):
-        phases = {name: value for name, value in record["phases"].items() if "/" not in name}
+        phases = {name: value for name, value in record.phases.items() if "/" not in name}
         for name, value in phases.items():
             seconds[name] += value
-        seconds["start"] += max(0.0, (record.get("wall_seconds") or 0.0) - sum(phases.values()))
+        seconds["start"] += max(0.0, (record.wall_seconds or 0.0) - sum(phases.values()))
     return dict(seconds)
 
 
@@ -223,17 +223,17 @@ def score_seconds(run: RunFolder) -> dict[str, float]:
     """Return seconds by metric, of all Jobs of a run, and of the evidence that metrics share."""
     seconds: dict[str, float] = defaultdict(float)
     for score in (score for job in run.jobs() for score in run.job_folder(job).read_scores()):
-        seconds[score["metric"]] += score["seconds"] or 0.0
-        seconds["evidence"] += score["shared_seconds"] or 0.0
+        seconds[score.metric] += score.seconds or 0.0
+        seconds["evidence"] += score.shared_seconds or 0.0
     return dict(seconds)
 
 
 def present(run: RunFolder, progress: Progress) -> None:
     """Draw a run's figures, write its table and bring MLflow up to date."""
     from reports.figures import save_figures
-    from reports.table import results_frame, snapshot
+    from reports.table import results_frame
 
-    view = snapshot(run.view())
+    view = run.view()
     write_text(run.path / "table.csv", results_frame(view).to_csv(index=False))
     with progress.taking("figures"), progress.stage("drawing figures", total=None) as stage:
         save_figures(view, run.figures, begin=lambda name: stage.only({"title": name}))
@@ -243,7 +243,7 @@ def present(run: RunFolder, progress: Progress) -> None:
         run.note_seconds(what, progress.took[what])
 
 
-def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> TrackingResult | None:
+def track(run: RunFolder, view: RunView, progress: Progress) -> TrackingResult | None:
     """Bring MLflow up to date; a server that is down costs a warning, not the run."""
     from bench.tracking import TrackingUnavailable, sync
 
@@ -262,7 +262,7 @@ def lost_cells(run: RunFolder) -> list[Path]:
     return [
         path
         for folder, sample_seeds in ended
-        if (record := folder.read_record()) is not None and record["status"] == OK
+        if (record := folder.read_record()) is not None and record.status == OK
         for path in folder.damaged_cells(sample_seeds)
     ]
 
@@ -271,9 +271,9 @@ def exit_code(run: RunFolder) -> int:
     """Return 0 if every Job is done or skipped and no score failed, 1 otherwise."""
     for folder in map(run.job_folder, run.jobs()):
         record = folder.read_record()
-        if record is None or record["status"] not in (OK, SKIPPED):
+        if record is None or not record.has_ended:
             return SOME_FAILED
-        if any(score["failed"] for score in folder.read_scores()):
+        if any(score.failed for score in folder.read_scores()):
             return SOME_FAILED
     return DONE
 
@@ -346,6 +346,6 @@ def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[
         adata.file.close()
 
 
-def declaration_of(metric: Metric) -> dict[str, Any]:
-    """Return a metric's declaration as plain data."""
-    return {field.name: getattr(metric, field.name) for field in fields(metric) if field.name != "compute"}
+def declaration_of(metric: Metric) -> MetricFacts:
+    """Return what a metric declares, as it is stored with a run."""
+    return MetricFacts.model_validate({name: getattr(metric, name) for name in MetricFacts.model_fields})

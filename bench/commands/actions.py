@@ -21,10 +21,11 @@ from bench.request.registry import DATASETS, METRICS, MODELS, load, plugins
 from bench.request.spec import RunSpec
 from bench.results.disk import NO_SPACE, is_disk_full
 from bench.results.reopen import damages, have_dataset, open_whole, reopen
-from bench.results.run_folder import RunFolder, read_json, write_json, write_text
+from bench.results.run_folder import RunFolder, readable_as, write_json, write_text
 from bench.scoring.processes import forget_scores, run_scoring
 from bench.scoring.tasks import score_tasks
 from metrics.protocols import protocol_named
+from reports.view import Score
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,7 +73,7 @@ def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) 
     for metric in chosen:
         if metric.name in metrics and metric.experiment not in kinds:
             raise RequestError(f"--metrics {metric.name}: this run has no {metric.experiment} experiment")
-    declared = {metric["name"]: metric for metric in request["metrics"]}
+    declared = {metric.name: metric for metric in folder.metrics()}
     declared |= {metric.name: flow.declaration_of(metric) for metric in chosen}
     names = [metric.name for metric in chosen]
     with folder.locked():
@@ -85,9 +86,8 @@ def score_run(path: Path, metrics: tuple[str, ...], protocols: tuple[str, ...]) 
         scored = run_scoring(folder, names, wanted, progress=progress)
         flow.present(folder, progress)
     show(folder, progress.console)
-    _show_costs(
-        progress.console, [read_json(task.file(folder)) for task in score_tasks(folder, chosen, wanted)]
-    )
+    files = [task.file(folder) for task in score_tasks(folder, chosen, wanted)]
+    _show_costs(progress.console, filter(None, (readable_as(Score, file) for file in files)))
     lost = flow.lost_cells(folder)
     for file in lost:
         progress.say(f"not scored: {file} is missing or damaged")
@@ -127,32 +127,32 @@ def score_files(
         say=Progress(console).say,
     )
     ideals = {metric.name: metric.ideal for metric in chosen}
-    for name, under in groupby(scores, key=lambda score: score["protocol"]):
+    for name, under in groupby(scores, key=lambda score: score.protocol):
         _show_outside(console, f"{synthetic.name} against {real.name}", name, list(under), ideals)
     _show_costs(console, scores)
-    return SOME_FAILED if any(score["failed"] for score in scores) else DONE
+    return SOME_FAILED if any(score.failed for score in scores) else DONE
 
 
 def _show_outside(
-    console: Console, what: str, protocol: str, scores: list[dict[str, Any]], ideals: dict[str, float]
+    console: Console, what: str, protocol: str, scores: list[Score], ideals: dict[str, float]
 ) -> None:
-    table = Table(title=f"{what} · {scores[0]['n_cells']} cells a side · {protocol}")
+    table = Table(title=f"{what} · {scores[0].n_cells} cells a side · {protocol}")
     for column in ("metric", "value", "ideal", "note"):
         table.add_column(column)
     for score in scores:
-        for number, (name, value) in enumerate(score["values"].items() or [(score["metric"], None)]):
-            note = score["error"] or "; ".join(score["notes"]) if number == 0 else ""
-            ideal = f"{ideals[score['metric']]:g}" if number == 0 else ""
+        for number, (name, value) in enumerate(score.values.items() or [(score.metric, None)]):
+            note = score.error or "; ".join(score.notes) if number == 0 else ""
+            ideal = f"{ideals[score.metric]:g}" if number == 0 else ""
             table.add_row(name, "–" if value is None else f"{value:.4f}", ideal, note)
     console.print(table)
 
 
-def _show_costs(console: Console, scores: Iterable[dict[str, Any]]) -> None:
+def _show_costs(console: Console, scores: Iterable[Score]) -> None:
     """Print what each metric took, and what the evidence took that they share."""
     seconds = {SHARED_COST: 0.0}
     for score in scores:
-        seconds[score["metric"]] = seconds.get(score["metric"], 0.0) + (score["seconds"] or 0.0)
-        seconds[SHARED_COST] += score["shared_seconds"] or 0.0
+        seconds[score.metric] = seconds.get(score.metric, 0.0) + (score.seconds or 0.0)
+        seconds[SHARED_COST] += score.shared_seconds or 0.0
     table = Table("metric", title=f"cost: {sum(seconds.values()):.1f} s", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("seconds", justify="right")
     for name in sorted(seconds, key=seconds.__getitem__, reverse=True):
@@ -169,16 +169,16 @@ def _known_protocol(name: str) -> str:
 
 def compare(path_a: Path, path_b: Path | None, *, models: tuple[str, ...] | None) -> int:
     """Print effect, interval and verdict: the same models in two runs, or two models of one run."""
-    from reports.comparison import comparison_frame
+    from reports.comparison import comparison
     from reports.comparison_table import print_comparison
 
     try:
-        frame = comparison_frame(_pairs(path_a, path_b, models))
+        compared = comparison(_pairs(path_a, path_b, models))
     except ValueError as error:
         raise RequestError(f"compare {path_a}: {error}") from error
-    if frame.empty:
+    if not compared:
         raise RequestError(f"compare {path_a}: no metric was scored for both on a common seed")
-    print_comparison(frame, console=plain_console())
+    print_comparison(compared, console=plain_console())
     return DONE
 
 
@@ -186,14 +186,14 @@ def _pairs(path_a: Path, path_b: Path | None, models: tuple[str, ...] | None) ->
     from reports.comparison import Side
 
     view_a = open_whole(path_a).view()
-    known = {record["job"]["model"]: record["job"]["role"] for record in view_a["records"]}
+    known = {record.job.model: record.job.role for record in view_a.records}
     if path_b is None:
         if models is None or len(models) != 2:
             raise RequestError(f"compare {path_a}: give a second RUN, or the two models with --models a,b")
         _require_known(models, known, path_a)
         return [(Side(view_a, models[0], models[0]), Side(view_a, models[1], models[1]))]
     view_b = open_whole(path_b).view()
-    also = {record["job"]["model"] for record in view_b["records"]}
+    also = {record.job.model for record in view_b.records}
     _require_known(models or (), known, path_a)
     _require_known(models or (), also, path_b)
     common = models or [
@@ -253,6 +253,7 @@ def test_metrics(
 ) -> int:
     """Make real cells worse and see which metrics notice; write the page of metrics if asked for."""
     from bench.scoring.selftest import page, run_self_test, testable_metrics
+    from reports.selftest_results import SelfTest
     from reports.selftest_tables import print_self_test
 
     progress = Progress(plain_console())
@@ -263,7 +264,7 @@ def test_metrics(
         progress.say(f"note: {note}")
     adata = prepared.read()
     results = run_self_test(adata, chosen, cells=cells, progress=progress)
-    print_self_test(results, console=progress.console)
+    print_self_test(SelfTest.model_validate(results), console=progress.console)
     if out is not None:
         try:
             write_text(out, page(results))

@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from bench import hardware
 from bench.request.plan import Job
@@ -15,9 +15,9 @@ from bench.results.disk import DISK_FULL, NO_SPACE, is_disk_full
 from bench.work.clock import training_rate
 from bench.work.processes import Outcome, worker_environment
 from models.base import Diverged
+from reports.view import NOT_RUN, JobFacts, Record
 
-SCHEMA = 1
-OK, SKIPPED, NOT_RUN = "ok", "skipped", "not run"
+FAILED: Final = "failed"
 VERSIONED = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "tensorflow-cpu", "tensorflow", "mlflow")
 # Allocation failures as the frameworks name them; no common base class.
 OUT_OF_MEMORY_CLASSES = {"OutOfMemoryError", "ResourceExhaustedError"}
@@ -28,38 +28,21 @@ def describe_for(device: str, threads: int) -> dict[str, Any]:
     return hardware.describe(worker_environment(device, threads))
 
 
-def unstarted_record(job: Job) -> dict[str, Any]:
+def unstarted_record(job: Job) -> Record:
     """Return the Record of a Job that has not run: an interrupted run has rows for all it planned."""
-    return {
-        "schema": SCHEMA,
-        "key": job.key,
-        "status": NOT_RUN,
-        "reason": "",
-        "failed_phase": None,
-        "seconds_to_failure": None,
-        "wall_seconds": None,
-        "job": job.model_dump(mode="json"),
-        "phases": {},
-        "steps": {},
-        "training": None,
-        "timing": None,
-        "memory": {"peak_rss_bytes": None, "peak_device_bytes": None, "by_phase": {}},
-        "samples": {},
-        "warnings": [],
-        "started": None,
-        "finished": None,
-    }
+    return Record(key=job.key, status=NOT_RUN, job=JobFacts.model_validate(job.model_dump(mode="json")))
 
 
-def new_record(job: Job) -> dict[str, Any]:
+def new_record(job: Job) -> Record:
     """Return the Record of a Job that is about to start; it has failed until it has not."""
-    return unstarted_record(job) | {
-        "status": "failed",
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"fingerprint": describe_for(job.device, job.threads)["fingerprint"], **hardware.load()},
-        "versions": versions(),
-        "git_commit": git_commit(),
-    }
+    fingerprint = describe_for(job.device, job.threads)["fingerprint"]
+    return unstarted_record(job).but(
+        status=FAILED,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine={"fingerprint": fingerprint, **hardware.load()},
+        versions=versions(),
+        git_commit=git_commit(),
+    )
 
 
 def status_of(error: BaseException) -> dict[str, str]:
@@ -69,16 +52,16 @@ def status_of(error: BaseException) -> dict[str, str]:
     if isinstance(error, Diverged):
         return {"status": "diverged", "reason": reason}
     if is_disk_full(error):
-        return {"status": "failed", "reason": NO_SPACE}
+        return {"status": FAILED, "reason": NO_SPACE}
     classes = {base.__name__ for base in type(error).__mro__}
     if isinstance(error, MemoryError) or classes & OUT_OF_MEMORY_CLASSES or "can't allocate memory" in reason:
         return {"status": "out_of_memory", "reason": named}
-    return {"status": "failed", "reason": named}
+    return {"status": FAILED, "reason": named}
 
 
 def record_of_death(
     job: Job, outcome: Outcome, progress: dict[str, Any], fitted: dict[str, Any] | None
-) -> dict[str, Any]:
+) -> Record:
     """Return the Record of a worker that left none: killed, timed out, or crashed.
 
     Parameters
@@ -102,19 +85,19 @@ def record_of_death(
     else:
         status, reason = "failed", f"the worker exited with code {outcome.returncode}{log}"
     now = datetime.now(UTC)
-    record = new_record(job) | {
-        "status": status,
-        "reason": reason,
-        "failed_phase": progress.get("phase") or None,
-        "seconds_to_failure": outcome.seconds,
-        "started": (now - timedelta(seconds=outcome.seconds)).isoformat(timespec="seconds"),
-        "finished": now.isoformat(timespec="seconds"),
-    }
-    if fitted is not None and job.is_trained:
-        # The training had ended well; what it took is known.
-        seconds, steps = (dict(fitted["clock"][kind]) for kind in ("seconds", "steps"))
-        record |= {"phases": seconds, "training": training_rate(seconds, steps)}
-    return record
+    record = new_record(job).but(
+        status=status,
+        reason=reason,
+        failed_phase=progress.get("phase") or None,
+        seconds_to_failure=outcome.seconds,
+        started=(now - timedelta(seconds=outcome.seconds)).isoformat(timespec="seconds"),
+        finished=now.isoformat(timespec="seconds"),
+    )
+    if fitted is None or not job.is_trained:
+        return record
+    # The training had ended well; what it took is known.
+    seconds, steps = (dict(fitted["clock"][kind]) for kind in ("seconds", "steps"))
+    return record.but(phases=seconds, training=training_rate(seconds, steps))
 
 
 def versions() -> dict[str, str]:
@@ -131,16 +114,8 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """Return the commit of the harness's own checkout (with ``+changes``), or None outside one."""
     here = Path(__file__).parent
-    command = [
-        "git",
-        "-C",
-        str(here),
-        "describe",
-        "--always",
-        "--dirty=+changes",
-        "--abbrev=12",
-        "--exclude=*",
-    ]
+    options = ["--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"]
+    command = ["git", "-C", str(here), "describe", *options]
     try:
         described = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):

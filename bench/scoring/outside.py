@@ -19,6 +19,7 @@ from bench.scoring.tasks import score_of
 from bench.work.contract import LIBRARY_SIZE, LIBRARY_SIZE_TOLERANCE, MOST_LOGGED
 from metrics.protocols import protocol_named
 from models.base import Space
+from reports.view import Score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +90,7 @@ def score_outside_cells(
     metrics: list[Metric],
     protocols: Sequence[str] = ("strict",),
     say: Say = lambda words: None,
-) -> list[dict[str, Any]]:
+) -> list[Score]:
     """Score one file of synthetic cells against real ones.
 
     Parameters
@@ -168,7 +169,7 @@ def _scores(
     types: np.ndarray | None,
     metrics: list[Metric],
     protocols: Sequence[str],
-) -> list[dict[str, Any]]:
+) -> list[Score]:
     from metrics.evidence import RealEvidence, SampleEvidence
 
     train_counts, test_counts, synthetic = matrices
@@ -188,7 +189,7 @@ def _scores(
     return scores
 
 
-def _score(metric: Metric, real: RealEvidence, sample: SampleEvidence) -> dict[str, Any]:
+def _score(metric: Metric, real: RealEvidence, sample: SampleEvidence) -> Score:
     n_cells = real.n_cells
     return score_of(metric, real.protocol.name, n_cells, lambda: (metric.compute(real, sample), n_cells))
 

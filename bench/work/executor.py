@@ -6,12 +6,11 @@ import shutil
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 from bench.progress import Progress, Stage
 from bench.request.plan import Job
 from bench.results.disk import NO_SPACE, is_disk_full
-from bench.results.records import OK, SKIPPED, record_of_death, unstarted_record
+from bench.results.records import FAILED, record_of_death, unstarted_record
 from bench.results.run_folder import JobFolder, RunFolder, readable, write_json
 from bench.work.predict import Outlook, Watch
 from bench.work.processes import (
@@ -21,6 +20,7 @@ from bench.work.processes import (
     side_by_side,
     worker_environment,
 )
+from reports.view import OK, SKIPPED, Record
 
 
 def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
@@ -55,13 +55,13 @@ def _jobs_at_once(run: RunFolder) -> int:
     return room_for(len(run.jobs()), bytes_each=GIB + 4 * run.dataset_bytes)
 
 
-def _good_record(run: RunFolder, job: Job) -> dict[str, Any] | None:
+def _good_record(run: RunFolder, job: Job) -> Record | None:
     """Return the Record of a Job that ended well and need not run again."""
     record = run.job_folder(job).read_record()
-    if record is None or record["status"] not in (OK, SKIPPED):
+    if record is None or not record.has_ended:
         return None
     # Cells that are gone or damaged are drawn again, from the stored model.
-    is_whole = record["status"] == SKIPPED or not run.job_folder(job).damaged_cells(job.sample_seeds)
+    is_whole = record.status == SKIPPED or not run.job_folder(job).damaged_cells(job.sample_seeds)
     return record if is_whole else None
 
 
@@ -91,14 +91,14 @@ def _run_job_or_tell(
     timeout: float | None,
     on_poll: Callable[[], None],
     stop: threading.Event,
-) -> dict[str, Any]:
+) -> Record:
     """Run a Job; where the disk is too full to keep its Record, it is returned all the same."""
     try:
         return _run_job(run, job, timeout, on_poll, stop)
     except OSError as error:
         if not is_disk_full(error):
             raise
-        return unstarted_record(job) | {"status": "failed", "reason": NO_SPACE}
+        return unstarted_record(job).but(status=FAILED, reason=NO_SPACE)
 
 
 def _run_job(
@@ -107,7 +107,7 @@ def _run_job(
     timeout: float | None,
     on_poll: Callable[[], None],
     stop: threading.Event,
-) -> dict[str, Any]:
+) -> Record:
     folder = run.job_folder(job)
     _sweep(folder)
     write_json(folder.job, job.model_dump(mode="json"))
@@ -126,8 +126,8 @@ def _run_job(
         if record is None:
             record = record_of_death(job, outcome, readable(folder.progress) or {}, folder.read_fitted())
         # Only from outside can be seen what starting the process took.
-        record["wall_seconds"] = outcome.seconds
-        write_json(folder.record, record)
+        record = record.but(wall_seconds=outcome.seconds)
+        write_json(folder.record, record.plain())
     finally:
         # A killed worker cannot tidy up after itself.
         _sweep(folder, keep_record=True)
@@ -151,9 +151,8 @@ def _sweep(folder: JobFolder, *, keep_record: bool = False) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _words(record: dict[str, Any]) -> str:
-    if record["status"] == OK:
-        seconds = (record["training"] or {}).get("seconds")
-        return "ok" if seconds is None else f"ok, trained {seconds:.1f} s"
-    where = f" in {record['failed_phase']}" if record["failed_phase"] else ""
-    return f"{record['status']}{where}: {record['reason']}"
+def _words(record: Record) -> str:
+    if record.status == OK:
+        return "ok" if record.training is None else f"ok, trained {record.training.seconds:.1f} s"
+    where = f" in {record.failed_phase}" if record.failed_phase else ""
+    return f"{record.status}{where}: {record.reason}"
