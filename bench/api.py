@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
 
     from models.base import Generator
+    from reports.view import Record
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,9 @@ class RunResult:
     folder: Path
 
     @property
-    def records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[Record]:
         """The Record of every Job."""
-        records: list[dict[str, Any]] = RunFolder.open(self.folder).view()["records"]
-        return records
+        return list(RunFolder.open(self.folder).view().records)
 
     @property
     def table(self) -> pd.DataFrame:

@@ -28,7 +28,7 @@ from bench.request.hyperparameters import hyperparameters
 from bench.request.plan import DatasetFacts, Job, augmentation_experiments, make_plan
 from bench.request.registry import ModelChoice
 from bench.request.spec import RunSpec
-from bench.results.records import OK, SKIPPED, git_commit, versions
+from bench.results.records import git_commit, versions
 from bench.results.reopen import have_dataset
 from bench.results.run_folder import RunFolder, write_text
 from bench.scoring.comparison import Comparison
@@ -36,6 +36,7 @@ from bench.scoring.processes import run_scoring
 from bench.work.executor import run_jobs
 from bench.work.settle import all_settled
 from datasets.cache import sha256_of
+from reports.view import OK, RunView
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -202,10 +203,9 @@ def carry_out(run: RunFolder, progress: Progress) -> int:
             raise
         # Training may have taken days.
         have_dataset(run)
-        request = run.read_request()
-        metrics = [metric["name"] for metric in request["metrics"]]
+        metrics = [metric.name for metric in run.metrics()]
         with progress.taking("scoring"):
-            scored = run_scoring(run, metrics, request["protocols"], progress=progress)
+            scored = run_scoring(run, metrics, run.read_request()["protocols"], progress=progress)
         present(run, progress)
     progress.say_what_it_took(jobs=phase_seconds(run), scores=score_seconds(run))
     return exit_code(run) if scored else SOME_FAILED
@@ -215,10 +215,10 @@ def phase_seconds(run: RunFolder) -> dict[str, float]:
     """Return seconds by phase, of all Jobs of a run; ``start`` is what lies before and between phases."""
     seconds: dict[str, float] = defaultdict(float)
     for record in filter(None, (run.job_folder(job).read_record() for job in run.jobs())):
-        phases = {name: value for name, value in record["phases"].items() if "/" not in name}
+        phases = {name: value for name, value in record.phases.items() if "/" not in name}
         for name, value in phases.items():
             seconds[name] += value
-        seconds["start"] += max(0.0, (record.get("wall_seconds") or 0.0) - sum(phases.values()))
+        seconds["start"] += max(0.0, (record.wall_seconds or 0.0) - sum(phases.values()))
     return dict(seconds)
 
 
@@ -226,17 +226,17 @@ def score_seconds(run: RunFolder) -> dict[str, float]:
     """Return seconds by metric, of all Jobs of a run, and of the evidence that metrics share."""
     seconds: dict[str, float] = defaultdict(float)
     for score in (score for job in run.jobs() for score in run.job_folder(job).read_scores()):
-        seconds[score["metric"]] += score["seconds"] or 0.0
-        seconds["evidence"] += score["shared_seconds"] or 0.0
+        seconds[score.metric] += score.seconds or 0.0
+        seconds["evidence"] += score.shared_seconds or 0.0
     return dict(seconds)
 
 
 def present(run: RunFolder, progress: Progress) -> None:
     """Draw a run's figures, write its table and bring MLflow up to date."""
     from reports.figures import save_figures
-    from reports.table import results_frame, snapshot
+    from reports.table import results_frame
 
-    view = snapshot(run.view())
+    view = run.view()
     write_text(run.path / "table.csv", results_frame(view).to_csv(index=False))
     with progress.taking("figures"), progress.stage("drawing figures", total=None) as stage:
         save_figures(view, run.figures, begin=lambda name: stage.only({"title": name}))
@@ -246,7 +246,7 @@ def present(run: RunFolder, progress: Progress) -> None:
         run.note_seconds(what, progress.took[what])
 
 
-def track(run: RunFolder, view: dict[str, Any], progress: Progress) -> TrackingResult | None:
+def track(run: RunFolder, view: RunView, progress: Progress) -> TrackingResult | None:
     """Bring MLflow up to date; a server that is down costs a warning, not the run."""
     from bench.tracking import TrackingUnavailable, sync
 
@@ -265,7 +265,7 @@ def lost_cells(run: RunFolder) -> list[Path]:
     return [
         path
         for folder, sample_seeds in ended
-        if (record := folder.read_record()) is not None and record["status"] == OK
+        if (record := folder.read_record()) is not None and record.status == OK
         for path in folder.damaged_cells(sample_seeds)
     ]
 
@@ -274,9 +274,9 @@ def exit_code(run: RunFolder) -> int:
     """Return 0 if every Job is done or skipped and no score failed, 1 otherwise."""
     for folder in map(run.job_folder, run.jobs()):
         record = folder.read_record()
-        if record is None or record["status"] not in (OK, SKIPPED):
+        if record is None or not record.has_ended:
             return SOME_FAILED
-        if any(score["failed"] for score in folder.read_scores()):
+        if any(score.failed for score in folder.read_scores()):
             return SOME_FAILED
     return DONE
 

@@ -3,70 +3,97 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
-from reports import RunView
-from reports.table import outcome, records_of, score_values, scores_of, summary_columns
+from reports.rows import MISSING, Summary, summarise
+from reports.table import outcome, score_values
+from reports.view import OK, Record, RunView, once
 
-COLUMNS = ("cell_type", "fraction", "kept_cells", "augmenter", "augmentation_f1", "average_precision")
+QUANTITIES = ("augmentation_f1", "average_precision")
 
 
-class _Row(NamedTuple):
-    """What identifies a row of the table."""
+class Augmented(NamedTuple):
+    """What one augmenter came to at one kept fraction of one type.
+
+    Attributes
+    ----------
+    cell_type, fraction, kept_cells
+        The type, the share of its cells that was kept, and how many these are (None where unknown).
+    augmenter
+        A cheap one, or a model.
+    values
+        Quantity → mean over subsampling seeds, from three on with its t interval.
+    status, reason
+        How its Jobs ended.
+    n_subsamples
+        Subsampling seeds that the means rest on.
+    """
 
     cell_type: str
     fraction: float
+    kept_cells: int | None
     augmenter: str
+    values: Mapping[str, Summary]
+    status: str
+    reason: str
+    n_subsamples: int
+
+    def summary(self, name: str) -> Summary:
+        """Return mean and interval of a quantity, NaN where it has no value."""
+        return self.values.get(name, MISSING)
+
+
+class _Entry(NamedTuple):
+    """One subsampling seed; of a cheap augmenter there is no Record."""
+
+    values: Mapping[str, float]
+    record: Record | None = None
+
+
+@once
+def augmentation(view: RunView) -> list[Augmented]:
+    """Return the augmentation experiment, one row per type, kept fraction and source of the added cells."""
+    grouped: dict[tuple[str, float, str], list[_Entry]] = {}
+    for place, entry in _entries(view):
+        grouped.setdefault(place, []).append(entry)
+    parts = [record.job.experiment.reduced for record in view.records_of("augmentation")]
+    kept = {(part.cell_type, part.fraction): part.kept_cells for part in parts}
+    rows = []
+    for (cell_type, fraction, augmenter), entries in grouped.items():
+        records = [entry.record for entry in entries if entry.record is not None]
+        status, reason = outcome(records) if records else (OK, "")
+        values: dict[str, list[float]] = {}
+        for name, value in (item for entry in entries for item in entry.values.items()):
+            values.setdefault(name, []).append(value)
+        summaries = {name: summarise(group) for name, group in values.items()}
+        n_subsamples = sum(bool(entry.values) for entry in entries)
+        n_kept = kept.get((cell_type, fraction))
+        rows.append(
+            Augmented(cell_type, fraction, n_kept, augmenter, summaries, status, reason, n_subsamples)
+        )
+    # A stable sort: within a fraction the cheap augmenters stay before the models.
+    return sorted(rows, key=lambda row: (row.cell_type, -row.fraction))
 
 
 def augmentation_frame(view: RunView) -> pd.DataFrame:
-    """Return the augmentation experiment, one row per type, kept fraction and source of the added cells.
-
-    Parameters
-    ----------
-    view
-        The run (see `reports`).
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``cell_type``, ``fraction``, ``kept_cells``, ``augmenter`` (cheap ones first, then models); the values
-        (``augmentation_f1``, ``average_precision``) averaged over subsampling seeds, from three on with their
-        t interval; ``status``, ``reason``, ``n_subsamples`` (subsampling seeds that the means rest on).
-    """
-    grouped: dict[_Row, list[Mapping[str, Any]]] = {}
-    for row, entry in _entries(view):
-        grouped.setdefault(row, []).append(entry)
-    kept = {
-        (experiment["cell_type"], experiment["fraction"]): experiment["kept_cells"]
-        for experiment in (record["job"]["experiment"] for record in records_of(view, "augmentation"))
-    }
-    rows = []
-    for row, entries in grouped.items():
-        status, reason = outcome(entries)
-        values: dict[str, list[float]] = {}
-        for name, value in (item for entry in entries for item in entry["values"].items()):
-            values.setdefault(name, []).append(value)
-        rows.append(
-            row._asdict()
-            | {"kept_cells": kept.get((row.cell_type, row.fraction))}
-            | summary_columns(values)
-            | {"status": status, "reason": reason}
-            | {"n_subsamples": sum(bool(entry["values"]) for entry in entries)}
-        )
-    # A stable sort: within a fraction the cheap augmenters stay before the models.
-    rows.sort(key=lambda row: (row["cell_type"], -row["fraction"]))
-    frame = pd.DataFrame(rows)
-    return frame if frame.empty else frame.reindex(columns=list(dict.fromkeys([*COLUMNS, *frame])))
+    """Return `augmentation` as a table, with ``NAME_low`` and ``NAME_high`` of what has an interval."""
+    rows = augmentation(view)
+    names = dict.fromkeys([*QUANTITIES, *(name for row in rows for name in row.values)])
+    frame = pd.DataFrame([row._asdict() for row in rows]).drop(columns="values", errors="ignore")
+    for place, name in enumerate(names if rows else ()):
+        frame.insert(4 + place, name, [row.summary(name).mean for row in rows])
+    for name in names:
+        if any(row.summary(name).low == row.summary(name).low for row in rows):
+            frame[f"{name}_low"] = [row.summary(name).low for row in rows]
+            frame[f"{name}_high"] = [row.summary(name).high for row in rows]
+    return frame
 
 
-def _entries(view: RunView) -> Iterator[tuple[_Row, Mapping[str, Any]]]:
-    for baseline in view["augmentation_baselines"]:
-        row = _Row(baseline["cell_type"], baseline["fraction"], baseline["augmenter"])
-        yield row, {"status": "ok", "reason": "", "values": baseline["values"]}
-    for record in records_of(view, "augmentation"):
-        job, values = record["job"], score_values(scores_of(view, record))
-        row = _Row(job["experiment"]["cell_type"], job["experiment"]["fraction"], job["model"])
-        yield row, {"status": record["status"], "reason": record["reason"], "values": values}
+def _entries(view: RunView) -> Iterator[tuple[tuple[str, float, str], _Entry]]:
+    for baseline in view.baselines:
+        yield (baseline.cell_type, baseline.fraction, baseline.augmenter), _Entry(baseline.values)
+    for record in view.records_of("augmentation"):
+        part, values = record.job.experiment.reduced, score_values(view.scores_of(record))
+        yield (part.cell_type, part.fraction, record.job.model), _Entry(values, record)

@@ -6,13 +6,17 @@ column's floors; a column praises it by which it comes nine tenths of the way fr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from rich.text import Text
 
 from reports.fitted_table import Column, FittedTable
+from reports.rows import Row
+from reports.suspicion import alarm_of
+from reports.table import results
+from reports.view import MetricFacts, RunView
 from reports.words import DASH
 
 CAUGHT_TITLE: Final = "Cheats and floors: which column catches them"
@@ -50,44 +54,28 @@ class Verdict:
         return bool(self.alarms or self.caught)
 
 
-def verdict(row: Mapping[str, Any], metrics: Iterable[Mapping[str, Any]]) -> Verdict:
-    """Judge one row of the results.
-
-    Parameters
-    ----------
-    row
-        Column → value; a metric's place between the best floor (0) and real cells (1) in ``NAME_position``.
-    metrics
-        Declarations: ``name``, ``ideal``, ``alarm``, ``default``, ``group``.
-    """
-    ordered = sorted(metrics, key=lambda metric: not metric["default"])
-    places = {metric["name"]: _number(row.get(f"{metric['name']}_position")) for metric in ordered}
+def verdict(row: Row, metrics: Sequence[MetricFacts]) -> Verdict:
+    """Judge one generator by all metrics that were scored."""
+    ordered = sorted(metrics, key=lambda metric: not metric.default)
     return Verdict(
-        model=str(row["model"]),
-        alarms=tuple(metric["name"] for metric in ordered if _sets_off(row, metric)),
-        caught=tuple(name for name, place in places.items() if place <= 0),
+        model=row.model,
+        alarms=tuple(metric.name for metric in ordered if alarm_of(row, metric) is not None),
+        caught=tuple(metric.name for metric in ordered if row.place(metric.name) <= 0),
         praised=tuple(
-            metric["name"]
+            metric.name
             for metric in ordered
-            if metric["group"] != "memorisation" and places[metric["name"]] >= PRAISED
+            if metric.group != "memorisation" and row.place(metric.name) >= PRAISED
         ),
     )
 
 
-def caught_table(
-    rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]]
-) -> FittedTable | None:
-    """Return what catches each cheat and floor; None where there are fewer than two cheats.
-
-    Parameters
-    ----------
-    rows, metrics
-        The results under one protocol, and declarations, as for `verdict`.
-    """
-    fakes = [row for row in rows if row["role"] in ROLES]
-    if sum(row["role"] == "cheat" for row in fakes) < FEWEST:
+def caught_table(view: RunView) -> FittedTable | None:
+    """Return what catches each cheat and floor of a run; None where there are fewer than two cheats."""
+    known = results(view)
+    fakes = known.of(ROLES)
+    if sum(row.role == "cheat" for row in fakes) < FEWEST:
         return None
-    found = [verdict(row, metrics) for row in fakes]
+    found = [verdict(row, known.metrics) for row in fakes]
     columns = {
         "sets off": [one.alarms for one in found],
         "no better than a floor by": [one.caught for one in found],
@@ -101,15 +89,3 @@ def caught_table(
         ],
         [False] * len(found),
     )
-
-
-def _sets_off(row: Mapping[str, Any], metric: Mapping[str, Any]) -> bool:
-    alarm, name = metric["alarm"], metric["name"]
-    if alarm is None:
-        return False
-    sign = 1 if alarm > metric["ideal"] else -1
-    return any(sign * _number(row.get(column)) >= sign * alarm for column in (name, f"{name}_by_type"))
-
-
-def _number(value: Any) -> float:
-    return float("nan") if value is None else float(value)

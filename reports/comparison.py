@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import pandas as pd
 
-from reports import RunView
-from reports.judge import Effect, aimed_at, judge, paired_effect
-from reports.table import (
-    headline_fraction,
-    records_of,
-    score_values,
-    scored_metrics,
-    scores_of,
-    under_protocol,
-)
-
-COLUMNS = (
-    "a",
-    "b",
-    "protocol",
-    "metric",
-    "ideal",
-    "value_a",
-    "value_b",
-    "n_seeds",
-    "effect",
-    "low",
-    "high",
-    "p_value",
-    "verdict",
-)
+from reports.judge import Effect, Verdict, aimed_at, judge, paired_effect
+from reports.table import results, score_values
+from reports.view import MetricFacts, RunView, Score
 
 
 class Side(NamedTuple):
@@ -42,8 +19,46 @@ class Side(NamedTuple):
     model: str
     label: str
 
+    def under(self, protocol: str) -> Side:
+        """Return the same side as seen under a protocol."""
+        return self._replace(view=self.view.under(protocol))
 
-def comparison_frame(pairs: Iterable[tuple[Side, Side]]) -> pd.DataFrame:
+
+class Compared(NamedTuple):
+    """Two generators in one metric under one protocol.
+
+    Attributes
+    ----------
+    a, b
+        Labels.
+    ideal
+        Of a metric that declares ``judged_by`` what real cells score; NaN where that is not known.
+    value_a, value_b
+        Means over the common seeds.
+    n_seeds
+        Common ones.
+    effect, low, high
+        How much farther from the ideal B is, and the uncorrected 95 % interval (see `reports.judge.Effect`).
+    p_value, verdict
+        Of the paired t test, with Holm's correction over all rows.
+    """
+
+    a: str
+    b: str
+    protocol: str
+    metric: str
+    ideal: float
+    value_a: float
+    value_b: float
+    n_seeds: int
+    effect: float
+    low: float
+    high: float
+    p_value: float
+    verdict: Verdict
+
+
+def comparison(pairs: Iterable[tuple[Side, Side]]) -> list[Compared]:
     """Compare pairs of generators in every metric that both were scored with, under each protocol.
 
     Parameters
@@ -52,129 +67,123 @@ def comparison_frame(pairs: Iterable[tuple[Side, Side]]) -> pd.DataFrame:
         A and B; every pair's two runs must have used the same cells, and scored as many of them, under a
         protocol, by the same code.
 
-    Returns
-    -------
-    pandas.DataFrame
-        A row for each pair, protocol and metric: ``a``, ``b`` (labels), ``protocol``, ``metric``, ``ideal``
-        (for a metric that declares ``judged_by``: what real cells score; NaN where that is not known),
-        ``value_a``, ``value_b`` (means over the common seeds), ``n_seeds`` (common ones), ``effect`` with its
-        uncorrected 95 % interval ``low`` to ``high`` (how much farther from the ideal B is, see
-        `reports.judge.Effect`), ``p_value`` (paired t test, Holm's correction over all rows), ``verdict``.
-
     Raises
     ------
     ValueError
         If two runs do not compare; the message says why.
     """
     rows, effects = [], []
-    for a, b in pairs:
-        left, right = (side.view["run"].get("dataset_key") for side in (a, b))
-        if left != right:
-            raise ValueError(f"the runs do not compare: prepared cells {left} and {right}")
-        for protocol, metric in _common_metrics(a.view, b.view):
-            of_a, of_b = (values_by_seed(side, protocol, metric) for side in (a, b))
+    for left, right in pairs:
+        keys = [side.view.run.dataset_key for side in (left, right)]
+        if keys[0] != keys[1]:
+            raise ValueError(f"the runs do not compare: prepared cells {keys[0]} and {keys[1]}")
+        for protocol, metric in _common_metrics(left.view, right.view):
+            a, b = left.under(protocol), right.under(protocol)
+            of_a, of_b = (values_by_seed(side, metric) for side in (a, b))
             seeds = sorted(of_a.keys() & of_b.keys())
             if not seeds:
                 continue
-            _require_alike(a, b, protocol, metric)
-            aim = aimed_at(metric, scores_of_real((a, b), protocol, metric))
-            effect = effect_of(a, b, protocol, metric, aim=aim)
-            effects.append(effect)
-            means = [sum(values[seed] for seed in seeds) / len(seeds) for values in (of_a, of_b)]
-            facts = (a.label, b.label, protocol, metric["name"], aim, *means)
-            rows.append((*facts, effect.n_seeds, effect.mean, effect.low, effect.high))
-    complete = [(*row, p, verdict) for row, (verdict, p) in zip(rows, judge(effects), strict=True)]
-    return pd.DataFrame(complete, columns=list(COLUMNS))
+            _require_alike(a, b, metric)
+            aim = aimed_at(metric.ideal, metric.judged_by, scores_of_real((a, b), metric))
+            effects.append(effect_of(a, b, metric, aim=aim))
+            mean_a, mean_b = (sum(map(of_side.__getitem__, seeds)) / len(seeds) for of_side in (of_a, of_b))
+            rows.append((a.label, b.label, protocol, metric.name, aim, mean_a, mean_b))
+    return [
+        Compared(*row, effect.n_seeds, effect.mean, effect.low, effect.high, p_value, verdict)
+        for row, effect, (verdict, p_value) in zip(rows, effects, judge(effects), strict=True)
+    ]
 
 
-def effect_of(a: Side, b: Side, protocol: str, metric: Mapping[str, Any], *, aim: float) -> Effect:
+def comparison_frame(pairs: Iterable[tuple[Side, Side]]) -> pd.DataFrame:
+    """Return `comparison` as a table, a column for each of the attributes of `Compared`."""
+    return pd.DataFrame(comparison(pairs), columns=list(Compared._fields))
+
+
+def effect_of(a: Side, b: Side, metric: MetricFacts, *, aim: float) -> Effect:
     """Compare two generators in one metric that both were scored with.
 
     Parameters
     ----------
     a, b
-        The generators.
-    protocol, metric
-        Under which protocol; the metric's declaration.
+        The generators, seen under one protocol.
+    metric
+        The metric's declaration.
     aim
         From `reports.judge.aimed_at`.
     """
-    n_cells = min(_facts(a, protocol, metric, "n_cells") | _facts(b, protocol, metric, "n_cells"))
-    of_a, of_b = (values_by_seed(side, protocol, metric) for side in (a, b))
+    n_cells = min(score.n_cells for side in (a, b) for score in _scores(side, metric))
+    of_a, of_b = (values_by_seed(side, metric) for side in (a, b))
     return paired_effect(of_a, of_b, aim=aim, resolution=1 / n_cells)
 
 
-def scores_of_real(sides: Iterable[Side], protocol: str, metric: Mapping[str, Any]) -> list[float]:
+def scores_of_real(sides: Iterable[Side], metric: MetricFacts) -> list[float]:
     """Return what real cells score by a metric that declares ``judged_by``; nothing for other metrics.
 
     Parameters
     ----------
     sides
         Generators in whose runs the control is sought, or a value beside whose scores.
-    protocol, metric
-        Under which protocol; the metric's declaration.
+    metric
+        The metric's declaration.
     """
-    source = metric.get("judged_by")
+    source = metric.judged_by
     if source is None:
         return []
     return [
         value
         for side in sides
         for values in (
-            values_by_seed(side._replace(model=source), protocol, metric),
-            values_by_seed(side, protocol, {**metric, "name": source}),
+            values_by_seed(side._replace(model=source), metric),
+            values_by_seed(side, metric.but(name=source)),
         )
         for value in values.values()
     ]
 
 
-def _require_alike(a: Side, b: Side, protocol: str, metric: Mapping[str, Any]) -> None:
+def _require_alike(a: Side, b: Side, metric: MetricFacts) -> None:
     # Scores of earlier versions do not say what code made them.
-    for name, what in (("n_cells", "cells a side"), ("code", "metric code")):
-        left, right = (_facts(side, protocol, metric, name) for side in (a, b))
-        if len(left | right) > 1:
-            said = (", ".join(sorted(map(str, facts))) for facts in (left, right))
+    of_sides = [list(_scores(side, metric)) for side in (a, b)]
+    for what, facts in (
+        ("cells a side", [{str(score.n_cells) for score in scores} for scores in of_sides]),
+        ("metric code", [{score.code for score in scores} for scores in of_sides]),
+    ):
+        if len(facts[0] | facts[1]) > 1:
+            said = (", ".join(sorted(of_side)) for of_side in facts)
             raise ValueError(
-                f"{metric['name']} under {protocol} does not compare: {what} {' and '.join(said)}; "
+                f"{metric.name} under {a.view.protocol} does not compare: {what} {' and '.join(said)}; "
                 "score both runs anew with bench score"
             )
 
 
-def _facts(side: Side, protocol: str, metric: Mapping[str, Any], name: str) -> set[Any]:
-    """Return what the scores that `values_by_seed` averages say of one thing."""
-    jobs = _scored_jobs(side, protocol, metric)
-    return {score.get(name) for _, scores in jobs for score in scores if metric["name"] in score["values"]}
-
-
-def _common_metrics(a: RunView, b: RunView) -> list[tuple[str, Mapping[str, Any]]]:
+def _common_metrics(a: RunView, b: RunView) -> list[tuple[str, MetricFacts]]:
     """Return protocol and declaration of what both runs scored, in A's order."""
     common = []
-    for protocol in a["run"]["protocols"]:
-        if protocol in b["run"]["protocols"]:
-            also = {metric["name"] for metric in scored_metrics(under_protocol(b, protocol))}
-            scored = scored_metrics(under_protocol(a, protocol))
-            common += [(protocol, metric) for metric in scored if metric["name"] in also]
+    for protocol in a.run.protocols:
+        if protocol in b.run.protocols:
+            also = {metric.name for metric in results(b.under(protocol)).metrics}
+            scored = results(a.under(protocol)).metrics
+            common += [(protocol, metric) for metric in scored if metric.name in also]
     return common
 
 
-def values_by_seed(side: Side, protocol: str, metric: Mapping[str, Any]) -> dict[int, float]:
+def values_by_seed(side: Side, metric: MetricFacts) -> dict[int, float]:
     """Return a metric's values by training seed, or by subsampling seed in the augmentation experiment."""
-    values = {}
-    for seed, scores in _scored_jobs(side, protocol, metric):
-        found = score_values(scores).get(metric["name"])
-        if found is not None:
-            values[seed] = found
-    return values
+    found = {seed: score_values(scores) for seed, scores in _scored_jobs(side, metric)}
+    return {seed: values[metric.name] for seed, values in found.items() if metric.name in values}
 
 
-def _scored_jobs(
-    side: Side, protocol: str, metric: Mapping[str, Any]
-) -> Iterator[tuple[int, list[Mapping[str, Any]]]]:
+def _scores(side: Side, metric: MetricFacts) -> Iterator[Score]:
+    """Yield the scores that `values_by_seed` averages."""
+    for _, scores in _scored_jobs(side, metric):
+        yield from (score for score in scores if metric.name in score.values)
+
+
+def _scored_jobs(side: Side, metric: MetricFacts) -> Iterator[tuple[int, list[Score]]]:
     """Yield the seed and the scores of each of the generator's Jobs that a metric scores."""
-    view = under_protocol(side.view, protocol)
-    augmentation = metric["experiment"] == "augmentation"
-    fraction = headline_fraction(view) if augmentation else None
-    for record in records_of(view, metric["experiment"]):
-        job, experiment = record["job"], record["job"]["experiment"]
-        if job["model"] == side.model and experiment.get("fraction") == fraction:
-            yield experiment["subsample_seed"] if augmentation else job["seed"], scores_of(view, record)
+    view = side.view
+    augmentation = metric.experiment == "augmentation"
+    fraction = view.headline_fraction if augmentation else None
+    for record in view.records_of(metric.experiment):
+        job = record.job
+        if job.model == side.model and job.experiment.fraction == fraction:
+            yield job.experiment.reduced.subsample_seed if augmentation else job.seed, view.scores_of(record)

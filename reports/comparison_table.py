@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import groupby
 
-import pandas as pd
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from reports.table import rows_of
+from reports.comparison import Compared
 from reports.words import DASH, figure
 
 VERDICT_STYLES = {"not resolved": "dim", "A better": "bold", "B better": "bold green"}
@@ -24,25 +24,23 @@ not resolved: p is 0.05 or more, or there are fewer than three common seeds
 Times are not tested: two runs share neither moment nor load of the machine."""
 
 
-def print_comparison(frame: pd.DataFrame, *, console: Console) -> None:
-    """Print what `reports.comparison.comparison_frame` returned: a table for each pair and protocol."""
-    for (a, b, protocol), rows in groupby(
-        rows_of(frame), key=lambda row: (row["a"], row["b"], row["protocol"])
-    ):
+def print_comparison(compared: Iterable[Compared], *, console: Console) -> None:
+    """Print what `reports.comparison.comparison` returned: a table for each pair and protocol."""
+    for (a, b, protocol), rows in groupby(compared, key=lambda row: (row.a, row.b, row.protocol)):
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
         for header in ("metric", "→", "A", "B", "effect", "", "p", "seeds", "verdict"):
             table.add_column(header, justify="left" if header in ("metric", "", "verdict") else "right")
         for row in rows:
             table.add_row(
-                Text(row["metric"]),
-                DASH if math.isnan(row["ideal"]) else f"{row['ideal']:.4g}",
-                figure(row["value_a"]),
-                figure(row["value_b"]),
-                figure(row["effect"]),
-                "" if math.isnan(row["low"]) else f"[{figure(row['low'])}, {figure(row['high'])}]",
-                DASH if math.isnan(row["p_value"]) else f"{row['p_value']:.2g}",
-                str(row["n_seeds"]),
-                Text(row["verdict"], style=VERDICT_STYLES.get(row["verdict"], "dim")),
+                Text(row.metric),
+                DASH if math.isnan(row.ideal) else f"{row.ideal:.4g}",
+                figure(row.value_a),
+                figure(row.value_b),
+                figure(row.effect),
+                "" if math.isnan(row.low) else f"[{figure(row.low)}, {figure(row.high)}]",
+                DASH if math.isnan(row.p_value) else f"{row.p_value:.2g}",
+                str(row.n_seeds),
+                Text(row.verdict, style=VERDICT_STYLES.get(row.verdict, "dim")),
             )
         console.print(Text.assemble(("A ", "dim"), a, ("  B ", "dim"), b, (f"  protocol {protocol}", "dim")))
         console.print(table)

@@ -7,18 +7,17 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-import pandas as pd
-
 from reports.augmentation import augmentation_frame
-from reports.best import best_frame
+from reports.best import best
 from reports.caught import CAUGHT_TITLE, caught_table
 from reports.fitted_table import SUPERSCRIPTS, FittedTable
-from reports.further_tables import PUBLISHED_TITLE, failures_frame, place_of, published_table
-from reports.intervals import intervals_frame
-from reports.published import NOTES, published_frame
-from reports.side_by_side import NamedRun, blocks, differences_table, runs_frame, settled
+from reports.further_tables import PUBLISHED_TITLE, failures, published_table
+from reports.intervals import intervals
+from reports.published import NOTES, published
+from reports.side_by_side import blocks, differences_table, runs_frame
 from reports.summary import summary
-from reports.table import results_frame, rows_of, scored_metrics, under_protocol, values_by_model, whole_frame
+from reports.table import results, whole_frame
+from reports.view import NamedRun, RunView
 from reports.words import source_in_words
 
 SCHEMA: Final = 1
@@ -69,27 +68,27 @@ def as_json(runs: Sequence[NamedRun]) -> str:
 
     What is missing or not finite is ``null``. The fields are described in ``docs/report.md``.
     """
-    content = {"schema": SCHEMA, "runs": [_run(run) for run in settled(runs)]}
+    content = {"schema": SCHEMA, "runs": [_run(run) for run in runs]}
     return json.dumps(_plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def as_markdown(runs: Sequence[NamedRun]) -> str:
     """Return summary and tables in GitHub's Markdown."""
-    runs, parts = settled(runs), []
+    parts = []
     for run in runs:
-        views = [under_protocol(run.view, protocol) for protocol in run.view["run"]["protocols"]]
+        views = run.view.each_protocol
         sentences = [summary(views[0])[0], *(summary(view)[1] for view in views)]
         parts += [f"## {_markdown(run.name)}", _markdown(" ".join(sentences))]
         for view in views:
-            found = results_frame(view).attrs
-            parts += [f"- **Suspect**: {_markdown(line)}" for line in found["suspect"]]
-            parts += [f"- **Copies of training cells**: {_markdown(line)}" for line in found["copying"]]
+            found = results(view)
+            parts += [f"- **Suspect**: {_markdown(line)}" for line in found.suspect]
+            parts += [f"- **Copies of training cells**: {_markdown(line)}" for line in found.copying]
     for title, table, remarks in _tables(runs):
         parts += [f"### {_markdown(title)}", _markdown_table(table), *map(_markdown, remarks)]
     for run in runs:
         failed = [
-            f"- {row['job']}: {' in '.join(filter(None, (row['status'], place_of(row))))}: {row['reason']}"
-            for row in _failures(run)
+            f"- {one.job}: {' in '.join(filter(None, (one.status, one.place)))}: {one.reason}"
+            for one in failures(run.view)
         ]
         if failed:
             parts += [f"### Not finished · {_markdown(run.name)}", "\n".join(map(_markdown, failed))]
@@ -98,7 +97,7 @@ def as_markdown(runs: Sequence[NamedRun]) -> str:
 
 def as_latex(runs: Sequence[NamedRun]) -> str:
     r"""Return the tables in LaTeX, for ``\usepackage{booktabs}``; everything that LaTeX reads is escaped."""
-    tables = _tables(settled(runs))
+    tables = _tables(runs)
     return "\n".join(_latex_table(title, table, remarks) for title, table, remarks in tables)
 
 
@@ -116,43 +115,37 @@ def _tables(runs: Sequence[NamedRun]) -> list[tuple[str, FittedTable, list[str]]
     if (table := differences_table(runs)) is not None:
         tables.insert(0, ("The runs differ", table, []))
     for run in runs:
-        for protocol in run.view["run"]["protocols"]:
-            if (table := published_table(under_protocol(run.view, protocol))) is not None:
-                title = f"{PUBLISHED_TITLE} · {run.name} · protocol {protocol}"
-                tables.append((title, table, [NOTES[protocol]]))
-            view = under_protocol(run.view, protocol)
-            if (table := caught_table(rows_of(results_frame(view)), scored_metrics(view))) is not None:
-                tables.append((f"{CAUGHT_TITLE} · {run.name} · protocol {protocol}", table, []))
+        for view in run.view.each_protocol:
+            if (table := published_table(view)) is not None:
+                title = f"{PUBLISHED_TITLE} · {run.name} · protocol {view.protocol}"
+                tables.append((title, table, [NOTES[view.protocol]]))
+            if (table := caught_table(view)) is not None:
+                tables.append((f"{CAUGHT_TITLE} · {run.name} · protocol {view.protocol}", table, []))
     return tables
 
 
-def _failures(run: NamedRun) -> list[dict[str, Any]]:
-    return rows_of(failures_frame(run.view))
-
-
 def _run(run: NamedRun) -> dict[str, Any]:
-    views = {name: under_protocol(run.view, name) for name in run.view["run"]["protocols"]}
+    facts = run.view.run
 
-    def each(frame: Callable[[Any], pd.DataFrame]) -> dict[str, Any]:
-        return {name: rows_of(frame(view)) for name, view in views.items()}
+    def each(told: Callable[[RunView], Any]) -> dict[str, Any]:
+        return {view.protocol: told(view) for view in run.view.each_protocol}
 
-    frames = {name: results_frame(view).attrs for name, view in views.items()}
     return {
         "name": run.name,
         "command": run.command,
-        **{name: run.view["run"][name] for name in FACTS},
-        "dataset": {**run.view["run"]["dataset"], "source": source_in_words(run.view["run"]["dataset"])},
-        "summary": {name: summary(view) for name, view in views.items()},
-        "suspect": {name: found["suspect"] for name, found in frames.items()},
-        "copying": {name: found["copying"] for name, found in frames.items()},
-        "best": each(best_frame),
-        "results": rows_of(whole_frame(run.view)),
-        "values": {name: values_by_model(view) for name, view in views.items()},
-        "intervals": each(intervals_frame),
-        "augmentation": each(augmentation_frame),
-        "published": each(published_frame),
-        "failures": _failures(run),
-        "metrics": run.view["metrics"],
+        **facts.model_dump(include=set(FACTS)),
+        "dataset": facts.dataset.plain() | {"source": source_in_words(facts.dataset)},
+        "summary": each(summary),
+        "suspect": each(lambda view: results(view).suspect),
+        "copying": each(lambda view: results(view).copying),
+        "best": each(lambda view: [one._asdict() for one in best(view)]),
+        "results": whole_frame(run.view).to_dict("records"),
+        "values": each(lambda view: {row.model: row.values for row in results(view).rows}),
+        "intervals": each(lambda view: [one._asdict() for one in intervals(view)]),
+        "augmentation": each(lambda view: augmentation_frame(view).to_dict("records")),
+        "published": each(lambda view: [one._asdict() for one in published(view)]),
+        "failures": [one._asdict() for one in failures(run.view)],
+        "metrics": [metric.plain() for metric in run.view.metrics],
     }
 
 

@@ -6,39 +6,33 @@ They say nothing of another training of the same model; that is what seeds are f
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
-import pandas as pd
-
-from reports import RunView
-from reports.table import ROLES, records_of, scored_metrics, scores_of
-
-COLUMNS = ("model", "metric", "value", "low", "high", "p_value")
+from reports.table import ROLES, results
+from reports.view import RunView
 
 
-def intervals_frame(view: RunView, *, group: str | None = "headline") -> pd.DataFrame:
-    """Return interval and p-value of every score of the first sample of each generator's first seed.
+class Interval(NamedTuple):
+    """A score of one sample: its 95 % bootstrap interval over the test cells and p-value, NaN where none."""
 
-    Parameters
-    ----------
-    view
-        The run, under one protocol.
-    group
-        Only metrics of this group; None for all.
+    model: str
+    metric: str
+    value: float
+    low: float
+    high: float
+    p_value: float
 
-    Returns
-    -------
-    pandas.DataFrame
-        ``model``, ``metric``, ``value``, ``low``, ``high`` (95 % bootstrap interval over the test cells) and
-        ``p_value``; NaN where a metric has none; no row where it has neither.
-    """
-    metrics = {metric["name"] for metric in scored_metrics(view) if group in (None, metric["group"])}
-    rows: dict[tuple[str, str], tuple[float, float, float, float]] = {}
-    for record in sorted(records_of(view, "main"), key=lambda record: ROLES.index(record["job"]["role"])):
-        for score in scores_of(view, record):
-            interval, p_value = score["interval"], score["p_value"]
-            if score["metric"] in metrics and not (interval is None and p_value is None):
-                low, high = interval or (math.nan, math.nan)
-                value = score["values"][score["metric"]]
-                p = math.nan if p_value is None else p_value
-                rows.setdefault((record["job"]["model"], score["metric"]), (value, low, high, p))
-    return pd.DataFrame([(*key, *values) for key, values in rows.items()], columns=list(COLUMNS))
+
+def intervals(view: RunView) -> list[Interval]:
+    """Return headline scores of the first sample of each generator's first seed that have either."""
+    metrics = {metric.name for metric in results(view).headline}
+    rows: dict[tuple[str, str], Interval] = {}
+    for record in sorted(view.records_of("main"), key=lambda record: ROLES.index(record.job.role)):
+        for score in view.scores_of(record):
+            if score.metric in metrics and not (score.interval is None and score.p_value is None):
+                low, high = score.interval or (math.nan, math.nan)
+                p_value = math.nan if score.p_value is None else score.p_value
+                model, value = record.job.model, score.values[score.metric]
+                found = Interval(model, score.metric, value, low, high, p_value)
+                rows.setdefault((model, score.metric), found)
+    return list(rows.values())

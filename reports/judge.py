@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 from scipy import stats
@@ -47,13 +47,13 @@ class Effect:
     p_value: float
 
 
-def aimed_at(metric: Mapping[str, Any], of_real: Iterable[float]) -> float:
+def aimed_at(ideal: float, judged_by: str | None, of_real: Iterable[float]) -> float:
     """Return the value that distances are taken from: the ideal, or what real cells score.
 
     Parameters
     ----------
-    metric
-        Its declaration: ``ideal``, ``judged_by``.
+    ideal, judged_by
+        Of its declaration.
     of_real
         What real cells score, for a metric that declares ``judged_by``; no matter otherwise.
 
@@ -62,8 +62,8 @@ def aimed_at(metric: Mapping[str, Any], of_real: Iterable[float]) -> float:
     float
         NaN where a metric declares ``judged_by`` and there is nothing of it.
     """
-    if metric.get("judged_by") is None:
-        return float(metric["ideal"])
+    if judged_by is None:
+        return ideal
     found = list(of_real)
     return sum(found) / len(found) if found else math.nan
 

@@ -1,31 +1,21 @@
-"""The tables of a run: what generators cost and how good their cells are."""
+"""The tables of one run, or of several that compare: what generators cost and how good their cells are."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from textwrap import fill
-from typing import Any, Final
+from typing import Final, NamedTuple
 
-import pandas as pd
 from rich.text import Text
 
-from reports import RunView
 from reports.fitted_table import Column, FittedTable, Footnotes
 from reports.remarks import remarks
+from reports.rows import Row, Summary, summarise
 from reports.suspicion import TRAINED_ROLES
-from reports.table import (
-    NOT_RUN,
-    headline_fraction,
-    records_of,
-    results_frame,
-    rows_of,
-    scored_metrics,
-    scores_of,
-    summarise,
-    values_by_model,
-)
-from reports.words import DASH, count, figure
+from reports.table import ROLES, results
+from reports.view import NOT_RUN, MetricFacts, NamedRun, RunView
+from reports.words import DASH, count, figure, hardware_in_words, interval_in_words
 
 METRIC_LABELS: Final = {"augmentation_f1": "augm. F1"}
 MAIN: Final = "main"
@@ -40,6 +30,16 @@ GROUP_TITLES: Final = {
     "use": "Use: does what is learnt from synthetic cells hold for real ones?",
 }
 COSTS_TITLE: Final = "What it cost"
+COSTS: Final = "costs"
+COST_HEADERS: Final = {
+    "training_seconds": "training\nseconds",
+    "steps_per_second": "steps/s",
+    "sample_seconds": "sampling\n{}\ncells, s",
+    "sample_density": "non-zero",
+    "peak_rss_gib": "peak\nGiB",
+    "peak_device_gib": "device\nGiB",
+}
+TIMES_APART: Final = "times and memory do not compare"
 # Their places are 0 % and 100 % by definition, or nearly.
 SCALE_ROLES: Final = ("ceiling", "floor")
 LEAST_PLACE: Final = -9.99
@@ -47,40 +47,52 @@ NAME_WIDTH: Final = 15
 HEADER_WIDTH: Final = 7
 
 
-def main_table(view: RunView, notes: Footnotes) -> FittedTable:
-    """Return the metrics of the default set, under the run's first protocol also the seconds that it took.
+class Entry(NamedTuple):
+    """A generator in a run: what makes a row of the tables."""
+
+    run: NamedRun
+    row: Row
+
+
+def entries(runs: Sequence[NamedRun]) -> list[Entry]:
+    """Return the generators of runs by role, those of the same name below one another."""
+    found = [Entry(run, row) for run in runs for row in results(run.view).rows]
+    models = list(dict.fromkeys(entry.row.model for entry in found))
+    return sorted(found, key=lambda entry: (ROLES.index(entry.row.role), models.index(entry.row.model)))
+
+
+def quality_table(runs: Sequence[NamedRun], shows: str, notes: Footnotes, *, named: bool) -> FittedTable:
+    """Return the metrics of the default set with the seconds that it took, or of one group.
 
     Parameters
     ----------
-    view
-        The run, under one protocol.
+    runs
+        Whose scores compare, seen under one protocol. Costs are told under a run's first protocol.
+    shows
+        `MAIN`, or the name of a group.
     notes
-        Gets what models warned of, and why a metric has no value.
+        Gets what models warned of and metrics noted, and why a metric has no value.
+    named
+        Whether rows carry the name of their run.
     """
-    frame = results_frame(view)
-    first = view["run"]["protocol"] == view["run"]["protocols"][0]
-    costs = _cost_columns(view, frame, ("training_seconds", "sample_seconds")) if first else []
-    return _table(view, MAIN, notes, before=costs)
+    every = entries(runs)
+    metrics = {metric.name: metric for run in runs for metric in metrics_in(run.view, shows)}
+    names = _name_column(every, notes, set(metrics), warnings=shows == MAIN, named=named)
+    timed = [run for run in runs if run.view.is_first] if shows == MAIN else []
+    costs = _cost_columns(every, timed, ("training_seconds", "sample_seconds"))
+    return FittedTable(names, [*costs, *_metric_columns(every, runs, metrics, notes)], _sections(every))
 
 
-def costs_table(view: RunView) -> FittedTable:
+def costs_table(runs: Sequence[NamedRun], notes: Footnotes, *, named: bool) -> FittedTable:
     """Return what else generators cost: budget, steps a second, memory, and how dense their cells are."""
-    frame = results_frame(view)
-    rows = rows_of(frame)
-    names = ("steps_per_second", "sample_density", "peak_rss_gib", "peak_device_gib")
-    budgets = Column("budget", [Text(row["budget"] or DASH) for row in rows], left=True)
+    every = entries(runs)
+    labels = _labels(runs, notes, named=named)
+    names = [_bold_if_model(row.model, row).append_text(labels[run.name]) for run, row in every]
+    budgets = Column("budget", [Text(row.budget or DASH) for _, row in every], left=True)
+    wanted = ("steps_per_second", "sample_density", "peak_rss_gib", "peak_device_gib")
     return FittedTable(
-        Column("model", [_bold_if_model(row["model"], row) for row in rows], left=True),
-        [budgets, *_cost_columns(view, frame, names)],
-        sections(rows),
+        Column("model", names, left=True), [budgets, *_cost_columns(every, runs, wanted)], _sections(every)
     )
-
-
-def group_tables(view: RunView) -> Iterator[tuple[str, FittedTable, Footnotes]]:
-    """Yield title, table and footnotes of each further group of metrics that the run scored."""
-    for group in scored_groups(view):
-        notes = Footnotes()
-        yield GROUP_TITLES[group], group_table(view, group, notes), notes
 
 
 def scored_groups(view: RunView) -> list[str]:
@@ -88,76 +100,70 @@ def scored_groups(view: RunView) -> list[str]:
     return [group for group in GROUP_TITLES if metrics_in(view, group)]
 
 
-def metrics_in(view: RunView, table: str) -> list[Mapping[str, Any]]:
+def metrics_in(view: RunView, table: str) -> list[MetricFacts]:
     """Return the declarations of the scored metrics that stand in a table: `MAIN`, or that of a group."""
     groups = list(GROUP_TITLES)
     found = [
         metric
-        for metric in scored_metrics(view)
-        if (table == MAIN if metric["default"] else table == metric["group"])
+        for metric in results(view).metrics
+        if (table == MAIN if metric.default else table == metric.group)
     ]
-    return sorted(found, key=lambda metric: groups.index(metric["group"]))
+    return sorted(found, key=lambda metric: groups.index(metric.group))
 
 
-def group_table(view: RunView, group: str, notes: Footnotes) -> FittedTable:
-    """Return one group of metrics of every generator; `notes` gets what they noted."""
-    return _table(view, group, notes, before=[])
-
-
-def _table(view: RunView, table: str, notes: Footnotes, *, before: list[Column]) -> FittedTable:
-    rows, metrics = rows_of(results_frame(view)), metrics_in(view, table)
-    names = _names(view, rows, notes, metrics=metrics, warnings=table == MAIN)
-    return FittedTable(names, [*before, *_metric_columns(view, rows, notes, metrics)], sections(rows))
-
-
-def sections(rows: Sequence[Mapping[str, Any]]) -> list[bool]:
+def _sections(every: Sequence[Entry]) -> list[bool]:
     """Draw a line after the models and one after the baselines."""
-    roles = [row["role"] for row in rows]
+    roles = [entry.row.role for entry in every]
     following = [*roles[1:], None]
     return [
         role in ("model", "baseline") and role != after for role, after in zip(roles, following, strict=True)
     ]
 
 
-def _names(
-    view: RunView,
-    rows: Sequence[Mapping[str, Any]],
-    notes: Footnotes,
-    *,
-    metrics: Sequence[Mapping[str, Any]],
-    warnings: bool,
+def _name_column(
+    every: Sequence[Entry], notes: Footnotes, metrics: Collection[str], *, warnings: bool, named: bool
 ) -> Column:
     """Return the column that names the generators."""
-    noting = {metric["name"] for metric in metrics} if notes.everything else ()
-    said = remarks(view, metrics=noting, warnings=warnings)
-    marks = [notes.mark(text for text, models in said.items() if row["model"] in models) for row in rows]
-    n_seeds = max((row["n_seeds"] for row in rows), default=0)
+    noting = metrics if notes.everything else ()
+    runs = {run.name: run for run, _ in every}
+    said = {name: remarks(run.view, metrics=noting, warnings=warnings) for name, run in runs.items()}
+    marks = [
+        notes.mark(text for text, models in said[run.name].items() if row.model in models)
+        for run, row in every
+    ]
+    labels = _labels(list(runs.values()), notes, named=named)
     cells, narrow = (
         [
-            _with_n(_name(row, mark, width=width), row["n_seeds"], usual=n_seeds)
-            for row, mark in zip(rows, marks, strict=True)
+            _with_n(_name(row, mark, width=width), row.n_seeds, usual=results(run.view).n_seeds).append_text(
+                labels[run.name]
+            )
+            for (run, row), mark in zip(every, marks, strict=True)
         ]
         for width in (10 * NAME_WIDTH, NAME_WIDTH)
     )
     # Where room is short the protocol stands here, else above every score.
-    protocol = view["run"]["protocol"]
-    return Column(
-        "model",
-        cells,
-        left=True,
-        narrow_header="\n+".join(protocol.split("+")) + "\nmodel",
-        narrow_cells=narrow,
-    )
+    protocol = next((run.view.protocol for run in runs.values()), "")
+    short = "\n+".join(protocol.split("+")) + "\nmodel"
+    return Column("model", cells, left=True, narrow_header=short, narrow_cells=narrow)
 
 
-def _n_seeds(frame: pd.DataFrame) -> int:
-    return 0 if frame.empty else int(frame["n_seeds"].max())
+def _labels(runs: Sequence[NamedRun], notes: Footnotes, *, named: bool) -> dict[str, Text]:
+    """Return what stands below a generator's name: its run, with a mark where that had another machine."""
+    if not named:
+        return {run.name: Text() for run in runs}
+    first, labels = runs[0].view.run.hardware, {}
+    for run in runs:
+        machine = run.view.run.hardware
+        words = f"{run.name}: other hardware, {hardware_in_words(machine)} ({machine.fingerprint})"
+        alike = machine.fingerprint == first.fingerprint
+        mark = notes.mark([] if alike else [f"{words}: {TIMES_APART}"])
+        labels[run.name] = Text(f"\n{run.name}{mark}", style="not bold dim")
+    return labels
 
 
 def _n_subsamples(view: RunView) -> int:
-    experiments = [record["job"]["experiment"] for record in records_of(view, "augmentation")]
-    fraction = headline_fraction(view)
-    return len({e["subsample_seed"] for e in experiments if e["fraction"] == fraction})
+    parts = [record.job.experiment.reduced for record in view.records_of("augmentation")]
+    return len({part.subsample_seed for part in parts if part.fraction == view.headline_fraction})
 
 
 def _with_n(cell: Text, n: int, *, usual: int) -> Text:
@@ -165,18 +171,18 @@ def _with_n(cell: Text, n: int, *, usual: int) -> Text:
     return cell if n in (0, usual) else cell.append(f"\nn={n}", style="dim")
 
 
-def _name(row: Mapping[str, Any], marks: str, *, width: int) -> Text:
+def _name(row: Row, marks: str, *, width: int) -> Text:
     """Name a generator; on lines of their own say its role, and how it ended, where that is not well."""
-    lines = [_bold_if_model(_broken(row["model"] + marks, width), row)]
-    if row["role"] != "model":
-        lines.append(Text(f"  {row['role']}", style="not bold italic dim"))
-    if row["status"] != "ok":
-        lines += [Text("  ").append(line) for line in status_text(row["status"], width=width - 2).split("\n")]
+    lines = [_bold_if_model(_broken(row.model + marks, width), row)]
+    if row.role != "model":
+        lines.append(Text(f"  {row.role}", style="not bold italic dim"))
+    if row.status != "ok":
+        lines += [Text("  ").append(line) for line in status_text(row.status, width=width - 2).split("\n")]
     return Text("\n").join(lines)
 
 
-def _bold_if_model(name: str, row: Mapping[str, Any]) -> Text:
-    return Text(name, style="bold" if row["role"] == "model" else "")
+def _bold_if_model(name: str, row: Row) -> Text:
+    return Text(name, style="bold" if row.role == "model" else "")
 
 
 def _broken(name: str, width: int) -> str:
@@ -190,107 +196,101 @@ def status_text(status: str, *, width: int = 10) -> Text:
     return Text(fill(status.replace("_", " "), width=width), style=style)
 
 
-def _cost_columns(view: RunView, frame: pd.DataFrame, wanted: Sequence[str]) -> list[Column]:
-    timed, rows, single = frame["sample_cells"].max(), rows_of(frame), values_by_model(view)
-    headers = {
-        "training_seconds": "training\nseconds",
-        "steps_per_second": "steps/s",
-        "sample_seconds": f"sampling\n{count(timed)}\ncells, s",
-        "sample_density": "non-zero",
-        "peak_rss_gib": "peak\nGiB",
-        "peak_device_gib": "device\nGiB",
-    }
+def _cost_columns(every: Sequence[Entry], runs: Sequence[NamedRun], wanted: Sequence[str]) -> list[Column]:
+    """Return the costs of these runs; of the others cells are empty."""
+    told, views = {run.name for run in runs}, [run.view for run in runs]
+    rows = [row for view in views for row in results(view).rows]
+    timed = max((row.mean("sample_cells") for row in rows if "sample_cells" in row.values), default=math.nan)
     # Nothing was timed in a run of the ceiling alone, or where everything failed.
-    unknown = ("sample_seconds", "sample_density") if math.isnan(timed) else ()
-    columns = []
-    for name in (name for name in wanted if name in frame and name not in unknown):
-        cells = [
-            _with_n(
-                _cost_cell(name, row, timed),
-                len(single[row["model"]].get(name, ())),
-                usual=row["n_seeds"],
-            )
-            for row in rows
-        ]
-        columns.append(Column(headers[name], cells))
-    return columns
+    unknown = {"sample_seconds", "sample_density"} if math.isnan(timed) else set()
+    if not any("peak_device_gib" in row.values for row in rows):
+        unknown.add("peak_device_gib")
+    return [
+        Column(
+            COST_HEADERS[name].format(count(timed)),
+            [_cost_cell(name, row, timed) if run.name in told else Text() for run, row in every],
+        )
+        for name in wanted
+        if runs and name not in unknown
+    ]
 
 
-def _cost_cell(name: str, row: Mapping[str, Any], timed: float) -> Text:
+def _cost_cell(name: str, row: Row, timed: float) -> Text:
+    mean = row.mean(name)
     if name == "sample_density":
-        share = row[name]
-        return Text(DASH if math.isnan(share) else f"{100 * share:.{0 if share >= 0.1 else 1}f} %")
-    other_size = name == "sample_seconds" and row["sample_cells"] < timed
-    return Text(figure(row[name]) + (f"\n({count(row['sample_cells'])})" if other_size else ""))
+        cell = Text(DASH if math.isnan(mean) else f"{100 * mean:.{0 if mean >= 0.1 else 1}f} %")
+    else:
+        other_size = name == "sample_seconds" and row.mean("sample_cells") < timed
+        cell = Text(figure(mean) + (f"\n({count(row.mean('sample_cells'))})" if other_size else ""))
+    return _with_n(cell, len(row.values.get(name, ())), usual=row.n_seeds)
 
 
 def _metric_columns(
-    view: RunView,
-    rows: Sequence[Mapping[str, Any]],
-    notes: Footnotes,
-    metrics: Sequence[Mapping[str, Any]],
+    every: Sequence[Entry], runs: Sequence[NamedRun], metrics: dict[str, MetricFacts], notes: Footnotes
 ) -> list[Column]:
-    single, n_subsamples = values_by_model(view), _n_subsamples(view)
-    reasons = _reasons(view, {metric["name"] for metric in metrics}, everything=notes.everything)
+    reasons = {run.name: _reasons(run.view, metrics, everything=notes.everything) for run in runs}
+    asked = {run.name: {metric.name for metric in results(run.view).metrics} for run in runs}
+    subsamples = {run.name: _n_subsamples(run.view) for run in runs}
     columns = []
-    for metric in metrics:
-        name, main = metric["name"], metric["experiment"] == "main"
-        label, ideal = METRIC_LABELS.get(name) or name, f"\n→ {metric['ideal']:g}"
+    for name, metric in metrics.items():
         cells, narrow = list[Text](), list[Text]()
-        for row in rows:
-            values = single[row["model"]].get(name, [])
-            mark = Text(notes.mark(reasons.get((row["model"], name), ())), style="dim")
-            usual = row["n_seeds"] if main else n_subsamples
-            for column, cell in (
-                (cells, _metric_cell(name, row, values)),
-                (narrow, _narrow_cell(name, row, values)),
-            ):
+        for run, row in every:
+            if name not in asked[run.name]:
+                cells.append(Text())
+                narrow.append(Text())
+                continue
+            mark = Text(notes.mark(reasons[run.name].get((row.model, name), ())), style="dim")
+            usual = row.n_seeds if metric.experiment == "main" else subsamples[run.name]
+            for column, cell in ((cells, _metric_cell(name, row)), (narrow, _narrow_cell(name, row))):
                 first, *rest = cell.split("\n")
-                cell = Text("\n").join([first.append_text(mark), *rest])
-                column.append(_with_n(cell.append(_place(name, row), style="dim"), len(values), usual=usual))
-        header, short = f"{label}\n{view['run']['protocol']}{ideal}", _broken(label, HEADER_WIDTH) + ideal
+                whole = (
+                    Text("\n").join([first.append_text(mark), *rest]).append(_place(name, row), style="dim")
+                )
+                column.append(_with_n(whole, len(row.values.get(name, ())), usual=usual))
+        label, ideal = METRIC_LABELS.get(name) or name, f"\n→ {metric.ideal:g}"
+        header, short = f"{label}\n{runs[0].view.protocol}{ideal}", _broken(label, HEADER_WIDTH) + ideal
         columns.append(Column(header, cells, narrow_header=short, narrow_cells=narrow))
     return columns
 
 
-def _place(name: str, row: Mapping[str, Any]) -> str:
+def _place(name: str, row: Row) -> str:
     """Say where a value lies between the best declared floor and the ceiling, on a line of its own."""
-    place = row.get(f"{name}_position", math.nan)
-    if row["role"] in SCALE_ROLES or not math.isfinite(place):
+    place = row.place(name)
+    if row.role in SCALE_ROLES or not math.isfinite(place):
         return ""
     return f"\n{100 * place:.0f} %" if place > LEAST_PLACE else "\n≪ 0 %"
 
 
-def _metric_cell(name: str, row: Mapping[str, Any], values: Sequence[float]) -> Text:
-    return Text("\n".join(map(figure, values))) if len(values) == 2 else mean_cell(name, row)
+def _metric_cell(name: str, row: Row) -> Text:
+    values = row.values.get(name, ())
+    return Text("\n".join(map(figure, values))) if len(values) == 2 else mean_cell(row.summary(name))
 
 
-def _narrow_cell(name: str, row: Mapping[str, Any], values: Sequence[float]) -> Text:
+def _narrow_cell(name: str, row: Row) -> Text:
     """Return what `_metric_cell` does, of an interval only its half, to the decimals of the mean."""
+    values = row.values.get(name, ())
     if len(values) < 3:
-        return _metric_cell(name, row, values)
+        return _metric_cell(name, row)
     mean, _, high = summarise(values)
     shown = figure(mean)
     half = figure(high - mean) if "e" in shown else f"{high - mean:.{len(shown.partition('.')[2])}f}"
     return Text(shown).append(f"\n±{half}", style="dim")
 
 
-def mean_cell(name: str, row: Mapping[str, Any]) -> Text:
+def mean_cell(summary: Summary) -> Text:
     """Return a mean and, below it, its interval where there is one."""
-    cell = Text(figure(row[name]))
-    if math.isfinite(low := row.get(f"{name}_low", math.nan)):
-        cell.append(f"\n[{figure(low)}, {figure(row[f'{name}_high'])}]", style="dim")
-    return cell
+    cell, interval = Text(figure(summary.mean)), interval_in_words(summary.low, summary.high)
+    return cell.append(f"\n{interval}", style="dim") if interval else cell
 
 
 def _reasons(view: RunView, wanted: Collection[str], *, everything: bool) -> dict[tuple[str, str], list[str]]:
     """Return why metrics have no value, by model and metric, each reason once; of controls if asked for."""
     failed = {
-        (record["job"]["model"], score["metric"], score["error"]): None
-        for record in view["records"]
-        if everything or record["job"]["role"] in TRAINED_ROLES
-        for score in scores_of(view, record)
-        if score["error"] and score["metric"] in wanted
+        (record.job.model, score.metric, score.error): None
+        for record in view.records
+        if everything or record.job.role in TRAINED_ROLES
+        for score in view.scores_of(record)
+        if score.error and score.metric in wanted
     }
     metrics: dict[str, set[str]] = {}
     for _, metric, error in failed:
@@ -303,9 +303,9 @@ def _reasons(view: RunView, wanted: Collection[str], *, everything: bool) -> dic
     return reasons
 
 
-def key(view: RunView, table: FittedTable) -> list[Text]:
+def key(view: RunView, table: FittedTable) -> list[str]:
     """Say what the figures of the main table are, and which seeds their n counts."""
-    n_seeds = _n_seeds(results_frame(view))
+    n_seeds = results(view).n_seeds
     lines = [f"n = {_seeds(n_seeds)}"] if n_seeds else []
     shown = [cell.plain for column in table.columns for cell in column.cells]
     if any(" %" in cell.partition("\n")[2] for cell in shown):
@@ -316,21 +316,19 @@ def key(view: RunView, table: FittedTable) -> list[Text]:
         lines.append(
             "n=… below a name or a figure: it rests on so many values; two of a metric are both shown"
         )
-    fraction = headline_fraction(view)
-    if fraction is not None and any(m["experiment"] == "augmentation" for m in metrics_in(view, MAIN)):
+    fraction = view.headline_fraction
+    if fraction is not None and any(m.experiment == "augmentation" for m in metrics_in(view, MAIN)):
         seeds = _seeds(_n_subsamples(view), "subsampling ")
         lines.append(f"augm. F1 (augmentation_f1): over {seeds}, {100 * fraction:g} % of the type kept")
-    lines += _settled(view)
-    return [Text(line, style="dim") for line in lines]
+    return lines + _settled(view)
 
 
 def _settled(view: RunView) -> list[str]:
     """Say what models left to the machine, and why it was settled so."""
     said: dict[str, dict[str, None]] = {}
-    for job in (record["job"] for record in view["records"]):
-        # Records of earlier versions know of no such settings.
-        for name, reason in job.get("settled", {}).items():
-            said.setdefault(f"{name} {job['hyperparameters'][name]}: {reason}", {})[job["model"]] = None
+    for job in (record.job for record in view.records):
+        for name, reason in job.settled.items():
+            said.setdefault(f"{name} {job.hyperparameters[name]}: {reason}", {})[job.model] = None
     return [f"{', '.join(models)}: {text}" for text, models in said.items()]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from reports.selftest_results import Answer, SelfTest
 from reports.selftest_tables import along
+from reports.view import MetricFacts
 from reports.words import count, figure, hardware_in_words
 
 GROUPS = {
@@ -52,16 +53,14 @@ SCORES_A_RETRAINING = (
 WITHOUT_VALUES = ("none", "not applicable", "not asked")
 SIZES = ("genes", "test", "withdrawn", "train")
 
-Declaration = Mapping[str, Any]
 
-
-def metric_page(declarations: Sequence[Declaration], results: Mapping[str, Any]) -> str:
+def metric_page(declarations: Sequence[MetricFacts], results: SelfTest) -> str:
     """Write the page.
 
     Parameters
     ----------
     declarations
-        Of every metric with a card, as plain data.
+        Of every metric with a card.
     results
         What ``bench test-metrics`` found.
 
@@ -86,7 +85,7 @@ def metric_page(declarations: Sequence[Declaration], results: Mapping[str, Any])
         WHEN_COMPUTED,
     ]
     for group, title in GROUPS.items():
-        members = [declaration for declaration in declarations if declaration["group"] == group]
+        members = [declaration for declaration in declarations if declaration.group == group]
         if members:
             blocks.append(f"## {title}")
         for declaration in members:
@@ -94,42 +93,42 @@ def metric_page(declarations: Sequence[Declaration], results: Mapping[str, Any])
     return "\n\n".join(blocks) + "\n"
 
 
-def declared(declaration: Declaration) -> str:
+def declared(declaration: MetricFacts) -> str:
     """Return the part of a card that follows from the declaration alone."""
-    low, high = map(_bound, declaration["bounds"])
+    low, high = map(_bound, declaration.bounds)
     lines = [
-        f"### `{declaration['name']}`",
+        f"### `{declaration.name}`",
         "",
-        _sentence(declaration["description"]),
+        _sentence(declaration.description),
         "",
         f"- {_direction(declaration)}; {low} to {high}.",
-        f"- Definition: {_link(declaration['reference'])}. Protocols: {', '.join(declaration['protocols'])}.",
-        f"- Cost: {declaration['cost']}.",
+        f"- Definition: {_link(declaration.reference)}. Protocols: {', '.join(declaration.protocols)}.",
+        f"- Cost: {declaration.cost}.",
     ]
-    if declaration["floors"]:
-        lines.append(f"- Must be worse than real cells: {', '.join(declaration['floors'])}.")
+    if declaration.floors:
+        lines.append(f"- Must be worse than real cells: {', '.join(declaration.floors)}.")
     else:
         lines.append("- No control is its floor, so that values have no place between floor and ceiling.")
-    if declaration["exempt"]:
-        lines.append(f"- Does not score the controls {', '.join(declaration['exempt'])}.")
-    if declaration["alarm"] is not None:
-        must = ", ".join(declaration["catches"])
+    if declaration.exempt:
+        lines.append(f"- Does not score the controls {', '.join(declaration.exempt)}.")
+    if declaration.alarm is not None:
+        must = ", ".join(declaration.catches)
         also = f"; {must} must reach it" if must else ""
-        lines.append(f"- From {declaration['alarm']:g} on a model is reported as copying{also}.")
-    if least := declaration.get("least_cells"):
+        lines.append(f"- From {declaration.alarm:g} on a model is reported as copying{also}.")
+    if least := declaration.least_cells:
         lines.append(f"- Needs at least {least} cells a side.")
-    if declaration["needs_types"]:
+    if declaration.needs_types:
         lines.append("- Needs cell types.")
-    if declaration["default"]:
+    if declaration.default:
         lines.append("- Computed when no metrics are named.")
     return "\n".join(lines)
 
 
-def _direction(declaration: Declaration) -> str:
-    (low, high), ideal = declaration["bounds"], declaration["ideal"]
+def _direction(declaration: MetricFacts) -> str:
+    (low, high), ideal = declaration.bounds, declaration.ideal
     if low < ideal < high:
         return f"Nearer to the ideal {ideal:g} is better, from either side"
-    return f"{declaration['better'].capitalize()} is better; ideal {ideal:g}"
+    return f"{declaration.better.capitalize()} is better; ideal {ideal:g}"
 
 
 def _sentence(words: str) -> str:
@@ -148,79 +147,72 @@ def _link(reference: str) -> str:
     return f"[{reference}](https://doi.org/{reference.removeprefix('doi:')})"
 
 
-def _circumstances(results: Mapping[str, Any]) -> str:
+def _circumstances(results: SelfTest) -> str:
     libraries = ", ".join(
-        f"{name} {results['versions'][name]}"
+        f"{name} {results.versions[name]}"
         for name in ("numpy", "scipy", "scikit-learn")
-        if results["versions"].get(name)
+        if results.versions.get(name)
     )
-    n_cells, sizes = results["n_cells"], {name: count(results[f"n_{name}"]) for name in SIZES}
+    n_cells, sizes = results.n_cells, {name: count(getattr(results, f"n_{name}")) for name in SIZES}
     facts = [
-        f"Measured on {results['dataset']} under `{results['protocol']}`: {n_cells} synthetic "
+        f"Measured on {results.dataset} under `{results.protocol}`: {n_cells} synthetic "
         f"against {n_cells} test cells × {sizes['genes']} genes, of {sizes['test']} test, "
         f"{sizes['withdrawn']} withdrawn and {sizes['train']} training cells",
-        f"{results['draws']} draws, seed {results['seed']}",
-        f"scgenbench {results['bench_version']}, {libraries}",
-        hardware_in_words(results["hardware"]),
+        f"{results.draws} draws, seed {results.seed}",
+        f"scgenbench {results.bench_version}, {libraries}",
+        hardware_in_words(results.hardware),
     ]
     return "; ".join(facts) + "."
 
 
-def _ladders(results: Mapping[str, Any]) -> str:
-    rows = [
-        (_words(ladder["name"]), ladder["description"], ", ".join(ladder["rungs"]))
-        for ladder in results["ladders"]
-    ]
+def _ladders(results: SelfTest) -> str:
+    rows = [(_words(ladder.name), ladder.description, ", ".join(ladder.rungs)) for ladder in results.ladders]
     return _table(("ladder", "what happens to the cells", "rungs"), rows)
 
 
-def _overview(results: Mapping[str, Any]) -> str:
-    names = [ladder["name"] for ladder in results["ladders"]]
-    rows = [
-        (f"`{name}`", *map(_sign, report["ladders"].values())) for name, report in results["metrics"].items()
-    ]
+def _overview(results: SelfTest) -> str:
+    names = [ladder.name for ladder in results.ladders]
+    rows = [(f"`{name}`", *map(_sign, report.ladders.values())) for name, report in results.metrics.items()]
     return _table(("metric", *map(_words, names)), rows)
 
 
-def _sign(found: Mapping[str, Any]) -> str:
-    sign = SIGNS[found["answer"]]
-    if found["passed"] is None:
+def _sign(found: Answer) -> str:
+    sign = SIGNS[found.answer]
+    if found.passed is None:
         return sign
-    return f"**{sign}**" if found["passed"] else f"**{sign}** (must be {SIGNS[found['expected']]})"
+    return f"**{sign}**" if found.passed else f"**{sign}** (must be {SIGNS[found.expected or found.answer]})"
 
 
-def _traps(results: Mapping[str, Any]) -> str:
+def _traps(results: SelfTest) -> str:
     words = {True: "avoided", False: "**walked into**", None: "not tried"}
-    rows = [
-        (trap["name"], trap["description"], words[trap["passed"]], trap["words"]) for trap in results["traps"]
-    ]
+    rows = [(trap.name, trap.description, words[trap.passed], trap.words) for trap in results.traps]
     return _table(("trap", "what must not happen", "", "found"), rows)
 
 
-def _measured(declaration: Declaration, results: Mapping[str, Any]) -> str:
+def _measured(declaration: MetricFacts, results: SelfTest) -> str:
     """Return the part of a card that was measured."""
-    if declaration["experiment"] != "main":
+    if declaration.experiment != "main":
         return SCORES_A_RETRAINING
-    report = results["metrics"].get(declaration["name"])
+    report = results.metrics.get(declaration.name)
     if report is None:
         return NOT_MEASURED
     lines: list[str] = []
-    if known := [value for value in report["clean"] if value is not None]:
-        span, floors = f"{figure(min(known))} to {figure(max(known))}", report["floors"].items()
+    if known := [value for value in report.clean if value is not None]:
+        span, floors = f"{figure(min(known))} to {figure(max(known))}", report.floors.items()
         lines += [
-            f"- Real cells: {span}; chance ± {figure(report['tolerance'])}.",
+            f"- Real cells: {span}; chance ± {figure(report.tolerance)}.",
             f"- Floors: {', '.join(f'{floor} {figure(value)}' for floor, value in floors)}.",
         ]
-    if report["seconds"] is not None:
-        lines.append(f"- Took {figure(report['seconds'])} s of processor time.")
+    if report.seconds is not None:
+        lines.append(f"- Took {figure(report.seconds)} s of processor time.")
     for answer, words in ANSWERS.items():
         if ladders := [
-            _words(ladder) + ("" if answer in WITHOUT_VALUES else f" ({along(found['values'])})")
-            for ladder, found in report["ladders"].items()
-            if found["answer"] == answer
+            _words(ladder) + ("" if answer in WITHOUT_VALUES else f" ({along(found.values)})")
+            for ladder, found in report.ladders.items()
+            if found.answer == answer
         ]:
             lines.append(f"- **{words}** {'; '.join(ladders)}.")
-    lines += [f"- {_sentence(error)}" for error in report["errors"]]
+    lines += [f"- {_sentence(error)}" for error in report.errors]
     return "\n".join(["Measured:", "", *lines])
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import tomllib
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, NamedTuple
 
-import pandas as pd
-
-from reports import RunView
-from reports.augmentation import augmentation_frame
-from reports.table import results_frame
+from reports.augmentation import augmentation
+from reports.rows import means
+from reports.table import results
+from reports.view import RunView
 
 NOTES: Final = {
     "activa2022": (
@@ -30,40 +29,37 @@ NOTES: Final = {
 }
 
 
-def published_frame(view: RunView) -> pd.DataFrame:
-    """Return a paper's figures for this data set beside the run's; no rows if the paper has none.
+class Published(NamedTuple):
+    """A figure that a paper printed (``published_sd`` is NaN where none was) beside the run's.
+
+    The quantity ``mmd / real`` is the ratio of a model's mmd to that of the control ``real``.
+    """
+
+    quantity: str
+    model: str
+    measured: float
+    published: float
+    published_sd: float
+
+
+def published(view: RunView) -> list[Published]:
+    """Return a paper's figures for this data set beside the run's; nothing if the paper has none.
 
     A data set is known by the declared source that its cells are certain to come from, which its own facts
     say (``declared``): never by its name, which a file's name makes.
 
     Scores stand only beside those of the paper's own protocol. Training times depend on no protocol and
-    stand with ACTIVA's.
-
-    Parameters
-    ----------
-    view
-        The run, under one protocol.
-
-    Returns
-    -------
-    pandas.DataFrame
-        ``quantity``, ``model``, ``measured``, ``published``, ``published_sd`` (NaN where none was printed).
-        The quantity ``mmd / real`` is the ratio of a model's mmd to that of the control ``real``.
-        ``attrs["source"]`` is the key of `NOTES` to print below.
+    stand with ACTIVA's. `NOTES` has under the protocol what to print below.
     """
-    protocol = view["run"]["protocol"]
-    facts = _printed(protocol, view["run"]["dataset"].get("declared"))
-    measured: dict[Any, Any] = results_frame(view).set_index("model").to_dict()
-    measured["augmentation_f1"] = _augmentation(view)
     rows = []
-    for quantity, by_model in facts.items():
+    for quantity, by_model in _printed(view.protocol, view.run.dataset.declared).items():
+        measured = (
+            _augmentation(view) if quantity == "augmentation_f1" else means(results(view).rows, quantity)
+        )
         for model, (mean, *deviation) in by_model.items():
-            value = measured.get(quantity, {}).get(model, math.nan)
-            rows.append((quantity, model, value, mean, deviation[0] if deviation else math.nan))
-    frame = pd.DataFrame(rows, columns=["quantity", "model", "measured", "published", "published_sd"])
-    frame = pd.concat([frame, _ratios_to_control(frame)], ignore_index=True)
-    frame.attrs["source"] = protocol
-    return frame
+            deviations = deviation[0] if deviation else math.nan
+            rows.append(Published(quantity, model, measured.get(model, math.nan), mean, deviations))
+    return rows + _ratios_to_control(rows)
 
 
 def _printed(protocol: str, declared: str | None) -> dict[str, dict[str, list[float]]]:
@@ -77,19 +73,21 @@ def _printed(protocol: str, declared: str | None) -> dict[str, dict[str, list[fl
 
 def _augmentation(view: RunView) -> dict[str, float]:
     """Return the F1 of each augmenter, at each fraction: ``none at 0.5 %``."""
-    frame = augmentation_frame(view)
-    if frame.empty:
-        return {}
-    places = [f"{a} at {100 * f:g} %" for a, f in zip(frame["augmenter"], frame["fraction"], strict=True)]
-    return dict(zip(places, frame["augmentation_f1"], strict=True))
+    return {
+        f"{row.augmenter} at {100 * row.fraction:g} %": row.summary("augmentation_f1").mean
+        for row in augmentation(view)
+    }
 
 
-def _ratios_to_control(frame: pd.DataFrame) -> pd.DataFrame:
-    mmd = frame[frame["quantity"] == "mmd"]
-    control = mmd[mmd["model"] == "real"]
-    ratios = mmd[mmd["model"] != "real"].copy()
-    if not ratios.empty:
-        ratios["quantity"] = "mmd / real"
-        for column in ("measured", "published"):
-            ratios[column] = ratios[column] / control[column].iloc[0]
-    return ratios
+def _ratios_to_control(rows: list[Published]) -> list[Published]:
+    mmd = {row.model: row for row in rows if row.quantity == "mmd"}
+    control = mmd.pop("real", None)
+    return [
+        row._replace(
+            quantity="mmd / real",
+            measured=row.measured / (control.measured or math.nan),
+            published=row.published / control.published,
+        )
+        for row in mmd.values()
+        if control is not None
+    ]

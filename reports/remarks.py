@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
-from typing import Any
 
-from reports import RunView
-from reports.table import scores_of
+from reports.view import RunView, Score
 
 AS_LOST = r"{} (.+), which is lost: \d+ test and \d+ synthetic cells"
 AT_ITS_WORST, AGAINST_ALL = "counted at its worst", "measured against all synthetic cells"
@@ -39,29 +37,29 @@ def remarks(view: RunView, *, metrics: Collection[str], warnings: bool) -> dict[
         Text → models. Types that are lost share a line, which says in how many of the generator's seeds.
     """
     said: dict[str, list[str]] = {}
-    for model, group_of_records in groupby(view["records"], key=lambda record: record["job"]["model"]):
+    for model, group_of_records in groupby(view.records, key=lambda record: record.job.model):
         records = list(group_of_records)
         sources: dict[OneThing, dict[str, None]] = {}
         seeds: dict[OneThing, set[int]] = {}
         for record in records:
             for thing, source in [
-                *(((warning, None), None) for warning in record["warnings"] if warnings),
-                *_noted(scores_of(view, record), metrics),
+                *(((warning, None), None) for warning in record.warnings if warnings),
+                *_noted(view.scores_of(record), metrics),
             ]:
                 sources.setdefault(thing, {}).update({} if source is None else {source: None})
-                seeds.setdefault(thing, set()).add(record["job"]["seed"])
-        n_seeds = len({record["job"]["seed"] for record in records})
+                seeds.setdefault(thing, set()).add(record.job.seed)
+        n_seeds = len({record.job.seed for record in records})
         for text in _lines(sources, seeds, n_seeds):
             said.setdefault(text, []).append(model)
     return said
 
 
-def _noted(scores: Iterable[Mapping[str, Any]], metrics: Collection[str]) -> Iterator[tuple[OneThing, str]]:
-    for score in (score for score in scores if score["metric"] in metrics):
-        for note in score["notes"]:
+def _noted(scores: Iterable[Score], metrics: Collection[str]) -> Iterator[tuple[OneThing, str]]:
+    for score in (score for score in scores if score.metric in metrics):
+        for note in score.notes:
             # Which types a mean beside the headline leaves out is in the score's file.
-            if score["metric"].endswith("_by_type") or not note.startswith("left out "):
-                yield from ((thing, score["metric"]) for thing in one_by_one(note))
+            if score.metric.endswith("_by_type") or not note.startswith("left out "):
+                yield from ((thing, score.metric) for thing in one_by_one(note))
 
 
 def one_by_one(note: str) -> list[OneThing]:

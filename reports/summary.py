@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
-from reports import RunView
-from reports.best import best_frame
+from reports.best import Best, best
 from reports.judge import LEAST_SEEDS
 from reports.suspicion import TRAINED_ROLES
-from reports.table import NOT_RUN, records_of, rows_of
-from reports.words import figure, shape_in_words, sizes_in_words
+from reports.view import NOT_RUN, OK, Record, RunView
+from reports.words import figure, interval_in_words, shape_in_words, sizes_in_words
 
 
 def summary(view: RunView) -> tuple[str, str]:
@@ -26,63 +23,63 @@ def summary(view: RunView) -> tuple[str, str]:
 
 
 def _what_ran(view: RunView) -> str:
-    run, records = view["run"], records_of(view, "main")
-    roles = {record["job"]["model"]: record["job"]["role"] for record in records}
+    run, records = view.run, view.records_of("main")
+    roles = {record.job.model: record.job.role for record in records}
     kinds = [list(roles.values()).count(role) for role in ("model", "baseline")]
     controls = len(roles) - sum(kinds)
     words = [_counted(kinds[0], "model"), *([_counted(kinds[1], "baseline")] if kinds[1] else [])]
-    seeds = len({record["job"]["seed"] for record in records})
+    seeds = len({record.job.seed for record in records})
     sentence = (
-        f"On {run['dataset']['name']} ({shape_in_words(run)}), {' and '.join(words)} ran beside "
-        f"{_counted(controls, 'control')} with {run['profile']} budgets and "
+        f"On {run.dataset.name} ({shape_in_words(run)}), {' and '.join(words)} ran beside "
+        f"{_counted(controls, 'control')} with {run.profile} budgets and "
         f"{_counted(seeds, 'training seed')}"
     )
     trained = [name for name, role in roles.items() if role in TRAINED_ROLES]
     failed = [name for name in trained if not _finished(records, name)]
     if failed:
         sentence += f"; of {', '.join(failed)} not every training finished"
-    if waiting := sum(record["status"] == NOT_RUN for record in view["records"]):
-        sentence += f"; {_counted(waiting, 'Job')} of {len(view['records'])} did not run yet"
+    if waiting := sum(record.status == NOT_RUN for record in view.records):
+        sentence += f"; {_counted(waiting, 'Job')} of {len(view.records)} did not run yet"
     return f"{sentence}."
 
 
-def _finished(records: list[Mapping[str, Any]], model: str) -> bool:
-    ended = {record["status"] for record in records if record["job"]["model"] == model}
-    return ended <= {"ok", NOT_RUN}
+def _finished(records: Sequence[Record], model: str) -> bool:
+    ended = {record.status for record in records if record.job.model == model}
+    return ended <= {OK, NOT_RUN}
 
 
 def _what_can_be_said(view: RunView) -> str:
-    rows = rows_of(best_frame(view))
+    rows = best(view)
     if not rows:
         return "No model or baseline has a headline score that counts."
     clauses = "; ".join(_clause(row) for row in rows)
     sizes = f" ({sizes_in_words(view)})" if sizes_in_words(view) else ""
-    few = 0 < max(row["n_seeds"] for row in rows) < LEAST_SEEDS
+    few = 0 < max(row.n_seeds for row in rows) < LEAST_SEEDS
     caution = f"; nothing is resolved below {LEAST_SEEDS} seeds" if few else ""
-    return f"Best under protocol {view['run']['protocol']}{sizes} is {clauses}{caution}."
+    return f"Best under protocol {view.protocol}{sizes} is {clauses}{caution}."
 
 
-def _clause(row: Mapping[str, Any]) -> str:
-    interval = f" [{figure(row['low'])}, {figure(row['high'])}]" if math.isfinite(row["low"]) else ""
-    passed_over = [f"{', '.join(models)} ({why})" for why, models in row["passed_over"].items()]
-    by = f"by {row['metric']} (ideal {row['ideal']:g})"
-    if row["model"] is None:
+def _clause(row: Best) -> str:
+    interval = interval_in_words(row.low, row.high)
+    passed_over = [f"{', '.join(models)} ({why})" for why, models in row.passed_over.items()]
+    by = f"by {row.metric} (ideal {row.ideal:g})"
+    if row.model is None:
         named, remarks = f"{by} none: {', '.join(passed_over)}", []
     else:
-        named = f"{by} {row['model']} with {figure(row['value'])}{interval}"
+        named = " ".join(filter(None, [f"{by} {row.model} with {figure(row.value)}", interval]))
         remarks = [_resolution(row), *(f"passing over {words}" for words in passed_over)]
-    if row["suspect"]:
+    if row.suspect:
         remarks.append("though the controls contradict this metric")
     return ", ".join([named, *remarks])
 
 
-def _resolution(row: Mapping[str, Any]) -> str:
-    unresolved = row["unresolved"]
-    if not row["others"]:
+def _resolution(row: Best) -> str:
+    unresolved = row.unresolved
+    if not row.others:
         return "the only one scored"
     if not unresolved:
-        return "better than the other" if row["others"] == 1 else f"better than all {row['others']} others"
-    if len(unresolved) == row["others"] > 1:
+        return "better than the other" if row.others == 1 else f"better than all {row.others} others"
+    if len(unresolved) == row.others > 1:
         return "not resolved from any other"
     return f"not resolved from {', '.join(unresolved)}"
 

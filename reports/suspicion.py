@@ -2,91 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
 
+from reports.rows import Row, means
 from reports.scale import CEILING, held_out_distance
-
-if TYPE_CHECKING:
-    import pandas as pd
+from reports.view import MetricFacts
 
 TRAINED_ROLES = ("model", "baseline")
 
 
-def suspects(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> list[str]:
+def suspects(rows: Sequence[Row], metrics: Iterable[MetricFacts]) -> list[str]:
     """Return one line for each declared order that does not hold, or that lacks its ceiling.
 
     Every floor that a metric declares must lie farther from the metric's ideal than the control ``real``, or
     than held-out real cells where the metric does not score that control; a tie is broken order too. Every
     control that it declares to catch must reach its alarm. Controls that were not run or not scored are
     passed over.
-
-    Parameters
-    ----------
-    frame
-        The results (see `reports.table.results_frame`, which carries these lines in its ``attrs``).
-    metrics
-        Declarations of the metrics: ``name``, ``ideal``, ``floors``, ``exempt``, ``judged_by``, ``alarm``,
-        ``catches``.
     """
-    return [line for metric in metrics for line in contradictions(frame, metric)]
+    return [line for metric in metrics for line in contradictions(rows, metric)]
 
 
-def contradictions(frame: pd.DataFrame, metric: Mapping[str, Any]) -> list[str]:
+def contradictions(rows: Sequence[Row], metric: MetricFacts) -> list[str]:
     """Return those lines of `suspects` that concern one metric."""
-    values = _values(frame, metric["name"])
-    broken = _broken_order(values, metric, frame)
-    for control in metric["catches"]:
+    values = means(rows, metric.name)
+    broken = _broken_order(values, metric, rows)
+    for control in metric.catches:
         if control in values and not _alarmed(values[control], metric):
-            what = f"{control} {values[control]:.3g} did not reach the alarm {metric['alarm']:g}"
-            broken.append(f"{metric['name']} (ideal {metric['ideal']:g}): {what}")
+            what = f"{control} {values[control]:.3g} did not reach the alarm {metric.alarm:g}"
+            broken.append(f"{metric.name} (ideal {metric.ideal:g}): {what}")
     return broken
 
 
-def copying(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> list[str]:
+def copying(rows: Sequence[Row], metrics: Iterable[MetricFacts]) -> list[str]:
     """Return one line for each model or baseline whose cells set off a metric's alarm of copying.
 
     All cells together may, or the mean over types: a rare type that is copied whole is few of all cells, but
     reaches an alarm of 5 % where there are no more than 20 types.
-
-    Parameters
-    ----------
-    frame, metrics
-        As for `suspects`; `frame` with the column ``role``.
     """
     return [
-        f"{model}: {name} {value:.3g} (ideal {metric['ideal']:g}, alarm {metric['alarm']:g})"
+        f"{model}: {name} {value:.3g} (ideal {metric.ideal:g}, alarm {metric.alarm:g})"
         for metric in metrics
-        for model, (name, value) in _copiers(frame, metric).items()
+        for model, (name, value) in _copiers(rows, metric).items()
     ]
 
 
-def copiers(frame: pd.DataFrame, metrics: Iterable[Mapping[str, Any]]) -> set[str]:
+def copiers(rows: Sequence[Row], metrics: Iterable[MetricFacts]) -> set[str]:
     """Return the models and baselines that `copying` has a line for."""
-    return {model for metric in metrics for model in _copiers(frame, metric)}
+    return {model for metric in metrics for model in _copiers(rows, metric)}
 
 
-def _copiers(frame: pd.DataFrame, metric: Mapping[str, Any]) -> dict[str, tuple[str, float]]:
-    """Return for each copier the quantity that set off the alarm, all cells before the mean over types."""
-    found: dict[str, tuple[str, float]] = {}
-    trained = frame[frame["role"].isin(TRAINED_ROLES)]
-    for name in (metric["name"], f"{metric['name']}_by_type"):
-        for model, value in _values(trained, name).items():
-            if _alarmed(value, metric):
-                found.setdefault(model, (name, value))
-    return found
+def _copiers(rows: Sequence[Row], metric: MetricFacts) -> dict[str, tuple[str, float]]:
+    trained = [row for row in rows if row.role in TRAINED_ROLES]
+    return {row.model: found for row in trained if (found := alarm_of(row, metric)) is not None}
 
 
-def _values(frame: pd.DataFrame, name: str) -> dict[str, float]:
-    by_model = frame.set_index("model")
-    return dict(by_model[name].dropna()) if name in by_model else {}
+def alarm_of(row: Row, metric: MetricFacts) -> tuple[str, float] | None:
+    """Return what set off a metric's alarm, all cells or else the mean over types, and its value."""
+    for name in (metric.name, f"{metric.name}_by_type"):
+        if _alarmed(value := row.mean(name), metric):
+            return name, value
+    return None
 
 
-def _broken_order(values: Mapping[str, float], metric: Mapping[str, Any], frame: pd.DataFrame) -> list[str]:
-    name, ideal = metric["name"], metric["ideal"]
-    floors = {floor: values[floor] for floor in metric["floors"] if floor in values}
-    if CEILING in metric["exempt"]:
-        distance, ceiling = held_out_distance(frame, metric), "held-out real cells"
+def _broken_order(values: Mapping[str, float], metric: MetricFacts, rows: Sequence[Row]) -> list[str]:
+    name, ideal = metric.name, metric.ideal
+    floors = {floor: values[floor] for floor in metric.floors if floor in values}
+    if CEILING in metric.exempt:
+        distance, ceiling = held_out_distance(rows, metric), "held-out real cells"
     elif CEILING in values:
         distance, ceiling = abs(values[CEILING] - ideal), f"{CEILING} {values[CEILING]:.3g}"
     else:
@@ -98,9 +80,8 @@ def _broken_order(values: Mapping[str, float], metric: Mapping[str, Any], frame:
     ]
 
 
-def _alarmed(value: float, metric: Mapping[str, Any]) -> bool:
+def _alarmed(value: float, metric: MetricFacts) -> bool:
     """Tell whether a value has gone from the ideal as far as the alarm, on the alarm's side."""
-    alarm, ideal = metric["alarm"], metric["ideal"]
-    if alarm is None:
+    if metric.alarm is None:
         return False
-    return value <= alarm if alarm < ideal else value >= alarm
+    return value <= metric.alarm if metric.alarm < metric.ideal else value >= metric.alarm

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from reports import RunView
-from reports.table import GIB, scores_of
+from reports.table import GIB
+from reports.view import DataFacts, Hardware, JobFacts, RunFacts, RunView
 
 DASH = "–"
 MOST_SIGNS = 32
@@ -39,23 +37,27 @@ def figure(value: float | None) -> str:
     return f"{value:.{decimals}f}" if decimals <= 5 else f"{value:.1e}"
 
 
-def job_in_words(job: Mapping[str, Any]) -> str:
+def interval_in_words(low: float, high: float) -> str:
+    """Write an interval; empty where there is none."""
+    return f"[{figure(low)}, {figure(high)}]" if math.isfinite(low) else ""
+
+
+def job_in_words(job: JobFacts) -> str:
     """Return which Job it is: model, and seed or part of the augmentation experiment."""
-    experiment = job["experiment"]
-    if experiment["kind"] == "main":
-        return f"{job['model']} · seed {job['seed']}"
-    share = f"{100 * experiment['fraction']:g} % of {experiment['cell_type']}"
-    return f"{job['model']} · {share} · subsample {experiment['subsample_seed']}"
+    if job.experiment.kind == "main":
+        return f"{job.model} · seed {job.seed}"
+    part = job.experiment.reduced
+    return f"{job.model} · {100 * part.fraction:g} % of {part.cell_type} · subsample {part.subsample_seed}"
 
 
-def hardware_in_words(hardware: Mapping[str, Any]) -> str:
+def hardware_in_words(hardware: Hardware) -> str:
     """Return a machine in one line: processor, cores, memory, GPUs."""
     facts = [
-        str(hardware["cpu_model"]),
-        f"{hardware['physical_cores']} cores ({hardware['logical_cores']} threads)",
-        f"{hardware['memory_bytes'] / GIB:.0f} GiB",
+        hardware.cpu_model,
+        f"{hardware.physical_cores} cores ({hardware.logical_cores} threads)",
+        f"{hardware.memory_bytes / GIB:.0f} GiB",
     ]
-    gpus = Counter((gpu["model"], round(gpu["memory_bytes"] / GIB)) for gpu in hardware["gpus"])
+    gpus = Counter((gpu.model, round(gpu.memory_bytes / GIB)) for gpu in hardware.gpus)
     facts += [f"{count} × {model} with {memory} GiB" for (model, memory), count in gpus.items()]
     return " · ".join(facts if gpus else [*facts, "no GPU"])
 
@@ -68,28 +70,27 @@ def without_folder(words: str) -> str:
     return Path(words).name if Path(words).is_absolute() else words
 
 
-def source_in_words(dataset: Mapping[str, Any]) -> str:
+def source_in_words(dataset: DataFacts) -> str:
     """Return where a data set came from: its addresses, or the names of its files."""
-    return "; ".join(map(without_folder, str(dataset["source"]).split("; ")))
+    return "; ".join(map(without_folder, dataset.source.split("; ")))
 
 
-def shape_in_words(run: Mapping[str, Any]) -> str:
+def shape_in_words(run: RunFacts) -> str:
     """Return the size of a run's data set: training and test cells, genes."""
-    n_train, n_genes = run["train_shape"]
-    return f"{count(n_train)} training and {count(run['n_test'])} test cells × {count(n_genes)} genes"
+    n_train, n_genes = run.train_shape
+    return f"{count(n_train)} training and {count(run.n_test)} test cells × {count(n_genes)} genes"
 
 
 def sizes_in_words(view: RunView) -> str:
     """Return how many cells a side were compared under the view's protocol; empty if nothing was scored."""
-    scores = [score for record in view["records"] for score in scores_of(view, record)]
-    sizes = sorted({score["n_cells"] for score in scores if score["metric"] != "augmentation_f1"})
+    scores = [score for record in view.records for score in view.scores_of(record)]
+    sizes = sorted({score.n_cells for score in scores if score.metric != "augmentation_f1"})
     return f"{' or '.join(count(size) for size in sizes)} cells a side" if sizes else ""
 
 
 def budgets_in_words(view: RunView) -> str:
     """Name the budget that each trained generator got: nobody shall mistake a quick run for the paper's."""
-    budgets = {record["job"]["model"]: record["job"]["budget"] for record in view["records"]}
+    budgets = {record.job.model: record.job.budget for record in view.records}
     named = ", ".join(f"{model} {budget}" for model, budget in budgets.items() if budget is not None)
-    run = view["run"]
-    published = run["profile"] == "paper" and not run.get("own_budgets", False)
+    published = view.run.profile == "paper" and not view.run.own_budgets
     return "" if not named else f"budgets: {named}" + ("" if published else " · not the paper's")

@@ -99,7 +99,7 @@ def smoke(home, own_process):
 def test_every_job_ends_well_and_every_model_has_a_row(smoke):
     run, printed = smoke
     view = run.view()
-    jobs = [(record["job"]["model"], record["job"]["experiment"]["kind"]) for record in view["records"]]
+    jobs = [(record.job.model, record.job.experiment.kind) for record in view.records]
     assert jobs == [
         ("activa", "main"),
         ("activa", "augmentation"),
@@ -110,8 +110,8 @@ def test_every_job_ends_well_and_every_model_has_a_row(smoke):
         ("shuffle", "main"),
     ]
     # A barely trained ACTIVA may never produce the rare type; nothing else may go wrong.
-    for record in view["records"]:
-        assert record["status"] == "ok" or "draws" in record["reason"], record["reason"]
+    for record in view.records:
+        assert record.status == "ok" or "draws" in record.reason, record.reason
     for words in ("activa", "cscgan", "real", "2 epochs", "rf_auc", "mmd", "cd", str(run.path), "bench ui"):
         assert words in printed
 
@@ -149,13 +149,9 @@ def test_mlflow_holds_the_same_numbers(smoke):
 
 def test_resuming_a_finished_run_repeats_nothing(smoke, cli):
     run, _ = smoke
-    before = {
-        record["key"]: record["finished"] for record in run.view()["records"] if record["status"] == "ok"
-    }
+    before = {record.key: record.finished for record in run.view().records if record.status == "ok"}
     cli("run", "--resume", run.path)
-    after = {
-        record["key"]: record["finished"] for record in run.view()["records"] if record["status"] == "ok"
-    }
+    after = {record.key: record.finished for record in run.view().records if record.status == "ok"}
     assert after == before
 
 
@@ -223,7 +219,7 @@ def test_a_killed_worker_has_its_row_and_the_others_finish(own_process, home, fe
     status = {row.split(",")[0] for row in table.read_text().splitlines() if "killed" in row}
     assert status == {"dies"}
     run = RunFolder.open(table.parent)
-    statuses = {record["job"]["model"]: record["status"] for record in run.view()["records"]}
+    statuses = {record.job.model: record.status for record in run.view().records}
     assert statuses == {"dies": "killed", "mean": "ok", "real": "ok", "shuffle": "ok"}
 
 
@@ -244,7 +240,7 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(cli, home, environmen
     assert "bench run --resume" in printed
     (plan,) = out.glob("*/plan.json")
     run = RunFolder.open(plan.parent)
-    statuses = [(record["job"]["model"], record["status"]) for record in run.view()["records"]]
+    statuses = [(record.job.model, record.status) for record in run.view().records]
     assert statuses == [
         ("mean", "ok"),
         ("hangs", "not run"),
@@ -252,17 +248,17 @@ def test_an_interrupted_run_keeps_what_is_done_and_goes_on(cli, home, environmen
         ("shuffle", "not run"),
     ]
     assert "not run" in cli("report", run.path, code=1)
-    finished = {record["key"]: record["finished"] for record in run.view()["records"] if record["finished"]}
+    finished = {record.key: record.finished for record in run.view().records if record.finished}
     # The hanging model gets a limit, as its user would now give it.
     request = json.loads(run.request.read_text())
     request["spec"]["timeout"] = YEAR / 2
     run.request.write_text(json.dumps(request))
     with limit_reached_by(run, "hangs"):
         cli("run", "--resume", run.path, code=1, **store)
-    records = run.view()["records"]
-    statuses = {record["job"]["model"]: record["status"] for record in records}
+    records = run.view().records
+    statuses = {record.job.model: record.status for record in records}
     assert statuses == {"mean": "ok", "hangs": "timeout", "real": "ok", "shuffle": "ok"}
-    assert {r["key"]: r["finished"] for r in records if r["key"] in finished} == finished
+    assert {r.key: r.finished for r in records if r.key in finished} == finished
 
 
 def test_dry_run_shows_the_jobs_and_writes_nothing(cli, home, smoke):
@@ -335,7 +331,7 @@ def test_a_third_party_package_is_listed_and_runs(tmp_path, own_process, home, f
     own_process("run", "--models", "tiny", *options, **found)
     (plan,) = (home / "plugin").glob("*/plan.json")
     assert [job["model"] for job in json.loads(plan.read_text())] == ["tiny", "real", "shuffle"]
-    assert {record["status"] for record in RunFolder.open(plan.parent).view()["records"]} == {"ok"}
+    assert {record.status for record in RunFolder.open(plan.parent).view().records} == {"ok"}
 
 
 def test_a_file_as_people_bring_it_is_prepared_trained_on_sampled_and_scored(home, store, cli):

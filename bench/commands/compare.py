@@ -26,16 +26,16 @@ def compare(
 ) -> int:
     """Tell which of two generators is better, or that the seeds do not resolve it."""
     from bench.console import plain_console
-    from reports.comparison import comparison_frame
+    from reports.comparison import comparison
     from reports.comparison_table import print_comparison
 
     try:
-        frame = comparison_frame(_pairs(run_a, run_b, names_of("models", models)))
+        compared = comparison(_pairs(run_a, run_b, names_of("models", models)))
     except ValueError as error:
         raise RequestError(f"compare {run_a}: {error}") from error
-    if frame.empty:
+    if not compared:
         raise RequestError(f"compare {run_a}: no metric was scored for both on a common seed")
-    print_comparison(frame, console=plain_console())
+    print_comparison(compared, console=plain_console())
     return DONE
 
 
@@ -45,14 +45,14 @@ def _pairs(path_a: Path, path_b: Path | None, models: tuple[str, ...] | None) ->
     from reports.comparison import Side
 
     view_a = open_whole(path_a).view()
-    known = {record["job"]["model"]: record["job"]["role"] for record in view_a["records"]}
+    known = {record.job.model: record.job.role for record in view_a.records}
     if path_b is None:
         if models is None or len(models) != 2:
             raise RequestError(f"compare {path_a}: give a second RUN, or the two models with --models a,b")
         _require_known(models, known, path_a)
         return [(Side(view_a, models[0], models[0]), Side(view_a, models[1], models[1]))]
     view_b = open_whole(path_b).view()
-    also = {record["job"]["model"] for record in view_b["records"]}
+    also = {record.job.model for record in view_b.records}
     _require_known(models or (), known, path_a)
     _require_known(models or (), also, path_b)
     common = models or [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +17,7 @@ from bench.errors import DONE, SOME_FAILED, RequestError
 if TYPE_CHECKING:
     from bench.request.spec import RunSpec
     from bench.results.run_folder import RunFolder
-    from reports.side_by_side import NamedRun
+    from reports.view import NamedRun, RunView
 
 
 def report(
@@ -78,15 +78,15 @@ def run_command(spec: RunSpec) -> str:
     return shlex.join(words)
 
 
-def score_commands(spec: RunSpec, view: Mapping[str, Any]) -> list[str]:
+def score_commands(spec: RunSpec, view: RunView) -> list[str]:
     """Return each ``bench score RUN`` that a view's scores take beside those that its request asks for."""
     from bench.request.choices import choose_metrics
-    from reports.table import scored_metrics, under_protocol
+    from reports.table import results
 
-    kinds = {record["job"]["experiment"]["kind"] for record in view["records"]}
+    kinds = {record.job.experiment.kind for record in view.records}
     under: dict[tuple[str, ...], list[str]] = {}
-    for protocol in view["run"]["protocols"]:
-        scored = [metric["name"] for metric in scored_metrics(under_protocol(view, protocol))]
+    for seen in view.each_protocol:
+        protocol, scored = seen.protocol, [metric.name for metric in results(seen).metrics]
         usual = {m.name for m in choose_metrics((), spec.profile, [protocol]) if m.experiment in kinds}
         asked = _asked(spec, protocol, usual) if protocol in spec.protocol else set()
         further = [name for name in scored if name not in asked]
@@ -195,10 +195,7 @@ def _named(folders: Sequence[RunFolder]) -> list[NamedRun]:
 
 
 def _named_run(name: str, folder: RunFolder) -> NamedRun:
-    from reports.side_by_side import NamedRun
-    from reports.table import snapshot
-
-    view, spec = snapshot(folder.view()), folder.read_spec()
+    view, spec = folder.view(), folder.read_spec()
     again = run_command(spec)
     return NamedRun(name, view, "\n".join([again, *score_commands(spec, view)]) if again else "")
 

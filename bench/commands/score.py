@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +15,8 @@ from bench.errors import DONE, SOME_FAILED, RequestError
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from reports.view import Score
 
 
 @reads_data(
@@ -82,9 +85,10 @@ def _score_run(path: Path, metrics: tuple[str, ...], protocols: list[str]) -> in
     from bench.progress import Progress
     from bench.request.choices import choose_metrics, declaration_of
     from bench.results.reopen import damages, have_dataset
-    from bench.results.run_folder import RunFolder, read_json
+    from bench.results.run_folder import RunFolder, readable_as
     from bench.scoring.processes import forget_scores, run_scoring
     from bench.scoring.tasks import score_tasks
+    from reports.view import Score
 
     progress = Progress(plain_console())
     folder = RunFolder.open(path)
@@ -95,7 +99,7 @@ def _score_run(path: Path, metrics: tuple[str, ...], protocols: list[str]) -> in
     for metric in chosen:
         if metric.name in metrics and metric.experiment not in kinds:
             raise RequestError(f"--metrics {metric.name}: this run has no {metric.experiment} experiment")
-    declared = {metric["name"]: metric for metric in request["metrics"]}
+    declared = {metric.name: metric for metric in folder.metrics()}
     declared |= {metric.name: declaration_of(metric) for metric in chosen}
     names = [metric.name for metric in chosen]
     with folder.locked():
@@ -109,9 +113,8 @@ def _score_run(path: Path, metrics: tuple[str, ...], protocols: list[str]) -> in
         scored = run_scoring(folder, names, wanted, progress=progress)
         flow.present(folder, progress)
     show(folder, progress.console)
-    show_costs(
-        progress.console, [read_json(task.file(folder)) for task in score_tasks(folder, chosen, wanted)]
-    )
+    files = [task.file(folder) for task in score_tasks(folder, chosen, wanted)]
+    show_costs(progress.console, filter(None, (readable_as(Score, file) for file in files)))
     lost = flow.lost_cells(folder)
     for file in lost:
         progress.say(f"not scored: {file} is missing or damaged")
@@ -144,29 +147,29 @@ def _score_files(
         **given,
     )
     ideals = {metric.name: metric.ideal for metric in chosen}
-    for name, under in groupby(scores, key=lambda score: score["protocol"]):
+    for name, under in groupby(scores, key=lambda score: score.protocol):
         _show_outside(console, f"{files[2].name} against {files[0].name}", name, list(under), ideals)
     show_costs(console, scores)
-    return SOME_FAILED if any(score["failed"] for score in scores) else DONE
+    return SOME_FAILED if any(score.failed for score in scores) else DONE
 
 
 def _show_outside(
-    console: Console, what: str, protocol: str, scores: list[dict[str, Any]], ideals: dict[str, float]
+    console: Console, what: str, protocol: str, scores: list[Score], ideals: dict[str, float]
 ) -> None:
     from rich.table import Table
 
-    table = Table(title=f"{what} · {scores[0]['n_cells']} cells a side · {protocol}")
+    table = Table(title=f"{what} · {scores[0].n_cells} cells a side · {protocol}")
     for column in ("metric", "value", "ideal", "note"):
         table.add_column(column)
     for score in scores:
-        for number, (name, value) in enumerate(score["values"].items() or [(score["metric"], None)]):
-            note = score["error"] or "; ".join(score["notes"]) if number == 0 else ""
-            ideal = f"{ideals[score['metric']]:g}" if number == 0 else ""
+        for number, (name, value) in enumerate(score.values.items() or [(score.metric, None)]):
+            note = score.error or "; ".join(score.notes) if number == 0 else ""
+            ideal = f"{ideals[score.metric]:g}" if number == 0 else ""
             table.add_row(name, "–" if value is None else f"{value:.4f}", ideal, note)
     console.print(table)
 
 
-def show_costs(console: Console, scores: list[dict[str, Any]]) -> None:
+def show_costs(console: Console, scores: Iterable[Score]) -> None:
     """Print what each metric took, and what the evidence took that they share."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -174,8 +177,8 @@ def show_costs(console: Console, scores: list[dict[str, Any]]) -> None:
     shared = "evidence (shared)"
     seconds = {shared: 0.0}
     for score in scores:
-        seconds[score["metric"]] = seconds.get(score["metric"], 0.0) + (score["seconds"] or 0.0)
-        seconds[shared] += score["shared_seconds"] or 0.0
+        seconds[score.metric] = seconds.get(score.metric, 0.0) + (score.seconds or 0.0)
+        seconds[shared] += score.shared_seconds or 0.0
     table = Table("metric", title=f"cost: {sum(seconds.values()):.1f} s", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("seconds", justify="right")
     for name in sorted(seconds, key=seconds.__getitem__, reverse=True):

@@ -30,6 +30,7 @@ def test_metrics(
     from bench.request.spec import RunSpec
     from bench.results.run_folder import write_json, write_text
     from bench.scoring.selftest import page, run_self_test, testable_metrics
+    from reports.selftest_results import SelfTest
     from reports.selftest_tables import print_self_test
 
     progress = Progress(plain_console())
@@ -39,7 +40,7 @@ def test_metrics(
     for note in prepared.notes:
         progress.say(f"note: {note}")
     results = run_self_test(prepared.read(), chosen, cells=cells, progress=progress)
-    print_self_test(results, console=progress.console)
+    print_self_test(SelfTest.model_validate(results), console=progress.console)
     if out is not None:
         try:
             write_text(out, page(results))

@@ -28,7 +28,7 @@ from reports.judge import (
     mean_distance,
     paired_effect,
 )
-from reports.table import snapshot
+from reports.view import MetricFacts, Record, Score
 
 TIER: Final = "quality"
 ACCEPT: Final = "accept scores of today's code with bench gate --accept --reason '…' --current RUN"
@@ -47,41 +47,36 @@ def quality_of(folder: RunFolder) -> dict[str, dict[str, Any]]:
         that was scored in parts), ``values`` by seed (the mean over sample seeds), and ``lost``: by seed why
         it has no value.
     """
-    view = snapshot(folder.view())
     found: dict[str, dict[str, Any]] = {}
-    for record in view["records"]:
-        job = record["job"]
-        if job["experiment"]["kind"] != "main" or job["role"] not in ("model", "baseline"):
-            continue
-        for protocol in view["run"]["protocols"]:
-            facts = {"dataset": job["dataset"], "dataset_key": job["dataset_key"], "budget": job["budget"]}
-            facts |= {"protocol": protocol, "n_cells": view["run"]["protocol_facts"][protocol]["n_cells"]}
-            entry = found.setdefault(f"{job['model']} · {protocol}", facts | {"metrics": {}})
-            scores = [score for score in view["scores"][record["key"]] if score["protocol"] == protocol]
-            side = Side(view, job["model"], job["model"])
-            for declared in view["metrics"]:
-                metric = entry["metrics"].setdefault(declared["name"], _declared(side, protocol, declared))
-                _add_seed(metric, declared["name"], record, scores)
+    for view in folder.view().each_protocol:
+        for record in view.records_of("main"):
+            job = record.job
+            if job.role not in ("model", "baseline"):
+                continue
+            facts: dict[str, Any] = {
+                "dataset": job.dataset,
+                "dataset_key": job.dataset_key,
+                "budget": job.budget,
+            }
+            facts |= {"protocol": view.protocol, "n_cells": view.run.protocol_facts[view.protocol].n_cells}
+            entry = found.setdefault(f"{job.model} · {view.protocol}", facts | {"metrics": {}})
+            side = Side(view, job.model, job.model)
+            for declared in view.metrics:
+                metric = entry["metrics"].setdefault(declared.name, _declared(side, declared))
+                _add_seed(metric, declared.name, record, view.scores_of(record))
     return found
 
 
-def _declared(side: Side, protocol: str, declared: Mapping[str, Any]) -> dict[str, Any]:
-    facts = {name: declared.get(name) for name in ("better", "ideal", "judged_by")}
-    return facts | {
-        "real": scores_of_real([side], protocol, declared),
-        "code": [],
-        "values": {},
-        "lost": {},
-    }
+def _declared(side: Side, declared: MetricFacts) -> dict[str, Any]:
+    facts = {"better": declared.better, "ideal": declared.ideal, "judged_by": declared.judged_by}
+    return facts | {"real": scores_of_real([side], declared), "code": [], "values": {}, "lost": {}}
 
 
-def _add_seed(
-    metric: dict[str, Any], name: str, record: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]
-) -> None:
-    seed, drawn = str(record["job"]["seed"]), [score for score in scores if score["metric"] == name]
-    if drawn and all(name in score["values"] for score in drawn):
-        metric["values"][seed] = float(np.mean([score["values"][name] for score in drawn]))
-        metric["code"] = sorted({*metric["code"], *(score.get("code", "unknown") for score in drawn)})
+def _add_seed(metric: dict[str, Any], name: str, record: Record, scores: Sequence[Score]) -> None:
+    seed, drawn = str(record.job.seed), [score for score in scores if score.metric == name]
+    if drawn and all(name in score.values for score in drawn):
+        metric["values"][seed] = float(np.mean([score.values[name] for score in drawn]))
+        metric["code"] = sorted({*metric["code"], *(score.code for score in drawn)})
     else:
         metric["lost"][seed] = _reason(record, drawn)
 
@@ -163,7 +158,7 @@ def _lost(title: str, name: str, metric: Mapping[str, Any], now: Mapping[str, An
 
 
 def _aim(metric: Mapping[str, Any], now: Mapping[str, Any]) -> float:
-    return aimed_at(metric, [*metric["real"], *now["real"]])
+    return aimed_at(metric["ideal"], metric.get("judged_by"), [*metric["real"], *now["real"]])
 
 
 def _effect(metric: Mapping[str, Any], now: Mapping[str, Any], *, resolution: float) -> Effect:
@@ -198,10 +193,10 @@ def _finding(
     return Finding(TIER, title, name, status, before, after, allowed=allowed, note=note)
 
 
-def _reason(record: Mapping[str, Any], scores: Sequence[Mapping[str, Any]]) -> str:
+def _reason(record: Record, scores: Sequence[Score]) -> str:
     """Say why a seed has no value: its scores' own words, else what became of its Job."""
-    errors = [score["error"] for score in scores if score["error"]]
-    return str(errors[0] if errors else record["reason"] or "it has no score")
+    errors = [score.error for score in scores if score.error]
+    return errors[0] if errors else record.reason or "it has no score"
 
 
 def _require_alike(title: str, stored: Mapping[str, Any], found: Mapping[str, Any], *, remedy: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError, named
@@ -13,6 +12,7 @@ from bench.request.registry import METRICS, MODELS, ModelChoice, plugins, resolv
 from bench.request.spec import ALL_MODELS, EVERY_METRIC, EVERY_MODEL, RunSpec
 from metrics.protocols import protocol_named
 from models.base import Budget
+from reports.view import MetricFacts
 
 if TYPE_CHECKING:
     from metrics.declaration import Metric
@@ -92,9 +92,9 @@ def exists_in(metric: Metric, protocol: str) -> bool:
     return wanted.base in metric.protocols and not (wanted.observed and metric.experiment == "augmentation")
 
 
-def declaration_of(metric: Metric) -> dict[str, Any]:
-    """Return a metric's declaration as plain data."""
-    return {field.name: getattr(metric, field.name) for field in fields(metric) if field.name != "compute"}
+def declaration_of(metric: Metric) -> MetricFacts:
+    """Return what a metric declares, as it is stored with a run."""
+    return MetricFacts.model_validate({name: getattr(metric, name) for name in MetricFacts.model_fields})
 
 
 def made(choice: ModelChoice, settings: dict[str, Any]) -> Generator:

@@ -7,53 +7,36 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from bench import hardware
 from bench.hardware.environment import describe_for
 from bench.request.plan import Job
 from bench.results.disk import NO_SPACE, is_disk_full
 from models.base import Diverged
+from reports.view import NOT_RUN, JobFacts, Record
 
-SCHEMA = 1
-OK, SKIPPED, NOT_RUN = "ok", "skipped", "not run"
+FAILED: Final = "failed"
 VERSIONED = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "tensorflow-cpu", "tensorflow", "mlflow")
 # Allocation failures as the frameworks name them; no common base class.
 OUT_OF_MEMORY_CLASSES = {"OutOfMemoryError", "ResourceExhaustedError"}
 
 
-def unstarted_record(job: Job) -> dict[str, Any]:
+def unstarted_record(job: Job) -> Record:
     """Return the Record of a Job that has not run: an interrupted run has rows for all it planned."""
-    return {
-        "schema": SCHEMA,
-        "key": job.key,
-        "status": NOT_RUN,
-        "reason": "",
-        "failed_phase": None,
-        "seconds_to_failure": None,
-        "wall_seconds": None,
-        "job": job.model_dump(mode="json"),
-        "phases": {},
-        "steps": {},
-        "training": None,
-        "timing": None,
-        "memory": {"peak_rss_bytes": None, "peak_device_bytes": None, "by_phase": {}},
-        "samples": {},
-        "warnings": [],
-        "started": None,
-        "finished": None,
-    }
+    return Record(key=job.key, status=NOT_RUN, job=JobFacts.model_validate(job.model_dump(mode="json")))
 
 
-def new_record(job: Job) -> dict[str, Any]:
+def new_record(job: Job) -> Record:
     """Return the Record of a Job that is about to start; it has failed until it has not."""
-    return unstarted_record(job) | {
-        "status": "failed",
-        "started": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": {"fingerprint": describe_for(job.device, job.threads)["fingerprint"], **hardware.load()},
-        "versions": versions(),
-        "git_commit": git_commit(),
-    }
+    fingerprint = describe_for(job.device, job.threads)["fingerprint"]
+    return unstarted_record(job).but(
+        status=FAILED,
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+        machine={"fingerprint": fingerprint, **hardware.load()},
+        versions=versions(),
+        git_commit=git_commit(),
+    )
 
 
 def status_of(error: BaseException) -> dict[str, str]:
@@ -63,11 +46,11 @@ def status_of(error: BaseException) -> dict[str, str]:
     if isinstance(error, Diverged):
         return {"status": "diverged", "reason": reason}
     if is_disk_full(error):
-        return {"status": "failed", "reason": NO_SPACE}
+        return {"status": FAILED, "reason": NO_SPACE}
     classes = {base.__name__ for base in type(error).__mro__}
     if isinstance(error, MemoryError) or classes & OUT_OF_MEMORY_CLASSES or "can't allocate memory" in reason:
         return {"status": "out_of_memory", "reason": named}
-    return {"status": "failed", "reason": named}
+    return {"status": FAILED, "reason": named}
 
 
 def versions() -> dict[str, str]:
@@ -84,16 +67,8 @@ def versions() -> dict[str, str]:
 def git_commit() -> str | None:
     """Return the commit of the harness's own checkout (with ``+changes``), or None outside one."""
     here = Path(__file__).parent
-    command = [
-        "git",
-        "-C",
-        str(here),
-        "describe",
-        "--always",
-        "--dirty=+changes",
-        "--abbrev=12",
-        "--exclude=*",
-    ]
+    options = ["--always", "--dirty=+changes", "--abbrev=12", "--exclude=*"]
+    command = ["git", "-C", str(here), "describe", *options]
     try:
         described = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):

@@ -9,11 +9,11 @@ import shutil
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import RequestError
 from bench.request.plan import Job
@@ -21,7 +21,10 @@ from bench.request.registry import resolve_metric
 from bench.request.spec import RunSpec
 from bench.results.records import unstarted_record
 from datasets.cache import file_name, sha256_of
+from reports.view import AugmenterScore, Facts, MetricFacts, Record, RunFacts, RunView, Score
 
+Found = TypeVar("Found")
+Kind = TypeVar("Kind", bound=Facts)
 SIGNS_OF_A_NAME = 50
 """Of a file, kept in the name of what is to become it."""
 
@@ -94,6 +97,15 @@ def readable(path: Path, *names: str) -> dict[str, Any] | None:
         return None
 
 
+def readable_as(kind: type[Kind], path: Path, *names: str, **known: Any) -> Kind | None:
+    """Read facts that can be made again: None if the file is missing, damaged, or no such facts."""
+    content = readable(path, *names)
+    try:
+        return None if content is None else kind.model_validate(known | content)
+    except ValidationError:
+        return None
+
+
 @contextlib.contextmanager
 def named_if_damaged(path: Path, remedy: str) -> Iterator[None]:
     """Have whatever reading a file of cells raises name the file, and what to do.
@@ -155,31 +167,40 @@ def is_sound(path: Path, checksum: str | None) -> bool:
         return False
 
 
-def _scores_under(protocols: list[str], job: Job, scores: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _scores_under(protocols: Sequence[str], job: Job, scores: list[Score]) -> list[Score]:
     """Return a Job's scores under each protocol, also where those of another one stand for it."""
     return [
-        score | {"protocol": name}
+        score.model_copy(update={"protocol": name})
         for name in protocols
         for score in scores
-        if score["protocol"] == job.scored_under(name)
+        if score.protocol == job.scored_under(name)
     ]
 
 
-def _is_default(metric: dict[str, Any]) -> bool:
+def _as_declared_today(metric: MetricFacts) -> MetricFacts:
     """Tell whether a metric stands in the main table: as it is declared today, if it still is."""
     try:
-        return bool(resolve_metric(metric["name"]).default)
+        return metric.but(default=resolve_metric(metric.name).default)
     except RequestError:
-        return bool(metric["default"])
+        return metric
 
 
 def _plain(value: Any) -> Any:
-    """Turn NumPy scalars and paths into what JSON knows."""
+    """Turn facts, NumPy scalars and paths into what JSON knows."""
+    if isinstance(value, Facts):
+        return value.plain()
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "item"):
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+class StoredBaselines(Facts):
+    """What lies in the folder of the cheap augmenters: scores, and the hash of the code that made them."""
+
+    key: str = ""
+    scores: tuple[AugmenterScore, ...] = ()
 
 
 class JobFolder:
@@ -198,9 +219,9 @@ class JobFolder:
         self.checkpoint = path / "checkpoint"
         self.scores = path / "scores"
 
-    def read_record(self) -> dict[str, Any] | None:
+    def read_record(self) -> Record | None:
         """Return the Record, or None if the Job has not ended, or if the file is damaged: it is run again."""
-        return readable(self.record, "status", "job")
+        return readable_as(Record, self.record, "status", "job", key=self.path.name)
 
     def read_fitted(self) -> dict[str, Any] | None:
         """Return what the training took, or None if it has not ended, or if the file is damaged."""
@@ -212,9 +233,9 @@ class JobFolder:
 
     def cells_checksum(self, sample_seed: int) -> str | None:
         """Return the SHA-256 of a file of cells as it was written; None where the Record holds none."""
-        record = self.read_record() or {}
-        checksum: str | None = record.get("samples", {}).get(str(sample_seed), {}).get("sha256")
-        return checksum
+        record = self.read_record()
+        sample = None if record is None else record.samples.get(str(sample_seed))
+        return None if sample is None else sample.sha256
 
     def damaged_cells(self, sample_seeds: Sequence[int]) -> list[Path]:
         """Return the files of cells that are missing, cut off or changed."""
@@ -228,19 +249,16 @@ class JobFolder:
         """Return where a metric's score of a sample under a protocol is stored."""
         return self.scores / f"{sample_seed}-{protocol}-{metric}.json"
 
-    def read_scores(self) -> list[dict[str, Any]]:
+    def read_scores(self) -> list[Score]:
         """Return every stored score; one that is damaged counts as missing: it can be computed again."""
-        return list(filter(None, self._scores().values()))
+        return [score for score in self._scores().values() if score is not None]
 
     def damaged_scores(self) -> list[Path]:
         """Return the files of scores that cannot be read."""
         return [file for file, score in self._scores().items() if score is None]
 
-    def _scores(self) -> dict[Path, dict[str, Any] | None]:
-        return {
-            file: readable(file, "metric", "protocol", "values")
-            for file in sorted(self.scores.glob("*.json"))
-        }
+    def _scores(self) -> dict[Path, Score | None]:
+        return {file: readable_as(Score, file) for file in sorted(self.scores.glob("*.json"))}
 
 
 class RunFolder:
@@ -377,23 +395,46 @@ class RunFolder:
         except OSError:
             shutil.copyfile(source, self.dataset)
 
-    def view(self) -> dict[str, Any]:
-        """Return records, scores and context as plain data: what `reports` and the tracking read."""
+    def facts(self) -> RunFacts:
+        """Return what was known when the run began.
+
+        Raises
+        ------
+        DamagedFile
+            If the request lacks any of it.
+        """
         request = self.read_request()
-        jobs = self.jobs()
-        records = [self.job_folder(job).read_record() or unstarted_record(job) for job in jobs]
-        return {
-            "run": {"folder": str(self.path), **{name: request[name] for name in request if name != "spec"}}
-            | {"profile": request["spec"]["profile"], "own_budgets": bool(request["spec"]["budget"])},
-            "records": records,
-            "scores": {
-                job.key: _scores_under(request["protocols"], job, self.job_folder(job).read_scores())
-                for job in jobs
+        spec = request["spec"]
+        known = {"folder": str(self.path), "profile": spec["profile"], "own_budgets": bool(spec["budget"])}
+        return self._checked(TypeAdapter(RunFacts), request | known)
+
+    def metrics(self) -> list[MetricFacts]:
+        """Return the declarations of the metrics that were asked for."""
+        return self._checked(TypeAdapter(list[MetricFacts]), self.read_request()["metrics"])
+
+    def _checked(self, kind: TypeAdapter[Found], content: Any) -> Found:
+        try:
+            return kind.validate_python(content)
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            raise DamagedFile(
+                f"{self.request} is damaged ({where}): restore it from a copy, or start a new run"
+            ) from error
+
+    def view(self) -> RunView:
+        """Return records, scores and context: what `reports` and the tracking read."""
+        run, jobs = self.facts(), self.jobs()
+        return RunView(
+            run=run,
+            protocol=run.protocols[0],
+            records=[self.job_folder(job).read_record() or unstarted_record(job) for job in jobs],
+            scores={
+                job.key: _scores_under(run.protocols, job, self.job_folder(job).read_scores()) for job in jobs
             },
-            "augmentation_baselines": [
+            baselines=[
                 score
                 for file in sorted(self.baselines.glob("*.json"))
-                for score in (readable(file, "scores") or {"scores": []})["scores"]
+                for score in (readable_as(StoredBaselines, file) or StoredBaselines()).scores
             ],
-            "metrics": [metric | {"default": _is_default(metric)} for metric in request["metrics"]],
-        }
+            metrics=[_as_declared_today(metric) for metric in self.metrics()],
+        )

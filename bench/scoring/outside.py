@@ -22,6 +22,7 @@ from bench.scoring.tasks import score_of
 from bench.work.contract import LIBRARY_SIZE, LIBRARY_SIZE_TOLERANCE, MOST_LOGGED
 from metrics.protocols import protocol_named
 from models.base import Space
+from reports.view import Score
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +64,7 @@ def score_outside_cells(
     metrics: list[Metric],
     protocols: Sequence[str] = ("strict",),
     say: Say = lambda words: None,
-) -> list[dict[str, Any]]:
+) -> list[Score]:
     """Score one file of synthetic cells against real ones.
 
     Parameters

@@ -16,6 +16,7 @@ from bench.work.worker import training_cells
 from datasets.cache import sha256_of
 from datasets.code import imported_with, meaning_of
 from metrics.shared_cost import EVIDENCE
+from reports.view import AugmenterScore
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -147,7 +148,7 @@ class Scorer:
             seed=METRICS_SEED,
         )
 
-    def baselines(self, experiment: Experiment) -> list[dict[str, Any]]:
+    def baselines(self, experiment: Experiment) -> tuple[AugmenterScore, ...]:
         """Score no augmentation and the cheap augmenters in one augmentation experiment."""
         from metrics.augmentation import augmentation_baselines
         from metrics.declaration import NotApplicable
@@ -157,8 +158,11 @@ class Scorer:
             scores = augmentation_baselines(self.setting(experiment), n_added=experiment.added_cells or 0)
         except NotApplicable:
             # The same reason stands beside the models' own scores.
-            return []
-        return [facts | {"augmenter": name, "values": score.values} for name, score in scores.items()]
+            return ()
+        return tuple(
+            AugmenterScore.model_validate(facts | {"augmenter": name, "values": score.values})
+            for name, score in scores.items()
+        )
 
     def _stored(self, job: Job, sample_seed: int) -> SyntheticCells:
         import anndata

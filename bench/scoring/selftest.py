@@ -117,8 +117,10 @@ def page(results: dict[str, Any]) -> str:
     """Return the page of metrics, in Markdown: a card for each that is installed, tested or not."""
     from bench.request.choices import declaration_of
     from reports.metric_cards import metric_page
+    from reports.selftest_results import SelfTest
 
-    return metric_page([declaration_of(m) for m in choose_metrics((), "paper", [PROTOCOL])], results)
+    cards = [declaration_of(metric) for metric in choose_metrics((), "paper", [PROTOCOL])]
+    return metric_page(cards, SelfTest.model_validate(results))
 
 
 def _asked(metric: Metric, sample: SampleEvidence) -> Reply:
@@ -127,5 +129,5 @@ def _asked(metric: Metric, sample: SampleEvidence) -> Reply:
 
     comparison, started = Comparison(sample.real.protocol, sample.real.n_cells), time.process_time()
     score = score_of(metric, comparison, lambda: metric.compute(sample.real, sample))
-    value = next(iter(score["values"].values()), None)
-    return Reply(value, time.process_time() - started, score["error"], score["failed"])
+    value = next(iter(score.values.values()), None)
+    return Reply(value, time.process_time() - started, score.error, score.failed)

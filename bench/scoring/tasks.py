@@ -24,7 +24,7 @@ from bench.request.choices import exists_in
 from bench.request.plan import Job
 from bench.request.registry import resolve_metric
 from bench.results.disk import ends_on_full_disk
-from bench.results.run_folder import DamagedFile, RunFolder, read_json, write_json
+from bench.results.run_folder import DamagedFile, RunFolder, StoredBaselines, read_json, write_json
 from bench.scoring.comparison import Comparison
 from bench.scoring.embeddings import store_embeddings
 from bench.scoring.scorer import Scorer, metrics_code
@@ -32,9 +32,11 @@ from bench.work.processes import end_now
 from bench.work.resources import die_with_parent
 from datasets.code import imported_with, meaning_of
 from metrics.shared_cost import EVIDENCE
+from reports.view import Score
 
 if TYPE_CHECKING:
-    from metrics.declaration import Metric, Score
+    from metrics.declaration import Metric
+    from metrics.declaration import Score as Found
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def missing_scores(run: RunFolder, metrics: Sequence[Metric], protocols: Sequenc
     return [task for task in score_tasks(run, metrics, protocols) if not _is_current(run, task)]
 
 
-def score_of(metric: Metric, comparison: Comparison, compute: Callable[[], Score]) -> dict[str, Any]:
+def score_of(metric: Metric, comparison: Comparison, compute: Callable[[], Found]) -> Score:
     """Run one metric's computation; a failure belongs to that metric alone.
 
     Parameters
@@ -113,30 +115,26 @@ def score_of(metric: Metric, comparison: Comparison, compute: Callable[[], Score
 
     Returns
     -------
-    dict
-        What a score file holds. ``error`` says why there is no value; ``failed`` tells a fault from a metric
-        that does not apply; ``seconds`` is what the metric took, ``shared_seconds`` what evidence took that
-        it was the first to ask for.
+    Score
+        What a score file holds.
     """
     from metrics.declaration import NotApplicable
 
     started, shared = time.perf_counter(), EVIDENCE.seconds
     stored = _without_value(metric, comparison)
     try:
-        score = compute()
-        if not math.isfinite(score.headline):
-            raise ArithmeticError(f"{metric.name} came out as {score.headline}")
-        stored |= {
-            name: getattr(score, name) for name in ("values", "details", "notes", "interval", "p_value")
-        }
+        found = compute()
+        if not math.isfinite(found.headline):
+            raise ArithmeticError(f"{metric.name} came out as {found.headline}")
+        stored = stored.but(**vars(found))
     except NotApplicable as reason:
-        stored["error"] = str(reason)
+        stored = stored.but(error=str(reason))
     except (Exception, SystemExit) as failure:  # noqa: BLE001 - one metric's failure must not lose the others
         traceback.print_exc()
         message = (str(failure).splitlines() or [""])[0]
-        stored |= {"failed": True, "error": f"{type(failure).__name__}: {message}"}
+        stored = stored.but(failed=True, error=f"{type(failure).__name__}: {message}")
     shared = EVIDENCE.seconds - shared
-    return stored | {"seconds": time.perf_counter() - started - shared, "shared_seconds": shared}
+    return stored.but(seconds=time.perf_counter() - started - shared, shared_seconds=shared)
 
 
 def failed_score(run: RunFolder, current: dict[str, Any], cause: str) -> None:
@@ -144,7 +142,7 @@ def failed_score(run: RunFolder, current: dict[str, Any], cause: str) -> None:
     job = next(job for job in run.jobs() if job.key == current["job"])
     sample_seed, metric = current["sample_seed"], resolve_metric(current["metric"])
     comparison = Comparison.of_job(job, sample_seed, current["protocol"], request=run.read_request())
-    score = _without_value(metric, comparison) | {"error": cause, "failed": True}
+    score = _without_value(metric, comparison).but(error=cause, failed=True)
     _store(run, ScoreTask(job, sample_seed, metric, comparison), score)
 
 
@@ -165,8 +163,8 @@ def main(arguments: list[str]) -> int:
             partial(scorer.compute, task.metric, task.job, task.sample_seed, task.comparison),
         )
         _store(run, task, score)
-        took.setdefault(task.metric.name, []).append(score["seconds"] + score["shared_seconds"])
-        cost = f"{score['seconds']:.2f} s, evidence {score['shared_seconds']:.2f} s"
+        took.setdefault(task.metric.name, []).append((score.seconds or 0.0) + (score.shared_seconds or 0.0))
+        cost = f"{score.seconds:.2f} s, evidence {score.shared_seconds:.2f} s"
         print(f"{position} {task.job.title} {task.metric.name} {cost}", flush=True)  # noqa: T201
 
     def begin(title: str, phase: str) -> None:
@@ -218,29 +216,17 @@ def _store_baselines(run: RunFolder, scorer: Scorer) -> None:
     for experiment in experiments:
         file = run.baselines / f"{experiment.slug}.json"
         if _key_in(file) != metrics_code("augmentation"):
-            write_json(file, {"key": metrics_code("augmentation"), "scores": scorer.baselines(experiment)})
+            found = StoredBaselines(key=metrics_code("augmentation"), scores=scorer.baselines(experiment))
+            write_json(file, found.plain())
 
 
-def _without_value(metric: Metric, comparison: Comparison) -> dict[str, Any]:
-    return {
-        "metric": metric.name,
-        "protocol": comparison.protocol.name,
-        "n_cells": comparison.n_cells,
-        "values": {},
-        "details": {},
-        "notes": [],
-        "interval": None,
-        "p_value": None,
-        "error": None,
-        "failed": False,
-        "seconds": None,
-        "shared_seconds": None,
-    }
+def _without_value(metric: Metric, comparison: Comparison) -> Score:
+    return Score(metric=metric.name, protocol=comparison.protocol.name, n_cells=comparison.n_cells, values={})
 
 
-def _store(run: RunFolder, task: ScoreTask, score: dict[str, Any]) -> None:
-    facts = {"key": task.key, "code": source_hash(task.metric), "sample_seed": task.sample_seed}
-    write_json(task.file(run), score | facts)
+def _store(run: RunFolder, task: ScoreTask, score: Score) -> None:
+    known = score.but(key=task.key, code=source_hash(task.metric), sample_seed=task.sample_seed)
+    write_json(task.file(run), known.plain())
 
 
 def _is_current(run: RunFolder, task: ScoreTask) -> bool:

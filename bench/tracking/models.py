@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
@@ -23,15 +22,15 @@ if TYPE_CHECKING:
     from mlflow.entities import LoggedModel, Run
     from mlflow.models import ModelSignature
 
+    from reports.view import JobFacts, Record
+
 CODE = Path(__file__).with_name("stored_generator.py")
 # Controls draw from their training cells, and `bench sample` offers main Jobs alone.
 ROLES = ("model", "baseline")
 ARTIFACTS = {"job": "artifacts/job.json", "model": "artifacts/model"}
 
 
-def log_model(
-    client: MlflowClient, run: Run, record: Mapping[str, Any], folder: Path, *, n_genes: int
-) -> None:
+def log_model(client: MlflowClient, run: Run, record: Record, folder: Path, *, n_genes: int) -> None:
     """Log what a Job trained, once; a Job that stored no model has none.
 
     Parameters
@@ -43,8 +42,8 @@ def log_model(
     n_genes
         Width of the cells it makes.
     """
-    job, stored = record["job"], folder / "jobs" / record["key"]
-    wanted = job["role"] in ROLES and job["experiment"]["kind"] == "main"
+    job, stored = record.job, folder / "jobs" / record.key
+    wanted = job.role in ROLES and job.experiment.kind == "main"
     if not (wanted and (stored / "model").is_dir()):
         return
     model = _logged(client, run, job)
@@ -60,27 +59,27 @@ def log_model(
     client.finalize_logged_model(model.model_id, "READY")
 
 
-def _logged(client: MlflowClient, run: Run, job: Mapping[str, Any]) -> LoggedModel:
+def _logged(client: MlflowClient, run: Run, job: JobFacts) -> LoggedModel:
     """Return the run's model: one that an upload cut short had begun, or a new one."""
     where = [run.info.experiment_id]
     for model in client.search_logged_models(where, f"source_run_id = '{run.info.run_id}'"):
         return model
     return client.create_logged_model(
         where[0],
-        name=model_name(job["model"]),
+        name=model_name(job.model),
         source_run_id=run.info.run_id,
-        params={name: str(job[name]) for name in ("dataset", "seed", "budget")},
+        params={name: str(getattr(job, name)) for name in ("dataset", "seed", "budget")},
         model_type="generator",
     )
 
 
-def _describe(target: Path, model: LoggedModel, record: Mapping[str, Any], *, n_genes: int) -> None:
+def _describe(target: Path, model: LoggedModel, record: Record, *, n_genes: int) -> None:
     """Write MLflow's own files: ``MLmodel``, the code that loads the generator, requirements."""
     import mlflow.pyfunc
     import pandas as pd
     from mlflow.models import Model
 
-    job = record["job"]
+    job = record.job
     mlflow.pyfunc.save_model(
         target,
         python_model=str(CODE),
@@ -88,7 +87,7 @@ def _describe(target: Path, model: LoggedModel, record: Mapping[str, Any], *, n_
         input_example=pd.DataFrame({"n_cells": [100], "seed": [0]}),
         model_config={"device": "auto"},
         pip_requirements=[f"scgenbench=={version('scgenbench')}"],
-        metadata={name: job[name] for name in ("model", "space", "dataset", "dataset_key")},
+        metadata={name: getattr(job, name) for name in ("model", "space", "dataset", "dataset_key")},
         mlflow_model=Model(model_id=model.model_id, run_id=model.source_run_id),
     )
     # Named here, because `save_model` would copy them, and a generator may have gigabytes.

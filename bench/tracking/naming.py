@@ -19,47 +19,44 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from reports import RunView
 from reports.curves import Curve
 from reports.table import GIB, cost_values, score_values
+from reports.view import JobFacts, MetricFacts, Record, RunView, Score
 from reports.words import hardware_in_words
 
 HEADLINE_COSTS = ("training_seconds", "sample_seconds", "peak_rss_gib")
 VALUE_LENGTH = 500
 
 
-def run_name(job: Mapping[str, Any]) -> str:
+def run_name(job: JobFacts) -> str:
     """Return a Job's name in MLflow's lists: ``activa · zheng · seed 0``."""
-    name = f"{job['model']} · {job['dataset']} · seed {job['seed']}"
-    experiment = job["experiment"]
-    if experiment["kind"] == "main":
+    name = f"{job.model} · {job.dataset} · seed {job.seed}"
+    if job.experiment.kind == "main":
         return name
-    share = f"{100 * experiment['fraction']:g} % {experiment['cell_type']}"
-    return f"{name} · {share} · subsample {experiment['subsample_seed']}"
+    part = job.experiment.reduced
+    return f"{name} · {100 * part.fraction:g} % {part.cell_type} · subsample {part.subsample_seed}"
 
 
-def scalars(
-    record: Mapping[str, Any], scores: Sequence[Mapping[str, Any]], view: RunView
-) -> dict[str, float]:
+def scalars(record: Record, scores: Iterable[Score], view: RunView) -> dict[str, float]:
     """Return the figures of the results table, then seconds, steps and peak memory of every phase."""
-    headline = {metric["name"] for metric in view["metrics"] if metric["group"] == "headline"}
+    headline = {metric.name for metric in view.metrics if metric.group == "headline"}
     named = {("headline" if k in headline else "scores", k): v for k, v in score_values(scores).items()}
     named |= {(_group_of_cost(k), k): v for k, v in cost_values(record).items()}
-    named |= {("seconds", phase): float(seconds) for phase, seconds in record["phases"].items()}
-    named |= {("steps", phase): float(steps) for phase, steps in record["steps"].items()}
-    by_phase = record["memory"]["by_phase"]
+    named |= {("seconds", phase): float(seconds) for phase, seconds in record.phases.items()}
+    named |= {("steps", phase): float(steps) for phase, steps in record.steps.items()}
+    by_phase = record.memory.by_phase
     # Not another "/", and behind `rss_gib`: sections and charts stand in alphabetical order.
     named |= {("system", f"rss_gib_peak:{k.replace('/', ':')}"): v / GIB for k, v in by_phase.items()}
     # In order, because the page of a single run lists metrics as they came.
     return dict(sorted((allowed(f"{group}/{name}"), value) for (group, name), value in named.items()))
 
 
-def score_name(metric: Mapping[str, Any]) -> str:
+def score_name(metric: MetricFacts) -> str:
     """Return the name under which a metric's value itself is logged, such as ``headline/rf_auc``."""
-    return allowed(f"{'headline' if metric['group'] == 'headline' else 'scores'}/{metric['name']}")
+    return allowed(f"{'headline' if metric.group == 'headline' else 'scores'}/{metric.name}")
 
 
 def _group_of_cost(name: str) -> str:
@@ -78,30 +75,31 @@ def curve_scalars(curves: Mapping[str, Curve]) -> dict[str, float]:
     return named
 
 
-def params(record: Mapping[str, Any], view: RunView) -> dict[str, Any]:
+def params(record: Record, view: RunView) -> dict[str, Any]:
     """Return what was chosen for a Job: whatever differs between two Jobs that one would compare."""
-    job, run = record["job"], view["run"]
+    job = record.job
     names = ("model", "framework", "space", "dataset", "seed", "sample_seeds", "budget", "device", "threads")
-    experiment = {name: value for name, value in job["experiment"].items() if value is not None}
+    experiment = {name: value for name, value in dict(job.experiment).items() if value is not None}
     experiment["experiment"] = experiment.pop("kind")
-    circumstances = {"profile": run["profile"], "protocol": run["protocol"], "n_cells": job["n_cells"]}
-    circumstances["hardware"] = hardware_in_words(run["hardware"])
-    return job["hyperparameters"] | {name: job[name] for name in names} | experiment | circumstances
+    circumstances = {"profile": view.run.profile, "protocol": view.protocol, "n_cells": job.n_cells}
+    circumstances["hardware"] = hardware_in_words(view.run.hardware)
+    return job.hyperparameters | {name: getattr(job, name) for name in names} | experiment | circumstances
 
 
-def tags(record: Mapping[str, Any]) -> dict[str, str]:
+def tags(record: Record) -> dict[str, str]:
     """Return how a Job ended, where it ran, and its role."""
-    ending = {name: record[name] for name in ("status", "reason", "failed_phase") if record[name]}
-    return ending | origin_tags(record) | {"role": record["job"]["role"]}
+    ending = {"status": record.status, "reason": record.reason, "failed_phase": record.failed_phase or ""}
+    told = {name: words for name, words in ending.items() if words}
+    return told | origin_tags(record) | {"role": record.job.role}
 
 
-def origin_tags(record: Mapping[str, Any]) -> dict[str, str]:
+def origin_tags(record: Record) -> dict[str, str]:
     """Return where a Record comes from: commit, machine, versions."""
-    origin = {"hardware.fingerprint": record["machine"]["fingerprint"]}
-    if record["git_commit"]:
+    origin = {"hardware.fingerprint": record.machine.fingerprint}
+    if record.git_commit:
         # The first is what MLflow's pages show as the version of the source.
-        origin |= {"mlflow.source.git.commit": record["git_commit"], "git_commit": record["git_commit"]}
-    return origin | {f"version.{name}": version for name, version in record["versions"].items()}
+        origin |= {"mlflow.source.git.commit": record.git_commit, "git_commit": record.git_commit}
+    return origin | {f"version.{name}": version for name, version in record.versions.items()}
 
 
 def allowed(name: str) -> str:

@@ -11,8 +11,8 @@ import json
 from typing import Final
 
 from bench.tracking import naming
-from reports import RunView
 from reports.main_table import MAIN, metrics_in
+from reports.view import RunView
 
 SHARE_KEY: Final = "bench"
 TAG: Final = f"mlflow.sharedViewState.{SHARE_KEY}"
@@ -35,10 +35,9 @@ def start_view(view: RunView) -> str:
         JSON for the tag `TAG` of the experiment; the main table's few columns keep it far below the 5 000
         characters that MLflow takes.
     """
-    scores = [
-        naming.score_name(metric) for metric in metrics_in(view, MAIN) if metric["experiment"] == "main"
-    ]
-    augmentation = [naming.score_name(m) for m in metrics_in(view, MAIN) if m["experiment"] != "main"]
+    shown = metrics_in(view, MAIN)
+    scores = [naming.score_name(metric) for metric in shown if metric.experiment == "main"]
+    augmentation = [naming.score_name(metric) for metric in shown if metric.experiment != "main"]
     costs = [f"headline/{name}" for name in naming.HEADLINE_COSTS]
     # As a table has them, but that what every Job has stands before what most have not.
     names = [name for name in scores if name.startswith("headline/")] + costs[:2]

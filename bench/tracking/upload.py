@@ -32,9 +32,9 @@ from bench.tracking.store import (
     masked,
     uri_of,
 )
-from reports import RunView
 from reports.curves import curves_file, read_curves, read_resources, resources_file
-from reports.table import NOT_RUN, outcome, results_frame, scores_of
+from reports.table import outcome, results, results_frame
+from reports.view import NOT_RUN, Record, RunView, Score
 from reports.words import hardware_in_words
 
 if TYPE_CHECKING:
@@ -120,8 +120,8 @@ class _Upload:
 
     def __init__(self, client: MlflowClient, uri: str, view: RunView, folder: Path, report: Report) -> None:
         self.client, self.uri, self.view, self.folder, self.report = client, uri, view, folder, report
-        self.dataset = view["run"]["dataset"]
-        self.records = [record for record in view["records"] if record["status"] != NOT_RUN]
+        self.dataset = view.run.dataset
+        self.records = [record for record in view.records if record.status != NOT_RUN]
         self.experiment_id = self._experiment()
 
     def run(self) -> TrackingResult:
@@ -130,7 +130,7 @@ class _Upload:
         counts = {"created": 0, "updated": 0, "unchanged": 0}
         for done, record in enumerate(self.records):
             self.report("updating MLflow", done, len(self.records))
-            counts[self._sync_job(record, parent, known.get(record["key"]))] += 1
+            counts[self._sync_job(record, parent, known.get(record.key))] += 1
         self._finish_parent(parent)
         # Set again by each run: the last one's metrics are the columns.
         self.client.set_experiment_tag(self.experiment_id, START_VIEW, start_view(self.view))
@@ -138,8 +138,8 @@ class _Upload:
 
     def _experiment(self) -> str:
         """Return the data set's experiment; another data set of the same name has one of its own."""
-        content = naming.digest(self.dataset["checksum"])
-        name = str(self.dataset["name"])
+        content = naming.digest(self.dataset.checksum)
+        name = self.dataset.name
         experiment = self.client.get_experiment_by_name(name)
         if experiment is not None and experiment.tags.get(DATASET_TAG, content) != content:
             name = f"{name} ({content[:8]})"
@@ -161,21 +161,22 @@ class _Upload:
         return identity
 
     def _parent(self) -> Run:
-        hardware = self.view["run"]["hardware"]
-        identity = naming.digest([self.folder.name, hardware["fingerprint"]])
+        hardware = self.view.run.hardware
+        identity = naming.digest([self.folder.name, hardware.fingerprint])
         found = self.client.search_runs([self.experiment_id], f"tags.`bench.run` = '{identity}'")
         if found:
             return found[0]
-        started = min((record["started"] for record in self.records), default=None)
+        started = min((record.started for record in self.records if record.started), default=None)
         tags = {"bench.run": identity, "hardware": hardware_in_words(hardware)}
         run = self.client.create_run(
             self.experiment_id,
             start_time=_milliseconds(started),
-            tags=tags | {"hardware.fingerprint": hardware["fingerprint"]},
+            tags=tags | {"hardware.fingerprint": hardware.fingerprint},
             run_name=self.folder.name,
         )
-        params = {name: self.view["run"][name] for name in ("profile", "protocol", "n_cells")}
-        self._log(run.info.run_id, params=params | {"dataset": self.dataset["name"]})
+        facts = self.view.run
+        params = {"profile": facts.profile, "protocol": self.view.protocol, "n_cells": facts.n_cells}
+        self._log(run.info.run_id, params=params | {"dataset": self.dataset.name})
         return run
 
     def _children(self, parent: Run) -> Iterator[Run]:
@@ -188,10 +189,10 @@ class _Upload:
             if not (token := page.token):
                 return
 
-    def _sync_job(self, record: Mapping[str, Any], parent: Run, run: Run | None) -> str:
-        scores = scores_of(self.view, record)
-        values = [{name: score[name] for name in ("metric", "values", "error")} for score in scores]
-        digest = naming.digest([record, values, *map(_size, self._series(record))])
+    def _sync_job(self, record: Record, parent: Run, run: Run | None) -> str:
+        scores, plain = self.view.scores_of(record), record.plain()
+        values = [(score.metric, score.values, score.error) for score in scores]
+        digest = naming.digest([plain, values, *map(_size, self._series(record))])
         if run is not None and run.data.tags.get("bench.digest") == digest:
             return "unchanged"
         action = "updated" if run else "created"
@@ -200,25 +201,23 @@ class _Upload:
         params = {k: v for k, v in naming.params(record, self.view).items() if k not in run.data.params}
         self._log(run_id, params=params, tags=naming.tags(record), metrics=self._points(record, scores, run))
         self.client.log_inputs(run_id, [self._dataset_input(record)])
-        self.client.log_dict(run_id, dict(record), "record.json")
-        log_model(self.client, run, record, self.folder, n_genes=self.view["run"]["train_shape"][1])
-        status = RUN_STATUS.get(record["status"], "FAILED")
-        self.client.set_terminated(run_id, status, _milliseconds(record["finished"]))
+        self.client.log_dict(run_id, plain, "record.json")
+        log_model(self.client, run, record, self.folder, n_genes=self.view.run.train_shape[1])
+        status = RUN_STATUS.get(record.status, "FAILED")
+        self.client.set_terminated(run_id, status, _milliseconds(record.finished))
         # Last, so that an upload cut short is taken up again.
         self.client.set_tag(run_id, "bench.digest", digest)
         return action
 
-    def _new_child(self, record: Mapping[str, Any], parent: Run) -> Run:
-        tags = {"mlflow.parentRunId": parent.info.run_id, "bench.job_key": record["key"]}
-        name = naming.run_name(record["job"])
-        return self.client.create_run(self.experiment_id, _milliseconds(record["started"]), tags, name)
+    def _new_child(self, record: Record, parent: Run) -> Run:
+        tags = {"mlflow.parentRunId": parent.info.run_id, "bench.job_key": record.key}
+        name = naming.run_name(record.job)
+        return self.client.create_run(self.experiment_id, _milliseconds(record.started), tags, name)
 
-    def _series(self, record: Mapping[str, Any]) -> tuple[Path, Path]:
-        return curves_file(self.folder, record["key"]), resources_file(self.folder, record["key"])
+    def _series(self, record: Record) -> tuple[Path, Path]:
+        return curves_file(self.folder, record.key), resources_file(self.folder, record.key)
 
-    def _points(
-        self, record: Mapping[str, Any], scores: Sequence[Mapping[str, Any]], run: Run
-    ) -> list[Metric]:
+    def _points(self, record: Record, scores: Sequence[Score], run: Run) -> list[Metric]:
         """Return everything that this Job measured and MLflow does not know."""
         now, (curves_path, resources_path) = int(time.time() * 1000), self._series(record)
         curves, (started, resources) = read_curves(curves_path), read_resources(resources_path)
@@ -229,15 +228,16 @@ class _Upload:
             *curve_points(resources, run, self.client, group="system", since=int(started * 1000), pace=1000),
         ]
 
-    def _dataset_input(self, record: Mapping[str, Any]) -> DatasetInput:
+    def _dataset_input(self, record: Record) -> DatasetInput:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        facts = {name: self.view["run"][name] for name in ("train_shape", "n_test")}
-        facts |= {"labels": self.dataset["labels"], "notes": self.dataset["notes"]}
-        origin = {"uri": self.dataset["source"], "checksum": self.dataset["checksum"]}
+        run = self.view.run
+        facts = {"train_shape": run.train_shape, "n_test": run.n_test}
+        facts |= {"labels": self.dataset.labels, "notes": self.dataset.notes}
+        origin = {"uri": self.dataset.source, "checksum": self.dataset.checksum}
         dataset = Dataset(
-            name=str(self.dataset["name"]),
-            digest=record["job"]["dataset_key"][:DIGEST_LENGTH],
+            name=self.dataset.name,
+            digest=record.job.dataset_key[:DIGEST_LENGTH],
             source_type="bench",
             source=json.dumps(origin, default=str),
             profile=json.dumps(facts, default=str),
@@ -246,16 +246,16 @@ class _Upload:
 
     def _finish_parent(self, parent: Run) -> None:
         records, run_id = self.records, parent.info.run_id
-        frame = results_frame(self.view)
-        table, suspect = frame.to_csv(index=False), "; ".join(frame.attrs["suspect"])[:TAG_LENGTH]
+        table = results_frame(self.view).to_csv(index=False)
+        suspect = "; ".join(results(self.view).suspect)[:TAG_LENGTH]
         pages = self._pages()
         state = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in pages]
-        ends = [record["finished"] for record in records]
+        ends = [record.finished for record in records if record.finished]
         digest = naming.digest([table, suspect, state, ends])
         if not records or parent.data.tags.get("bench.digest") == digest:
             return
         status, _ = outcome(records)
-        failed = any(RUN_STATUS.get(record["status"], "FAILED") != "FINISHED" for record in records)
+        failed = any(RUN_STATUS.get(record.status, "FAILED") != "FINISHED" for record in records)
         self.client.log_text(run_id, table, "table.csv")
         for path, place in pages.items():
             self.client.log_artifact(run_id, str(path), place)
@@ -265,7 +265,9 @@ class _Upload:
             self.client.set_tag(run_id, "suspect", suspect)
         elif "suspect" in parent.data.tags:
             self.client.delete_tag(run_id, "suspect")
-        self.client.set_terminated(run_id, "FAILED" if failed else "FINISHED", _milliseconds(max(ends)))
+        self.client.set_terminated(
+            run_id, "FAILED" if failed else "FINISHED", _milliseconds(max(ends, default=None))
+        )
         self.client.set_tag(run_id, "bench.digest", digest)
 
     def _pages(self) -> dict[Path, str | None]:

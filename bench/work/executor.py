@@ -13,12 +13,13 @@ from bench.hardware.environment import worker_environment
 from bench.progress import Progress, Stage
 from bench.request.plan import Job
 from bench.results.disk import DISK_FULL, NO_SPACE, is_disk_full
-from bench.results.records import OK, SKIPPED, new_record, unstarted_record
+from bench.results.records import FAILED, new_record, unstarted_record
 from bench.results.run_folder import JobFolder, RunFolder, readable, write_json
 from bench.work.clock import training_rate
 from bench.work.left import Watch
 from bench.work.predict import Outlook
 from bench.work.processes import GIB, Outcome, room_for, run_worker, side_by_side
+from reports.view import OK, SKIPPED, Record
 
 
 def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
@@ -53,13 +54,13 @@ def _jobs_at_once(run: RunFolder) -> int:
     return room_for(len(run.jobs()), bytes_each=GIB + 4 * run.dataset_bytes)
 
 
-def _good_record(run: RunFolder, job: Job) -> dict[str, Any] | None:
+def _good_record(run: RunFolder, job: Job) -> Record | None:
     """Return the Record of a Job that ended well and need not run again."""
     record = run.job_folder(job).read_record()
-    if record is None or record["status"] not in (OK, SKIPPED):
+    if record is None or not record.has_ended:
         return None
     # Cells that are gone or damaged are drawn again, from the stored model.
-    is_whole = record["status"] == SKIPPED or not run.job_folder(job).damaged_cells(job.sample_seeds)
+    is_whole = record.status == SKIPPED or not run.job_folder(job).damaged_cells(job.sample_seeds)
     return record if is_whole else None
 
 
@@ -89,14 +90,14 @@ def _run_job_or_tell(
     timeout: float | None,
     on_poll: Callable[[], None],
     stop: threading.Event,
-) -> dict[str, Any]:
+) -> Record:
     """Run a Job; where the disk is too full to keep its Record, it is returned all the same."""
     try:
         return _run_job(run, job, timeout, on_poll, stop)
     except OSError as error:
         if not is_disk_full(error):
             raise
-        return unstarted_record(job) | {"status": "failed", "reason": NO_SPACE}
+        return unstarted_record(job).but(status=FAILED, reason=NO_SPACE)
 
 
 def _run_job(
@@ -105,7 +106,7 @@ def _run_job(
     timeout: float | None,
     on_poll: Callable[[], None],
     stop: threading.Event,
-) -> dict[str, Any]:
+) -> Record:
     folder = run.job_folder(job)
     _sweep(folder)
     write_json(folder.job, job.model_dump(mode="json"))
@@ -124,8 +125,8 @@ def _run_job(
         if record is None:
             record = record_of_death(job, outcome, readable(folder.progress) or {}, folder.read_fitted())
         # Only from outside can be seen what starting the process took.
-        record["wall_seconds"] = outcome.seconds
-        write_json(folder.record, record)
+        record = record.but(wall_seconds=outcome.seconds)
+        write_json(folder.record, record.plain())
     finally:
         # A killed worker cannot tidy up after itself.
         _sweep(folder, keep_record=True)
@@ -149,17 +150,16 @@ def _sweep(folder: JobFolder, *, keep_record: bool = False) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _words(record: dict[str, Any]) -> str:
-    if record["status"] == OK:
-        seconds = (record["training"] or {}).get("seconds")
-        return "ok" if seconds is None else f"ok, trained {seconds:.1f} s"
-    where = f" in {record['failed_phase']}" if record["failed_phase"] else ""
-    return f"{record['status']}{where}: {record['reason']}"
+def _words(record: Record) -> str:
+    if record.status == OK:
+        return "ok" if record.training is None else f"ok, trained {record.training.seconds:.1f} s"
+    where = f" in {record.failed_phase}" if record.failed_phase else ""
+    return f"{record.status}{where}: {record.reason}"
 
 
 def record_of_death(
     job: Job, outcome: Outcome, progress: dict[str, Any], fitted: dict[str, Any] | None
-) -> dict[str, Any]:
+) -> Record:
     """Return the Record of a worker that left none: killed, timed out, or crashed.
 
     Parameters
@@ -183,16 +183,16 @@ def record_of_death(
     else:
         status, reason = "failed", f"the worker exited with code {outcome.returncode}{log}"
     now = datetime.now(UTC)
-    record = new_record(job) | {
-        "status": status,
-        "reason": reason,
-        "failed_phase": progress.get("phase") or None,
-        "seconds_to_failure": outcome.seconds,
-        "started": (now - timedelta(seconds=outcome.seconds)).isoformat(timespec="seconds"),
-        "finished": now.isoformat(timespec="seconds"),
-    }
-    if fitted is not None and job.is_trained:
-        # The training had ended well; what it took is known.
-        seconds, steps = (dict(fitted["clock"][kind]) for kind in ("seconds", "steps"))
-        record |= {"phases": seconds, "training": training_rate(seconds, steps)}
-    return record
+    record = new_record(job).but(
+        status=status,
+        reason=reason,
+        failed_phase=progress.get("phase") or None,
+        seconds_to_failure=outcome.seconds,
+        started=(now - timedelta(seconds=outcome.seconds)).isoformat(timespec="seconds"),
+        finished=now.isoformat(timespec="seconds"),
+    )
+    if fitted is None or not job.is_trained:
+        return record
+    # The training had ended well; what it took is known.
+    seconds, steps = (dict(fitted["clock"][kind]) for kind in ("seconds", "steps"))
+    return record.but(phases=seconds, training=training_rate(seconds, steps))

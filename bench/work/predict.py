@@ -11,19 +11,17 @@ from statistics import fmean
 from typing import Any
 
 from bench.request.plan import Job
-from bench.results.records import OK
 from bench.results.run_folder import DamagedFile, RunFolder, read_json
 from bench.work.left import START, UNKNOWN, Left, scores_left
 from bench.work.processes import GIB, room_for, scoring_processes
 from metrics.protocols import OBSERVED
 from models.base import Budget
+from reports.view import OK, Record, Score
 
 STAGES = ("augmenters", "maps", "figures", "tracking")
 """What is done once a run (see `bench.results.run_folder.RunFolder.note_seconds`)."""
 MOST_RUNS = 20
 """Of the latest on this machine that are read."""
-NEEDED = {"job", "phases", "training", "timing", "memory"}
-"""Of a Record, for a prediction."""
 Shape = Sequence[int]
 
 
@@ -47,7 +45,26 @@ class Prediction:
     phases: Mapping[str, float] = field(default_factory=dict)
 
 
-def predict(job: Job, *, n_train: int, n_genes: int, records: Sequence[Mapping[str, Any]]) -> Prediction:
+@dataclass(frozen=True)
+class Measured:
+    """A Job that ended well.
+
+    Attributes
+    ----------
+    record
+        What it measured.
+    shape
+        Its training cells × genes.
+    disk_bytes
+        What its folder holds.
+    """
+
+    record: Record
+    shape: Shape
+    disk_bytes: int
+
+
+def predict(job: Job, *, n_train: int, n_genes: int, records: Sequence[Measured]) -> Prediction:
     """Predict a Job from the newest Record of its model, scaled by steps, cells and genes.
 
     The dense layers next to the genes do nearly all the work, so time per step and weights grow
@@ -61,31 +78,31 @@ def predict(job: Job, *, n_train: int, n_genes: int, records: Sequence[Mapping[s
     n_train, n_genes
         Shape of the training cells.
     records
-        Records of this machine with their shape under ``"shape"``, oldest first.
+        Of this machine, oldest first.
     """
-    same = [record for record in records if record["job"]["model"] == job.model]
+    same = [measured for measured in records if measured.record.job.model == job.model]
     if not same:
         return Prediction(None, None, None)
-    last, growth = same[-1], n_genes / same[-1]["shape"][1]
+    last, growth = same[-1], n_genes / same[-1].shape[1]
     fit, timing = _fit_seconds(job, last, (n_train, n_genes)), _timing_seconds(job, same, n_genes)
-    memory = last["memory"]["peak_rss_bytes"]
-    beside = (memory and memory * max(1.0, growth), last["disk_bytes"] * growth)
+    memory = last.record.memory.peak_rss_bytes
+    beside = (memory and memory * max(1.0, growth), last.disk_bytes * growth)
     if fit is None or timing is None:
         return Prediction(None, *beside)
     phases = _other_phases(job, last, (n_train, n_genes)) | {"fit": fit, "sample_timing": timing}
     return Prediction(sum(phases.values()), *beside, phases)
 
 
-def _fit_seconds(job: Job, last: Mapping[str, Any], shape: Shape) -> float | None:
+def _fit_seconds(job: Job, last: Measured, shape: Shape) -> float | None:
     """Return the seconds of training, with what it compiles; None where the budgets do not compare."""
-    cells, growth = shape[0] / last["shape"][0], shape[1] / last["shape"][1]
-    whole = last["phases"].get("fit", 0.0)
+    cells, growth = shape[0] / last.shape[0], shape[1] / last.shape[1]
+    whole = last.record.phases.get("fit", 0.0)
     if job.budget is None:
         return float(whole * cells * growth)
-    if not last["training"]:
+    if last.record.training is None or last.record.job.budget is None:
         return None
-    budget, last_budget = Budget.parse(job.budget), Budget.parse(last["job"]["budget"])
-    trained = last["training"]["seconds"]
+    budget, last_budget = Budget.parse(job.budget), Budget.parse(last.record.job.budget)
+    trained = last.record.training.seconds
     compiled = float(max(0.0, whole - trained))
     if budget.unit == "seconds":
         return budget.amount + compiled
@@ -95,27 +112,25 @@ def _fit_seconds(job: Job, last: Mapping[str, Any], shape: Shape) -> float | Non
     return float(trained * longer * growth + compiled)
 
 
-def _timing_seconds(job: Job, same: Sequence[Mapping[str, Any]], n_genes: int) -> float | None:
+def _timing_seconds(job: Job, same: Sequence[Measured], n_genes: int) -> float | None:
     """Return the seconds of all timed rounds, of which none begins behind the limit."""
     if not job.timing_cells:
         return 0.0
-    timed = [record for record in same if record["timing"]]
+    timed = [(timing, measured.shape) for measured in same if (timing := measured.record.timing) is not None]
     if not timed:
         return None
-    timing, growth = timed[-1]["timing"], n_genes / timed[-1]["shape"][1]
-    once = float(timing["median_seconds"] / timing["n_cells"] * growth * job.timing_cells)
+    (timing, shape) = timed[-1]
+    once = timing.median_seconds / timing.n_cells * n_genes / shape[1] * job.timing_cells
     return min(once * job.timing_repeats, job.timing_limit_seconds + once)
 
 
-def _other_phases(job: Job, last: Mapping[str, Any], shape: Shape) -> dict[str, float]:
-    seconds = {name: value for name, value in last["phases"].items() if "/" not in name}
-    cells, growth = shape[0] / last["shape"][0], shape[1] / last["shape"][1]
-    drawn, last_drawn = (
-        facts["n_cells"] * len(facts["sample_seeds"]) for facts in (job.model_dump(), last["job"])
-    )
+def _other_phases(job: Job, last: Measured, shape: Shape) -> dict[str, float]:
+    seconds = {name: value for name, value in last.record.phases.items() if "/" not in name}
+    cells, growth = shape[0] / last.shape[0], shape[1] / last.shape[1]
+    drawn, last_drawn = (facts.n_cells * len(facts.sample_seeds) for facts in (job, last.record.job))
     scales = {"load": cells * growth, "prepare": cells * growth, "save": growth, "reload": growth}
     scales |= dict.fromkeys(("sample", "check", "write"), growth * drawn / max(1, last_drawn))
-    start = max(0.0, (last.get("wall_seconds") or 0.0) - sum(seconds.values()))
+    start = max(0.0, (last.record.wall_seconds or 0.0) - sum(seconds.values()))
     return {START: start} | {name: seconds.get(name, 0.0) * scale for name, scale in scales.items()}
 
 
@@ -126,14 +141,14 @@ class Past:
     Attributes
     ----------
     records
-        With ``"shape"`` and ``"disk_bytes"``, oldest first.
+        Oldest first.
     scores
         Metric → seconds of one score, cell a side and gene, in the latest run that has it.
     stages
         What is done once a run (`STAGES`) → seconds for each of its Jobs, in the latest run that told.
     """
 
-    records: list[dict[str, Any]]
+    records: list[Measured]
     scores: dict[str, float]
     stages: dict[str, float]
 
@@ -176,16 +191,16 @@ def _runs(out: Path, fingerprint: str) -> Iterator[tuple[Path, dict[str, Any]]]:
                 return
 
 
-def _records(folder: Path, shape: Shape) -> Iterator[dict[str, Any]]:
+def _records(folder: Path, shape: Shape) -> Iterator[Measured]:
     for file in sorted(folder.glob("jobs/*/record.json"), key=lambda file: file.stat().st_mtime):
-        record = read_json(file)
+        record = Record.model_validate({"key": file.parent.name} | read_json(file))
         # What another process is just writing may be gone again.
-        if record["status"] == OK and record.keys() >= NEEDED:
+        if record.status == OK:
             size = 0
             for path in file.parent.rglob("*"):
                 with suppress(FileNotFoundError):
                     size += path.stat().st_size if path.is_file() else 0
-            yield record | {"shape": shape, "disk_bytes": size}
+            yield Measured(record, shape, size)
 
 
 def _score_seconds(folder: Path, shape: Shape, *, known: Collection[str]) -> dict[str, float]:
@@ -194,10 +209,10 @@ def _score_seconds(folder: Path, shape: Shape, *, known: Collection[str]) -> dic
         # Some hold a value for each cell: what need not be read is not.
         if file.stem.rpartition("-")[2] in known:
             continue
-        score = read_json(file)
-        if score["seconds"] is not None and score["n_cells"]:
-            took = score["seconds"] + (score["shared_seconds"] or 0.0)
-            seconds.setdefault(score["metric"], []).append(took / score["n_cells"] / shape[1])
+        score = Score.model_validate(read_json(file))
+        if score.seconds is not None and score.n_cells:
+            took = score.seconds + (score.shared_seconds or 0.0)
+            seconds.setdefault(score.metric, []).append(took / score.n_cells / shape[1])
     return {name: fmean(values) for name, values in seconds.items()}
 
 
@@ -241,7 +256,7 @@ class Outlook:
         return cls(
             run.jobs(),
             shape=request["train_shape"],
-            experiments={metric["name"]: metric["experiment"] for metric in request["metrics"]},
+            experiments={metric.name: metric.experiment for metric in run.metrics()},
             protocols=request["protocols"],
             past=past(run.path.parent, request["hardware"]["fingerprint"]),
             dataset_bytes=run.dataset_bytes,
@@ -252,10 +267,10 @@ class Outlook:
         n_train, n_genes = self._shape
         return predict(job, n_train=n_train, n_genes=n_genes, records=self._past.records)
 
-    def learn(self, record: Mapping[str, Any]) -> None:
+    def learn(self, record: Record) -> None:
         """Take a Record that was just made for the next prediction."""
-        if record["status"] == OK:
-            self._past.records.append({**record, "shape": self._shape, "disk_bytes": 0})
+        if record.status == OK:
+            self._past.records.append(Measured(record, self._shape, 0))
 
     def left_with(self, waiting: Sequence[Job]) -> Left:
         """Return how long Jobs that wait, and all that follows them, will take."""

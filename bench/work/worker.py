@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from bench.work.processes import end_now
 from bench.work.resources import ResourceSampler, die_with_parent, own_peak_rss_bytes
 from datasets.cache import sha256_of
 from models.base import Budget, TooFewCells
+from reports.view import OK, SKIPPED, Sample, Timing
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -46,6 +48,15 @@ class Skipped(Exception):
     """The generator cannot run on this data set, and says why."""
 
 
+@dataclass
+class Measured:
+    """What a Job has measured so far, under the names of its Record: kept where a later phase fails."""
+
+    training: dict[str, float | None] | None = None
+    samples: dict[str, Sample] = field(default_factory=dict)
+    timing: Timing | None = None
+
+
 @ends_on_full_disk
 def main(arguments: list[str]) -> int:
     """Run the Job whose folder is the first argument; its Record tells how it ended."""
@@ -55,19 +66,19 @@ def main(arguments: list[str]) -> int:
     folder = JobFolder(Path(arguments[0]))
     job = Job(**read_json(folder.job))
     clock = PhaseClock()
-    record = new_record(job)
+    record, measured = new_record(job), Measured()
     monitor = WorkerMonitor(folder, clock)
     sampler = ResourceSampler(lambda: clock.current, series=folder.resources)
     with warnings.catch_warnings(record=True) as caught, sampler as resources:
         warnings.simplefilter("default")
         try:
-            _run(job, folder, clock, monitor, record)
-            record["status"] = "ok"
+            _run(job, folder, clock, monitor, measured)
+            ending: dict[str, Any] = {"status": OK}
         except (Skipped, TooFewCells) as reason:
-            record |= {"status": "skipped", "reason": str(reason)}
+            ending = {"status": SKIPPED, "reason": str(reason)}
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the process boundary: any failure becomes a row
             traceback.print_exc()
-            record |= status_of(error) | {
+            ending = status_of(error) | {
                 "failed_phase": clock.failed_phase,
                 "seconds_to_failure": sum(s for name, s in clock.seconds.items() if "/" not in name),
             }
@@ -76,20 +87,20 @@ def main(arguments: list[str]) -> int:
     if (fitted := folder.read_fitted()) is not None:
         # An interrupted worker may have done the training.
         memory["peak_rss_bytes"] = max(memory["peak_rss_bytes"], fitted["peak_rss_bytes"])
-    record |= {
-        "phases": clock.seconds,
-        "steps": clock.steps,
-        "memory": memory,
-        "warnings": list(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning)),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    write_json(folder.record, record)
+    record = record.but(
+        **ending,
+        **vars(measured),
+        phases=clock.seconds,
+        steps=clock.steps,
+        memory=memory,
+        warnings=tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning)),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write_json(folder.record, record.plain())
     return 0
 
 
-def _run(
-    job: Job, folder: JobFolder, clock: PhaseClock, monitor: WorkerMonitor, record: dict[str, Any]
-) -> None:
+def _run(job: Job, folder: JobFolder, clock: PhaseClock, monitor: WorkerMonitor, measured: Measured) -> None:
     import anndata
 
     dataset = folder.path.parents[1] / "dataset.h5ad"
@@ -105,15 +116,15 @@ def _run(
     contract = Contract.of(generator.space, train)
     del train
     if job.is_trained:
-        record["training"] = training_rate(clock.seconds, clock.steps)
+        measured.training = training_rate(clock.seconds, clock.steps)
     generator.monitor = monitor
     clock.synchronise = generator.synchronise
     for sample_seed in job.sample_seeds:
         stored = _store_sample(generator, job, sample_seed, folder, monitor, contract)
-        record["samples"][str(sample_seed)] = stored
+        measured.samples[str(sample_seed)] = stored
     if job.timing_cells:
         with monitor.phase("sample_timing"):
-            record["timing"] = _time_sampling(generator, job)
+            measured.timing = _time_sampling(generator, job)
 
 
 def training_cells(experiment: Experiment, adata: AnnData) -> AnnData:
@@ -210,7 +221,7 @@ def _store_sample(
     folder: JobFolder,
     monitor: WorkerMonitor,
     contract: Contract,
-) -> dict[str, Any]:
+) -> Sample:
     experiment = job.experiment
     cell_types = None if experiment.kind == "main" else [str(experiment.cell_type)] * job.n_cells
     with monitor.phase("sample"):
@@ -223,16 +234,17 @@ def _store_sample(
         facts = {"model": job.model, "space": generator.space, "job": job.key, "sample_seed": sample_seed}
         facts["versions"] = versions()
         written = write_cells(folder.cells(sample_seed), [cells], facts=facts)
-        written["sha256"] = sha256_of(folder.cells(sample_seed))
-    sampling = written.pop("sampling") or {}
-    return {
-        "file": folder.cells(sample_seed).name,
-        **written,
-        "acceptance_rate": sampling.get("acceptance_rate"),
-    }
+        checksum = sha256_of(folder.cells(sample_seed))
+    return Sample(
+        file=folder.cells(sample_seed).name,
+        n_cells=written["n_cells"],
+        density=written["density"],
+        sha256=checksum,
+        acceptance_rate=(written["sampling"] or {}).get("acceptance_rate"),
+    )
 
 
-def _time_sampling(generator: Generator, job: Job) -> dict[str, Any]:
+def _time_sampling(generator: Generator, job: Job) -> Timing:
     """Time sampling many cells to host CSR; each piece is let go, so memory stays bounded."""
     seed = derive(job.seed, "timing")
     densities = []
@@ -254,12 +266,12 @@ def _time_sampling(generator: Generator, job: Job) -> dict[str, Any]:
         limit_seconds=job.timing_limit_seconds,
         warm_up=warm_up,
     )
-    return {
-        "n_cells": job.timing_cells,
-        "seconds": seconds,
+    return Timing(
+        n_cells=job.timing_cells,
+        seconds=tuple(seconds),
         **summarise(seconds),
-        "density": sum(densities) / len(densities),
-    }
+        density=sum(densities) / len(densities),
+    )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from reports import RunView
 from reports.figures.augmentation import augmentation_figure
 from reports.figures.correlation import correlation_figure
 from reports.figures.embedding import embedding_figure, stored_maps
@@ -20,7 +19,7 @@ from reports.figures.roc import roc_figure
 from reports.figures.scale import scale_figure
 from reports.figures.style import save
 from reports.figures.training import curves_figure, training_curves
-from reports.table import snapshot, under_protocol
+from reports.view import RunView
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,7 +65,7 @@ def save_figures(
     with warnings.catch_warnings():
         # A box stands for it, which says as much.
         warnings.filterwarnings("ignore", "Glyph .* missing from", UserWarning)
-        for name, draw in _figures(snapshot(view)):
+        for name, draw in _figures(view):
             begin(name)
             if (figure := draw()) is not None:
                 # MLflow's pages read a plus in a name as a space.
@@ -75,12 +74,12 @@ def save_figures(
 
 
 def _figures(view: RunView) -> Iterator[tuple[str, Callable[[], Figure | None]]]:
-    protocols = view["run"]["protocols"]
-    for protocol in protocols:
+    seen = view.each_protocol
+    for under in seen:
         for name, draw in BY_PROTOCOL.items():
-            suffix = f"-{protocol}" if len(protocols) > 1 else ""
-            yield name + suffix, partial(draw, under_protocol(view, protocol))
-    first = under_protocol(view, protocols[0])
+            suffix = f"-{under.protocol}" if len(seen) > 1 else ""
+            yield name + suffix, partial(draw, under)
+    first = seen[0]
     for name, draw in UNDER_THE_FIRST.items():
         yield name, partial(draw, first)
     for model, maps in stored_maps(first).items():

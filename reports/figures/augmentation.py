@@ -8,10 +8,10 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from reports import RunView
 from reports.augmentation import augmentation_frame
 from reports.figures.style import GREY, LINE_COLOURS, STYLE, grid, heading
 from reports.further_tables import AUGMENTER_LABELS
+from reports.view import RunView
 from reports.words import count, short
 
 if TYPE_CHECKING:

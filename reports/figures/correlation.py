@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from reports import RunView
 from reports.figures.first_scores import GENERATORS, cells_of, first_scores
 from reports.figures.style import STYLE, grid, heading
+from reports.view import RunView, Score
 from reports.words import figure as rounded
 from reports.words import short
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 PANEL_COLUMNS = 3
 LABEL_POINTS = 250
@@ -36,7 +34,10 @@ def correlation_figure(view: RunView) -> Figure | None:
     found = first_scores(view, "cd", needs=("genes", "real", "synthetic"), roles=(*GENERATORS, "ceiling"))
     if not found:
         return None
-    matrices = {model: real_above_synthetic(score["details"]) for model, score in found.items()}
+    matrices = {
+        model: real_above_synthetic(score.details["real"], score.details["synthetic"])
+        for model, score in found.items()
+    }
     limit = max(np.nanmax(np.abs(matrix)) for matrix in matrices.values())
     figure, panels = grid(len(found), columns=PANEL_COLUMNS, height=4.1, width=4.6)
     # Square panels, side by side.
@@ -49,10 +50,10 @@ def correlation_figure(view: RunView) -> Figure | None:
             vmax=limit,
             interpolation="none",
         )
-        axes.set_title(f"{model}   cd {rounded(found[model]['values']['cd'])}")
+        axes.set_title(f"{model}   cd {rounded(found[model].values['cd'])}")
         _name_genes(
             axes,
-            found[model]["details"],
+            found[model],
             genes=number % PANEL_COLUMNS == 0,
             types=number % PANEL_COLUMNS == min(PANEL_COLUMNS, len(found)) - 1,
         )
@@ -65,28 +66,22 @@ def correlation_figure(view: RunView) -> Figure | None:
     return figure
 
 
-def real_above_synthetic(details: Mapping[str, Any]) -> NDArray[np.float64]:
-    """Return one matrix of two: ``real`` above the diagonal, ``synthetic`` below, NaN on it.
-
-    Parameters
-    ----------
-    details
-        Both matrices, n_genes × n_genes.
-    """
-    matrix = np.triu(np.asarray(details["real"]), k=1) + np.tril(np.asarray(details["synthetic"]), k=-1)
+def real_above_synthetic(real: ArrayLike, synthetic: ArrayLike) -> NDArray[np.float64]:
+    """Return one matrix of two, n_genes × n_genes: real above the diagonal, synthetic below, NaN on it."""
+    matrix = np.triu(np.asarray(real), k=1) + np.tril(np.asarray(synthetic), k=-1)
     np.fill_diagonal(matrix, np.nan)
     return matrix
 
 
-def _name_genes(axes: Axes, details: Mapping[str, Any], *, genes: bool, types: bool) -> None:
+def _name_genes(axes: Axes, score: Score, *, genes: bool, types: bool) -> None:
     """Name genes at the left and types at the right where wanted, and draw lines between types."""
-    names: Sequence[str] = details["genes"]
+    names: Sequence[str] = score.details["genes"]
     axes.spines[:].set_visible(False)
     axes.set_yticks(range(len(names)) if genes else [], names if genes else [])
     axes.tick_params(axis="y", labelsize=min(8.0, LABEL_POINTS / len(names)))
     axes.tick_params(length=0, pad=1)
     start, edges, middles, cell_types = 0, [], [], []
-    for cell_type, members in groupby(details.get("types", [""] * len(names))):
+    for cell_type, members in groupby(score.details.get("types", [""] * len(names))):
         n_members = len(list(members))
         edges.append(start - 0.5)
         middles.append(start + (n_members - 1) / 2)

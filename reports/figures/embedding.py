@@ -13,7 +13,6 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
-from reports import RunView
 from reports.figures.first_scores import GENERATORS, main_records
 from reports.figures.style import (
     BLUE,
@@ -27,6 +26,7 @@ from reports.figures.style import (
     YELLOW,
     heading,
 )
+from reports.view import RunView
 from reports.words import count, short
 
 if TYPE_CHECKING:
@@ -61,13 +61,12 @@ def stored_maps(view: RunView) -> dict[str, dict[str, NDArray[Any]]]:
     """
     found: dict[str, dict[str, NDArray[Any]]] = {}
     for record in main_records(view, (*GENERATORS, "ceiling")):
-        job = record["job"]
-        file = embedding_file(Path(view["run"]["folder"]), record["key"], job["sample_seeds"][0])
-        if job["model"] in found or not file.exists():
+        file = embedding_file(Path(view.run.folder), record.key, record.job.sample_seeds[0])
+        if record.job.model in found or not file.exists():
             continue
         try:
             with np.load(file, allow_pickle=False) as stored:
-                found[job["model"]] = {name: stored[name] for name in stored.files}
+                found[record.job.model] = {name: stored[name] for name in stored.files}
         except (OSError, ValueError, EOFError, zipfile.BadZipFile):
             # Half a file, or none of ours: the next scoring writes it anew.
             continue

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
 
-from reports import RunView
-from reports.table import ROLES, records_of, scores_of
+from reports.table import ROLES
+from reports.view import Record, RunView, Score
 
 GENERATORS = ("model", "baseline")
 
 
-def main_records(view: RunView, roles: Collection[str]) -> Iterator[Mapping[str, Any]]:
+def main_records(view: RunView, roles: Collection[str]) -> Iterator[Record]:
     """Yield the Records of the main experiment: models, then baselines, then controls."""
-    records = (record for record in records_of(view, "main") if record["job"]["role"] in roles)
-    yield from sorted(records, key=lambda record: ROLES.index(record["job"]["role"]))
+    records = (record for record in view.records_of("main") if record.job.role in roles)
+    yield from sorted(records, key=lambda record: ROLES.index(record.job.role))
 
 
 def first_scores(
     view: RunView, metric: str, *, needs: Collection[str], roles: Collection[str] = ROLES
-) -> dict[str, Mapping[str, Any]]:
+) -> dict[str, Score]:
     """Return model → the first of its scores that kept what a figure needs.
 
     Parameters
@@ -33,15 +32,15 @@ def first_scores(
     roles
         Of the generators that are wanted.
     """
-    found: dict[str, Mapping[str, Any]] = {}
+    found: dict[str, Score] = {}
     for record in main_records(view, roles):
-        for score in scores_of(view, record):
-            if score["metric"] == metric and set(needs) <= set(score["details"]):
-                found.setdefault(record["job"]["model"], score)
+        for score in view.scores_of(record):
+            if score.metric == metric and set(needs) <= set(score.details):
+                found.setdefault(record.job.model, score)
     return found
 
 
-def cells_of(scores: Mapping[str, Mapping[str, Any]]) -> int | None:
+def cells_of(scores: Mapping[str, Score]) -> int | None:
     """Return the cells a side that all of some scores rest on; None where they differ."""
-    sizes = {score["n_cells"] for score in scores.values()}
+    sizes = {score.n_cells for score in scores.values()}
     return sizes.pop() if len(sizes) == 1 else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import matplotlib as mpl
@@ -10,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from reports import RunView
 from reports.figures.first_scores import GENERATORS, cells_of, first_scores
 from reports.figures.style import REAL_COLOUR, STYLE, SYNTHETIC_COLOUR, heading, remark
+from reports.view import RunView, Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -104,8 +103,8 @@ def marginals_figure(view: RunView) -> Figure | None:
     return figure
 
 
-def _draw(axes: Axes, column: _Column, score: Mapping[str, Any]) -> None:
-    details = score["details"]
+def _draw(axes: Axes, column: _Column, score: Score) -> None:
+    details = score.details
     if column.quantity is None:
         shares = np.linspace(0, 1, 101)
         lines = [(details["percentiles_test"], shares), (details["percentiles"], shares)]
@@ -123,8 +122,8 @@ def _draw(axes: Axes, column: _Column, score: Mapping[str, Any]) -> None:
 
 def _reason(view: RunView, model: str, metric: str) -> str:
     """Say why a generator has no such score."""
-    for record in view["records"]:
-        for score in view["scores"].get(record["key"], []):
-            if record["job"]["model"] == model and score["metric"] == metric and score["error"]:
-                return str(score["error"])
+    for record in view.records:
+        for score in view.scores.get(record.key, ()):
+            if record.job.model == model and score.metric == metric and score.error:
+                return score.error
     return "not scored"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from reports import RunView
 from reports.figures.first_scores import GENERATORS, cells_of, first_scores
 from reports.figures.style import REAL_COLOUR, STYLE, SYNTHETIC_COLOUR, VERMILION, grid, heading, legend_below
+from reports.view import RunView, Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,8 +46,8 @@ def memorisation_figure(view: RunView) -> Figure | None:
         return None
     figure, panels = grid(len(drawn), columns=4, height=2.4, width=2.9)
     for axes, (model, distance, score) in zip(panels, drawn, strict=True):
-        _draw(axes, score["details"])
-        share = score["values"][distance.metric]
+        _draw(axes, score)
+        share = score.values[distance.metric]
         axes.set_title(f"{model}\n{100 * share:.1f} % {distance.word}")
         axes.set_xlabel(distance.axis, fontsize=8)
     figure.supylabel("share of cells below", fontsize=9)
@@ -63,9 +62,9 @@ def memorisation_figure(view: RunView) -> Figure | None:
     return figure
 
 
-def _draw(axes: Axes, details: Mapping[str, Any]) -> None:
-    test, synthetic = (np.asarray(details[name]) for name in ("percentiles_test", "percentiles"))
-    near = (-test.max(), details["threshold"])
+def _draw(axes: Axes, score: Score) -> None:
+    test, synthetic = (np.asarray(score.details[name]) for name in ("percentiles_test", "percentiles"))
+    near = (-test.max(), score.details["threshold"])
     axes.axvspan(*near, color=VERMILION, alpha=0.2, linewidth=0, label="counts as near, or copied")
     axes.plot(test, SHARES, color=REAL_COLOUR, linewidth=1.6, label="test cells")
     axes.plot(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle, pairwise
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
-from reports import RunView
 from reports.figures.first_scores import GENERATORS
 from reports.figures.labels import Point, Segment, label_points
 from reports.figures.style import (
@@ -25,11 +24,12 @@ from reports.figures.style import (
     heading,
     seeds_in_words,
 )
-from reports.table import results_frame, rows_of, scored_metrics
+from reports.rows import Row, Summary
+from reports.table import results
+from reports.view import RunView
 from reports.words import count
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from numpy.typing import ArrayLike, NDArray
 
@@ -47,37 +47,35 @@ def pareto_figure(view: RunView) -> Figure | None:
     Models are dots, baselines squares; the line joins those that no other beats in both. Generators without
     a point are named below. None if the run has no such place and cost.
     """
-    frame = results_frame(view)
-    metrics = [
-        m for m in scored_metrics(view) if m["group"] == "headline" and f"{m['name']}_position" in frame
-    ]
-    shown = frame[frame["role"].isin(GENERATORS)]
+    found = results(view)
+    shown = found.of(GENERATORS)
     drawn = [
-        (metric, cost, label)
-        for metric in metrics
+        (metric, label, points)
+        for metric in found.headline
         for cost, label in _costs(shown).items()
-        if not _points(shown, metric, cost).empty
+        if (points := _points(shown, metric.name, cost))
     ]
     if not drawn:
         return None
     figure, panels = grid(len(drawn), columns=2, height=2.5, width=4.4)
-    styles = dict(zip(shown["model"], cycle(LINE_COLOURS), strict=False))
+    styles = dict(zip((row.model for row in shown), cycle(LINE_COLOURS), strict=False))
     named = []
-    for axes, (metric, cost, label) in zip(panels, drawn, strict=True):
-        named.append(_draw(axes, _points(shown, metric, cost), cost, styles))
-        axes.set_title(f"{metric['name']} → {metric['ideal']:g}")
+    for axes, (metric, label, points) in zip(panels, drawn, strict=True):
+        named.append(_draw(axes, points, styles))
+        axes.set_title(f"{metric.name} → {metric.ideal:g}")
         axes.set_xlabel(label)
     what = (
         "What does quality cost? Up and to the left is better; the line joins those that none beats in both"
     )
-    missing = _missing(shown, [_points(shown, metric, cost) for metric, cost, _ in drawn])
-    figure.suptitle(f"{heading(view, what)} · n = {seeds_in_words(frame)}{missing}")
+    there = {point.row.model for _, _, points in drawn for point in points}
+    missing = _missing([row for row in shown if row.model not in there])
+    figure.suptitle(f"{heading(view, what)} · n = {seeds_in_words(view)}{missing}")
     figure.supylabel("place between the best floor (0 %) and real cells (100 %)", fontsize=9)
     _legend(figure, panels)
     # Where names have room is known only when everything else has its place.
     figure.draw_without_rendering()
-    for axes, (points, lines) in zip(panels, named, strict=True):
-        label_points(axes, points, lines)
+    for axes, (labels, lines) in zip(panels, named, strict=True):
+        label_points(axes, labels, lines)
     return figure
 
 
@@ -100,56 +98,67 @@ def pareto_front(costs: ArrayLike, qualities: ArrayLike) -> NDArray[np.bool_]:
     return np.asarray(~(no_worse & better).any(axis=0), dtype=bool)
 
 
-def _costs(frame: pd.DataFrame) -> dict[str, str]:
+def _costs(rows: Sequence[Row]) -> dict[str, str]:
     """Return the costs that were measured; sampling counts where all drew as many cells."""
     costs = {"training_seconds": "training, seconds"}
-    sizes = frame["sample_cells"].dropna().unique()
+    sizes = {row.mean("sample_cells") for row in rows if "sample_cells" in row.values}
     if len(sizes) == 1:
-        costs["sample_seconds"] = f"sampling {count(sizes[0])} cells, seconds"
+        costs["sample_seconds"] = f"sampling {count(sizes.pop())} cells, seconds"
     return costs
 
 
-def _points(frame: pd.DataFrame, metric: Mapping[str, Any], cost: str) -> pd.DataFrame:
-    points = frame.assign(cost=frame[cost], quality=frame[f"{metric['name']}_position"])
+class _Place(NamedTuple):
+    """A generator in a panel; below `LOWEST` it is drawn at the edge."""
+
+    row: Row
+    cost: Summary
+    quality: float
+
+    @property
+    def drawn(self) -> tuple[float, float]:
+        return self.cost.mean, max(self.quality, LOWEST)
+
+
+def _points(rows: Sequence[Row], metric: str, cost: str) -> list[_Place]:
+    points = [_Place(row, row.summary(cost), row.place(metric)) for row in rows]
     # A cost of nothing has no place on a logarithmic axis.
-    return points[np.isfinite(points["quality"]) & (points["cost"] > 0)]
+    return [point for point in points if np.isfinite(point.quality) and point.cost.mean > 0]
 
 
 def _draw(
-    axes: Axes, points: pd.DataFrame, cost: str, styles: Mapping[str, str]
+    axes: Axes, points: Sequence[_Place], styles: Mapping[str, str]
 ) -> tuple[list[Point], list[Segment]]:
     """Draw a panel without names; return what is to be named, and the lines in their way."""
-    front = points[pareto_front(points["cost"], points["quality"])].sort_values("cost")
-    named, lines = [], _steps(list(zip(front["cost"], front["quality"].clip(lower=LOWEST), strict=True)))
+    is_on_front = pareto_front([point.cost.mean for point in points], [point.quality for point in points])
+    front = sorted(point.drawn for point, on_front in zip(points, is_on_front, strict=True) if on_front)
+    named, lines = [], _steps(front)
     axes.axhspan(0, 1, color=GREEN, alpha=0.08, linewidth=0, label="between the best floor and real cells")
     axes.plot(
-        front["cost"],
-        front["quality"].clip(lower=LOWEST),
+        *zip(*front, strict=True),
         color=GREY,
         linewidth=1.2,
         drawstyle="steps-post",
         label="Pareto front",
         zorder=2,
     )
-    for row in rows_of(points):
-        below = row["quality"] < LOWEST
-        on_front = row["model"] in set(front["model"])
-        place = (row["cost"], max(row["quality"], LOWEST))
+    for point, on_front in zip(points, is_on_front, strict=True):
+        row, place, colour = point.row, point.drawn, styles[point.row.model]
+        below = point.quality < LOWEST
         axes.plot(
             *place,
-            marker="v" if below else MARKERS[row["role"]],
-            color=styles[row["model"]],
-            markerfacecolor=styles[row["model"]] if on_front else "white",
+            marker="v" if below else MARKERS[row.role],
+            color=colour,
+            markerfacecolor=colour if on_front else "white",
             markersize=7,
             linestyle="none",
             zorder=3,
         )
-        if f"{cost}_low" in row and np.isfinite(row[f"{cost}_low"]):
-            ends = [max(row[f"{cost}_low"], row["cost"] / 10), row[f"{cost}_high"]]
-            axes.plot(ends, [place[1]] * 2, color=styles[row["model"]], linewidth=1)
+        if np.isfinite(point.cost.low):
+            ends = [max(point.cost.low, point.cost.mean / 10), point.cost.high]
+            axes.plot(ends, [place[1]] * 2, color=colour, linewidth=1)
             lines.append(((ends[0], place[1]), (ends[1], place[1])))
-        name = f"{row['model']} ({100 * row['quality']:.0f} %)" if below else row["model"]
-        named.append(Point(*place, name, styles[row["model"]]))
+        name = f"{row.model} ({100 * point.quality:.0f} %)" if below else row.model
+        named.append(Point(*place, name, colour))
     _scale(axes)
     return named, lines
 
@@ -187,12 +196,10 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     figure.legend([*handles, *dots], names, loc="outside lower center", ncols=3)
 
 
-def _missing(shown: pd.DataFrame, drawn: Sequence[pd.DataFrame]) -> str:
+def _missing(rows: Sequence[Row]) -> str:
     """Name those without a point in any panel, and why, on a line of its own."""
-    there = {model for points in drawn for model in points["model"]}
     words = [
-        f"{row['model']} ({'no score or cost' if row['status'] == 'ok' else row['status'].replace('_', ' ')})"
-        for row in rows_of(shown)
-        if row["model"] not in there
+        f"{row.model} ({'no score or cost' if row.status == 'ok' else row.status.replace('_', ' ')})"
+        for row in rows
     ]
     return "\n" + fill(f"without a point: {', '.join(words)}", width=REMARK_WIDTH) if words else ""

@@ -8,9 +8,9 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from reports import RunView
 from reports.figures.first_scores import cells_of, first_scores
 from reports.figures.style import GREY, LINE_COLOURS, STYLE, grid, heading, legend_below
+from reports.view import RunView
 
 COLUMNS = 5
 
@@ -28,7 +28,7 @@ def roc_figure(view: RunView) -> Figure | None:
 
     figure, panels = grid(len(found), columns=COLUMNS, height=2.75, width=2.3)
     for number, (axes, (model, score)) in enumerate(zip(panels, found.items(), strict=True)):
-        labels, scores, folds = (np.asarray(score["details"][name]) for name in ("labels", "scores", "folds"))
+        labels, scores, folds = (np.asarray(score.details[name]) for name in ("labels", "scores", "folds"))
         areas = []
         for fold, colour in zip(np.unique(folds), cycle(LINE_COLOURS), strict=False):
             members = folds == fold

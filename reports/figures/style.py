@@ -14,11 +14,11 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 
-from reports import RunView
+from reports.table import results
+from reports.view import RunView
 from reports.words import count, short
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
 
 # Okabe & Ito (2008): told apart with every common colour vision.
@@ -96,20 +96,19 @@ def legend_below(figure: Figure, panels: Sequence[Axes], *, columns: int = 4) ->
 
 def heading(view: RunView, what_to_look_for: str, n_cells: int | None = None) -> str:
     """Return a figure's title: what to look for, then which data, protocol and number of cells."""
-    run = view["run"]
     facts = [
-        short(run["dataset"]["name"], most=60),
-        f"{run['profile']} budgets",
-        f"protocol {run['protocol']}",
+        short(view.run.dataset.name, most=60),
+        f"{view.run.profile} budgets",
+        f"protocol {view.protocol}",
     ]
     if n_cells is not None:
         facts.append(f"n = {count(n_cells)} real and {count(n_cells)} synthetic cells")
     return "\n".join([what_to_look_for, " · ".join(facts)])
 
 
-def seeds_in_words(frame: pd.DataFrame) -> str:
-    """Return how many training seeds a table of results rests on."""
-    n_seeds = int(frame["n_seeds"].max())
+def seeds_in_words(view: RunView) -> str:
+    """Return how many training seeds the results rest on."""
+    n_seeds = results(view).n_seeds
     return f"{n_seeds} seed{'s' * (n_seeds != 1)}"
 
 

@@ -10,10 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from reports import RunView
 from reports.curves import Curve, curves_file, read_curves, thin
 from reports.figures.style import LINE_COLOURS, STYLE, grid, legend_below
-from reports.table import records_of
+from reports.view import RunView
 
 CURVE_POINTS = 2000
 LOG_SCALE_FROM = 50
@@ -23,10 +22,10 @@ PANEL_COLUMNS = 3
 def training_curves(view: RunView) -> dict[str, dict[int, dict[str, Curve]]]:
     """Return model → seed → curve name → points, for every main Job that left curves."""
     found: dict[str, dict[int, dict[str, Curve]]] = {}
-    for record in records_of(view, "main"):
-        curves = read_curves(curves_file(Path(view["run"]["folder"]), record["key"]))
+    for record in view.records_of("main"):
+        curves = read_curves(curves_file(Path(view.run.folder), record.key))
         if curves:
-            found.setdefault(record["job"]["model"], {})[record["job"]["seed"]] = curves
+            found.setdefault(record.job.model, {})[record.job.seed] = curves
     return found
 
 

@@ -6,20 +6,18 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import RunView
 from reports.further_tables import (
     AUGMENTATION_TITLE,
     INTERVALS_TITLE,
     PUBLISHED_TITLE,
     augmentation_table,
-    failures_frame,
+    failures,
     intervals_table,
-    place_of,
     published_table,
 )
 from reports.html.panels import Panel, Sight, panels
@@ -27,9 +25,10 @@ from reports.html.pictures import INLINE as SPEED
 from reports.html.pictures import Picture, pictures
 from reports.html.tables import PageTable, page_table, plain_table
 from reports.published import NOTES
-from reports.side_by_side import Block, NamedRun, blocks, differences_table, settled
+from reports.side_by_side import Block, blocks, differences_table
 from reports.summary import summary
-from reports.table import results_frame, rows_of, under_protocol
+from reports.table import results
+from reports.view import JobFacts, NamedRun, RunView
 from reports.words import budgets_in_words, figure, hardware_in_words, shape_in_words, source_in_words
 
 MOST_BYTES: Final = 4_900_000
@@ -87,7 +86,6 @@ def html_report(
     str
         HTML without scripts, whose policy forbids every request.
     """
-    runs = settled(runs)
     environment = Environment(
         loader=PackageLoader("reports.html"),
         autoescape=True,
@@ -134,14 +132,13 @@ def _with_pictures(
 
 
 def _title(runs: Sequence[NamedRun]) -> str:
-    names = dict.fromkeys(str(run.view["run"]["dataset"]["name"]) for run in runs)
+    names = dict.fromkeys(run.view.run.dataset.name for run in runs)
     return f"Generators of single cells on {' and '.join(names)}"
 
 
 def _run_part(run: NamedRun) -> _RunPart:
     """Return all of a run's part but its pictures."""
-    views = [under_protocol(run.view, protocol) for protocol in run.view["run"]["protocols"]]
-    failed = rows_of(failures_frame(run.view))
+    views = run.view.each_protocol
     return _RunPart(
         name=run.name,
         sentences=[summary(views[0])[0], *(summary(view)[1] for view in views)],
@@ -151,28 +148,30 @@ def _run_part(run: NamedRun) -> _RunPart:
         pictures=[],
         facts=_facts(run.view),
         models=_models(run),
-        failures=_failures(run.name, failed) if failed else None,
+        failures=_failures(run),
         command=run.command,
     )
 
 
 def _marks(view: RunView) -> Iterator[_Mark]:
-    found, protocol = results_frame(view).attrs, view["run"]["protocol"]
-    if found["suspect"]:
-        title = f"Suspect under protocol {protocol}: the controls do not bear out every metric"
-        yield _Mark(title, found["suspect"])
-    if found["copying"]:
-        title = f"Copies of training cells under protocol {protocol}: the other scores of these say nothing"
-        yield _Mark(title, found["copying"])
-    if str(view["run"]["dataset"]["name"]).startswith("synthetic"):
+    found = results(view)
+    if found.suspect:
+        title = f"Suspect under protocol {view.protocol}: the controls do not bear out every metric"
+        yield _Mark(title, found.suspect)
+    if found.copying:
+        title = (
+            f"Copies of training cells under protocol {view.protocol}: the other scores of these say nothing"
+        )
+        yield _Mark(title, found.copying)
+    if view.run.dataset.name.startswith("synthetic"):
         yield _Mark("Synthetic data: for speed and scale, never for quality claims", [])
 
 
 def _further(run: NamedRun) -> Iterator[PageTable]:
-    for protocol in run.view["run"]["protocols"]:
-        view, where = under_protocol(run.view, protocol), f"protocol {protocol} · {run.name}"
+    for view in run.view.each_protocol:
+        where = f"protocol {view.protocol} · {run.name}"
         if (table := published_table(view)) is not None:
-            yield page_table(f"{PUBLISHED_TITLE} · {where}", table, [NOTES[protocol]])
+            yield page_table(f"{PUBLISHED_TITLE} · {where}", table, [NOTES[view.protocol]])
         if (table := intervals_table(view)) is not None:
             yield page_table(f"{INTERVALS_TITLE} · {where}", table)
     if (table := augmentation_table(run.view)) is not None:
@@ -180,45 +179,43 @@ def _further(run: NamedRun) -> Iterator[PageTable]:
 
 
 def _facts(view: RunView) -> list[tuple[str, list[str]]]:
-    run, records = view["run"], view["records"]
-    seeds = dict.fromkeys(str(record["job"]["seed"]) for record in records)
-    samples = dict.fromkeys(str(seed) for record in records for seed in record["job"]["sample_seeds"])
-    started = min((record["started"] for record in records if record["started"]), default="")
-    versions = [f"{name} {version}" for name, version in run["versions"].items()]
-    data = run["dataset"]
+    run, records = view.run, view.records
+    seeds = dict.fromkeys(str(record.job.seed) for record in records)
+    samples = dict.fromkeys(str(seed) for record in records for seed in record.job.sample_seeds)
+    versions = [f"{name} {version}" for name, version in run.versions.items()]
+    data = run.dataset
     facts = {
-        "Data set": [f"{data['name']}: {shape_in_words(run)}"],
-        "Source": [source_in_words(data), f"checksum {data['checksum']}"],
-        "Notes on the data": list(data["notes"]),
-        "Profile": [str(run["profile"]), budgets_in_words(view)],
+        "Data set": [f"{data.name}: {shape_in_words(run)}"],
+        "Source": [source_in_words(data), f"checksum {data.checksum}"],
+        "Notes on the data": list(data.notes),
+        "Profile": [run.profile, budgets_in_words(view)],
         "Seeds": [f"training {', '.join(seeds)}", f"samples {', '.join(samples)}"],
-        "Hardware": [hardware_in_words(run["hardware"]), f"fingerprint {run['hardware']['fingerprint']}"],
-        "Versions": [", ".join([f"scgenbench {run['bench_version']}", *versions])],
-        "Commit": [run["git_commit"] or ""],
-        "Begun": [started],
+        "Hardware": [hardware_in_words(run.hardware), f"fingerprint {run.hardware.fingerprint}"],
+        "Versions": [", ".join([f"scgenbench {run.bench_version}", *versions])],
+        "Commit": [run.git_commit or ""],
+        "Begun": [min((record.started for record in records if record.started), default="")],
     }
     told = {name: [line for line in lines if line] for name, lines in facts.items()}
     return [(name, lines) for name, lines in told.items() if lines]
 
 
 def _models(run: NamedRun) -> PageTable:
-    jobs = {record["job"]["model"]: record["job"] for record in run.view["records"]}
-    rows = [
-        (name, job["role"], job["framework"], job["budget"] or "", _settings(job))
-        for name, job in jobs.items()
-    ]
+    jobs = {record.job.model: record.job for record in run.view.records}
+    rows = [(name, job.role, job.framework, job.budget or "", _settings(job)) for name, job in jobs.items()]
     header = ("generator", "role", "framework", "budget", "hyper-parameters")
     return plain_table(f"Generators and their settings · {run.name}", header, rows)
 
 
-def _settings(job: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in job["hyperparameters"].items())
+def _settings(job: JobFacts) -> str:
+    return ", ".join(f"{name} = {value}" for name, value in job.hyperparameters.items())
 
 
-def _failures(name: str, rows: Sequence[Mapping[str, Any]]) -> PageTable:
+def _failures(run: NamedRun) -> PageTable | None:
     cells = [
-        (row["job"], row["status"].replace("_", " "), place_of(row), figure(row["seconds"]), row["reason"])
-        for row in rows
+        (one.job, one.status.replace("_", " "), one.place, figure(one.seconds), one.reason)
+        for one in failures(run.view)
     ]
+    if not cells:
+        return None
     header = ("job", "ended", "in", "after, s", "reason")
-    return plain_table(f"What did not finish, and why · {name}", header, cells, right=("after, s",))
+    return plain_table(f"What did not finish, and why · {run.name}", header, cells, right=("after, s",))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from reports.main_table import metrics_in
+from reports.main_table import Entry, entries, metrics_in
+from reports.rows import Row, means
 from reports.scale import CEILING
 from reports.side_by_side import Block
-from reports.table import ROLES, results_frame, rows_of, values_by_model
-from reports.words import figure
+from reports.table import results
+from reports.view import MetricFacts
+from reports.words import figure, interval_in_words
 
 MARGIN: Final = 3.0
 PLACELESS: Final = ("ceiling", "floor")
@@ -23,7 +25,7 @@ class Sight(NamedTuple):
     blind: Sequence[str] = ()
 
 
-class Row(NamedTuple):
+class Strip(NamedTuple):
     """A generator's values; places on the scale are per cent of its width, None for what is missing.
 
     Attributes
@@ -79,7 +81,7 @@ class Panel(NamedTuple):
     right: str
     ideal: float
     band: tuple[float, float] | None
-    rows: list[Row]
+    rows: list[Strip]
 
 
 def panels(block: Block, sights: Mapping[str, Sight], *, named: bool) -> list[Panel]:
@@ -94,33 +96,26 @@ def panels(block: Block, sights: Mapping[str, Sight], *, named: bool) -> list[Pa
     named
         Whether rows carry the name of their run.
     """
-    metrics = {metric["name"]: metric for run in block.runs for metric in metrics_in(run.view, block.shows)}
+    metrics = {metric.name: metric for run in block.runs for metric in metrics_in(run.view, block.shows)}
     return [_panel(block, metric, sights.get(name, Sight()), named=named) for name, metric in metrics.items()]
 
 
-def _panel(block: Block, metric: Mapping[str, Any], sight: Sight, *, named: bool) -> Panel:
-    name = metric["name"]
-    found = [
-        (run.name if named else "", row, values_by_model(run.view)[row["model"]].get(name, []))
-        for run in block.runs
-        for row in rows_of(results_frame(run.view))
-    ]
-    models = list(dict.fromkeys(row["model"] for _, row, _ in found))
-    found.sort(key=lambda each: (ROLES.index(each[1]["role"]), models.index(each[1]["model"])))
-    values = [metric["ideal"], *(value for _, _, singles in found for value in singles)]
+def _panel(block: Block, metric: MetricFacts, sight: Sight, *, named: bool) -> Panel:
+    name, every = metric.name, entries(block.runs)
+    values = [metric.ideal, *(value for _, row in every for value in row.values.get(name, ()))]
     left, right = min(values), max(values)
     scale = _Scale(left, right)
     return Panel(
         name=name,
         caption=f"{name} · {block.title.partition(' · ')[2]}",
-        description=metric["description"],
+        description=metric.description,
         facts=_facts(metric),
         sight=sight,
         left=figure(left),
         right=figure(right),
-        ideal=scale.place(metric["ideal"]),
-        band=_band(found, metric, scale),
-        rows=[_row(run, row, singles, name, scale) for run, row, singles in found],
+        ideal=scale.place(metric.ideal),
+        band=_band(every, metric, scale),
+        rows=[_row(run.name if named else "", row, name, scale) for run, row in every],
     )
 
 
@@ -136,50 +131,46 @@ class _Scale(NamedTuple):
         return round(MARGIN + (100 - 2 * MARGIN) * min(1.0, max(0.0, share)), 2)
 
 
-def _row(run: str, row: Mapping[str, Any], singles: Sequence[float], name: str, scale: _Scale) -> Row:
-    mean, low, high = (row.get(name + end, math.nan) for end in ("", "_low", "_high"))
-    position = row.get(f"{name}_position", math.nan)
-    known = math.isfinite(mean)
-    why = "not scored" if row["n_seeds"] else row["status"].replace("_", " ")
-    placed = math.isfinite(position) and row["role"] not in PLACELESS
-    return Row(
-        model=row["model"],
+def _row(run: str, row: Row, name: str, scale: _Scale) -> Strip:
+    (mean, low, high), position = row.summary(name), row.place(name)
+    values = row.values.get(name, ())
+    placed = math.isfinite(position) and row.role not in PLACELESS
+    has_interval = math.isfinite(low)
+    return Strip(
+        model=row.model,
         run=run,
-        role=row["role"],
+        role=row.role,
         value=figure(mean),
-        interval=f"[{figure(low)}, {figure(high)}]" if math.isfinite(low) else "",
+        interval=interval_in_words(low, high),
         place=f"{100 * position:.0f} %".replace("-", "−") if placed else "",
-        status="" if known else why,
-        dots=[scale.place(value) for value in singles] if len(singles) > 1 else [],
-        mean=scale.place(mean) if known else None,
-        low=scale.place(low) if math.isfinite(low) else None,
-        high=scale.place(high) if math.isfinite(high) else None,
+        status="" if values else row.why_empty,
+        dots=[scale.place(value) for value in values] if len(values) > 1 else [],
+        mean=scale.place(mean) if values else None,
+        low=scale.place(low) if has_interval else None,
+        high=scale.place(high) if has_interval else None,
     )
 
 
-def _band(
-    found: Sequence[tuple[str, Mapping[str, Any], Sequence[float]]],
-    metric: Mapping[str, Any],
-    scale: _Scale,
-) -> tuple[float, float] | None:
+def _band(every: Sequence[Entry], metric: MetricFacts, scale: _Scale) -> tuple[float, float] | None:
     """Return left end and width of the band of the first run that has a scale for the metric."""
-    name = metric["name"]
-    first = next((run for run, row, _ in found if f"{name}_position" in row), None)
-    values = {row["model"]: row[name] for run, row, _ in found if run == first and math.isfinite(row[name])}
-    floors = [values[floor] for floor in metric["floors"] if floor in values]
-    if first is None or not floors or CEILING not in values:
+    first = next((run for run, row in every if metric.name in row.places), None)
+    if first is None:
         return None
-    best = min(floors, key=lambda value: abs(value - metric["ideal"]))
+    values = means(results(first.view).rows, metric.name)
+    floors = [values[floor] for floor in metric.floors if floor in values]
+    if not floors or CEILING not in values:
+        return None
+    best = min(floors, key=lambda value: abs(value - metric.ideal))
     ends = sorted(map(scale.place, (best, values[CEILING])))
     return ends[0], round(ends[1] - ends[0], 2)
 
 
-def _facts(metric: Mapping[str, Any]) -> list[str]:
-    lines = [f"Ideal {metric['ideal']:g}; short of it, {metric['better']} is better."]
-    if metric["floors"]:
-        lines.append(f"Must be worse than real cells: {', '.join(metric['floors'])}.")
-    if metric["alarm"] is not None:
-        lines.append(f"From {metric['alarm']:g} on a model is reported as copying its training cells.")
-    if metric["exempt"]:
-        lines.append(f"Does not score {', '.join(metric['exempt'])}.")
-    return [*lines, f"Defined in {metric['reference']}."]
+def _facts(metric: MetricFacts) -> list[str]:
+    lines = [f"Ideal {metric.ideal:g}; short of it, {metric.better} is better."]
+    if metric.floors:
+        lines.append(f"Must be worse than real cells: {', '.join(metric.floors)}.")
+    if metric.alarm is not None:
+        lines.append(f"From {metric.alarm:g} on a model is reported as copying its training cells.")
+    if metric.exempt:
+        lines.append(f"Does not score {', '.join(metric.exempt)}.")
+    return [*lines, f"Defined in {metric.reference}."]

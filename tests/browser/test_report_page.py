@@ -4,8 +4,8 @@ import pytest
 
 from reports.figures import save_figures
 from reports.html import html_report
-from reports.side_by_side import NamedRun
-from tests.reports.run_view import make_run_view, score_of
+from reports.view import NamedRun
+from tests.reports.run_view import built, make_run_view, score_of
 
 pytestmark = pytest.mark.slow
 
@@ -38,9 +38,12 @@ def address(tmp_path_factory):
         score_of(view, "shuffle", "mmd", seed)["values"]["mmd"] = 0.01
     for each in (view, other):
         each["metrics"] = [*each["metrics"][:3], each["metrics"][3] | {"group": "use"}]
-    figures = save_figures(view, home / "figures")
+    figures = save_figures(built(view), home / "figures")
     name = "20260102-030405-a_data_set_with_a_long_name"
-    runs = [NamedRun(name, view, "bench run " + "--metrics long_names " * 9), NamedRun("run-b", other, "")]
+    runs = [
+        NamedRun(name, built(view), "bench run " + "--metrics long_names " * 9),
+        NamedRun("run-b", built(other), ""),
+    ]
     for file, chosen in (("one", runs[:1]), ("two", runs)):
         text = html_report(chosen, [figures] * len(chosen), sights=SIGHTS)
         (home / f"{file}.html").write_text(text, encoding="utf-8")

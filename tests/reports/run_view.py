@@ -1,4 +1,8 @@
-"""A run view written by hand: three seeds, every kind of ending, both experiments."""
+"""Runs for tests: three seeds, every kind of ending, both experiments.
+
+A draft is what lies on disk, as plain data that a test may change; `built` makes the view of it, and refuses
+names that the real types do not know.
+"""
 
 import copy
 import json
@@ -6,6 +10,8 @@ import math
 from pathlib import Path
 
 import numpy as np
+
+from reports.view import AugmenterScore, Facts, MetricFacts, OpenFacts, Record, RunFacts, RunView, Score
 
 GIB = 2**30
 HARDWARE = {
@@ -64,8 +70,40 @@ QUALITY = {
 TRAINING_SECONDS = {"activa": [30.0, 33.0, 36.0], "scgan": [100.0, 110.0, None]}
 
 
+def built(draft: dict | RunView) -> RunView:
+    """Return the view of a draft; of a view, itself."""
+    if isinstance(draft, RunView):
+        return draft
+    run = checked(RunFacts, draft["run"])
+    return RunView(
+        run=run,
+        protocol=run.protocols[0],
+        records=[checked(Record, record) for record in draft["records"]],
+        scores={key: [checked(Score, score) for score in scores] for key, scores in draft["scores"].items()},
+        baselines=[checked(AugmenterScore, score) for score in draft["augmentation_baselines"]],
+        metrics=[checked(MetricFacts, metric) for metric in draft["metrics"]],
+    )
+
+
+def checked(kind, plain: dict):
+    """Return facts made of plain data, all of whose names they know."""
+    facts = kind.model_validate(plain)
+    _require_known(facts, plain)
+    return facts
+
+
+def _require_known(facts, plain: dict) -> None:
+    known = {field.alias or name: name for name, field in type(facts).model_fields.items()}
+    if not isinstance(facts, OpenFacts):
+        assert plain.keys() <= known.keys(), (type(facts).__name__, plain.keys() - known.keys())
+    for name, value in plain.items():
+        part = getattr(facts, known.get(name, name))
+        if isinstance(value, dict) and isinstance(part, Facts):
+            _require_known(part, value)
+
+
 def make_run_view(folder: Path | str = "runs/20260102-030405-zheng", *, seeds: int = 3) -> dict:
-    """Return the view of a run with the given number of training seeds (at most three)."""
+    """Return the draft of a run with the given number of training seeds (at most three)."""
     view = {
         "run": {
             "folder": str(folder),
@@ -80,10 +118,9 @@ def make_run_view(folder: Path | str = "runs/20260102-030405-zheng", *, seeds: i
             "n_test": 140,
             "n_cells": 140,
             "profile": "quick",
-            "protocol": "strict",
             "protocols": ["strict"],
+            "protocol_facts": {"strict": {"n_cells": 140}},
             "dataset_key": "5ca1ab1e" * 8,
-            "space": "log_cp20k",
             "hardware": HARDWARE,
             "versions": {"python": "3.11.7", "torch": "2.13.0"},
             "bench_version": "0.1.0",
@@ -161,7 +198,7 @@ def break_score(view: dict, model: str, metric: str, reason: str, seed: int = 0)
 def as_protocol(view: dict, protocol: str) -> dict:
     """Return a view whose scores were all taken under another protocol."""
     view = copy.deepcopy(view)
-    view["run"] |= {"protocol": protocol, "protocols": [protocol]}
+    view["run"] |= {"protocols": [protocol], "protocol_facts": {protocol: {"n_cells": 140}}}
     for score in (score for scores in view["scores"].values() for score in scores):
         score["protocol"] = protocol
     return view

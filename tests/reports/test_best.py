@@ -1,14 +1,15 @@
 import math
 
+import pandas as pd
 import pytest
 
-from reports.best import best_frame
+from reports import best as module
 from reports.summary import summary
-from tests.reports.run_view import make_run_view, score_of, unstart
+from tests.reports.run_view import built, make_run_view, score_of, unstart
 
 
 def best(view, metric):
-    return best_frame(view).set_index("metric").loc[metric]
+    return pd.DataFrame(module.best(built(view))).set_index("metric").loc[metric]
 
 
 def finish_scgan(view, values):
@@ -105,12 +106,12 @@ def test_what_is_made_of_training_cells_is_never_the_best():
     assert found["passed_over"] == {"made of training cells": ["scgan"]}
     assert (
         "activa with 0.420 [0.370, 0.470], the only one scored, passing over scgan (made of training"
-        in (summary(view)[1])
+        in (summary(built(view))[1])
     )
 
 
 def test_two_sentences_say_what_ran_and_what_can_be_said():
-    ran, said = summary(make_run_view())
+    ran, said = summary(built(make_run_view()))
     assert ran == (
         "On zheng (560 training and 140 test cells × 765 genes), 3 models ran beside 4 controls with quick "
         "budgets and 3 training seeds; of scgan, cscgan not every training finished."
@@ -126,18 +127,18 @@ def test_two_sentences_say_what_ran_and_what_can_be_said():
 def test_a_single_seed_resolves_nothing_and_says_so():
     view = make_run_view(seeds=1)
     assert math.isnan(best(view, "mmd")["low"])
-    assert summary(view)[1].endswith("nothing is resolved below 3 seeds.")
+    assert summary(built(view))[1].endswith("nothing is resolved below 3 seeds.")
 
 
 def test_what_has_not_run_yet_is_told():
     view = make_run_view()
     for seed in (0, 1):
         unstart(view, "activa", seed)
-    assert summary(view)[0].endswith("not every training finished; 2 Jobs of 23 did not run yet.")
+    assert summary(built(view))[0].endswith("not every training finished; 2 Jobs of 23 did not run yet.")
 
 
 def test_a_run_without_scores_has_no_best():
     view = make_run_view()
     view["scores"] = {key: [] for key in view["scores"]}
-    assert best_frame(view).empty
-    assert summary(view)[1] == "No model or baseline has a headline score that counts."
+    assert module.best(built(view)) == []
+    assert summary(built(view))[1] == "No model or baseline has a headline score that counts."

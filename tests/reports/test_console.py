@@ -4,12 +4,14 @@ import pytest
 from rich.console import Console
 
 from reports.console import print_report
-from reports.side_by_side import NamedRun, blocks
+from reports.side_by_side import blocks
+from reports.view import NamedRun
 from reports.words import figure
 from tests.reports.run_view import (
     USUAL,
     as_protocol,
     break_score,
+    built,
     fail_after_storing,
     fail_score,
     make_run_view,
@@ -23,7 +25,7 @@ from tests.reports.run_view import (
 
 def rendered(view, *, width=120):
     console = Console(record=True, width=width, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
-    print_report(view, console=console)
+    print_report(built(view), console=console)
     return console.export_text()
 
 
@@ -229,7 +231,7 @@ def test_the_page_and_the_files_tell_everything_that_was_noted():
     for metric in ("mmd", "cd"):
         score_of(view, "poisson", metric)["notes"] += ["1 cell is all zero"]
     fail_score(view, "real", "cd", "exempt")
-    block = next(iter(blocks([NamedRun("a", view)], everything=True)))
+    block = next(iter(blocks([NamedRun("a", built(view))], everything=True)))
     names = [cell.plain.split("\n")[0] for cell in block.table.name.cells]
     assert {"scgan¹", "shuffle²", "poisson² ³"} <= set(names)
     assert block.remarks[-5:] == [

@@ -8,15 +8,16 @@ import pandas as pd
 import pytest
 
 from reports.formats import as_csv, as_json, as_latex, as_markdown
-from reports.side_by_side import NamedRun, runs_frame
+from reports.side_by_side import runs_frame
 from reports.table import results_frame
-from tests.reports.run_view import as_protocol, break_score, make_run_view, record_of, score_of
+from reports.view import NamedRun
+from tests.reports.run_view import as_protocol, break_score, built, make_run_view, record_of, score_of
 
 THIRD = 1 / 3
 
 
 def a_run(view=None, name="run-a"):
-    return NamedRun(name, make_run_view() if view is None else view, "bench run")
+    return NamedRun(name, built(make_run_view() if view is None else view), "bench run")
 
 
 def renamed(model):
@@ -35,7 +36,7 @@ def test_csv_is_the_results_frame():
         io.StringIO(as_csv([run])), keep_default_na=False, na_values=[""], float_precision="round_trip"
     )
     assert list(read.columns[:6]) == ["run", "dataset", "dataset_key", "n_cells", "hardware", "protocol"]
-    frame = results_frame(view)
+    frame = results_frame(built(view))
     shared = read[[name for name in frame if name in read]].fillna({"budget": "", "reason": ""})
     pd.testing.assert_frame_equal(
         shared, frame.fillna({"budget": "", "reason": ""}), check_dtype=False, check_exact=True
@@ -166,4 +167,4 @@ def test_json_tells_no_folder_of_this_machine(source, told):
     view = make_run_view(seeds=1)
     view["run"]["dataset"]["source"] = source
     (run,) = json.loads(as_json([a_run(view)]))["runs"]
-    assert run["dataset"] == view["run"]["dataset"] | {"source": told}
+    assert run["dataset"] == view["run"]["dataset"] | {"source": told, "declared": None}

@@ -16,8 +16,16 @@ from reports.figures import save_figures
 from reports.html import html_report
 from reports.html.inline import inline_svg
 from reports.html.pictures import pictures
-from reports.side_by_side import NamedRun
-from tests.reports.run_view import HARDWARE, break_score, fail_score, make_run_view, record_of, score_of
+from reports.view import NamedRun
+from tests.reports.run_view import (
+    HARDWARE,
+    break_score,
+    built,
+    fail_score,
+    make_run_view,
+    record_of,
+    score_of,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -28,12 +36,12 @@ SIGHTS = {"mmd": (["wrong zeros", "collapsed modes"], ["wrong library size"])}
 
 @pytest.fixture(scope="module")
 def figures(tmp_path_factory):
-    return save_figures(make_run_view(), tmp_path_factory.mktemp("figures"))
+    return save_figures(built(make_run_view()), tmp_path_factory.mktemp("figures"))
 
 
 @pytest.fixture(scope="module")
 def text(figures):
-    return html_report([NamedRun("run-a", make_run_view(), COMMAND)], [figures], sights=SIGHTS)
+    return html_report([NamedRun("run-a", built(make_run_view()), COMMAND)], [figures], sights=SIGHTS)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +69,7 @@ def row(rows, name):
 
 
 def rendered(view, figures=()):
-    return html_report([NamedRun("run-a", view, COMMAND)], [figures], sights={})
+    return html_report([NamedRun("run-a", built(view), COMMAND)], [figures], sights={})
 
 
 def test_the_headline_table_has_the_numbers_of_the_records(page):
@@ -145,7 +153,7 @@ def test_circumstances_and_command_are_told(page):
 def test_published_figures_stand_beside_the_measured():
     view = make_run_view()
     view["run"]["dataset"]["declared"] = "brain_small"
-    view["run"] |= {"protocols": ["activa2022"], "protocol": "activa2022"}
+    view["run"]["protocols"] = ["activa2022"]
     for score in (score for scores in view["scores"].values() for score in scores):
         score["protocol"] = "activa2022"
     rows = table(parsed(rendered(view)), "Beside the paper")
@@ -221,7 +229,7 @@ def test_a_run_in_which_every_job_failed_says_so(tmp_path):
         record |= fate | {"seconds_to_failure": 2.0, "training": None, "timing": None, "samples": {}}
         view["scores"][record["key"]] = []
     view["augmentation_baselines"] = []
-    page = parsed(rendered(view, save_figures(view, tmp_path / "figures")))
+    page = parsed(rendered(view, save_figures(built(view), tmp_path / "figures")))
     failures = table(page, "What did not finish")
     assert len(failures) == 1 + len(view["records"])
     assert failures[1] == [
@@ -240,7 +248,7 @@ def test_one_generator_and_one_seed_make_a_page(tmp_path):
     view = make_run_view(tmp_path / "run", seeds=1)
     view["records"] = [record_of(view, "activa")]
     view["augmentation_baselines"] = []
-    page = parsed(rendered(view, save_figures(view, tmp_path / "figures")))
+    page = parsed(rendered(view, save_figures(built(view), tmp_path / "figures")))
     rows = table(page, "Headline")
     activa = dict(zip(rows[0], row(rows, "activa"), strict=True))
     assert activa["mmdstrict→ 0"].startswith("0.400")
@@ -257,7 +265,7 @@ def test_names_that_look_like_markup_are_drawn_and_written(tmp_path):
     for record in view["records"]:
         record["job"]["dataset"] = name
         record["job"]["model"] = record["job"]["model"].replace("activa", 'a<b>&"c"')
-    page = parsed(rendered(view, save_figures(view, tmp_path / "figures")))
+    page = parsed(rendered(view, save_figures(built(view), tmp_path / "figures")))
     assert words(page.find(".//h1")) == f"Generators of single cells on {name}"
     assert not list(page.iter("i")) and not list(page.iter("b"))
     assert row(table(page, "Headline"), 'a<b>&"c"')
@@ -267,14 +275,14 @@ def test_names_that_look_like_markup_are_drawn_and_written(tmp_path):
 def test_runs_side_by_side_carry_their_names(figures):
     other = make_run_view(seeds=1)
     other["run"]["hardware"] = HARDWARE | {"cpu_model": "Another CPU", "fingerprint": "ffff"}
-    runs = [NamedRun("run-a", make_run_view(), COMMAND), NamedRun("run-b", other, "")]
+    runs = [NamedRun("run-a", built(make_run_view()), COMMAND), NamedRun("run-b", built(other), "")]
     text = html_report(runs, [figures, figures], sights=SIGHTS)
     page = parsed(text)
     rows = table(page, "Headline · protocol strict · 140 cells a side · zheng · run-a, run-b")
     of_activa = [cells for cells in rows if cells[0].startswith("activa")]
-    assert [cells[0] for cells in of_activa] == ["activarun-a", "activarun-b³"]
+    assert [cells[0] for cells in of_activa] == ["activarun-a", "activarun-b²"]
     assert [cells[1] for cells in of_activa] == ["33.0", "30.0"]
-    assert "³ run-b: other hardware, Another CPU" in words(page)
+    assert "² run-b: other hardware, Another CPU" in words(page)
     assert row(table(page, "In what the runs differ"), "hardware")[2].startswith("Another CPU")
     ids = [element.get("id") for element in page.iter() if element.get("id")]
     assert len(ids) == len(set(ids))

@@ -144,9 +144,9 @@ def test_a_large_difference_over_five_seeds_is_found():
 
 
 def test_what_is_aimed_at_is_the_ideal_or_what_real_cells_score():
-    assert aimed_at({"ideal": 0.5, "judged_by": None}, [0.9]) == 0.5
-    assert aimed_at({"ideal": 1.0, "judged_by": "real"}, [0.79, 0.81]) == pytest.approx(0.80)
-    unknown = aimed_at({"ideal": 1.0, "judged_by": "real"}, [])
+    assert aimed_at(0.5, None, [0.9]) == 0.5
+    assert aimed_at(1.0, "real", [0.79, 0.81]) == pytest.approx(0.80)
+    unknown = aimed_at(1.0, "real", [])
     assert math.isnan(unknown)
     effect = paired_effect(_by_seed([0.7] * 3), _by_seed([0.9] * 3), aim=unknown, resolution=0.01)
     assert (effect.n_seeds, judge([effect])[0][0]) == (3, "not resolved: needs the control")

@@ -9,7 +9,9 @@ from bench.request.registry import plugins, resolve_metric
 from metrics.selftest.ladder import LADDERS
 from metrics.selftest.traps import TRAPS
 from reports.metric_cards import NOT_MEASURED, SCORES_A_RETRAINING, declared, metric_page
+from reports.selftest_results import SelfTest
 from reports.selftest_tables import failures, print_self_test
+from reports.view import MetricFacts
 from tests.places import REPOSITORY
 
 PAGE = REPOSITORY / "docs" / "metrics.md"
@@ -47,6 +49,10 @@ Share of even cells.
 - Computed when no metrics are named."""
 
 
+def declaration(**changes):
+    return MetricFacts.model_validate(DECLARATION | changes)
+
+
 def found(values, answer, expected=None, passed=None):
     return {"values": values, "answer": answer, "expected": expected, "passed": passed}
 
@@ -64,7 +70,7 @@ def results(**changes):
             "lost_type": found([0.5, 0.51], "none"),
         },
     }
-    return {
+    plain = {
         "passed": True,
         "ladders": [
             {"name": "wrong_zeros", "description": "zeros put in", "rungs": ["0 %", "5 %"]},
@@ -89,8 +95,10 @@ def results(**changes):
             "logical_cores": 4,
             "memory_bytes": 2**33,
             "gpus": [],
+            "fingerprint": "0123456789ab",
         },
     }
+    return SelfTest.model_validate(plain)
 
 
 def printed(outcome):
@@ -100,22 +108,20 @@ def printed(outcome):
 
 
 def test_a_card_says_what_is_declared():
-    assert declared(DECLARATION) == CARD
+    assert declared(declaration()) == CARD
 
 
 def test_an_ideal_at_the_end_of_the_bounds_has_one_direction():
-    assert "- Higher is better; ideal 1; 0 to 1." in declared(
-        DECLARATION | {"ideal": 1.0, "bounds": (0.0, 1.0)}
-    )
+    assert "- Higher is better; ideal 1; 0 to 1." in declared(declaration(ideal=1.0, bounds=(0.0, 1.0)))
 
 
 def test_names_in_descriptions_keep_their_letters():
-    card = declared(DECLARATION | {"description": "rf_auc within types"})
+    card = declared(declaration(description="rf_auc within types"))
     assert card.splitlines()[2] == "rf_auc within types."
 
 
 def test_the_page_says_on_what_it_was_measured_and_how_each_metric_answered():
-    page = metric_page([DECLARATION], results())
+    page = metric_page([declaration()], results())
     assert (
         "Measured on tiny under `strict`: 100 synthetic against 100 test cells × 1 287 genes, "
         "of 120 test, 250 withdrawn and 300 training cells; 2 draws, seed 7; "
@@ -137,7 +143,7 @@ def test_the_page_says_on_what_it_was_measured_and_how_each_metric_answered():
 
 
 def test_a_metric_that_was_not_tested_has_a_card_that_says_so():
-    page = metric_page([DECLARATION | {"name": "oddness"}], results())
+    page = metric_page([declaration(name="oddness")], results())
     assert page.endswith(f"no metrics are named.\n\n{NOT_MEASURED}\n")
 
 
@@ -157,8 +163,8 @@ def test_each_wrong_answer_and_failure_has_a_line_with_its_numbers():
         },
         failure="lost_type 100 %: ValueError: no",
     )
-    wrong["passed"] = False
-    wrong["traps"][0] |= {"passed": False, "words": "evenness moved"}
+    trap = wrong.traps[0].but(passed=False, words="evenness moved")
+    wrong = wrong.but(passed=False, traps=[trap])
     assert failures(wrong) == [
         "evenness: must answer wrong_zeros with 'worse', answered 'none' (0.500 → 0.510; tolerance 0.0300)",
         "trap row order: evenness moved",
@@ -168,18 +174,18 @@ def test_each_wrong_answer_and_failure_has_a_line_with_its_numbers():
 
 
 def test_a_metric_of_retrainings_has_a_card_that_says_why_nothing_was_measured():
-    page = metric_page([DECLARATION | {"experiment": "augmentation"}], results())
+    page = metric_page([declaration(experiment="augmentation")], results())
     assert page.endswith(f"{CARD}\n\n{SCORES_A_RETRAINING}\n")
 
 
 def test_a_metric_without_a_floor_or_a_control_to_catch_says_so():
-    card = declared(DECLARATION | {"floors": (), "catches": ()})
+    card = declared(declaration(floors=(), catches=()))
     assert "- No control is its floor, so that values have no place between floor and ceiling." in card
     assert "- From 0.25 on a model is reported as copying.\n" in card
 
 
 def test_a_metric_that_must_be_asked_for_does_not_say_that_it_is_computed():
-    assert "Computed when" not in declared(DECLARATION | {"default": False})
+    assert "Computed when" not in declared(declaration(default=False))
 
 
 def installed_metrics():

@@ -16,10 +16,10 @@ from reports import formats
 from reports.console import print_report
 from reports.figures import save_figures
 from reports.html import html_report
-from reports.side_by_side import NamedRun
+from reports.view import NamedRun
 from reports.words import short
 from tests.reports.figures.test_embedding import make_maps, store
-from tests.reports.run_view import make_run_view, record_of, write_curves
+from tests.reports.run_view import built, make_run_view, record_of, write_curves
 
 MODEL, TYPE, DATASET = "[bold] $\\foo$", "[/] T_4^x & <b>$x", "[red]zheng[/red] 数据 😀"
 LONG = "CD4-positive, " * 20
@@ -35,13 +35,13 @@ def hostile_view(folder="runs/1", *, model=MODEL, cell_type=TYPE, dataset=DATASE
 
 def test_the_terminal_shows_them_even_where_a_console_reads_markup():
     screen = io.StringIO()
-    print_report(hostile_view(), console=Console(file=screen, width=250))
+    print_report(built(hostile_view()), console=Console(file=screen, width=250))
     for name in (MODEL, TYPE, DATASET):
         assert name in screen.getvalue()
 
 
 def test_every_format_escapes_what_it_reads():
-    runs = [NamedRun("run", hostile_view())]
+    runs = [NamedRun("run", built(hostile_view()))]
     markdown, latex = formats.as_markdown(runs), formats.as_latex(runs)
     assert r"\[bold\] \$\\foo\$" in markdown
     assert r"\[/\] T\_4^x \& \<b\>\$x" in markdown
@@ -64,7 +64,7 @@ def figures(tmp_path_factory):
     store(view, MODEL, maps)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        return view, save_figures(view, Path(view["run"]["folder"]) / "figures")
+        return view, save_figures(built(view), Path(view["run"]["folder"]) / "figures")
 
 
 def texts_of(path):
@@ -96,7 +96,7 @@ def test_figures_show_them(figures, figure, name):
 
 @pytest.mark.slow
 def test_the_page_holds_no_tag_of_theirs(figures):
-    page = html_report([NamedRun("run", figures[0])], [figures[1]], sights={})
+    page = html_report([NamedRun("run", built(figures[0]))], [figures[1]], sights={})
     assert "&lt;b&gt;$x" in page
     assert "<b>" not in re.sub("<!--.*?-->", "", page, flags=re.DOTALL)
 

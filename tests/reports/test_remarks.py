@@ -1,7 +1,7 @@
 import pytest
 
 from reports.remarks import one_by_one, remarks
-from tests.reports.run_view import make_run_view
+from tests.reports.run_view import built, make_run_view
 from tests.reports.test_table import score_of
 
 LOST = "counted at its worst {}, which is lost: {} test and {} synthetic cells"
@@ -35,7 +35,7 @@ def test_types_lost_in_as_many_seeds_share_a_line_whatever_their_numbers():
         score_of(view, "activa", "mmd", seed)["notes"] = [*notes, "3 cells are odd"]
         score_of(view, "activa", "cd", seed)["notes"] = notes
     score_of(view, "real", "mmd", 1)["notes"] = ["lost types: Mega (2 test cells)"]
-    said = remarks(view, metrics=["mmd", "cd"], warnings=False)
+    said = remarks(built(view), metrics=["mmd", "cd"], warnings=False)
     assert said == {
         "lost, and counted at its worst, in 3 of 3 seeds: B": ["activa"],
         "lost, and counted at its worst, in 2 of 3 seeds: Dendritic, Mega": ["activa"],

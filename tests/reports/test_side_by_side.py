@@ -2,8 +2,9 @@ import io
 
 from rich.console import Console
 
-from reports.side_by_side import NamedRun, blocks, comparable, differences_table, side_by_side
-from tests.reports.run_view import HARDWARE, as_protocol, make_run_view
+from reports.side_by_side import blocks, comparable, differences_table, side_by_side
+from reports.view import NamedRun
+from tests.reports.run_view import HARDWARE, as_protocol, built, make_run_view
 
 OTHER = HARDWARE | {"cpu_model": "Another CPU", "fingerprint": "ffff"}
 
@@ -11,7 +12,7 @@ OTHER = HARDWARE | {"cpu_model": "Another CPU", "fingerprint": "ffff"}
 def two(**changes):
     other = make_run_view(seeds=1)
     other["run"] |= changes
-    return [NamedRun("run-a", make_run_view()), NamedRun("run-b", other)]
+    return [NamedRun("run-a", built(make_run_view())), NamedRun("run-b", built(other))]
 
 
 def printed(runs):
@@ -46,9 +47,9 @@ def test_what_compares_stands_row_by_row():
 def test_unlike_hardware_is_marked_at_every_name():
     block, _ = blocks(two(hardware=OTHER), everything=True)
     of_b = [name for name in names(block.table) if "run-b" in name]
-    assert of_b and all(name.endswith("run-b³") for name in of_b)
-    assert block.remarks[-1].startswith("³ run-b: other hardware, Another CPU")
-    assert not any("run-a³" in name for name in names(block.table))
+    assert of_b and all(name.endswith("run-b²") for name in of_b)
+    assert block.remarks[-1].startswith("² run-b: other hardware, Another CPU")
+    assert not any("run-a²" in name for name in names(block.table))
 
 
 def test_other_cells_or_another_number_of_them_get_tables_of_their_own():
@@ -59,13 +60,21 @@ def test_other_cells_or_another_number_of_them_get_tables_of_their_own():
 
 
 def test_protocols_get_tables_of_their_own():
-    runs = [NamedRun("run-a", make_run_view()), NamedRun("run-b", as_protocol(make_run_view(), "activa2022"))]
+    runs = [
+        NamedRun("run-a", built(make_run_view())),
+        NamedRun("run-b", built(as_protocol(make_run_view(), "activa2022"))),
+    ]
     assert [[run.name for run in group] for group in comparable(runs)] == [["run-a"], ["run-b"]]
-    assert [block.protocol for block in blocks(runs, everything=True)] == ["strict"] * 2 + ["activa2022"] * 2
+    assert [block.runs[0].view.protocol for block in blocks(runs, everything=True)] == ["strict"] * 2 + [
+        "activa2022"
+    ] * 2
 
 
 def test_differences_are_told_with_what_follows():
-    assert differences_table([NamedRun("a", make_run_view()), NamedRun("b", make_run_view())]) is None
+    assert (
+        differences_table([NamedRun("a", built(make_run_view())), NamedRun("b", built(make_run_view()))])
+        is None
+    )
     table = differences_table(two(hardware=OTHER, n_cells=99))
     rows = list(zip(*([cell.plain for cell in c.cells] for c in table.columns), strict=True))
     assert rows[0] == ("cells a side", "140", "99", "scores stand in tables of their own")
@@ -76,6 +85,6 @@ def test_differences_are_told_with_what_follows():
 
 def test_the_terminal_shows_differences_tables_and_failures():
     text = printed(two(hardware=OTHER))
-    for words in ("The runs differ", "Headline · protocol strict", "run-b³", "scgan · seed 2: killed in fit"):
+    for words in ("The runs differ", "Headline · protocol strict", "run-b²", "scgan · seed 2: killed in fit"):
         assert words in text
     assert text.count("cscgan · seed 0: diverged") == 2

@@ -2,7 +2,9 @@ import io
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
+from pydantic import ValidationError
 from rich.console import Console
 from scipy import stats
 
@@ -12,20 +14,15 @@ from reports.console import print_report
 from reports.figures import save_figures
 from reports.formats import as_json, as_markdown
 from reports.html import html_report
-from reports.published import published_frame
-from reports.side_by_side import NamedRun
+from reports.published import published
+from reports.rows import summarise
 from reports.suspicion import copiers
-from reports.table import (
-    headline_fraction,
-    results_frame,
-    score_values,
-    snapshot,
-    summarise,
-    under_protocol,
-    whole_frame,
-)
+from reports.table import results, results_frame, score_values, whole_frame
+from reports.view import NamedRun, Score
 from tests.reports.run_view import (
     as_protocol,
+    built,
+    checked,
     fail_after_storing,
     fail_score,
     make_run_view,
@@ -37,17 +34,17 @@ from tests.reports.run_view import (
 
 
 def row(view, model):
-    return results_frame(view).set_index("model").loc[model]
+    return results_frame(built(view)).set_index("model").loc[model]
 
 
 def suspects(view):
-    return results_frame(view).attrs["suspect"]
+    return results(built(view)).suspect
 
 
 def test_rows_stand_in_order_models_ceiling_floors_cheat():
     view = make_run_view()
     view["records"].reverse()
-    frame = results_frame(view)
+    frame = results_frame(built(view))
     assert frame["role"].tolist() == ["model"] * 3 + ["ceiling", "floor", "floor", "cheat"]
     assert frame["model"].tolist() == ["cscgan", "scgan", "activa", "real", "poisson", "shuffle", "memorise"]
 
@@ -94,7 +91,7 @@ def test_a_column_that_rests_on_fewer_values_than_the_row_says_on_how_many():
     assert row(view, "scgan")[["cd_n", "n_seeds"]].tolist() == [1, 2]
     # The augmentation experiment counts subsampling seeds.
     assert row(view, "activa")[["cd_n", "augmentation_f1_n", "n_seeds"]].tolist() == [3, 1, 3]
-    uneven = {name for name in results_frame(view) if name.endswith("_n")}
+    uneven = {name for name in results_frame(built(view)) if name.endswith("_n")}
     assert uneven == {"cd_n", "augmentation_f1_n", "average_precision_n"}
 
 
@@ -121,7 +118,7 @@ def test_a_job_that_failed_after_its_cells_were_stored_keeps_its_scores():
     assert activa[["rf_auc", "training_seconds"]].tolist() == pytest.approx([0.93, 33.0])
     assert activa[["status", "n_seeds", "sample_seconds_n"]].tolist() == ["2 ok, 1 timeout", 3, 2]
     record_of(view, "activa", kind="augmentation")["status"] = "timeout"
-    augmented = augmentation_frame(view).set_index("augmenter").loc["activa"]
+    augmented = augmentation_frame(built(view)).set_index("augmenter").loc["activa"]
     assert augmented[["augmentation_f1", "status", "n_subsamples"]].tolist() == [0.75, "timeout", 1]
 
 
@@ -137,14 +134,14 @@ def test_planned_jobs_that_have_not_run_are_rows():
     unstart(view, "memorise")
     unstart(view, "cscgan", kind="augmentation")
     assert row(view, "memorise")[["status", "reason", "n_seeds"]].tolist() == ["not run", "", 0]
-    assert augmentation_frame(view).iloc[-1][["status", "n_subsamples"]].tolist() == ["not run", 0]
+    assert augmentation_frame(built(view)).iloc[-1][["status", "n_subsamples"]].tolist() == ["not run", 0]
 
 
 def test_an_augmentation_score_that_failed_does_not_count():
     view = make_run_view(seeds=1)
     repeat_augmentation(view, "activa", [0.85])
     view["scores"]["activa-subsample-1"][0].update(values={}, error="no")
-    augmented = augmentation_frame(view).set_index("augmenter").loc["activa"]
+    augmented = augmentation_frame(built(view)).set_index("augmenter").loc["activa"]
     assert augmented[["augmentation_f1", "n_subsamples"]].tolist() == [0.75, 1]
 
 
@@ -154,7 +151,9 @@ def test_sample_seeds_are_averaged_within_a_job():
     again = score_of(view, "activa", "mmd") | {"sample_seed": 1, "values": {"mmd": 0.60}}
     scores.append(again)
     assert row(view, "activa")["mmd"] == pytest.approx(0.5)
-    assert score_values([again, again | {"error": "no", "values": {}}]) == {"mmd": 0.60}
+    assert score_values([checked(Score, again), checked(Score, again | {"error": "no", "values": {}})]) == {
+        "mmd": 0.60
+    }
 
 
 def test_scores_of_another_protocol_stay_out():
@@ -162,7 +161,7 @@ def test_scores_of_another_protocol_stay_out():
     scores = view["scores"][record_of(view, "activa")["key"]]
     scores.append(score_of(view, "activa", "mmd") | {"protocol": "activa2022", "values": {"mmd": 9.0}})
     assert row(view, "activa")["mmd"] == 0.40
-    view["run"]["protocol"] = "activa2022"
+    view["run"]["protocols"] = ["activa2022"]
     assert row(view, "activa")["mmd"] == 9.0
 
 
@@ -182,9 +181,9 @@ def test_the_main_table_takes_the_smallest_fraction_that_keeps_ten_cells():
         view["records"].append(main | {"key": key, "job": main["job"] | {"experiment": experiment}})
         score = view["scores"][main["key"]][0]
         view["scores"][key] = [score | {"values": {"augmentation_f1": f1}}]
-    assert headline_fraction(view) == 0.05
+    assert built(view).headline_fraction == 0.05
     assert row(view, "activa")["augmentation_f1"] == 0.5
-    frame = augmentation_frame(view)
+    frame = augmentation_frame(built(view))
     activa = frame[frame["augmenter"] == "activa"]
     assert activa[["fraction", "kept_cells", "augmentation_f1"]].values.tolist() == [
         [0.1, 19, 0.75],
@@ -194,7 +193,7 @@ def test_the_main_table_takes_the_smallest_fraction_that_keeps_ten_cells():
 
 
 def test_the_augmentation_table_puts_models_behind_the_cheap_augmenters():
-    frame = augmentation_frame(make_run_view())
+    frame = augmentation_frame(built(make_run_view()))
     assert frame["augmenter"].tolist() == [
         "none",
         "class_weights",
@@ -212,10 +211,10 @@ def test_the_augmentation_table_puts_models_behind_the_cheap_augmenters():
 def test_a_run_without_records_gives_an_empty_table():
     view = make_run_view()
     view |= {"records": [], "scores": {}, "augmentation_baselines": []}
-    frame = results_frame(view)
+    frame = results_frame(built(view))
     assert frame.empty
     assert {"model", "training_seconds", "status"} <= set(frame.columns)
-    assert augmentation_frame(view).empty
+    assert augmentation_frame(built(view)).empty
     assert suspects(view) == []
 
 
@@ -251,10 +250,10 @@ def test_floors_without_a_ceiling_are_suspect():
 
 def test_published_figures_stand_beside_the_measured_ones():
     view = make_run_view(seeds=1)
-    assert published_frame(view).empty
+    assert published(built(view)) == []
     view["run"]["dataset"]["declared"] = "brain_small"
-    assert published_frame(view).empty
-    frame = published_frame(as_protocol(view, "activa2022")).set_index(["quantity", "model"])
+    assert published(built(view)) == []
+    frame = pd.DataFrame(published(built(as_protocol(view, "activa2022")))).set_index(["quantity", "model"])
     assert frame.loc[("rf_auc", "activa")].tolist() == [0.90, 0.62, 0.02]
     assert frame.loc[("training_seconds", "cscgan"), "published"] == 145855.98
     # 0.40 / 0.02 here, 0.7715 / 0.0619 printed.
@@ -265,11 +264,11 @@ def test_published_figures_stand_beside_the_measured_ones():
 def test_a_file_of_a_published_name_gets_no_published_figures(declared):
     view = as_protocol(make_run_view(seeds=1), "activa2022")
     view["run"]["dataset"] |= {"name": "pbmc68k"} | declared
-    assert published_frame(view).empty
+    assert published(built(view)) == []
 
 
 def test_a_place_lies_between_the_best_floor_and_real():
-    frame = results_frame(make_run_view(seeds=1)).set_index("model")
+    frame = results_frame(built(make_run_view(seeds=1))).set_index("model")
     # Distances to 0.5: activa .40, poisson .38 (the best floor), real .01.
     assert frame.loc["activa", "rf_auc_position"] == pytest.approx((0.38 - 0.40) / (0.38 - 0.01))
     assert frame.loc["real", "rf_auc_position"] == pytest.approx(1)
@@ -281,7 +280,8 @@ def test_a_value_below_an_ideal_is_placed_as_one_as_far_above_it():
     above, below = make_run_view(seeds=1), make_run_view(seeds=1)
     score_of(below, "activa", "rf_auc")["values"]["rf_auc"] = 0.10
     places = [
-        results_frame(view).set_index("model").loc["activa", "rf_auc_position"] for view in (above, below)
+        results_frame(built(view)).set_index("model").loc["activa", "rf_auc_position"]
+        for view in (above, below)
     ]
     assert places[0] == pytest.approx(places[1])
     assert places[1] < 0
@@ -291,7 +291,7 @@ def test_values_on_both_sides_of_the_ideal_do_not_make_up_for_each_other():
     view = make_run_view()
     for seed, value in enumerate((0.2, 0.5, 0.8)):
         score_of(view, "activa", "rf_auc", seed)["values"]["rf_auc"] = value
-    frame = results_frame(view).set_index("model")
+    frame = results_frame(built(view)).set_index("model")
     assert frame.loc["activa", "rf_auc"] == pytest.approx(0.5)
     # Distances .3, 0, .3 of activa, .01, 0, .01 of real cells, .38 of the best floor.
     place = (0.38 - 0.2) / (0.38 - 0.02 / 3)
@@ -306,16 +306,16 @@ def test_a_rare_type_that_is_copied_whole_raises_the_alarm():
     shares = {"activa": (0.04, 0.125), "scgan": (0.04, 0.049), "memorise": (0.04, 0.125)}
     for model, (overall, by_type) in shares.items():
         score_of(view, model, "mmd")["values"] = {"mmd": overall, "mmd_by_type": by_type}
-    frame = results_frame(view)
-    assert frame.attrs["copying"] == ["activa: mmd_by_type 0.125 (ideal 0, alarm 0.05)"]
-    assert copiers(frame, view["metrics"]) == {"activa"}
+    found = results(built(view))
+    assert found.copying == ["activa: mmd_by_type 0.125 (ideal 0, alarm 0.05)"]
+    assert copiers(found.rows, found.metrics) == {"activa"}
 
 
 def test_without_a_floor_worse_than_real_there_is_no_scale():
     view = make_run_view(seeds=1)
     score_of(view, "shuffle", "mmd")["values"]["mmd"] = 0.01
     fail_score(view, "real", "cd", "too few cells")
-    frame = results_frame(view)
+    frame = results_frame(built(view))
     assert "mmd_position" not in frame
     assert "cd_position" not in frame
 
@@ -329,13 +329,13 @@ def test_where_real_is_exempt_held_out_cells_are_the_ceiling():
         score_of(view, model, "cd")["values"] = {"cd": value, "cd_test": 0.6}
     for floor in ("shuffle", "poisson"):
         score_of(view, floor, "cd")["values"] = {"cd": 0.9, "cd_test": 0.6}
-    frame = results_frame(view).set_index("model")
+    frame = results_frame(built(view)).set_index("model")
     # Distances to 1: memorise 1, held-out cells 0.4, activa 0.3.
     assert frame.loc["activa", "cd_position"] == pytest.approx((1 - 0.3) / (1 - 0.4))
     assert suspects(view) == []
     score_of(view, "memorise", "cd")["values"]["cd"] = 0.6
     assert suspects(view) == ["cd (ideal 1): memorise 0.6 is not worse than held-out real cells"]
-    assert "cd_position" not in results_frame(view)
+    assert "cd_position" not in results_frame(built(view))
 
 
 def test_where_real_is_exempt_and_nothing_stands_for_it_the_ideal_is_the_ceiling():
@@ -343,7 +343,7 @@ def test_where_real_is_exempt_and_nothing_stands_for_it_the_ideal_is_the_ceiling
     copies = {"floors": ["memorise"], "exempt": ["real"]}
     view["metrics"] = [metric | (copies if metric["name"] == "cd" else {}) for metric in view["metrics"]]
     fail_score(view, "real", "cd", "exempt")
-    frame = results_frame(view).set_index("model")
+    frame = results_frame(built(view)).set_index("model")
     # memorise 1.0 and activa 3.0 from the ideal 0.
     assert frame.loc["activa", "cd_position"] == pytest.approx((1 - 3) / 1)
 
@@ -364,7 +364,7 @@ def test_the_whole_table_has_rows_for_each_protocol():
             score | {"values": {n: 2 * v for n, v in score["values"].items()}} for score in scores
         ]
     view["run"]["protocols"] = ["strict", "activa2022"]
-    frame = whole_frame(view).set_index(["protocol", "model"])
+    frame = whole_frame(built(view)).set_index(["protocol", "model"])
     assert frame.loc[("strict", "activa"), "mmd"] == pytest.approx(0.40)
     assert frame.loc[("activa2022", "activa"), "mmd"] == pytest.approx(0.80)
 
@@ -380,37 +380,45 @@ def two_protocols(folder):
 @pytest.mark.parametrize(
     "show",
     [
-        lambda view, folder: html_report([NamedRun("a", view)], [[]], sights={}),
-        lambda view, folder: print_report(view, console=Console(file=io.StringIO())),
-        lambda view, folder: save_figures(view, folder / "figures"),
-        lambda view, folder: as_json([NamedRun("a", view)]),
-        lambda view, folder: as_markdown([NamedRun("a", view)]),
+        lambda view, folder: html_report([NamedRun("a", built(view))], [[]], sights={}),
+        lambda view, folder: print_report(built(view), console=Console(file=io.StringIO())),
+        lambda view, folder: save_figures(built(view), folder / "figures"),
+        lambda view, folder: as_json([NamedRun("a", built(view))]),
+        lambda view, folder: as_markdown([NamedRun("a", built(view))]),
     ],
     ids=["page", "terminal", "figures", "json", "markdown"],
 )
 def test_results_are_computed_once_for_each_protocol(tmp_path, monkeypatch, show):
-    computed, compute = [], table._computed_results
+    computed, compute = [], table._values_by_model
 
     def counted(view):
-        computed.append(view["run"]["protocol"])
+        computed.append(view.protocol)
         return compute(view)
 
-    monkeypatch.setattr(table, "_computed_results", counted)
+    monkeypatch.setattr(table, "_values_by_model", counted)
     show(two_protocols(tmp_path), tmp_path)
     assert sorted(computed) == ["activa2022", "strict"]
 
 
-def test_a_snapshot_gives_the_same_results_as_its_view_under_each_protocol(tmp_path):
-    view = two_protocols(tmp_path)
-    kept = snapshot(view)
-    assert snapshot(kept) is kept and results_frame(kept) is results_frame(kept)
-    assert under_protocol(under_protocol(kept, "activa2022"), "strict") is kept
-    for name in view["run"]["protocols"]:
-        alone = {**view, "run": {**view["run"], "protocol": name}}
-        assert results_frame(under_protocol(kept, name)).equals(results_frame(alone))
+def test_a_view_gives_the_same_results_however_it_came_under_a_protocol(tmp_path):
+    draft = two_protocols(tmp_path)
+    view = built(draft)
+    assert results_frame(view) is results_frame(view)
+    assert view.under("activa2022").under("strict") is view
+    for name in draft["run"]["protocols"]:
+        alone = built({**draft, "run": {**draft["run"], "protocols": [name]}})
+        assert results_frame(view.under(name)).equals(results_frame(alone))
     # Whoever writes all protocols below one another leaves what is kept as it was.
-    whole_frame(kept)
-    assert "protocol" not in results_frame(kept) and set(results_frame(kept).attrs) == {"suspect", "copying"}
-    # A plain view may change between two readings.
-    score_of(view, "activa", "mmd")["values"]["mmd"] = 0.99
-    assert results_frame(view).set_index("model").loc["activa", "mmd"] == 0.99
+    whole_frame(view)
+    assert "protocol" not in results_frame(view)
+
+
+def test_nobody_changes_what_a_view_holds():
+    view = built(make_run_view(seeds=1))
+    for facts, name in ((view, "records"), (view.records[0], "status"), (view.metrics[0], "ideal")):
+        with pytest.raises((AttributeError, ValidationError)):
+            setattr(facts, name, None)
+    with pytest.raises(TypeError, match="Record has no satus"):
+        view.records[0].but(satus="ok")
+    with pytest.raises(ValidationError, match="finished"):
+        view.records[0].but(finished=3)

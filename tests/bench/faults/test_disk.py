@@ -66,16 +66,16 @@ def test_a_job_that_finds_the_disk_full_fails_by_name_and_the_next_run_does_it(d
     settings = {"fills_the_disk": {"left": str(left)}}
     run, spec = make_run(disk / "runs", prepared, ["Mean", "FillsTheDisk", "Expression"], settings=settings)
     records = carry_out(run, spec)
-    assert records["mean"]["status"] == "ok"
+    assert records["mean"].status == "ok"
     # Where it is too full for a Record there is none.
     for model in ("fills_the_disk", "expression"):
-        assert records[model] is None or records[model]["reason"] == NO_SPACE or left >= 40
+        assert records[model] is None or records[model].reason == NO_SPACE or left >= 40
     assert half_written(run.path) == []
     (disk / "ballast").unlink()
     (disk / "room").touch()
-    before = records["mean"]["finished"]
+    before = records["mean"].finished
     after = carry_out(run, spec)
-    assert {name: record["status"] for name, record in after.items()} == dict.fromkeys(after, "ok")
+    assert {name: record.status for name, record in after.items()} == dict.fromkeys(after, "ok")
     assert after["mean"]["finished"] == before
     for job in run.jobs():
         assert anndata.read_h5ad(run.job_folder(job).cells(0)).n_obs == 30
@@ -120,13 +120,13 @@ def test_the_whole_run_survives_a_full_disk_and_goes_on(disk, options):
     assert f"{NO_SPACE}; what was finished is kept: free some and go on with: {command}" in full.stdout
     run = RunFolder.open(plan.parent)
     records = {job.model: run.job_folder(job).read_record() for job in run.jobs()}
-    assert records["mean"]["status"] == "ok"
+    assert records["mean"].status == "ok"
     assert half_written(run.path) == []
     (disk / "ballast").unlink()
     (disk / "room").touch()
     done = bench(*command.split()[1:])
     assert done.returncode == 0, done.stdout + done.stderr
-    assert {record["status"] for record in run.view()["records"]} == {"ok"}
+    assert {record.status for record in run.view().records} == {"ok"}
     assert next(run.figures.glob("*.png")).stat().st_size
 
 

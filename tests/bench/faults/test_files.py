@@ -137,7 +137,7 @@ def test_what_can_be_made_again_is_made_again(run, pattern, damage):
     after = finished_at(run)
     others = before.keys() - {"mean"}
     assert {name: after[name] for name in others} == {name: before[name] for name in others}
-    assert {record["status"] for record in run.view()["records"]} == {"ok"}
+    assert {record.status for record in run.view().records} == {"ok"}
 
 
 @pytest.mark.parametrize("damage", [lose, cut_off])
@@ -145,9 +145,9 @@ def test_a_damaged_model_is_trained_anew(run, damage):
     damage(of_mean(run, "model/mean.json"))
     of_mean(run, "record.json").unlink()
     assert bench("run", "--resume", run.path)[0] == 0
-    (record,) = (record for record in run.view()["records"] if record["job"]["model"] == "mean")
-    assert any("trained anew: its stored model could not be loaded" in told for told in record["warnings"])
-    assert record["steps"] == {"looping": 3}
+    (record,) = (record for record in run.view().records if record.job.model == "mean")
+    assert any("trained anew: its stored model could not be loaded" in told for told in record.warnings)
+    assert record.steps == {"looping": 3}
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES, flip])

@@ -39,18 +39,18 @@ def broken(tmp_path_factory, prepared):
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_contract_fails_by_name_and_stores_no_cells(broken, name):
     record, folder = broken[1][name]
-    assert (record["status"], record["failed_phase"]) == ("failed", "check")
-    assert BROKEN[name] in record["reason"]
-    assert "\n" not in record["reason"]
-    assert record["samples"] == {}
+    assert (record.status, record.failed_phase) == ("failed", "check")
+    assert BROKEN[name] in record.reason
+    assert "\n" not in record.reason
+    assert record.samples == {}
     assert not list(folder.path.glob("cells-*"))
 
 
 @pytest.mark.parametrize("name", NOTED)
 def test_what_can_be_put_right_is_noted(broken, name):
     record, folder = broken[1][name]
-    assert record["status"] == "ok"
-    assert any(NOTED[name] in warning for warning in record["warnings"])
+    assert record.status == "ok"
+    assert any(NOTED[name] in warning for warning in record.warnings)
     assert folder.cells(0).exists()
 
 
@@ -66,9 +66,9 @@ def test_other_types_than_were_asked_for(tmp_path):
     run, spec = make_run(tmp_path, cells, ["OtherTypesThanAsked"], with_augmentation=True)
     carry_out(run, spec)
     records = {job.experiment.kind: run.job_folder(job).read_record() for job in run.jobs()}
-    assert records["main"]["status"] == "ok"
+    assert records["main"].status == "ok"
     reason = "BrokenContract: cells are not of the types asked for, in the order asked for"
-    assert (records["augmentation"]["status"], records["augmentation"]["reason"]) == ("failed", reason)
+    assert (records["augmentation"].status, records["augmentation"].reason) == ("failed", reason)
 
 
 ENDINGS = {
@@ -97,13 +97,13 @@ def endings(tmp_path_factory, prepared):
 def test_every_ending_has_its_record_and_leaves_nothing_half_written(endings, name):
     folder, (status, reason) = endings[name], ENDINGS[name]
     record = folder.read_record()
-    assert record["status"] == status
-    assert record["reason"].startswith(reason)
-    assert "\n" not in record["reason"]
+    assert record.status == status
+    assert record.reason.startswith(reason)
+    assert "\n" not in record.reason
     assert not list(folder.path.glob(".*"))
     assert not (folder.path / "tmp").exists()
     if reason.endswith("see jobs/"):
-        assert f"jobs/{folder.path.name}/log.txt" in record["reason"]
+        assert f"jobs/{folder.path.name}/log.txt" in record.reason
         assert folder.log.exists()
 
 
@@ -118,4 +118,4 @@ def test_a_model_that_died_while_it_was_saved_is_not_there(endings):
 
 
 def test_whoever_comes_last_ran_all_the_same(endings):
-    assert endings["Mean"].read_record()["status"] == "ok"
+    assert endings["Mean"].read_record().status == "ok"

@@ -75,7 +75,7 @@ def score(run, tmp_path, monkeypatch):
         executor.forget_scores(run, ["cd", "mmd"], ["strict"])
         whole = run_scoring(run, ["cd", "mmd"], ["strict"], progress=Progress(Console(quiet=True)))
         (job,) = run.jobs()
-        return whole, {score["metric"]: score for score in run.job_folder(job).read_scores()}
+        return whole, {score.metric: score for score in run.job_folder(job).read_scores()}
 
     return scored
 
@@ -140,7 +140,7 @@ def test_a_run_whose_process_was_killed_goes_on(tmp_path, prepared, monkeypatch,
     parent.communicate(timeout=LIMIT_SECONDS)
     assert parent.returncode == -how
     wait_until(lambda: is_gone(worker))
-    before = {record["job"]["model"]: record["finished"] for record in run.view()["records"]}
+    before = {record.job.model: record.finished for record in run.view().records}
     assert before["mean"]
     assert before["waits_for_leave"] is None
     (tmp_path / "wait").unlink()
@@ -148,6 +148,6 @@ def test_a_run_whose_process_was_killed_goes_on(tmp_path, prepared, monkeypatch,
     printed = again.communicate(timeout=LIMIT_SECONDS)[0]
     assert again.returncode == 0, printed
     assert "Traceback" not in printed
-    records = {record["job"]["model"]: record for record in run.view()["records"]}
-    assert {record["status"] for record in records.values()} == {"ok"}
-    assert records["mean"]["finished"] == before["mean"]
+    records = {record.job.model: record for record in run.view().records}
+    assert {record.status for record in records.values()} == {"ok"}
+    assert records["mean"].finished == before["mean"]

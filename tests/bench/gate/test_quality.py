@@ -8,7 +8,7 @@ import pytest
 from bench.errors import RequestError
 from bench.gate.quality import accepted_quality, compare_quality, quality_of
 from reports.comparison import Side, comparison_frame
-from tests.reports.run_view import make_run_view
+from tests.reports.run_view import built, make_run_view, record_of
 
 RF_AUC = {"name": "rf_auc", "better": "lower", "ideal": 0.5}
 
@@ -38,31 +38,29 @@ class Folder:
         raise AssertionError(job)
 
     def view(self):
-        jobs = {
-            f"job{seed}": {
-                "experiment": {"kind": "main"},
-                "role": self.role,
-                "model": "mine",
-                "seed": seed,
-                "dataset": "cells",
-                "dataset_key": self.dataset_key,
-                "budget": self.budget,
-            }
-            for seed in range(len(self.values))
+        draft = make_run_view(seeds=1)
+        usual, metric = record_of(draft, "activa"), draft["metrics"][0]
+        job = usual["job"] | {"role": self.role, "model": "mine", "budget": self.budget}
+        job |= {"dataset": "cells", "dataset_key": self.dataset_key}
+        seeds = range(len(self.values))
+        draft["run"]["protocol_facts"] = {"strict": {"n_cells": self.n_cells}}
+        draft["metrics"] = [metric | declared for declared in self.metrics]
+        draft["records"] = [
+            usual | {"key": f"job{seed}", "job": job | {"seed": seed}, "reason": self.reason}
+            for seed in seeds
+        ]
+        draft["scores"] = {
+            f"job{seed}": []
+            if self.reason
+            else [scored(0.69 if value is None else value - 0.01), last(value)]
+            for seed, value in zip(seeds, self.values, strict=True)
         }
-        return {
-            "run": {"protocols": ["strict"], "protocol_facts": {"strict": {"n_cells": self.n_cells}}},
-            "metrics": self.metrics,
-            "records": [{"key": key, "job": job, "reason": self.reason} for key, job in jobs.items()],
-            "scores": {
-                key: [] if self.reason else [scored(0.69 if value is None else value - 0.01), last(value)]
-                for key, value in zip(jobs, self.values, strict=True)
-            },
-        }
+        return built(draft)
 
 
 def scored(value):
-    return {"metric": "rf_auc", "protocol": "strict", "values": {"rf_auc": value}, "error": None}
+    facts = {"metric": "rf_auc", "protocol": "strict", "n_cells": 600}
+    return facts | {"values": {"rf_auc": value}, "error": None}
 
 
 def last(value):
@@ -158,7 +156,7 @@ def with_precision(view, values):
 
 class Viewed:
     def __init__(self, view):
-        self.view = lambda: view
+        self.view = lambda: built(view)
 
 
 def both_verdicts(before, after):
@@ -168,7 +166,7 @@ def both_verdicts(before, after):
     [gate] = [
         one for one in outcome.findings if (one.subject, one.measure) == ("activa · strict", "precision")
     ]
-    frame = comparison_frame([(Side(a, "activa", "a"), Side(b, "activa", "b"))])
+    frame = comparison_frame([(Side(built(a), "activa", "a"), Side(built(b), "activa", "b"))])
     return gate, frame[frame["metric"] == "precision"].iloc[0]["verdict"]
 
 

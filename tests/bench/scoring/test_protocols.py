@@ -64,9 +64,9 @@ def comparison_of(run, model, protocol, seed=0):
 
 def value_of(run, job, metric, protocol):
     (value,) = (
-        score["values"][metric]
-        for score in run.view()["scores"][job.key]
-        if (score["metric"], score["protocol"]) == (metric, protocol)
+        score.values[metric]
+        for score in run.view().scores[job.key]
+        if (score.metric, score.protocol) == (metric, protocol)
     )
     return value
 
@@ -136,10 +136,10 @@ def test_the_ceiling_of_groundgan2024_is_one_half_of_the_test_cells_against_the_
 def test_all_models_and_controls_of_a_column_have_the_same_number_of_cells(run):
     view = run.view()
     for job in run.jobs():
-        stored = {score["protocol"]: score["n_cells"] for score in view["scores"][job.key]}
+        stored = {score.protocol: score.n_cells for score in view.scores[job.key]}
         assert stored["strict"] == 30
         assert stored["groundgan2024"] == 15
-    assert {name: facts["n_cells"] for name, facts in view["run"]["protocol_facts"].items()} == {
+    assert {name: facts.n_cells for name, facts in view.run.protocol_facts.items()} == {
         "strict": 30,
         "groundgan2024": 15,
         "strict+observed": 30,
@@ -200,7 +200,7 @@ def test_exempt_controls_are_not_scored(run):
     with pytest.raises(NotApplicable, match="exempt: how this control draws"):
         Scorer(run).compute(metric, job, 0, comparison)
     score = score_of(metric, comparison, lambda: Scorer(run).compute(metric, job, 0, comparison))
-    assert (score["failed"], score["values"]) == (False, {})
+    assert (score.failed, score.values) == (False, {})
 
 
 def test_a_null_with_too_small_halves_is_skipped(tmp_path, prepared):
@@ -214,8 +214,8 @@ def test_a_null_with_too_small_halves_is_skipped(tmp_path, prepared):
     run.write_request(spec, jobs, metrics=[], protocols=["strict"], **CONTEXT)
     run_jobs(run, jobs, timeout=None, progress=Progress(Console(quiet=True)))
     record = run.job_folder(jobs[0]).read_record()
-    assert record["status"] == "skipped"
-    assert "null: 30 cells asked, there are 12 to draw from" in record["reason"]
+    assert record.status == "skipped"
+    assert "null: 30 cells asked, there are 12 to draw from" in record.reason
 
 
 def test_cells_made_are_as_many_as_the_largest_protocol_compares():

@@ -86,9 +86,9 @@ def test_a_stored_score_is_the_metric_of_the_stored_cells(run, prepared):
     cells = anndata.read_h5ad(run.job_folder(job).cells(0))
     real = RealEvidence.from_adata(prepared, n_cells=30, seed=METRICS_SEED)
     expected = resolve_metric("mmd").compute(real, SampleEvidence(real, cells.X, space="counts"))
-    stored = {score["metric"]: score for score in run.job_folder(job).read_scores()}["mmd"]
-    assert stored["values"] == pytest.approx(expected.values)
-    assert stored["n_cells"] == 30
+    stored = {score.metric: score for score in run.job_folder(job).read_scores()}["mmd"]
+    assert stored.values == pytest.approx(expected.values)
+    assert stored.n_cells == 30
 
 
 def test_a_failing_metric_costs_only_itself():
@@ -99,18 +99,18 @@ def test_a_failing_metric_costs_only_itself():
         raise NotApplicable("needs two cell types")
 
     assert (
-        scoring.score_of(metric("a", broken), OF_FIVE, lambda: broken(0, 0))["error"]
+        scoring.score_of(metric("a", broken), OF_FIVE, lambda: broken(0, 0)).error
         == "ZeroDivisionError: no cells left"
     )
     assert (
-        scoring.score_of(metric("b", inapplicable), OF_FIVE, lambda: inapplicable(0, 0))["error"]
+        scoring.score_of(metric("b", inapplicable), OF_FIVE, lambda: inapplicable(0, 0)).error
         == "needs two cell types"
     )
     good = scoring.score_of(metric("c", None), OF_FIVE, lambda: Score({"c": 0.5}))
-    assert (good["values"], good["error"], good["n_cells"]) == ({"c": 0.5}, None, 5)
+    assert (good.values, good.error, good.n_cells) == ({"c": 0.5}, None, 5)
     nameless = scoring.score_of(metric("d", None), OF_FIVE, lambda: Score({"d": float("nan")}))
-    assert (nameless["values"], nameless["failed"]) == ({}, True)
-    assert nameless["error"] == "ArithmeticError: d came out as nan"
+    assert (nameless.values, nameless.failed) == ({}, True)
+    assert nameless.error == "ArithmeticError: d came out as nan"
 
 
 def test_what_metrics_share_is_charged_to_none_of_them(monkeypatch):
@@ -143,7 +143,7 @@ def test_what_metrics_share_is_charged_to_none_of_them(monkeypatch):
 
     def costs(*names):
         score = scoring.score_of(metric("a", None), OF_FIVE, lambda: compute(names))
-        return score["seconds"], score["shared_seconds"]
+        return score.seconds, score.shared_seconds
 
     assert costs("components", "cells") == (1, 6)
     assert costs("components", "cells") == (1, 0)
@@ -167,8 +167,8 @@ def test_the_score_that_killed_the_scorer_is_marked(run):
         {"job": job.key, "sample_seed": 0, "metric": "rf_auc", "protocol": "strict"},
         "scoring ran out of memory",
     )
-    stored = {score["metric"]: score for score in run.job_folder(job).read_scores()}["rf_auc"]
-    assert stored["error"] == "scoring ran out of memory"
+    stored = {score.metric: score for score in run.job_folder(job).read_scores()}["rf_auc"]
+    assert stored.error == "scoring ran out of memory"
     # It counts as done, so that the next scorer goes on with the others.
     assert missing(run, "rf_auc") == []
 
@@ -214,15 +214,15 @@ def outside(folder, *, label_key="cell_type", **options):
 
 def test_cells_made_elsewhere_are_scored(files):
     (score,) = outside(files)
-    assert score["error"] is None
-    assert score["n_cells"] == 30
-    assert 0 < score["values"]["cd"] < 15
+    assert score.error is None
+    assert score.n_cells == 30
+    assert 0 < score.values["cd"] < 15
 
 
 def test_cells_made_elsewhere_are_scored_under_several_protocols(files):
     scores = outside(files, protocols=["activa2022", "groundgan2024", "strict+observed"], space="cp20k")
-    assert [score["protocol"] for score in scores] == ["activa2022", "groundgan2024", "strict+observed"]
-    assert len({score["values"]["cd"] for score in scores}) == 3
+    assert [score.protocol for score in scores] == ["activa2022", "groundgan2024", "strict+observed"]
+    assert len({score.values["cd"] for score in scores}) == 3
 
 
 @pytest.mark.parametrize(
@@ -260,7 +260,7 @@ def test_logged_cells_are_not_taken_for_counts(files):
     ):
         outside(files)
     (score,) = outside(files, space="log_cp20k")
-    assert score["error"] is None
+    assert score.error is None
 
 
 def test_a_label_column_that_is_missing_is_named(files):

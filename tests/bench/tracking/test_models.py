@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import anndata
@@ -106,11 +107,11 @@ def test_the_model_says_what_it_takes_and_gives(tracked):
         "cell_type": ("DataType.string", False),
     }
     (given,) = described.signature.outputs
-    assert (given.shape, given.type) == ((-1, run.view()["run"]["train_shape"][1]), np.float32)
+    assert (given.shape, given.type) == ((-1, run.view().run.train_shape[1]), np.float32)
     assert described.metadata == {
         "model": "mean",
         "space": "counts",
-        "dataset": run.view()["run"]["dataset"]["name"],
+        "dataset": run.view().run.dataset.name,
         "dataset_key": run.read_request()["dataset_key"],
     }
 
@@ -136,8 +137,9 @@ def test_the_run_shows_its_model_and_a_second_upload_adds_none(tracked):
         assert shown.info.run_name.startswith("mean · ")
         assert [output.model_id for output in shown.outputs.model_outputs] == [model.model_id]
         view = run.view()
-        view["records"] = [record | {"reason": f"attempt {attempt}"} for record in view["records"]]
-        assert sync(view, folder=run.path).updated == len(view["records"])
+        records = [record.but(reason=f"attempt {attempt}") for record in view.records]
+        view = replace(view, records=records)
+        assert sync(view, folder=run.path).updated == len(view.records)
         assert [logged.model_id for logged in models_of(client)] == [model.model_id]
 
 

@@ -19,7 +19,7 @@ from bench.tracking import TrackingUnavailable, sync
 from bench.tracking.ui import serving
 from tests.places import THROWAWAY
 from tests.postgres import PASSWORD, free_port, running_postgres
-from tests.reports.run_view import make_run_view, write_curves, write_resources
+from tests.reports.run_view import built, make_run_view, write_curves, write_resources
 from tests.waiting import LIMIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
@@ -149,9 +149,9 @@ def test_an_upload_during_which_the_server_dies_is_completed_and_doubles_nothing
             server.kill()
 
     with pytest.raises(TrackingUnavailable, match=f"{server.address} does not answer"):
-        sync(view, folder=folder, tracking_uri=server.address, report=die_at_the_tenth_job)
+        sync(built(view), folder=folder, tracking_uri=server.address, report=die_at_the_tenth_job)
     server.start()
-    result = sync(view, folder=folder, tracking_uri=server.address)
+    result = sync(built(view), folder=folder, tracking_uri=server.address)
     # The tenth may have begun when the server died.
     assert result.created + result.updated == 13
     assert result.unchanged == 10
@@ -161,7 +161,7 @@ def test_an_upload_during_which_the_server_dies_is_completed_and_doubles_nothing
     assert len(names) == len(held) == 24
     points = {count for _, _, metrics, *_ in held.values() for count in metrics.values()}
     assert points == {1, 30, 200}
-    again = sync(view, folder=folder, tracking_uri=server.address)
+    again = sync(built(view), folder=folder, tracking_uri=server.address)
     assert (again.created, again.updated, again.unchanged) == (0, 0, 23)
     assert everything(client, result.experiment_id) == held
 

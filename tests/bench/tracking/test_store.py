@@ -15,7 +15,7 @@ from bench.tracking import TrackingUnavailable, sync
 from bench.tracking import store as tracking_store
 from bench.tracking.moved import follow_artifacts
 from bench.tracking.store import client_of
-from tests.reports.run_view import make_run_view, record_of
+from tests.reports.run_view import built, make_run_view, record_of
 
 pytestmark = pytest.mark.slow
 
@@ -49,15 +49,15 @@ def places_in(database):
 def test_a_moved_store_finds_its_artifacts_where_they_are_now(tmp_path):
     out, moved = tmp_path / "100% ours_", tmp_path / "elsewhere" / "runs"
     view = make_view(out / RUN)
-    sync(view, folder=out / RUN)
+    sync(built(view), folder=out / RUN)
     client = MlflowClient(f"sqlite:///{out / 'mlflow.db'}")
     own = client.create_experiment("own", (tmp_path / "own").as_uri())
     moved.parent.mkdir()
     out.rename(moved)
     (moved / RUN / "figures" / "overview.png").write_bytes(b"another picture")
     # In a process of its own: MLflow remembers where it has put the artifacts of a run.
-    code = "import json, pathlib, sys; from bench.tracking import sync; print(json.dumps(vars(sync(\
-        json.load(sys.stdin), folder=pathlib.Path(sys.argv[1])))))"
+    code = "import json, pathlib, sys; from bench.tracking import sync; print(json.dumps(vars(sync(built(\
+        json.load(sys.stdin)), folder=pathlib.Path(sys.argv[1])))))"
     done = subprocess.run(
         [sys.executable, "-c", code, moved / RUN],
         input=json.dumps(view),
@@ -86,30 +86,30 @@ def test_what_is_no_store_is_left_alone(tmp_path, content):
 def test_two_data_sets_of_one_name_have_experiments_of_their_own(tmp_path):
     views = {name: make_view(tmp_path / name, f"sha256:{name}") for name in ("first", "second", "third")}
     views["third"]["run"]["dataset"]["checksum"] = "sha256:first"
-    found = {name: sync(view, folder=tmp_path / name) for name, view in views.items()}
+    found = {name: sync(built(view), folder=tmp_path / name) for name, view in views.items()}
     assert found["first"].experiment_id == found["third"].experiment_id != found["second"].experiment_id
     client = MlflowClient(found["first"].uri)
     names = [client.get_experiment(found[name].experiment_id).name for name in ("first", "second")]
     assert names[0] == "zheng"
     assert names[1].startswith("zheng (")
-    again = sync(views["second"], folder=tmp_path / "second")
+    again = sync(built(views["second"]), folder=tmp_path / "second")
     assert (again.experiment_id, again.unchanged) == (found["second"].experiment_id, 1)
 
 
 def test_an_experiment_of_an_earlier_version_is_taken_over(tmp_path):
     client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
     identity = client.create_experiment("zheng", (tmp_path / "artifacts").as_uri())
-    assert sync(make_view(tmp_path / RUN), folder=tmp_path / RUN).experiment_id == identity
+    assert sync(built(make_view(tmp_path / RUN)), folder=tmp_path / RUN).experiment_id == identity
 
 
 def test_the_command_that_restores_an_experiment_works_when_it_is_pasted(tmp_path):
     out = tmp_path / "my runs"
     view = make_view(out / RUN)
-    first = sync(view, folder=out / RUN)
+    first = sync(built(view), folder=out / RUN)
     client = MlflowClient(first.uri)
     client.delete_experiment(first.experiment_id)
     with pytest.raises(TrackingUnavailable, match="was deleted: ") as told:
-        sync(view, folder=out / RUN)
+        sync(built(view), folder=out / RUN)
     command = str(told.value).partition("was deleted: ")[2]
     # As whoever has activated the environment: `mlflow` is found.
     (tmp_path / "bin").mkdir()
@@ -118,16 +118,16 @@ def test_the_command_that_restores_an_experiment_works_when_it_is_pasted(tmp_pat
     mlflow.chmod(0o755)
     path = {"PATH": f"{mlflow.parent}:{os.environ['PATH']}"}
     subprocess.run(command, shell=True, check=True, cwd=tmp_path, env=os.environ | path, capture_output=True)
-    assert sync(view, folder=out / RUN).experiment_id == first.experiment_id
+    assert sync(built(view), folder=out / RUN).experiment_id == first.experiment_id
 
 
 def test_where_the_environment_names_the_store_the_command_need_not(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     view = make_view(tmp_path / RUN)
-    first = sync(view, folder=tmp_path / RUN)
+    first = sync(built(view), folder=tmp_path / RUN)
     MlflowClient(first.uri).delete_experiment(first.experiment_id)
     with pytest.raises(TrackingUnavailable, match="was deleted: mlflow experiments restore -x"):
-        sync(view, folder=tmp_path / RUN)
+        sync(built(view), folder=tmp_path / RUN)
 
 
 def test_a_database_that_could_not_be_made_is_not_there(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from bench.tracking import sync
-from tests.reports.run_view import make_run_view
+from tests.reports.run_view import built, make_run_view
 from tests.waiting import LIMIT_SECONDS
 
 pytestmark = pytest.mark.slow
@@ -24,7 +24,7 @@ def out(tmp_path_factory):
     """A folder of runs with one that is tracked."""
     folder = tmp_path_factory.mktemp("my runs")
     run = folder / "20260102-030405-zheng"
-    sync(make_run_view(run, seeds=1), folder=run, tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+    sync(built(make_run_view(run, seeds=1)), folder=run, tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
     return folder
 
 

@@ -15,7 +15,15 @@ from bench.tracking import TrackingUnavailable, run_name, sync, ui_command
 from bench.tracking.points import curve_points
 from bench.tracking.store import client_of, masked
 from reports.table import results_frame
-from tests.reports.run_view import make_run_view, record_of, score_of, unstart, write_curves, write_resources
+from tests.reports.run_view import (
+    built,
+    make_run_view,
+    record_of,
+    score_of,
+    unstart,
+    write_curves,
+    write_resources,
+)
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +42,7 @@ def uploaded(tmp_path_factory):
         (folder / "figures").mkdir()
         (folder / "figures" / "overview.png").write_bytes(b"\x89PNG not really")
         (folder / "report.html").write_text("<!doctype html>")
-        result = sync(view, folder=folder)
+        result = sync(built(view), folder=folder)
         yield MlflowClient(result.uri), view, result, folder
 
 
@@ -69,7 +77,7 @@ def test_one_parent_and_a_child_for_each_job(uploaded):
 def test_metrics_have_the_names_and_values_of_the_table(uploaded):
     client, view, result, _ = uploaded
     one_seed = view | {"records": [record_of(view, "activa", 1)]}
-    (row,) = results_frame(one_seed).to_dict("records")
+    (row,) = results_frame(built(one_seed)).to_dict("records")
     logged = runs(client, result)["activa · zheng · seed 1"].data.metrics
     measured = {name: value for name, value in row.items() if isinstance(value, float) and value == value}
     by_name = {name.partition("/")[2]: value for name, value in logged.items()}
@@ -194,7 +202,7 @@ def test_artifacts(uploaded, tmp_path):
     }
     assert [file.path for file in client.list_artifacts(result.run_id, "figures")] == ["figures/overview.png"]
     table = open(client.download_artifacts(result.run_id, "table.csv", str(tmp_path))).read()  # noqa: PTH123, SIM115
-    assert table == results_frame(view).to_csv(index=False)
+    assert table == results_frame(built(view)).to_csv(index=False)
 
 
 def points(client, result):
@@ -209,7 +217,7 @@ def points(client, result):
 def test_a_second_upload_changes_nothing(uploaded):
     client, view, result, folder = uploaded
     before, inputs = points(client, result), client.get_run(result.run_id).inputs.dataset_inputs
-    again = sync(view, folder=folder)
+    again = sync(built(view), folder=folder)
     assert (again.created, again.updated, again.unchanged) == (0, 0, 23)
     assert again.run_id == result.run_id
     assert points(client, result) == before
@@ -222,10 +230,10 @@ def test_what_changed_is_updated_and_the_rest_left_alone(tmp_path, uploaded):
     folder = tmp_path / "20260102-040000-zheng"
     view = make_run_view(folder, seeds=1)
     write_curves(view, "activa-main-0", points=100)
-    result = sync(view, folder=folder, tracking_uri=first.uri)
+    result = sync(built(view), folder=folder, tracking_uri=first.uri)
     score_of(view, "activa", "mmd")["values"]["mmd"] = 0.1
     write_curves(view, "activa-main-0", points=130)
-    again = sync(view, folder=folder, tracking_uri=first.uri)
+    again = sync(built(view), folder=folder, tracking_uri=first.uri)
     assert (again.created, again.updated, again.unchanged) == (0, 1, 8)
     children = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
     (run,) = [run for run in children if run.info.run_name == "activa · zheng · seed 0"]
@@ -242,13 +250,13 @@ def test_suspicion_is_a_tag_of_the_parent_while_it_lasts(tmp_path, uploaded):
     view = make_run_view(folder, seeds=1)
     for metric, floor in (("mmd", 0.02), ("cd", 0.1)):
         score_of(view, "shuffle", metric)["values"][metric] = floor
-    result = sync(view, folder=folder, tracking_uri=first.uri)
+    result = sync(built(view), folder=folder, tracking_uri=first.uri)
     assert client.get_run(result.run_id).data.tags["suspect"] == (
         "mmd (ideal 0): shuffle 0.02 is not worse than real 0.02; "
         "cd (ideal 0): shuffle 0.1 is not worse than real 0.9"
     )
     view["metrics"] = [metric | {"floors": []} for metric in view["metrics"]]
-    sync(view, folder=folder, tracking_uri=first.uri)
+    sync(built(view), folder=folder, tracking_uri=first.uri)
     assert "suspect" not in client.get_run(result.run_id).data.tags
 
 
@@ -258,7 +266,7 @@ def test_what_has_not_run_is_left_out(tmp_path, uploaded):
     view = make_run_view(folder, seeds=1)
     view["records"] = [record_of(view, "activa"), record_of(view, "memorise")]
     unstart(view, "memorise")
-    result = sync(view, folder=folder, tracking_uri=first.uri)
+    result = sync(built(view), folder=folder, tracking_uri=first.uri)
     assert (result.created, result.updated, result.unchanged) == (1, 0, 0)
     parent = client.get_run(result.run_id)
     assert parent.info.status == "FINISHED"
@@ -275,8 +283,8 @@ def test_an_upload_cut_short_is_completed_by_the_next(tmp_path, uploaded, monkey
             MlflowClient, "log_inputs", lambda *_, **__: (_ for _ in ()).throw(ConnectionError("gone"))
         )
         with pytest.raises(TrackingUnavailable, match="gone"):
-            sync(view, folder=folder, tracking_uri=first.uri)
-    result = sync(view, folder=folder, tracking_uri=first.uri)
+            sync(built(view), folder=folder, tracking_uri=first.uri)
+    result = sync(built(view), folder=folder, tracking_uri=first.uri)
     assert (result.created, result.updated) == (8, 1)
     children = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
     assert len(children) == 9
@@ -290,7 +298,7 @@ def test_a_server_that_does_not_answer_is_named_in_one_line(tmp_path):
         uri = f"http://127.0.0.1:{free.getsockname()[1]}"
     environment = dict(os.environ)
     with pytest.raises(TrackingUnavailable) as caught:
-        sync(make_run_view(tmp_path / RUN, seeds=1), folder=tmp_path / RUN, tracking_uri=uri)
+        sync(built(make_run_view(tmp_path / RUN, seeds=1)), folder=tmp_path / RUN, tracking_uri=uri)
     assert str(caught.value) == f"MLflow at {uri} does not answer"
     assert dict(os.environ) == environment
 
@@ -314,7 +322,7 @@ def test_a_password_is_masked_and_nothing_else(address, shown):
 def test_a_password_with_a_slash_is_not_told_by_the_error_of_its_address(tmp_path):
     uri = "postgresql://me:s3/cret@127.0.0.1:here/db"
     with pytest.raises(TrackingUnavailable, match="could not be opened") as caught:
-        sync(make_run_view(tmp_path / RUN, seeds=1), folder=tmp_path / RUN, tracking_uri=uri)
+        sync(built(make_run_view(tmp_path / RUN, seeds=1)), folder=tmp_path / RUN, tracking_uri=uri)
     assert "s3" not in str(caught.value)
 
 
@@ -325,7 +333,7 @@ def test_a_deleted_experiment_is_named_with_the_remedy(tmp_path, uploaded):
     view = make_run_view(tmp_path / RUN, seeds=1)
     view["run"]["dataset"]["name"] = "binned"
     with pytest.raises(TrackingUnavailable, match=f"mlflow experiments restore -x {identity}"):
-        sync(view, folder=tmp_path / RUN, tracking_uri=first.uri)
+        sync(built(view), folder=tmp_path / RUN, tracking_uri=first.uri)
 
 
 def test_names_and_values_are_made_to_fit(tmp_path, uploaded):
@@ -335,7 +343,7 @@ def test_names_and_values_are_made_to_fit(tmp_path, uploaded):
     view["records"] = [record_of(view, "activa")]
     view["records"][0]["job"]["hyperparameters"]["markers"] = "x" * 9000
     score_of(view, "activa", "mmd")["values"]["mmd/CD14+ Monocyte"] = 0.3
-    result = sync(view, folder=folder, tracking_uri=first.uri)
+    result = sync(built(view), folder=folder, tracking_uri=first.uri)
     (run,) = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
     assert run.data.metrics["scores/mmd/CD14_ Monocyte"] == 0.3
     assert run.data.params["markers"] == "x" * 499 + "…"
@@ -352,7 +360,7 @@ def test_names_that_look_like_markup_or_addresses_are_kept(tmp_path, uploaded):
     (stored / "model").mkdir(parents=True)
     (stored / "job.json").write_text("{}")
     (stored / "model" / "weights").write_text("1")
-    result = sync(view, folder=folder, tracking_uri=first.uri)
+    result = sync(built(view), folder=folder, tracking_uri=first.uri)
     assert client.get_experiment(result.experiment_id).name == dataset
     names = {run.info.run_name for run in client.search_runs([result.experiment_id])}
     assert names == {folder.name, f"{model} · {dataset} · seed 0"}
@@ -364,7 +372,7 @@ def test_uploading_says_nothing(tmp_path, capfd, uploaded):
     _, _, first, _ = uploaded
     level = logging.getLogger("mlflow").level
     capfd.readouterr()
-    sync(make_run_view(tmp_path / RUN, seeds=1), folder=tmp_path / RUN, tracking_uri=first.uri)
+    sync(built(make_run_view(tmp_path / RUN, seeds=1)), folder=tmp_path / RUN, tracking_uri=first.uri)
     assert capfd.readouterr() == ("", "")
     assert logging.getLogger("mlflow").level == level
 
@@ -396,7 +404,7 @@ def test_a_job_takes_few_calls_however_long_its_curves(tmp_path, uploaded, monke
         return log_batch(self, run_id, metrics, params, tags)
 
     monkeypatch.setattr(MlflowClient, "log_batch", counted)
-    sync(view, folder=folder, tracking_uri=first.uri)
+    sync(built(view), folder=folder, tracking_uri=first.uri)
     # The parent's parameters and its tags, and the Job: 400 points and everything else in one.
     assert len(calls) == 3
     assert max(map(sum, calls)) < 500

@@ -106,32 +106,32 @@ def outcomes(tmp_path_factory, prepared):
 )
 def test_every_ending_becomes_a_record(outcomes, model, status, reason, phase):
     record = outcomes[1][model]
-    assert record["status"] == status
-    assert reason in record["reason"]
-    assert record["failed_phase"] == phase
-    assert "\n" not in record["reason"]
+    assert record.status == status
+    assert reason in record.reason
+    assert record.failed_phase == phase
+    assert "\n" not in record.reason
 
 
 def test_plain_arrays_and_stored_zeros_are_counted_as_the_values_that_they_hold(tmp_path, prepared):
     run, spec = make_run(tmp_path, prepared, ["Mean", "PlainArray", "StoresZeros"])
     records = carry_out(run, spec)
-    assert {record["status"] for record in records.values()} == {"ok"}
-    density = {name: record["timing"]["density"] for name, record in records.items()}
+    assert {record.status for record in records.values()} == {"ok"}
+    density = {name: record.timing.density for name, record in records.items()}
     assert density["plain_array"] == density["mean"] > 0
     assert density["stores_zeros"] == 0
-    assert records["stores_zeros"]["samples"]["0"]["density"] == 0
+    assert records["stores_zeros"].samples["0"].density == 0
 
 
 def test_what_a_good_job_measured(outcomes):
     run, records = outcomes
     record = records["mean"]
-    assert record["steps"] == {"looping": 3}
-    assert record["training"]["steps"] == 3
-    assert record["training"]["seconds"] >= record["phases"]["fit/looping"]
-    assert record["timing"]["n_cells"] == 2000
-    assert len(record["timing"]["seconds"]) == 1
-    assert record["memory"]["peak_rss_bytes"] > 20_000_000
-    assert set(record["samples"]) == {"0", "5"}
+    assert record.steps == {"looping": 3}
+    assert record.training.steps == 3
+    assert record.training.seconds >= record.phases["fit/looping"]
+    assert record.timing.n_cells == 2000
+    assert len(record.timing.seconds) == 1
+    assert record.memory.peak_rss_bytes > 20_000_000
+    assert set(record.samples) == {"0", "5"}
     job = next(job for job in run.jobs() if job.model == "mean")
     first, second = (anndata.read_h5ad(run.job_folder(job).cells(seed)) for seed in (0, 5))
     assert first.shape == (30, 60)
@@ -143,9 +143,7 @@ def test_what_a_good_job_measured(outcomes):
 
 def test_genes_in_another_order_are_put_right_and_noted(outcomes):
     run, records = outcomes
-    assert any(
-        "genes came in another order" in warning for warning in records["turns_genes_around"]["warnings"]
-    )
+    assert any("genes came in another order" in warning for warning in records["turns_genes_around"].warnings)
     mine, turned = (
         anndata.read_h5ad(run.job_folder(job).cells(0))
         for job in run.jobs()
@@ -161,7 +159,7 @@ def test_seconds_of_all_jobs_add_up(outcomes):
     good = [record for record in records.values() if record.get("wall_seconds")]
     assert good
     for phase in ("load", "fit"):
-        total = sum(record["phases"].get(phase, 0.0) for record in records.values())
+        total = sum(record.phases.get(phase, 0.0) for record in records.values())
         assert seconds[phase] == pytest.approx(total)
     assert seconds["start"] > 0
 
@@ -181,10 +179,10 @@ def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path, prepared, monke
     run, spec = make_run(tmp_path, prepared, ["DiesOnce"], budget={"*": "6steps"})
     assert carry_out(run, spec)["dies_once"]["status"] == "killed"
     record = carry_out(run, spec)["dies_once"]
-    assert record["status"] == "ok"
+    assert record.status == "ok"
     # Three steps before the kill, three after: together the whole budget, and the time of both.
-    assert record["steps"] == {"looping": 6}
-    assert record["phases"]["fit/looping"] >= 6 * 0.05
+    assert record.steps == {"looping": 6}
+    assert record.phases["fit/looping"] >= 6 * 0.05
 
 
 def test_same_seed_same_cells(outcomes, tmp_path, prepared):

@@ -4,26 +4,31 @@ import pytest
 
 from bench.results.run_folder import RunFolder
 from bench.work.left import UNKNOWN, Left, Watch, duration, job_left, scores_left
-from bench.work.predict import Outlook, Past, past, predict
+from bench.work.predict import Measured, Outlook, Past, past, predict
+from reports.view import Record
 from tests.bench.request.test_plan import facts, plan  # noqa: F401 - a fixture
 
 PHASES = {"load": 2.0, "prepare": 4.0, "fit": 60.0, "fit/compile": 10.0, "save": 1.0}
 PHASES |= {"sample": 3.0, "write": 0.5, "sample_timing": 6.0}
 
 
-def record(budget="100 steps", seconds=50.0, shape=(200, 100), fingerprint="here", **changes):
+def plain(budget="100 steps", seconds=50.0, fingerprint="here", **changes):
+    job = {"model": "mean", "role": "model", "seed": 0, "experiment": {}}
     return {
+        "key": "abc",
         "status": "ok",
-        "job": {"model": "mean", "budget": budget, "n_cells": 75, "sample_seeds": [0]},
+        "job": job | {"budget": budget, "n_cells": 75, "sample_seeds": [0]},
         "phases": PHASES,
         "training": {"seconds": seconds},
         "timing": {"median_seconds": 2.0, "n_cells": 1000},
         "memory": {"peak_rss_bytes": 10**9},
         "machine": {"fingerprint": fingerprint},
         "wall_seconds": 80.0,
-        "shape": shape,
-        "disk_bytes": 10**6,
     } | changes
+
+
+def record(**changes):
+    return Measured(Record.model_validate(plain(**changes)), (200, 100), 10**6)
 
 
 def test_cost_grows_with_steps_genes_and_sampled_cells(facts):  # noqa: F811
@@ -54,7 +59,7 @@ def test_no_timed_round_begins_behind_the_limit(facts):  # noqa: F811
     slow = record(budget="10 epochs", timing={"median_seconds": 1.0, "n_cells": 1000})
     # A round of 100 000 cells takes 100 s, and none begins behind 5.
     assert predict(job, n_train=200, n_genes=100, records=[slow]).phases["sample_timing"] == 105
-    fast = slow | {"timing": {"median_seconds": 0.01, "n_cells": 1000}}
+    fast = record(budget="10 epochs", timing={"median_seconds": 0.01, "n_cells": 1000})
     assert predict(job, n_train=200, n_genes=100, records=[fast]).phases["sample_timing"] == 3
 
 
@@ -155,9 +160,9 @@ def test_a_run_is_its_jobs_their_scores_and_its_end(facts, monkeypatch):  # noqa
     assert outlook.scoring_left() == Left(pytest.approx(6 * 18))
     assert outlook.end_left() == Left(pytest.approx(3 * 2.75))
     assert outlook.left_with(jobs) == Left(pytest.approx(6 * 18 + 3 * 2.75), whole=False)
-    outlook.learn(record(status="failed"))
+    outlook.learn(record(status="failed").record)
     assert not outlook.left_with(jobs).whole
-    outlook.learn(record())
+    outlook.learn(record().record)
     # As before, but for two samples instead of one, and 2 000 cells timed at 2 s per thousand: 80 + 3.5 - 2.
     assert outlook.left_with(jobs[1:]) == Left(pytest.approx(2 * 81.5 + 6 * 18 + 3 * 2.75))
     assert outlook.left_with([]) == Left(pytest.approx(6 * 18 + 3 * 2.75))
@@ -173,9 +178,10 @@ def a_run(out, name, fingerprint, *, score, figures=None):
     hardware = {"fingerprint": fingerprint}
     write(folder / "request.json", {"train_shape": [200, 100], "hardware": hardware})
     write(folder / "plan.json", [{}, {}])
-    write(folder / "jobs" / "abc" / "record.json", record(fingerprint=fingerprint, name=name))
+    write(folder / "jobs" / "abc" / "record.json", plain(fingerprint=fingerprint, reason=name))
     for metric, seconds in score.items():
         taken = {"metric": metric, "seconds": seconds, "shared_seconds": 1.0, "n_cells": 50}
+        taken |= {"protocol": "strict", "values": {metric: 0.5}}
         write(folder / "jobs" / "abc" / "scores" / f"0-strict-{metric}.json", taken)
     if figures is not None:
         RunFolder(folder).note_seconds("figures", figures)
@@ -189,7 +195,7 @@ def test_only_this_machine_counts_and_the_latest_run_first(tmp_path):
     write(tmp_path / "2026-4" / "request.json", {"spec": {}})
     write(tmp_path / "2026-5" / "request.json", {"train_shape": [1, 1], "hardware": {"fingerprint": "here"}})
     found = past(tmp_path, "here")
-    assert [(each["name"], each["shape"]) for each in found.records] == [
+    assert [(each.record.reason, each.shape) for each in found.records] == [
         ("2026-1", [200, 100]),
         ("2026-2", [200, 100]),
     ]
@@ -225,5 +231,5 @@ def test_runs_that_cannot_be_read_tell_nothing(tmp_path):
         a_run(tmp_path, f"{number}-bad", "here", score={})
         damage(tmp_path / f"{number}-bad")
     found = past(tmp_path, "here")
-    assert [record["name"] for record in found.records] == ["1-good"]
+    assert [measured.record.reason for measured in found.records] == ["1-good"]
     assert set(found.scores) == {"mmd"}

@@ -9,7 +9,7 @@ from reports.figures.marginals import marginals_figure
 from reports.figures.memorisation import memorisation_figure
 from reports.figures.scale import scale_figure
 from reports.table import results_frame
-from tests.reports.run_view import make_run_view, record_of, repeat_augmentation, score_of
+from tests.reports.run_view import built, make_run_view, record_of, repeat_augmentation, score_of
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def lines(axes):
 
 def test_the_scale_writes_every_value_and_colours_it_by_its_place():
     view = make_run_view()
-    frame, axes = results_frame(view), scale_figure(view).axes[0]
+    frame, axes = results_frame(built(view)), scale_figure(built(view)).axes[0]
     (image,) = axes.images
     metrics = [label.get_text().split(" ")[0] for label in axes.get_yticklabels()]
     models = [label.get_text() for label in axes.get_xticklabels()]
@@ -60,7 +60,7 @@ def test_the_scale_writes_every_value_and_colours_it_by_its_place():
 
 def test_real_correlations_stand_above_the_diagonal():
     real, synthetic = (np.full((3, 3), value) for value in (0.5, -0.25))
-    matrix = real_above_synthetic({"real": real.tolist(), "synthetic": synthetic.tolist()})
+    matrix = real_above_synthetic(real.tolist(), synthetic.tolist())
     assert matrix[np.triu_indices(3, 1)].tolist() == [0.5] * 3
     assert matrix[np.tril_indices(3, -1)].tolist() == [-0.25] * 3
     assert np.isnan(matrix.diagonal()).all()
@@ -76,10 +76,12 @@ def test_correlations_have_a_panel_for_each_model_and_the_ceiling():
     }
     for model in ("activa", "real", "shuffle"):
         score_of(view, model, "cd")["details"] = details
-    figure = correlation_figure(view)
+    figure = correlation_figure(built(view))
     panels = [axes for axes in figure.axes if axes.get_title(loc="left")]
     assert [axes.get_title(loc="left") for axes in panels] == ["activa   cd 3.00", "real   cd 0.900"]
-    np.testing.assert_array_equal(panels[0].images[0].get_array(), real_above_synthetic(details))
+    np.testing.assert_array_equal(
+        panels[0].images[0].get_array(), real_above_synthetic(details["real"], details["synthetic"])
+    )
     assert [label.get_text() for label in panels[0].get_yticklabels()] == details["genes"]
     assert [text.get_text() for text in panels[1].texts[:2]] == ["Monocyte", "B"]
     assert [text.get_position()[1] for text in panels[1].texts[:2]] == [0.5, 2.5]
@@ -94,7 +96,7 @@ def test_marginals_draw_both_sides_and_say_why_a_panel_is_empty():
     add_score(view, "activa", "mean_variance_error", 0.1, sides)
     add_score(view, "activa", "genes_per_cell_wasserstein", 0.2, PERCENTILES)
     add_score(view, "activa", "library_size_wasserstein", None, {}, error="cp20k has no library sizes")
-    figure = marginals_figure(view)
+    figure = marginals_figure(built(view))
     variance = lines(titled(figure, "variance of genes"))
     assert [list(part) for part in variance["test cells"]] == [[-1, 0], [-2, 1]]
     assert [list(part) for part in variance["synthetic cells"]] == [[-1, 0.5], [-1, 2]]
@@ -110,7 +112,7 @@ def test_memorisation_shades_what_counts_as_near():
     view = make_run_view(seeds=1)
     for model in ("activa", "memorise", "shuffle"):
         add_score(view, model, "near_share", 0.25, PERCENTILES)
-    figure = memorisation_figure(view)
+    figure = memorisation_figure(built(view))
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == ["activa\n25.0 % near", "memorise\n25.0 % near"]
     axes = figure.axes[0]
@@ -124,7 +126,7 @@ def test_memorisation_shades_what_counts_as_near():
 def test_augmentation_draws_means_and_intervals_beside_the_cheap_augmenters():
     view = make_run_view()
     repeat_augmentation(view, "activa", [0.65, 0.85])
-    (axes,) = augmentation_figure(view).axes
+    (axes,) = augmentation_figure(built(view)).axes
     drawn = {container.get_label(): container for container in axes.containers}
     assert list(drawn)[:2] == ["none", "class weights"]
     assert drawn["none"].lines[0].get_ydata().tolist() == [0.2]
@@ -138,11 +140,11 @@ def test_augmentation_draws_means_and_intervals_beside_the_cheap_augmenters():
 
 @pytest.mark.parametrize("draw", [correlation_figure, marginals_figure, memorisation_figure])
 def test_scores_that_kept_nothing_give_no_figure(draw):
-    assert draw(make_run_view(seeds=1)) is None
+    assert draw(built(make_run_view(seeds=1))) is None
 
 
 def test_no_experiment_gives_no_figure():
     view = make_run_view()
     view["records"] = [r for r in view["records"] if r["job"]["experiment"]["kind"] == "main"]
     view["augmentation_baselines"] = []
-    assert augmentation_figure(view) is None
+    assert augmentation_figure(built(view)) is None

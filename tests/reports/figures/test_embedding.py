@@ -7,7 +7,7 @@ import pytest
 
 from reports.figures import save_figures
 from reports.figures.embedding import embedding_figure, embedding_file, stored_maps
-from tests.reports.run_view import make_run_view, record_of
+from tests.reports.run_view import built, make_run_view, record_of
 
 pytestmark = pytest.mark.slow
 
@@ -49,7 +49,11 @@ def rows(array):
 @pytest.mark.parametrize(("part", "method"), [(0, "umap"), (1, "tsne")])
 def test_sides_are_drawn_together_by_source_and_apart_by_type_and_gene(part, method):
     maps = make_maps()
-    axes = [a for a in embedding_figure(make_run_view(), "activa", maps).subfigs[part].axes if a.collections]
+    axes = [
+        a
+        for a in embedding_figure(built(make_run_view()), "activa", maps).subfigs[part].axes
+        if a.collections
+    ]
     joint, test_types, synthetic_types, test_gene, synthetic_gene = axes[:5]
     assert rows(points(joint)) == rows(maps[method])
     for panel, members in (
@@ -68,7 +72,7 @@ def test_sides_are_drawn_together_by_source_and_apart_by_type_and_gene(part, met
 
 def test_colours_tell_the_source():
     maps = make_maps()
-    (cloud,) = embedding_figure(make_run_view(), "activa", maps).subfigs[0].axes[0].collections
+    (cloud,) = embedding_figure(built(make_run_view()), "activa", maps).subfigs[0].axes[0].collections
     colours = dict(zip(map(tuple, cloud.get_offsets()), map(tuple, cloud.get_facecolors()), strict=True))
     real, synthetic = (
         {colours[tuple(xy)] for xy in maps["umap"][part]} for part in (slice(20), slice(20, N))
@@ -84,7 +88,7 @@ def test_without_types_there_is_the_source_alone():
         "marker_types": np.array([], str),
         "markers": np.zeros((N, 0)),
     }
-    parts = embedding_figure(make_run_view(), "activa", maps).subfigs
+    parts = embedding_figure(built(make_run_view()), "activa", maps).subfigs
     assert [len(part.axes) for part in parts] == [1, 1]
 
 
@@ -96,17 +100,17 @@ def test_the_first_stored_maps_of_models_and_ceiling_are_drawn_and_broken_files_
     store(view, "shuffle", make_maps())
     embedding_file_of(view, "scgan").parent.mkdir(parents=True)
     embedding_file_of(view, "scgan").write_bytes(b"PK half a file")
-    found = stored_maps(view)
+    found = stored_maps(built(view))
     assert list(found) == ["activa", "real"]
     assert str(found["activa"]["space"]) == "cp20k"
     view["scores"], view["augmentation_baselines"] = {}, []
-    stems = {path.stem for path in save_figures(view, tmp_path / "figures")}
+    stems = {path.stem for path in save_figures(built(view), tmp_path / "figures")}
     assert stems == {"embedding-activa", "embedding-real"}
 
 
 @pytest.mark.parametrize(("n_cells", "are_pixels"), [(40, False), (700, True)])
 def test_many_points_are_pixels_in_the_svg_and_few_are_shapes(tmp_path, n_cells, are_pixels):
-    figure = embedding_figure(make_run_view(), "activa", make_maps(n_cells))
+    figure = embedding_figure(built(make_run_view()), "activa", make_maps(n_cells))
     figure.savefig(tmp_path / "map.svg")
     text = (tmp_path / "map.svg").read_text()
     # The colour scales are images in any case.

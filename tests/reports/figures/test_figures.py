@@ -11,7 +11,7 @@ from reports.figures.roc import roc_figure
 from reports.figures.scale import scale_figure
 from reports.figures.style import PIXELS_PER_INCH, save
 from reports.figures.training import curves_figure, training_curves
-from tests.reports.run_view import as_protocol, make_run_view, record_of, score_of, write_curves
+from tests.reports.run_view import as_protocol, built, make_run_view, record_of, score_of, write_curves
 
 pytestmark = pytest.mark.slow
 
@@ -28,7 +28,7 @@ def lines_named(axes, name):
 
 def test_roc_lines_have_the_area_of_their_fold():
     view = make_run_view(seeds=1)
-    axes = panel(roc_figure(view), "scgan")
+    axes = panel(roc_figure(built(view)), "scgan")
     details = score_of(view, "scgan", "rf_auc")["details"]
     labels, scores, folds = (np.array(details[name]) for name in ("labels", "scores", "folds"))
     assert len(axes.lines) == 6
@@ -44,12 +44,12 @@ def test_roc_lines_have_the_area_of_their_fold():
 
 
 def test_roc_has_a_panel_for_each_scored_generator():
-    titles = [axes.get_title(loc="left").split("\n")[0] for axes in roc_figure(make_run_view()).axes]
+    titles = [axes.get_title(loc="left").split("\n")[0] for axes in roc_figure(built(make_run_view())).axes]
     assert titles == ["activa", "scgan", "real", "shuffle", "poisson", "memorise"]
 
 
 def test_overview_shows_means_intervals_and_controls():
-    axes = panel(overview_figure(make_run_view()), "rf_auc")
+    axes = panel(overview_figure(built(make_run_view())), "rf_auc")
     (means,) = lines_named(axes, "_mean")
     assert means.get_xdata()[:2] == pytest.approx([0.93, 0.985])
     assert np.isnan(means.get_xdata()[2])
@@ -73,7 +73,7 @@ def test_baselines_stand_beside_models_in_the_overview_and_the_null_among_the_li
     for seed in range(3):
         record_of(view, "shuffle", seed)["job"]["role"] = "baseline"
         record_of(view, "poisson", seed)["job"]["role"] = "null"
-    axes = panel(overview_figure(view), "mmd")
+    axes = panel(overview_figure(built(view)), "mmd")
     assert [label.get_text() for label in axes.get_yticklabels()] == ["activa", "scgan", "cscgan", "shuffle"]
     (means,) = lines_named(axes, "_mean")
     assert means.get_xdata()[3] == pytest.approx(0.5)
@@ -85,12 +85,12 @@ def test_baselines_stand_beside_models_in_the_overview_and_the_null_among_the_li
 def test_the_overview_keeps_to_the_headline_metrics():
     view = make_run_view()
     view["metrics"] = [m | {"group": "coverage"} if m["name"] == "cd" else m for m in view["metrics"]]
-    titles = [axes.get_title(loc="left").split(" ")[0] for axes in overview_figure(view).axes]
+    titles = [axes.get_title(loc="left").split(" ")[0] for axes in overview_figure(built(view)).axes]
     assert titles == ["rf_auc", "mmd", "augmentation_f1"]
 
 
 def test_overview_shows_the_augmentation_score_beside_no_augmentation():
-    axes = panel(overview_figure(make_run_view()), "augmentation_f1")
+    axes = panel(overview_figure(built(make_run_view())), "augmentation_f1")
     (without,) = lines_named(axes, "no augmentation")
     assert without.get_xdata() == pytest.approx([0.2, 0.2])
 
@@ -99,7 +99,7 @@ def test_curves_are_drawn_for_each_seed_and_logarithmic_where_they_span_much(tmp
     view = make_run_view(tmp_path)
     for seed in (0, 1):
         write_curves(view, record_of(view, "activa", seed)["key"], points=600)
-    found = training_curves(view)
+    found = training_curves(built(view))
     assert list(found) == ["activa"]
     figure = curves_figure("activa", found["activa"])
     loss, balance = panel(figure, "adversarial/loss"), panel(figure, "adversarial/balance")
@@ -111,7 +111,7 @@ def test_curves_are_drawn_for_each_seed_and_logarithmic_where_they_span_much(tmp
 def test_every_figure_is_saved_as_png_and_svg(tmp_path):
     view = make_run_view(tmp_path / "run", seeds=1)
     write_curves(view, record_of(view, "activa")["key"], points=20)
-    paths = save_figures(view, tmp_path / "figures")
+    paths = save_figures(built(view), tmp_path / "figures")
     stems = ("overview", "pareto", "scale", "roc", "augmentation", "curves-activa")
     names = {f"{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")}
     assert {path.name for path in paths} == names
@@ -124,7 +124,7 @@ def test_every_figure_is_saved_as_png_and_svg(tmp_path):
 def test_a_run_without_scores_gives_no_figure(tmp_path):
     view = make_run_view(tmp_path)
     view["scores"], view["augmentation_baselines"] = {}, []
-    assert save_figures(view, tmp_path / "figures") == []
+    assert save_figures(built(view), tmp_path / "figures") == []
 
 
 def test_each_protocol_has_an_overview_of_its_own(tmp_path):
@@ -132,7 +132,7 @@ def test_each_protocol_has_an_overview_of_its_own(tmp_path):
     view["run"]["protocols"] = ["strict", "strict+observed"]
     for key, scores in other["scores"].items():
         view["scores"][key] += scores
-    names = {path.stem for path in save_figures(view, tmp_path / "figures")}
+    names = {path.stem for path in save_figures(built(view), tmp_path / "figures")}
     each = {
         f"{kind}-{under}"
         for kind in ("overview", "pareto", "scale", "roc")
@@ -161,10 +161,10 @@ def test_thinning_keeps_both_ends_and_even_spacing():
 
 def test_a_figure_is_laid_out_as_matplotlib_does_and_drawn_once_for_each_file(tmp_path, monkeypatch):
     view = make_run_view(seeds=1)
-    overview_figure(view).savefig(tmp_path / "by_matplotlib.png", dpi=PIXELS_PER_INCH)
+    overview_figure(built(view)).savefig(tmp_path / "by_matplotlib.png", dpi=PIXELS_PER_INCH)
     drawn, draw = [], Figure.draw
     monkeypatch.setattr(Figure, "draw", lambda figure, renderer: drawn.append(1) or draw(figure, renderer))
-    png, _ = save(overview_figure(view), tmp_path, "ours")
+    png, _ = save(overview_figure(built(view)), tmp_path, "ours")
     assert len(drawn) == 2
     pixels = [np.asarray(Image.open(file)) for file in (tmp_path / "by_matplotlib.png", png)]
     np.testing.assert_array_equal(*pixels)
@@ -177,7 +177,7 @@ def test_each_figure_is_announced_before_it_is_drawn(tmp_path):
         assert not (tmp_path / "figures" / f"{name}.png").exists()
         begun.append(name)
 
-    paths = save_figures(view, tmp_path / "figures", begin=begin)
+    paths = save_figures(built(view), tmp_path / "figures", begin=begin)
     assert begun[:4] == ["overview", "pareto", "scale", "roc"]
     assert [path.stem for path in paths if path.suffix == ".png"] == [
         name for name in begun if (tmp_path / "figures" / f"{name}.png").exists()
@@ -205,7 +205,7 @@ def test_a_narrow_figure_is_widened_until_nothing_is_cut(tmp_path, part):
 def test_a_heat_map_of_two_generators_has_its_whole_title(tmp_path):
     view = make_run_view()
     view["records"] = [record_of(view, "activa"), record_of(view, "real")]
-    png, _ = save(scale_figure(view), tmp_path, "scale")
+    png, _ = save(scale_figure(built(view)), tmp_path, "scale")
     with Image.open(png) as image:
         pixels = np.asarray(image.convert("L"))
     assert (pixels[:, :5] == 255).all()

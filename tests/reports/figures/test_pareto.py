@@ -9,7 +9,7 @@ from matplotlib.text import Text
 
 from reports.figures.labels import Point, label_points
 from reports.figures.pareto import pareto_figure, pareto_front
-from tests.reports.run_view import make_run_view, record_of
+from tests.reports.run_view import built, make_run_view, record_of
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +22,7 @@ def test_the_front_has_whom_nobody_beats_in_both():
 
 
 def test_points_lie_at_cost_and_place():
-    figure = pareto_figure(make_run_view())
+    figure = pareto_figure(built(make_run_view()))
     titles = [(axes.get_title(loc="left"), axes.get_xlabel()) for axes in figure.axes]
     sampling = "sampling 100 000 cells, seconds"
     assert titles == [
@@ -47,7 +47,7 @@ def test_a_place_far_below_is_drawn_at_the_edge_and_written():
     for score in view["scores"][record_of(view, "scgan")["key"]]:
         if score["metric"] == "mmd":
             score["values"]["mmd"] = 2.9
-    mmd = pareto_figure(view).axes[2]
+    mmd = pareto_figure(built(view)).axes[2]
     (far,) = [line for line in mmd.lines if line.get_marker() == "v"]
     assert far.get_ydata().tolist() == [-1]
     assert [text.get_text() for text in mmd.texts] == ["activa", "scgan (-500 %)"]
@@ -57,11 +57,11 @@ def test_no_scale_or_no_cost_gives_no_figure():
     view = make_run_view()
     for record in view["records"]:
         record["training"] = record["timing"] = None
-    assert pareto_figure(view) is None
+    assert pareto_figure(built(view)) is None
     view = make_run_view()
     view["metrics"] = [metric | {"floors": []} for metric in view["metrics"]]
-    assert pareto_figure(view) is None
-    assert np.isfinite(pareto_figure(make_run_view()).get_figwidth())
+    assert pareto_figure(built(view)) is None
+    assert np.isfinite(pareto_figure(built(make_run_view())).get_figwidth())
 
 
 def drawn_texts(figure):
@@ -86,7 +86,7 @@ def test_names_of_points_in_one_place_do_not_hide_each_other():
                 copy["training"]["seconds"] *= 1 + number / 50
             view["records"].append(copy)
             view["scores"][copy["key"]] = view["scores"][record["key"]]
-    panels = drawn_texts(pareto_figure(view))
+    panels = drawn_texts(pareto_figure(built(view)))
     assert [len(names) for names in panels] == [7] * 6
     for names in panels:
         for (one, here), (other, there) in combinations(names, 2):

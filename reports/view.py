@@ -1,0 +1,394 @@
+"""What a run measured, as reports read it and workers write it: the one schema of both.
+
+`Record`, `Score` and the facts of a run are what lies on disk as JSON: of an earlier version what is missing
+has a default, and what a later one added is passed over. Nobody changes a view: what is computed of it is
+computed once (`once`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from typing import Any, Final, Literal, NamedTuple, Self, TypeVar, cast
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA: Final = 1
+"""Version of what is written."""
+OK, SKIPPED, NOT_RUN = "ok", "skipped", "not run"
+MINIMUM_KEPT_CELLS: Final = 10
+Found = TypeVar("Found")
+
+
+class Facts(BaseModel):
+    """Plain facts that nobody changes."""
+
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
+
+    def but(self, **changes: Any) -> Self:
+        """Return the same with some values changed, all of them checked."""
+        if unknown := changes.keys() - type(self).model_fields.keys():
+            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
+        return type(self).model_validate(dict(self) | changes)
+
+    def plain(self) -> dict[str, Any]:
+        """Return the facts as JSON holds them."""
+        return self.model_dump(by_alias=True)
+
+
+class OpenFacts(Facts):
+    """Facts of which reports name some, and keep the rest."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Gpu(OpenFacts):
+    """A GPU."""
+
+    model: str
+    memory_bytes: int
+
+
+class Hardware(OpenFacts):
+    """A machine, as `bench.hardware.describe` describes it."""
+
+    cpu_model: str
+    cpu_features: tuple[str, ...] = ()
+    physical_cores: int
+    logical_cores: int
+    cpu_quota: float | None = None
+    governor: str | None = None
+    memory_bytes: int
+    gpus: tuple[Gpu, ...]
+    driver: str | None = None
+    fingerprint: str
+
+
+class Machine(OpenFacts):
+    """Which machine a Job ran on, and how busy that was when it began."""
+
+    fingerprint: str = ""
+
+
+class Reduced(NamedTuple):
+    """A type of which the augmentation experiment kept a share of the cells, chosen by a seed."""
+
+    cell_type: str
+    fraction: float
+    subsample_seed: int
+    kept_cells: int
+
+
+class Experiment(Facts):
+    """What a Job trained on: see `bench.request.plan.Experiment`."""
+
+    kind: Literal["main", "augmentation"] = "main"
+    cell_type: str | None = None
+    fraction: float | None = None
+    subsample_seed: int | None = None
+    kept_cells: int | None = None
+    added_cells: int | None = None
+
+    @property
+    def reduced(self) -> Reduced:
+        """What the augmentation experiment did; without meaning in the main one."""
+        seed, kept = self.subsample_seed or 0, self.kept_cells or 0
+        return Reduced(self.cell_type or "", self.fraction or 0.0, seed, kept)
+
+
+class JobFacts(OpenFacts):
+    """What is reported of a Job of `bench.request.plan`, which has more."""
+
+    model: str
+    role: str
+    framework: str = ""
+    conditional: bool = False
+    space: str = ""
+    copies: bool = False
+    hyperparameters: dict[str, Any] = {}
+    settled: dict[str, str] = {}
+    dataset: str = ""
+    dataset_key: str = ""
+    seed: int
+    sample_seeds: tuple[int, ...] = (0,)
+    experiment: Experiment
+    budget: str | None = None
+    device: str = ""
+    threads: int = 0
+    n_cells: int = 0
+
+
+class Training(Facts):
+    """Seconds of training, and the speed of the phase with the most steps."""
+
+    seconds: float
+    steps: int = 0
+    steps_per_second: float | None = None
+
+
+class Timing(Facts):
+    """Seconds of each round of sampling ``n_cells`` cells, and what they come to."""
+
+    n_cells: int
+    seconds: tuple[float, ...] = ()
+    median_seconds: float
+    min_seconds: float | None = None
+    max_seconds: float | None = None
+    mad_seconds: float | None = None
+    density: float | None = None
+
+
+class Memory(Facts):
+    """Bytes at their highest: of the whole, of the device as two sources have it, of each phase."""
+
+    peak_rss_bytes: int | None = None
+    peak_device_bytes: int | None = None
+    device: dict[str, int | None] = {}
+    by_phase: dict[str, int] = {}
+
+
+class Sample(Facts):
+    """Stored cells."""
+
+    file: str
+    n_cells: int
+    density: float
+    sha256: str | None = None
+    acceptance_rate: dict[str, float] | None = None
+
+
+class Record(Facts):
+    """What a Job measured, or why it failed; of one that has not run, its plan."""
+
+    schema_version: int = Field(default=SCHEMA, alias="schema")
+    key: str
+    status: str
+    reason: str = ""
+    failed_phase: str | None = None
+    seconds_to_failure: float | None = None
+    wall_seconds: float | None = None
+    job: JobFacts
+    phases: dict[str, float] = {}
+    steps: dict[str, int] = {}
+    training: Training | None = None
+    timing: Timing | None = None
+    memory: Memory = Memory()
+    samples: dict[str, Sample] = {}
+    warnings: tuple[str, ...] = ()
+    started: str | None = None
+    finished: str | None = None
+    machine: Machine = Machine()
+    versions: dict[str, str] = {}
+    git_commit: str | None = None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing is left to do: it ended well, or says why it cannot run."""
+        return self.status in (OK, SKIPPED)
+
+
+class Score(Facts):
+    """What a metric found of a sample.
+
+    Attributes
+    ----------
+    values, details, notes, interval, p_value
+        As in `metrics.declaration.Score`; no values where there is an ``error``.
+    error, failed
+        Why there is no value; whether it broke, as against one that does not apply.
+    seconds, shared_seconds
+        What the metric took, and what evidence took that it was the first to ask for.
+    key, code
+        Hashes of all that may change the score, and of the metric's code.
+    """
+
+    metric: str
+    protocol: str
+    n_cells: int
+    values: dict[str, float]
+    details: dict[str, Any] = {}
+    notes: tuple[str, ...] = ()
+    interval: tuple[float, float] | None = None
+    p_value: float | None = None
+    error: str | None = None
+    failed: bool = False
+    seconds: float | None = None
+    shared_seconds: float | None = None
+    key: str = ""
+    code: str = "unknown"
+    sample_seed: int = 0
+
+
+class AugmenterScore(Facts):
+    """What a cheap augmenter, or none, reached in an augmentation experiment."""
+
+    cell_type: str
+    fraction: float
+    subsample_seed: int = 0
+    augmenter: str
+    values: dict[str, float]
+
+
+class MetricFacts(Facts):
+    """A metric's declaration: see `metrics.declaration.Metric`."""
+
+    name: str
+    description: str = ""
+    better: str
+    ideal: float
+    bounds: tuple[float, float]
+    reference: str = ""
+    cost: str = ""
+    floors: tuple[str, ...] = ()
+    experiment: str = "main"
+    needs_types: bool = False
+    default: bool = False
+    group: str = "headline"
+    exempt: tuple[str, ...] = ()
+    protocols: tuple[str, ...] = ()
+    alarm: float | None = None
+    catches: tuple[str, ...] = ()
+    judged_by: str | None = None
+    least_cells: int | None = None
+
+
+class ProtocolFacts(OpenFacts):
+    """A protocol's choices, and how many cells a side it compares in this run."""
+
+    n_cells: int
+
+
+class DataFacts(OpenFacts):
+    """Where a data set comes from: its ``uns["bench"]``."""
+
+    name: str
+    source: str
+    checksum: str
+    declared: str | None = None
+    labels: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class RunFacts(Facts):
+    """What was known when a run began.
+
+    Attributes
+    ----------
+    train_shape, n_test, n_cells
+        Training cells and genes; test cells; cells a side.
+    dataset_key
+        Of the prepared cells.
+    own_budgets
+        Whether the request gave budgets of its own.
+    """
+
+    folder: str
+    dataset: DataFacts
+    dataset_key: str
+    train_shape: tuple[int, int]
+    n_test: int
+    n_cells: int
+    profile: str
+    own_budgets: bool = False
+    protocols: tuple[str, ...]
+    protocol_facts: dict[str, ProtocolFacts] = {}
+    hardware: Hardware
+    versions: dict[str, str]
+    bench_version: str = ""
+    git_commit: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RunView:
+    """A run as seen under one of its protocols.
+
+    Attributes
+    ----------
+    run, protocol
+        What is known of the run; under which protocol it is seen.
+    records
+        One a Job, in the order of the plan; of a Job that has not run yet, too.
+    scores
+        Job key → scores, under all protocols.
+    baselines
+        What the cheap augmenters reached in the augmentation experiment.
+    metrics
+        Declarations, scored or not.
+    """
+
+    run: RunFacts
+    protocol: str
+    records: Sequence[Record]
+    scores: Mapping[str, Sequence[Score]]
+    baselines: Sequence[AugmenterScore]
+    metrics: Sequence[MetricFacts]
+    _known: dict[object, object] = field(default_factory=dict, init=False, repr=False)
+
+    def under(self, protocol: str) -> RunView:
+        """Return the same run as seen under one of its protocols: every table and figure is of one."""
+        if protocol == self.protocol:
+            return self
+        if protocol not in self._known:
+            self._known[protocol] = seen = replace(self, protocol=protocol)
+            seen._known[self.protocol] = self
+        return cast("RunView", self._known[protocol])
+
+    @property
+    def each_protocol(self) -> list[RunView]:
+        """The run as seen under each of its protocols."""
+        return [self.under(protocol) for protocol in self.run.protocols]
+
+    @property
+    def is_first(self) -> bool:
+        """Whether it is seen under the run's first protocol: costs are the same under all."""
+        return self.protocol == self.run.protocols[0]
+
+    def records_of(self, kind: str) -> list[Record]:
+        """Return the Records of the ``main`` or of the ``augmentation`` experiment."""
+        return [record for record in self.records if record.job.experiment.kind == kind]
+
+    def scores_of(self, record: Record) -> list[Score]:
+        """Return a Job's scores under the protocol; those of other protocols never share its columns."""
+        return [score for score in self.scores.get(record.key, ()) if score.protocol == self.protocol]
+
+    @property
+    def headline_fraction(self) -> float | None:
+        """The kept fraction whose augmentation scores stand in the main table.
+
+        The smallest that leaves at least ten cells of the type (else the largest); None where the experiment
+        did not run.
+        """
+        experiments = [record.job.experiment.reduced for record in self.records_of("augmentation")]
+        enough = [one.fraction for one in experiments if one.kept_cells >= MINIMUM_KEPT_CELLS]
+        return min(enough) if enough else max((one.fraction for one in experiments), default=None)
+
+
+class NamedRun(NamedTuple):
+    """A run and what it is called beside others.
+
+    Attributes
+    ----------
+    name
+        Of its folder; unique among the runs that stand side by side.
+    view
+        What it measured.
+    command
+        The command that makes the run again; empty where there is none.
+    """
+
+    name: str
+    view: RunView
+    command: str = ""
+
+
+def once(compute: Callable[[RunView], Found]) -> Callable[[RunView], Found]:
+    """Have what is computed of a view alone computed once for each view: pages ask dozens of times."""
+
+    @wraps(compute)
+    def known(view: RunView) -> Found:
+        if compute not in view._known:
+            view._known[compute] = compute(view)
+        return cast("Found", view._known[compute])
+
+    return known
