@@ -291,7 +291,7 @@ class Outlook:
         for job in self._jobs:
             kind = job.experiment.kind
             names = [name for name, wanted in self._experiments.items() if wanted == kind]
-            # No retraining is scored as observed (see `bench.request.plan.exists_in`).
+            # No retraining is scored as observed (see `bench.request.choices.exists_in`).
             under = {job.scored_under(p) for p in self._protocols if kind == "main" or OBSERVED not in p}
             waiting.update(dict.fromkeys(names, len(job.sample_seeds) * len(under)))
         # Jobs are shared out among so many processes.
