@@ -51,7 +51,8 @@ Protocol = Annotated[
 @app.command()
 def run(
     models: Annotated[
-        str | None, typer.Option(help="Names, file.py:Class or module:Class, by commas.")
+        str | None,
+        typer.Option(help="Names, file.py:Class or module:Class, by commas; cheats: the twelve fakes."),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="Name, .h5ad, 10x .h5, mtx folder or synthetic:CELLSxGENES[xTYPES].")
