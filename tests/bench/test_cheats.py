@@ -1,0 +1,104 @@
+"""The twelve cheats, registered as ordinary models that declare nothing, in a run of their own.
+
+Whom a column alarms on is best by no headline metric; whom it puts behind a floor is not best by it;
+and what no column sees stands on the page of cheats, with what would be needed.
+"""
+
+import re
+
+import pytest
+
+import bench
+from bench.results.reopen import open_whole
+from models.cheats import SUITE
+from reports.best import best_frame
+from reports.caught import verdict
+from reports.suspicion import copiers
+from reports.table import results_frame, rows_of, scored_metrics
+from tests.bench.generators.cheats_as_models import NAMES
+from tests.places import GENERATORS, REPOSITORY
+
+pytestmark = pytest.mark.slow
+
+PAGE = REPOSITORY / "docs" / "cheats.md"
+CONTROLS = ("shuffle_within_type", "poisson", "memorise")
+COPIERS = {"our_memorise", "our_permuted_labels", "our_half_noise", "our_component_forger"}
+BEHIND_A_FLOOR = {
+    "our_mean_cell",
+    "our_empty_cells",
+    "our_poisson",
+    "our_near_duplicates",
+    "our_variable_genes_only",
+    "our_library_sizes_only",
+}
+UNSEEN = {"our_reconstruction", "our_forest_rejection"}
+
+
+def run_of(folder, monkeypatch, *metrics):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+    result = bench.run(
+        models=[*(f"{GENERATORS / 'cheats_as_models.py'}:{name}" for name in NAMES), *CONTROLS],
+        profile="smoke",
+        metrics=metrics,
+        quiet=True,
+        out=folder,
+    )
+    return open_whole(result.folder).view()
+
+
+def named_best(view):
+    return {row["metric"]: row["model"] for row in rows_of(best_frame(view))}
+
+
+@pytest.fixture(scope="module")
+def view(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        return run_of(tmp_path_factory.mktemp("runs"), monkeypatch, "mmd", "cd", "copied_share")
+
+
+def test_each_cheat_is_told_by_an_alarm_or_a_floor_or_is_unseen(view):
+    metrics = scored_metrics(view)
+    rows = [row for row in rows_of(results_frame(view)) if row["role"] == "model"]
+    found = {row["model"]: verdict(row, metrics) for row in rows}
+    assert set(found) == {f"our_{name}" for name in SUITE} == COPIERS | BEHIND_A_FLOOR | UNSEEN
+    assert {name for name, one in found.items() if one.alarms} == COPIERS
+    assert {name for name in BEHIND_A_FLOOR if "mmd" in found[name].caught} == BEHIND_A_FLOOR
+    assert not any(found[name].is_seen for name in UNSEEN)
+
+
+def test_whom_a_column_alarms_on_is_never_named_best(view):
+    assert copiers(results_frame(view), scored_metrics(view)) == COPIERS
+    best = named_best(view)
+    assert set(best) == {"mmd", "cd"}
+    assert not set(best.values()) & COPIERS
+    assert best["mmd"] not in BEHIND_A_FLOOR
+
+
+def test_copies_that_nobody_declared_are_passed_over_by_their_alarm(view):
+    """By cd cells under permuted labels come nearer than the best: they are training cells."""
+    rows = {row["metric"]: row for row in rows_of(best_frame(view))}
+    assert all("made of training cells" not in row["passed_over"] for row in rows.values())
+    passed_over = {name for row in rows.values() for names in row["passed_over"].values() for name in names}
+    assert "our_permuted_labels" in passed_over
+    assert {model for row in rows.values() for model in row["passed_over"]} == {
+        "near-copies of training cells"
+    }
+
+
+def test_the_page_lists_each_cheat_and_what_would_see_those_that_nothing_sees():
+    page = PAGE.read_text(encoding="utf-8")
+    described = page.partition("## The twelve")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", described, re.MULTILINE) == list(SUITE)
+    unseen = page.partition("## What nothing sees")[2].partition("\n## ")[0]
+    assert {f"our_{name}" for name in re.findall(r"^- `(\w+)`", unseen, re.MULTILINE)} == UNSEEN
+    assert unseen.count("would need") >= len(UNSEEN)
+
+
+@pytest.mark.long
+def test_no_headline_metric_names_one_that_a_column_alarms_on(tmp_path, monkeypatch):
+    """As above with all of the main table: the forest, and the augmentation experiment."""
+    view = run_of(tmp_path, monkeypatch)
+    assert copiers(results_frame(view), scored_metrics(view)) == COPIERS
+    best = named_best(view)
+    assert set(best) == {"rf_auc", "mmd", "cd", "augmentation_f1"}
+    assert not set(best.values()) & (COPIERS | BEHIND_A_FLOOR)
