@@ -11,10 +11,10 @@ import pytest
 import bench
 from bench.results.reopen import open_whole
 from models.cheats import SUITE
-from reports.best import best_frame
+from reports.best import best
 from reports.caught import verdict
 from reports.suspicion import copiers
-from reports.table import results_frame, rows_of, scored_metrics
+from reports.table import results
 from tests.bench.generators.cheats_as_models import NAMES
 from tests.places import GENERATORS, REPOSITORY
 
@@ -47,7 +47,7 @@ def run_of(folder, monkeypatch, *metrics):
 
 
 def named_best(view):
-    return {row["metric"]: row["model"] for row in rows_of(best_frame(view))}
+    return {one.metric: one.model for one in best(view)}
 
 
 @pytest.fixture(scope="module")
@@ -57,9 +57,8 @@ def view(tmp_path_factory):
 
 
 def test_each_cheat_is_told_by_an_alarm_or_a_floor_or_is_unseen(view):
-    metrics = scored_metrics(view)
-    rows = [row for row in rows_of(results_frame(view)) if row["role"] == "model"]
-    found = {row["model"]: verdict(row, metrics) for row in rows}
+    known = results(view)
+    found = {row.model: verdict(row, known.metrics) for row in known.of(["model"])}
     assert set(found) == {f"our_{name}" for name in SUITE} == COPIERS | BEHIND_A_FLOOR | UNSEEN
     assert {name for name, one in found.items() if one.alarms} == COPIERS
     assert {name for name in BEHIND_A_FLOOR if "mmd" in found[name].caught} == BEHIND_A_FLOOR
@@ -67,22 +66,18 @@ def test_each_cheat_is_told_by_an_alarm_or_a_floor_or_is_unseen(view):
 
 
 def test_whom_a_column_alarms_on_is_never_named_best(view):
-    assert copiers(results_frame(view), scored_metrics(view)) == COPIERS
-    best = named_best(view)
-    assert set(best) == {"mmd", "cd"}
-    assert not set(best.values()) & COPIERS
-    assert best["mmd"] not in BEHIND_A_FLOOR
+    assert copiers(results(view).rows, results(view).metrics) == COPIERS
+    named = named_best(view)
+    assert set(named) == {"mmd", "cd"}
+    assert not set(named.values()) & COPIERS
+    assert named["mmd"] not in BEHIND_A_FLOOR
 
 
 def test_copies_that_nobody_declared_are_passed_over_by_their_alarm(view):
     """By cd cells under permuted labels come nearer than the best: they are training cells."""
-    rows = {row["metric"]: row for row in rows_of(best_frame(view))}
-    assert all("made of training cells" not in row["passed_over"] for row in rows.values())
-    passed_over = {name for row in rows.values() for names in row["passed_over"].values() for name in names}
-    assert "our_permuted_labels" in passed_over
-    assert {model for row in rows.values() for model in row["passed_over"]} == {
-        "near-copies of training cells"
-    }
+    passed_over = [(reason, names) for one in best(view) for reason, names in one.passed_over.items()]
+    assert {reason for reason, _ in passed_over} == {"near-copies of training cells"}
+    assert any("our_permuted_labels" in names for _, names in passed_over)
 
 
 def test_the_page_lists_each_cheat_and_what_would_see_those_that_nothing_sees():
@@ -98,7 +93,7 @@ def test_the_page_lists_each_cheat_and_what_would_see_those_that_nothing_sees():
 def test_no_headline_metric_names_one_that_a_column_alarms_on(tmp_path, monkeypatch):
     """As above with all of the main table: the forest, and the augmentation experiment."""
     view = run_of(tmp_path, monkeypatch)
-    assert copiers(results_frame(view), scored_metrics(view)) == COPIERS
-    best = named_best(view)
-    assert set(best) == {"rf_auc", "mmd", "cd", "augmentation_f1"}
-    assert not set(best.values()) & (COPIERS | BEHIND_A_FLOOR)
+    assert copiers(results(view).rows, results(view).metrics) == COPIERS
+    named = named_best(view)
+    assert set(named) == {"rf_auc", "mmd", "cd", "augmentation_f1"}
+    assert not set(named.values()) & (COPIERS | BEHIND_A_FLOOR)
