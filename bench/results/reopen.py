@@ -10,8 +10,9 @@ from bench.errors import RequestError
 from bench.request.hyperparameters import hyperparameters
 from bench.request.plan import made
 from bench.request.registry import resolve_model
+from bench.results.cells import is_sound
 from bench.results.records import describe_for, versions
-from bench.results.run_folder import RunFolder, is_sound, readable
+from bench.results.run_folder import RunFolder, readable
 from bench.work.processes import usable_cores
 
 HARDWARE = (

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from bench.request.plan import Job, exists_in
 from bench.request.registry import resolve_metric
 from bench.results.disk import ends_on_full_disk
-from bench.results.run_folder import DamagedFile, RunFolder, StoredBaselines, read_json, write_json
+from bench.results.records import StoredBaselines
+from bench.results.run_folder import DamagedFile, RunFolder, read_json, write_json
 from bench.scoring.embeddings import store_embeddings
 from bench.scoring.scorer import Scorer, cells_a_side, metrics_code, real_side
 from bench.work.processes import end_now

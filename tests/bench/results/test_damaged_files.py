@@ -5,8 +5,8 @@ import pytest
 from bench.request.plan import Experiment, Job
 from bench.request.spec import RunSpec
 from bench.results.run_folder import DamagedFile, JobFolder, RunFolder, read_json, write_json
+from bench.scoring import processes
 from bench.scoring.tasks import _key_in
-from bench.work import executor
 from bench.work.processes import run_worker
 
 DAMAGED = [b"", b'{"status": "ok"', b"\x00\xff\x00", b"[1, 2]", b"null"]
@@ -94,13 +94,13 @@ def test_a_score_that_hangs_costs_itself_alone(run, tmp_path, monkeypatch):
     failed = []
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(
-        executor, "run_worker", lambda arguments, **words: run_worker(["hangs", arguments[1]], **words)
+        processes, "run_worker", lambda arguments, **words: run_worker(["hangs", arguments[1]], **words)
     )
-    monkeypatch.setattr(executor, "failed_score", lambda run, current, cause: failed.append(cause))
+    monkeypatch.setattr(processes, "failed_score", lambda run, current, cause: failed.append(cause))
     write_json(run.request, run.read_request() | {"spec": RunSpec.checked(metric_timeout=0.5).model_dump()})
     from rich.console import Console
 
     from bench.progress import Progress
 
-    assert executor.run_scoring(run, ["mmd"], ["strict"], progress=Progress(Console(quiet=True)))
+    assert processes.run_scoring(run, ["mmd"], ["strict"], progress=Progress(Console(quiet=True)))
     assert failed == ["ended after 0.5 s, the limit of a score (--metric-timeout)"]
