@@ -124,9 +124,9 @@ def test_scores_are_where_they_should_be(smoke):
     assert table.loc["scgan", "rf_auc"] > 0.9
     assert table.loc["real", "mmd"] < table.loc["shuffle", "mmd"] < 2
     assert table.loc["real", "cd"] < table.loc["shuffle", "cd"]
-    augmenters = {baseline["augmenter"] for baseline in view["augmentation_baselines"]}
+    augmenters = {baseline.augmenter for baseline in view.baselines}
     assert augmenters == {"none", "class_weights", "duplication", "smote", "poisson_jitter"}
-    assert all(0 <= baseline["values"]["augmentation_f1"] <= 1 for baseline in view["augmentation_baselines"])
+    assert all(0 <= baseline.values["augmentation_f1"] <= 1 for baseline in view.baselines)
 
 
 def test_mlflow_holds_the_same_numbers(smoke):

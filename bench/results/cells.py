@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench.results.disk import try_space
+from datasets.cache import sha256_of
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -85,6 +86,27 @@ def write_cells(path: Path, pieces: Iterable[AnnData], *, facts: dict[str, Any])
         "density": n_values / (n_cells * first.n_vars),
         "sampling": _whole_sampling(told) if told else None,
     }
+
+
+def holds_cells(path: Path) -> bool:
+    """Tell whether a file is there and opens as one of cells; what lies in it is not read."""
+    import h5py
+
+    try:
+        with h5py.File(path) as file:
+            return "X" in file and "obs" in file
+    except OSError:
+        return False
+
+
+def is_sound(path: Path, checksum: str | None) -> bool:
+    """Tell whether a file of cells is as it was written; without a checksum, whether it opens as one."""
+    if checksum is None:
+        return holds_cells(path)
+    try:
+        return sha256_of(path) == checksum
+    except OSError:
+        return False
 
 
 def _whole_sampling(told: list[dict[str, Any]]) -> dict[str, Any]:

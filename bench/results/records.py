@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
 from bench import hardware
+from bench.errors import RequestError
 from bench.hardware.environment import describe_for
 from bench.request.plan import Job
+from bench.request.registry import resolve_metric
 from bench.results.disk import NO_SPACE, is_disk_full
 from models.base import Diverged
-from reports.view import NOT_RUN, JobFacts, Record
+from reports.view import NOT_RUN, AugmenterScore, Facts, JobFacts, MetricFacts, Record, Score
 
 FAILED: Final = "failed"
 VERSIONED = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "tensorflow-cpu", "tensorflow", "mlflow")
@@ -37,6 +40,31 @@ def new_record(job: Job) -> Record:
         versions=versions(),
         git_commit=git_commit(),
     )
+
+
+class StoredBaselines(Facts):
+    """What lies in the folder of the cheap augmenters: scores, and the hash of the code that made them."""
+
+    key: str = ""
+    scores: tuple[AugmenterScore, ...] = ()
+
+
+def scores_under(protocols: Sequence[str], job: Job, scores: list[Score]) -> list[Score]:
+    """Return a Job's scores under each protocol, also where those of another one stand for it."""
+    return [
+        score.model_copy(update={"protocol": name})
+        for name in protocols
+        for score in scores
+        if score.protocol == job.scored_under(name)
+    ]
+
+
+def as_declared_today(metric: MetricFacts) -> MetricFacts:
+    """Tell whether a metric stands in the main table: as it is declared today, if it still is."""
+    try:
+        return metric.but(default=resolve_metric(metric.name).default)
+    except RequestError:
+        return metric
 
 
 def status_of(error: BaseException) -> dict[str, str]:

@@ -12,8 +12,9 @@ from bench.hardware.environment import describe_for
 from bench.request.choices import made
 from bench.request.hyperparameters import hyperparameters
 from bench.request.registry import resolve_model
+from bench.results.cells import is_sound
 from bench.results.records import versions
-from bench.results.run_folder import RunFolder, is_sound, readable
+from bench.results.run_folder import RunFolder, readable
 
 HARDWARE = (
     "cpu_model",

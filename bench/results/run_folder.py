@@ -17,11 +17,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench.errors import RequestError
 from bench.request.plan import Job
-from bench.request.registry import resolve_metric
 from bench.request.spec import RunSpec
-from bench.results.records import unstarted_record
-from datasets.cache import file_name, sha256_of
-from reports.view import AugmenterScore, Facts, MetricFacts, Record, RunFacts, RunView, Score
+from bench.results.cells import is_sound
+from bench.results.records import StoredBaselines, as_declared_today, scores_under, unstarted_record
+from datasets.cache import file_name
+from reports.view import Facts, MetricFacts, Record, RunFacts, RunView, Score
 
 Found = TypeVar("Found")
 Kind = TypeVar("Kind", bound=Facts)
@@ -146,45 +146,6 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def holds_cells(path: Path) -> bool:
-    """Tell whether a file is there and opens as one of cells; what lies in it is not read."""
-    import h5py
-
-    try:
-        with h5py.File(path) as file:
-            return "X" in file and "obs" in file
-    except OSError:
-        return False
-
-
-def is_sound(path: Path, checksum: str | None) -> bool:
-    """Tell whether a file of cells is as it was written; without a checksum, whether it opens as one."""
-    if checksum is None:
-        return holds_cells(path)
-    try:
-        return sha256_of(path) == checksum
-    except OSError:
-        return False
-
-
-def _scores_under(protocols: Sequence[str], job: Job, scores: list[Score]) -> list[Score]:
-    """Return a Job's scores under each protocol, also where those of another one stand for it."""
-    return [
-        score.model_copy(update={"protocol": name})
-        for name in protocols
-        for score in scores
-        if score.protocol == job.scored_under(name)
-    ]
-
-
-def _as_declared_today(metric: MetricFacts) -> MetricFacts:
-    """Tell whether a metric stands in the main table: as it is declared today, if it still is."""
-    try:
-        return metric.but(default=resolve_metric(metric.name).default)
-    except RequestError:
-        return metric
-
-
 def _plain(value: Any) -> Any:
     """Turn facts, NumPy scalars and paths into what JSON knows."""
     if isinstance(value, Facts):
@@ -194,13 +155,6 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
-
-
-class StoredBaselines(Facts):
-    """What lies in the folder of the cheap augmenters: scores, and the hash of the code that made them."""
-
-    key: str = ""
-    scores: tuple[AugmenterScore, ...] = ()
 
 
 class JobFolder:
@@ -429,12 +383,12 @@ class RunFolder:
             protocol=run.protocols[0],
             records=[self.job_folder(job).read_record() or unstarted_record(job) for job in jobs],
             scores={
-                job.key: _scores_under(run.protocols, job, self.job_folder(job).read_scores()) for job in jobs
+                job.key: scores_under(run.protocols, job, self.job_folder(job).read_scores()) for job in jobs
             },
             baselines=[
                 score
                 for file in sorted(self.baselines.glob("*.json"))
                 for score in (readable_as(StoredBaselines, file) or StoredBaselines()).scores
             ],
-            metrics=[_as_declared_today(metric) for metric in self.metrics()],
+            metrics=[as_declared_today(metric) for metric in self.metrics()],
         )

@@ -76,7 +76,7 @@ def test_a_job_that_finds_the_disk_full_fails_by_name_and_the_next_run_does_it(d
     before = records["mean"].finished
     after = carry_out(run, spec)
     assert {name: record.status for name, record in after.items()} == dict.fromkeys(after, "ok")
-    assert after["mean"]["finished"] == before
+    assert after["mean"].finished == before
     for job in run.jobs():
         assert anndata.read_h5ad(run.job_folder(job).cells(0)).n_obs == 30
 

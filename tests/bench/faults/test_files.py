@@ -97,7 +97,7 @@ def of_mean(run, pattern):
 
 
 def finished_at(run):
-    return {job.model: (run.job_folder(job).read_record() or {}).get("finished") for job in run.jobs()}
+    return {job.model: getattr(run.job_folder(job).read_record(), "finished", None) for job in run.jobs()}
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -100,11 +100,11 @@ def score(run, tmp_path, monkeypatch):
 def test_a_score_that_takes_its_process_with_it_costs_itself_alone(score, fault, reason):
     whole, scores = score(fault)
     assert whole
-    assert scores["cd"]["failed"]
-    assert scores["cd"]["error"] == reason
-    assert scores["cd"]["values"] == {}
-    assert scores["mmd"]["error"] is None
-    assert scores["mmd"]["values"]["mmd"] > 0
+    assert scores["cd"].failed
+    assert scores["cd"].error == reason
+    assert scores["cd"].values == {}
+    assert scores["mmd"].error is None
+    assert scores["mmd"].values["mmd"] > 0
 
 
 def bench(*arguments, **options):

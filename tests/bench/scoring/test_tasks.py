@@ -24,6 +24,7 @@ from bench.scoring.tasks import _hash_of, source_hash
 from datasets.code import imported_with
 from metrics.declaration import Metric, NotApplicable, Score
 from metrics.protocols import protocol_named
+from reports.view import Score as Stored
 from tests.bench.work.test_executor import carry_out, make_run
 
 pytestmark = pytest.mark.slow
@@ -152,9 +153,9 @@ def test_what_metrics_share_is_charged_to_none_of_them(monkeypatch):
 
 def test_costs_are_shown_with_the_evidence_apart(capsys):
     costs = [("rf_auc", 3.0, 5.0), ("mmd", 1.0, 0.0), ("mmd", None, None)]
-    show_costs(
-        Console(), [{"metric": name, "seconds": own, "shared_seconds": shared} for name, own, shared in costs]
-    )
+    facts = {"protocol": "strict", "n_cells": 30, "values": {}}
+    scores = [Stored(metric=name, seconds=own, shared_seconds=shared, **facts) for name, own, shared in costs]
+    show_costs(Console(), scores)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["cost:", "9.0", "s"] in lines
     assert lines[-4:-1] == [["evidence", "(shared)", "5.0"], ["rf_auc", "3.0"], ["mmd", "1.0"]]

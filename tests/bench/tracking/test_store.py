@@ -56,7 +56,8 @@ def test_a_moved_store_finds_its_artifacts_where_they_are_now(tmp_path):
     out.rename(moved)
     (moved / RUN / "figures" / "overview.png").write_bytes(b"another picture")
     # In a process of its own: MLflow remembers where it has put the artifacts of a run.
-    code = "import json, pathlib, sys; from bench.tracking import sync; print(json.dumps(vars(sync(built(\
+    code = "import json, pathlib, sys; from bench.tracking import sync; from tests.reports.run_view import \
+        built; print(json.dumps(vars(sync(built(\
         json.load(sys.stdin)), folder=pathlib.Path(sys.argv[1])))))"
     done = subprocess.run(
         [sys.executable, "-c", code, moved / RUN],

@@ -15,8 +15,10 @@ from bench.tracking import TrackingUnavailable, run_name, sync, ui_command
 from bench.tracking.points import curve_points
 from bench.tracking.store import client_of, masked
 from reports.table import results_frame
+from reports.view import Record
 from tests.reports.run_view import (
     built,
+    checked,
     make_run_view,
     record_of,
     score_of,
@@ -378,7 +380,7 @@ def test_uploading_says_nothing(tmp_path, capfd, uploaded):
 
 
 def test_run_names_are_short():
-    assert run_name(record_of(make_run_view(), "scgan", 2)["job"]) == "scgan · zheng · seed 2"
+    assert run_name(checked(Record, record_of(make_run_view(), "scgan", 2)).job) == "scgan · zheng · seed 2"
 
 
 def test_the_last_line_of_a_run_opens_its_store(tmp_path, monkeypatch):

@@ -156,7 +156,7 @@ def test_genes_in_another_order_are_put_right_and_noted(outcomes):
 def test_seconds_of_all_jobs_add_up(outcomes):
     run, records = outcomes
     seconds = phase_seconds(run)
-    good = [record for record in records.values() if record.get("wall_seconds")]
+    good = [record for record in records.values() if record.wall_seconds]
     assert good
     for phase in ("load", "fit"):
         total = sum(record.phases.get(phase, 0.0) for record in records.values())
@@ -168,16 +168,16 @@ def test_resuming_repeats_only_what_did_not_end_well(outcomes):
     run, before = outcomes
     after = carry_out(run, run.read_spec())
     for model in ("mean", "declines"):
-        assert after[model]["finished"] == before[model]["finished"]
-    assert after["raises"]["started"] >= before["raises"]["finished"]
-    assert after["hangs"]["status"] == "timeout"
-    assert after["hangs"]["seconds_to_failure"] != before["hangs"]["seconds_to_failure"]
+        assert after[model].finished == before[model].finished
+    assert after["raises"].started >= before["raises"].finished
+    assert after["hangs"].status == "timeout"
+    assert after["hangs"].seconds_to_failure != before["hangs"].seconds_to_failure
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(tmp_path, prepared, monkeypatch):
     monkeypatch.setenv("BENCH_CHECKPOINT_SECONDS", "0")
     run, spec = make_run(tmp_path, prepared, ["DiesOnce"], budget={"*": "6steps"})
-    assert carry_out(run, spec)["dies_once"]["status"] == "killed"
+    assert carry_out(run, spec)["dies_once"].status == "killed"
     record = carry_out(run, spec)["dies_once"]
     assert record.status == "ok"
     # Three steps before the kill, three after: together the whole budget, and the time of both.
