@@ -30,10 +30,15 @@ class VelocityNetwork(nn.Module):
         Of the points; of the types.
     width, n_blocks
         Of the residual blocks.
+    n_given
+        Values that are given of each cell beside its type.
     """
 
-    def __init__(self, n_dimensions: int, n_types: int, *, width: int, n_blocks: int) -> None:
+    def __init__(
+        self, n_dimensions: int, n_types: int, *, width: int, n_blocks: int, n_given: int = 0
+    ) -> None:
         super().__init__()
+        self.given = nn.Linear(n_given, EMBEDDING, bias=False) if n_given else None
         self.no_type = n_types
         self.types = nn.Embedding(n_types + 1, EMBEDDING)
         self.times = nn.Sequential(
@@ -47,9 +52,11 @@ class VelocityNetwork(nn.Module):
         )
         self.last = nn.Linear(width, n_dimensions)
 
-    def forward(self, points: Tensor, times: Tensor, types: Tensor) -> Tensor:
-        """Return velocities, n_points × n_dimensions; `times` and `types` hold one for each point."""
+    def forward(self, points: Tensor, times: Tensor, types: Tensor, given: Tensor | None = None) -> Tensor:
+        """Return velocities, n_points × n_dimensions; the others hold a row for each point."""
         condition = self.times(sinusoidal(times)) + self.types(types)
+        if self.given is not None:
+            condition = condition + self.given(given)
         hidden = self.first(points)
         for number, enter in enumerate(self.conditions):
             inner = self.blocks[2 * number](hidden) + enter(nn.functional.silu(condition))
@@ -77,6 +84,7 @@ def matching_loss(
     ends: Tensor,
     times: Tensor,
     types: Tensor,
+    given: Tensor | None = None,
     *,
     generator: torch.Generator,
 ) -> Tensor:
@@ -88,7 +96,7 @@ def matching_loss(
         The network; a fifth of the points is shown to it without their type.
     starts, ends
         n_points × n_dimensions: noise, and the code that it is paired with.
-    times, types
+    times, types, given
         One for each point.
     generator
         Of the noise around the paths and of the types that are left out.
@@ -98,7 +106,7 @@ def matching_loss(
     points = (1 - share) * starts + share * ends + SIGMA * noise
     dropped = torch.rand(len(types), generator=generator, device=types.device) < DROPPED
     shown = types.masked_fill(dropped, velocity.no_type)
-    return (velocity(points, times, shown) - (ends - starts)).square().mean()
+    return (velocity(points, times, shown, given) - (ends - starts)).square().mean()
 
 
 def nearest_pairs(starts: NDArray[np.float32], ends: NDArray[np.float32]) -> NDArray[np.int64]:
@@ -119,14 +127,16 @@ def paired(starts: Tensor, ends: Tensor, types: Tensor) -> Tensor:
     return ordered
 
 
-def guided(velocity: VelocityNetwork, types: Tensor, weight: float) -> Velocity:
+def guided(
+    velocity: VelocityNetwork, types: Tensor, weight: float, *, given: Tensor | None = None
+) -> Velocity:
     """Return the velocity of points of some types, v₀ + weight (v_type − v₀); 1 asks for v_type alone."""
 
     def of(points: Tensor, times: Tensor) -> Tensor:
-        with_type = velocity(points, times, types)
+        with_type = velocity(points, times, types, given)
         if weight == 1:
             return with_type
-        without = velocity(points, times, torch.full_like(types, velocity.no_type))
+        without = velocity(points, times, torch.full_like(types, velocity.no_type), given)
         return without + weight * (with_type - without)
 
     return of

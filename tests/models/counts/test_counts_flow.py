@@ -92,7 +92,7 @@ def test_the_loss_is_the_squared_error_on_straight_paths():
     seen = {}
 
     class Zero(VelocityNetwork):
-        def forward(self, points, times, types):
+        def forward(self, points, times, types, given=None):
             seen.update(points=points, types=types)
             return torch.zeros_like(points)
 
@@ -140,6 +140,16 @@ def test_noise_is_paired_within_types_only():
     assert paired(starts, ends, types)[:, 0].tolist() == [10.0, 0.0, 0.0, 10.0]
     # Types that hold one end of the line each cannot swap.
     assert paired(starts, ends, torch.tensor([0, 1, 0, 1]))[:, 0].tolist() == [0.0, 10.0, 0.0, 10.0]
+
+
+def test_what_is_given_of_a_cell_enters_its_velocity_alone():
+    torch.manual_seed(0)
+    network = VelocityNetwork(2, 1, width=8, n_blocks=1, n_given=1)
+    points, times, types = torch.randn((3, 2)), torch.rand(3), torch.zeros(3, dtype=torch.long)
+    first, second = torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[0.0], [1.0], [-2.0]])
+    one, other = (guided(network, types, 1.0, given=given)(points, times) for given in (first, second))
+    assert torch.equal(one[:2], other[:2])
+    assert not torch.allclose(one[2], other[2])
 
 
 def test_guidance_weighs_the_type_against_none():

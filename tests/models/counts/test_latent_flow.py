@@ -82,7 +82,7 @@ def test_an_interrupted_training_goes_on_as_if_nothing_had_happened(tmp_path, tr
             self.fraction = fraction
 
         def checkpoint(self, save):
-            if self.fraction > 0.55 and not any(tmp_path.iterdir()):
+            if self.fraction > 0.75 and not any(tmp_path.iterdir()):
                 save(tmp_path)
 
     whole = fitted(LatentFlow(**SMALL), train, budget="8epochs", monitor=Keeping())
