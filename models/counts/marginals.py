@@ -70,9 +70,9 @@ class ImposedMarginals:
         self._model, self._target = model, target
         row = torch.repeat_interleave(torch.arange(len(starts) - 1, device=device), self._starts.diff())
         self._places = row * N_RANGES + self._ranges
-        self._levels = row + target.double()
         first = self._starts[:-1]
-        self._model_zero, self._target_zero = model[first], target[first]
+        self._model_zero = model[first].view(-1, self.n_genes)
+        self._target_zero = target[first].view(-1, self.n_genes)
 
     @classmethod
     def fit(
@@ -132,32 +132,38 @@ class ImposedMarginals:
         generator
             Of the place within a step of the model's distribution.
         """
-        rows = (groups[:, None] * self.n_genes + torch.arange(self.n_genes, device=groups.device)).ravel()
-        counts = counts.ravel()
         noise = torch.rand(counts.shape, generator=generator, device=counts.device)
-        ranks = noise * self._model_zero[rows]
-        seen = counts.nonzero()[:, 0]
-        ranks[seen] = self._ranks(counts[seen], rows[seen], noise[seen])
+        ranks = noise * self._model_zero[groups]
+        seen = counts.nonzero(as_tuple=True)
+        ranks[seen] = self._ranks(counts[seen], groups[seen[0]] * self.n_genes + seen[1], noise[seen])
+        above = (ranks > self._target_zero[groups]).nonzero(as_tuple=True)
         result = torch.zeros_like(counts)
-        above = (ranks > self._target_zero[rows]).nonzero()[:, 0]
-        result[above] = self._quantiles(ranks[above], rows[above])
-        return result.view(-1, self.n_genes)
+        result[above] = self._quantiles(ranks[above], groups[above[0]] * self.n_genes + above[1])
+        return result
 
     def _ranks(self, counts: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
         """Return randomised ranks, in [0, 1], of counts above 0 in the model's marginals."""
         ranges = torch.searchsorted(self._edges, counts.long(), right=True) - 1
+        first, last = self._starts[rows], self._starts[rows + 1] - 1
+        # Nearly always each range has an entry, so that the place is known.
+        entry = torch.minimum(first + ranges, last)
+        apart = (self._ranges[entry] != ranges).nonzero()[:, 0]
+        found = torch.searchsorted(self._places, rows[apart] * N_RANGES + ranges[apart])
         # A count beyond all that the model drew when it was fitted is ranked with the highest.
-        entry = torch.searchsorted(self._places, rows * N_RANGES + ranges)
-        entry = torch.minimum(entry, self._starts[rows + 1] - 1)
+        entry[apart] = torch.minimum(found, last[apart])
         low, width = self._edges[ranges], self._edges[ranges + 1] - self._edges[ranges]
-        below = torch.where(entry > self._starts[rows], self._model[(entry - 1).clamp_min(0)], 0.0)
+        below = torch.where(entry > first, self._model[(entry - 1).clamp_min(0)], 0.0)
         return below + (self._model[entry] - below) * ((counts - low + noise) / width)
 
     def _quantiles(self, ranks: Tensor, rows: Tensor) -> Tensor:
         """Return counts above 0 at these ranks of the target's marginals."""
-        entry = torch.searchsorted(self._levels, rows + ranks.double())
-        entry = torch.minimum(entry, self._starts[rows + 1] - 1)
-        low, high = self._target[(entry - 1).clamp_min(0)], self._target[entry]
+        entry = self._starts[rows]
+        left = torch.arange(len(rows), device=rows.device)
+        # The first entry is that of no count; the last one is 1, which no rank exceeds.
+        while len(left):
+            entry[left] += 1
+            left = left[ranks[left] > self._target[entry[left]]]
+        low, high = self._target[entry - 1], self._target[entry]
         within = ((ranks - low) / (high - low).clamp_min(1e-12)).clamp(0, 1 - 1e-6)
         ranges = self._ranges[entry]
         width = self._edges[ranges + 1] - self._edges[ranges]

@@ -34,7 +34,9 @@ def test_gradients_are_finite_at_extremes():
     assert torch.isfinite(log_dispersion.grad).all()
 
 
-@pytest.mark.parametrize(("mean", "dispersion"), [(0.4, 0.3), (6.0, 2.0), (80.0, 25.0)])
+@pytest.mark.parametrize(
+    ("mean", "dispersion"), [(0.003, 0.01), (0.4, 0.3), (6.0, 2.0), (7.3, 0.05), (7.5, 0.05), (80.0, 25.0)]
+)
 def test_draws_have_the_frequencies_of_scipy(mean, dispersion):
     n_draws = 40_000
     log_mean = torch.full((n_draws, 1), mean).log()
@@ -46,4 +48,20 @@ def test_draws_have_the_frequencies_of_scipy(mean, dispersion):
     for count in (0, 1, round(mean), round(2 * mean)):
         expected = distribution.cdf(count)
         error = np.sqrt(expected * (1 - expected) / n_draws)
-        assert (drawn <= count).mean() == pytest.approx(expected, abs=5 * error)
+        assert (drawn <= count).mean() == pytest.approx(expected, abs=5 * error + 1e-6)
+
+
+def test_no_draw_lies_beyond_the_distribution():
+    """Where float32 adds up to less than the uniform number, the sum must still end in time."""
+    mean, dispersion = 0.4, 0.3
+    log_mean = torch.full((3_000_000,), mean).log()
+    drawn = draw_nb(log_mean, torch.tensor(dispersion).log(), generator=torch.Generator().manual_seed(0))
+    assert drawn.max() <= nbinom.isf(1e-10, dispersion, dispersion / (dispersion + mean))
+    assert drawn.max() >= nbinom.isf(1e-4, dispersion, dispersion / (dispersion + mean))
+
+
+def test_small_and_large_means_are_drawn_in_their_places():
+    log_mean = torch.tensor([[-3.0, 5.0], [5.0, -3.0]]).repeat(4000, 1)
+    drawn = draw_nb(log_mean, torch.tensor([[2.0, 2.0]]), generator=torch.Generator().manual_seed(2))
+    means = drawn.view(-1, 2, 2).mean(dim=0).numpy()
+    assert means == pytest.approx(np.exp([[-3.0, 5.0], [5.0, -3.0]]), rel=0.1)
