@@ -15,8 +15,8 @@ from rich.console import Console
 from bench.errors import RequestError
 from bench.progress import Progress
 from bench.results.run_folder import RunFolder
+from bench.scoring import processes
 from bench.scoring.processes import run_scoring
-from bench.work import executor
 from bench.work.processes import run_worker
 from tests.bench.work.test_executor import FILE, YEAR, carry_out, make_run
 from tests.waiting import LIMIT_SECONDS, wait_until
@@ -64,15 +64,15 @@ def score(run, tmp_path, monkeypatch):
         return time.monotonic() + sum(leaps)
 
     def scored(fault):
-        monkeypatch.setattr(executor, "time", SimpleNamespace(monotonic=monotonic))
+        monkeypatch.setattr(processes, "time", SimpleNamespace(monotonic=monotonic))
         fault = fault.format(hangs=str(hanging))
         (tmp_path / "faulty_scoring.py").write_text(SCORING.format(fault=fault))
         path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
         monkeypatch.setenv("PYTHONPATH", path)
         monkeypatch.setattr(
-            executor, "run_worker", lambda words, **rest: run_worker(["faulty_scoring", *words[1:]], **rest)
+            processes, "run_worker", lambda words, **rest: run_worker(["faulty_scoring", *words[1:]], **rest)
         )
-        executor.forget_scores(run, ["cd", "mmd"], ["strict"])
+        processes.forget_scores(run, ["cd", "mmd"], ["strict"])
         whole = run_scoring(run, ["cd", "mmd"], ["strict"], progress=Progress(Console(quiet=True)))
         (job,) = run.jobs()
         return whole, {score.metric: score for score in run.job_folder(job).read_scores()}
