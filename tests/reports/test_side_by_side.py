@@ -48,7 +48,7 @@ def test_unlike_hardware_is_marked_at_every_name():
     block, _ = blocks(two(hardware=OTHER), everything=True)
     of_b = [name for name in names(block.table) if "run-b" in name]
     assert of_b and all(name.endswith("run-b²") for name in of_b)
-    assert block.remarks[-1].startswith("² run-b: other hardware, Another CPU")
+    assert block.remarks[-2].startswith("² run-b: other hardware, Another CPU")
     assert not any("run-a²" in name for name in names(block.table))
 
 

@@ -196,7 +196,7 @@ def test_artifacts(uploaded, tmp_path):
     client, view, result, _ = uploaded
     child = runs(client, result)["activa · zheng · seed 0"].info.run_id
     record = json.loads(open(client.download_artifacts(child, "record.json", str(tmp_path))).read())  # noqa: PTH123, SIM115
-    assert record == record_of(view, "activa")
+    assert Record.model_validate(record) == checked(Record, record_of(view, "activa"))
     assert {file.path for file in client.list_artifacts(result.run_id)} == {
         "table.csv",
         "figures",
