@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_matrix, csr_matrix
@@ -44,7 +46,7 @@ class NbCopula(Baseline):
 
     name = "nb_copula"
     framework = "scipy"
-    libraries = ("scipy.stats",)
+    libraries: ClassVar[tuple[str, ...]] = ("scipy.stats",)
     paper = "doi:10.1186/s13059-021-02367-2"
 
     def __init__(self, *, maximum_genes: int = 1000) -> None:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array, vstack
 from threadpoolctl import threadpool_limits
 
-from models.base import Budget, Monitor
+from models.base import Budget, Monitor, Role
 from models.controls import control, floors
 from models.controls.control import RememberedCells
 from models.controls.floors import DrawnByType
@@ -45,7 +45,7 @@ class Baseline(DrawnByType):
     every cell once before any comes again.
     """
 
-    role = "baseline"
+    role: ClassVar[Role] = "baseline"
     keeps_counts: ClassVar[bool] = False
     """Whether the training cells' counts are needed after `fit`."""
     libraries: ClassVar[tuple[str, ...]] = ()
