@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Space = Literal["counts", "cp20k", "log_cp20k"]
 Role = Literal["model", "baseline", "ceiling", "floor", "cheat", "null"]
+Source = Literal["model", "training cells"]
 
 AUTO: Final = "auto"
 """A hyper-parameter that is left to the machine: `Generator.settle` decides it."""
@@ -223,9 +224,9 @@ class Generator(ABC):
         Empty for generators that do not train.
     settled_by
         Hyper-parameters that `settle` looks at; empty for all.
-    copies
-        Whether each cell that it draws is made of single training cells, with noise or without: whatever it
-        scores, it is never called the best.
+    draws_from
+        ``"training cells"`` if each cell that it draws is made of single training cells, with noise or
+        without: whatever it scores, it is never called the best. Else ``"model"``.
     configured_by
         Hyper-parameter without which it can do nothing: ``--models all`` takes it only where that is given.
     """
@@ -239,7 +240,7 @@ class Generator(ABC):
     paper: ClassVar[str] = ""
     default_budgets: ClassVar[dict[str, str]] = {}
     settled_by: ClassVar[tuple[str, ...]] = ()
-    copies: ClassVar[bool] = False
+    draws_from: ClassVar[Source] = "model"
     configured_by: ClassVar[str] = ""
 
     monitor: Monitor = SilentMonitor()

@@ -27,7 +27,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 from scipy.sparse import csr_matrix
 
-from models.base import Budget, Generator, GeneratorError, Monitor, Space, Unsupported
+from models.base import Budget, Generator, GeneratorError, Monitor, Source, Space, Unsupported
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -62,7 +62,7 @@ class Program(BaseModel):
     fit: Annotated[str, AfterValidator(partial(_checked_command, placeholders=FIT_PLACEHOLDERS))]
     sample: Annotated[str, AfterValidator(partial(_checked_command, placeholders=SAMPLE_PLACEHOLDERS))]
     conditional: bool = False
-    copies: bool = False
+    draws_from: Source = "model"
     environment: dict[str, str] = {}
     working_directory: str = "."
 
@@ -107,7 +107,7 @@ class External(Generator):
     program once for all chunks. Peak memory is seen only where the program runs as a
     descendant of this process, which a container started by a daemon does not.
 
-    ``name``, ``space``, ``conditional`` and ``copies`` of an instance are those of its configuration.
+    ``name``, ``space``, ``conditional`` and ``draws_from`` of an instance are those of its configuration.
 
     Parameters
     ----------
@@ -242,7 +242,7 @@ class External(Generator):
         self.name = program.name  # type: ignore[misc]
         self.space = program.space  # type: ignore[misc]
         self.conditional = program.conditional  # type: ignore[misc]
-        self.copies = program.copies  # type: ignore[misc]
+        self.draws_from = program.draws_from  # type: ignore[misc]
 
     @property
     def _configured(self) -> Program:

@@ -70,7 +70,7 @@ def best(view: RunView) -> list[Best]:
     than a floor that the metric declares, is never the best.
     """
     found = results(view)
-    made = {record.job.model for record in view.records_of("main") if record.job.copies}
+    made = {record.job.model for record in view.records_of("main") if record.job.draws_from != "model"}
     copying = dict.fromkeys(copiers(found.rows, found.metrics), COPIES) | dict.fromkeys(made, MADE_OF_CELLS)
     bests: list[Best] = []
     tests: list[_Test] = []

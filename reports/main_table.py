@@ -320,6 +320,10 @@ def key(view: RunView, table: FittedTable) -> list[str]:
     if fraction is not None and any(m.experiment == "augmentation" for m in metrics_in(view, MAIN)):
         seeds = _seeds(_n_subsamples(view), "subsampling ")
         lines.append(f"augm. F1 (augmentation_f1): over {seeds}, {100 * fraction:g} % of the type kept")
+    drawn = [r.job for r in view.records if r.job.role in TRAINED_ROLES and r.job.draws_from != "model"]
+    if drawn:
+        names = ", ".join(dict.fromkeys(job.model for job in drawn))
+        lines.append(f"made of single training cells, so never called best: {names}")
     return lines + _settled(view)
 
 

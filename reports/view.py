@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, Final, Literal, NamedTuple, Self, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA: Final = 1
 """Version of what is written."""
@@ -97,6 +97,14 @@ class Experiment(Facts):
         return Reduced(self.cell_type or "", self.fraction or 0.0, seed, kept)
 
 
+def named_now(plain: Any) -> Any:
+    """Give what an earlier version called ``copies`` the name and the value that it has now."""
+    if not isinstance(plain, dict) or "copies" not in plain:
+        return plain
+    drawn = "training cells" if plain["copies"] else "model"
+    return {"draws_from": drawn} | {name: value for name, value in plain.items() if name != "copies"}
+
+
 class JobFacts(OpenFacts):
     """What is reported of a Job of `bench.request.plan`, which has more."""
 
@@ -105,7 +113,7 @@ class JobFacts(OpenFacts):
     framework: str = ""
     conditional: bool = False
     space: str = ""
-    copies: bool = False
+    draws_from: str = "model"
     hyperparameters: dict[str, Any] = {}
     settled: dict[str, str] = {}
     dataset: str = ""
@@ -117,6 +125,8 @@ class JobFacts(OpenFacts):
     device: str = ""
     threads: int = 0
     n_cells: int = 0
+
+    _named_now = model_validator(mode="before")(named_now)
 
 
 class Training(Facts):

@@ -200,8 +200,8 @@ def draws_its_own_cells(bench: Workbench) -> str:
     generator = bench.generator
     if generator.role not in ("model", "baseline"):
         raise NotAsked(f"it is a control ({generator.role})")
-    if generator.copies:
-        raise NotAsked("it declares copies: its cells are made of training cells")
+    if generator.draws_from != "model":
+        raise NotAsked(f"it declares that it draws from {generator.draws_from}")
     found = copies_of(bench)
     if found.share >= found.alarm:
         raise Broken(
@@ -302,7 +302,11 @@ TRAINED: Final = (
         "inherit sample_chunks, or yield pieces of at most chunk_size, each with a seed of its own",
         draws_in_pieces,
     ),
-    Promise("cells of its own", "draw from the model, or declare copies = True", draws_its_own_cells),
+    Promise(
+        "cells of its own",
+        'draw from the model, or declare draws_from = "training cells"',
+        draws_its_own_cells,
+    ),
     Promise(
         "stored without pickle",
         "write .safetensors, .npz of plain arrays, .keras or JSON",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from bench.errors import RequestError
 from bench.hardware import library_versions, usable_cores
@@ -19,6 +19,7 @@ from bench.request.hyperparameters import hyperparameters
 from bench.request.registry import ModelChoice
 from bench.request.spec import RunSpec
 from metrics.protocols import OBSERVED, protocol_named
+from reports.view import named_now
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +60,7 @@ class Job(BaseModel):
     """One training of one generator on one data set, and the samples drawn from it.
 
     The content key covers everything that may change what comes out; the wall-clock limit is no
-    part of it, nor is the reason for a setting, nor what a generator says of itself alone (`copies`).
+    part of it, nor is the reason for a setting, nor what a generator says of itself alone (`draws_from`).
 
     Attributes
     ----------
@@ -80,7 +81,7 @@ class Job(BaseModel):
     framework: str
     conditional: bool
     space: str
-    copies: bool = False
+    draws_from: str = "model"
     hyperparameters: dict[str, Any]
     settled: dict[str, str] = {}
     content: str
@@ -97,10 +98,12 @@ class Job(BaseModel):
     timing_repeats: int
     timing_limit_seconds: float
 
+    _named_now = model_validator(mode="before")(named_now)
+
     @property
     def key(self) -> str:
         """Hash of the Job's content; the name of its folder."""
-        text = json.dumps(self.model_dump(mode="json", exclude={"settled", "copies"}), sort_keys=True)
+        text = json.dumps(self.model_dump(mode="json", exclude={"settled", "draws_from"}), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     @property
@@ -278,7 +281,7 @@ def _shared_facts(
         "framework": generator.framework,
         "conditional": generator.conditional,
         "space": generator.space,
-        "copies": generator.copies,
+        "draws_from": generator.draws_from,
         "hyperparameters": settings,
         "content": generator.content(),
         "dataset": facts.name,

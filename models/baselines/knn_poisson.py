@@ -37,7 +37,7 @@ class KnnPoisson(Baseline):
     framework = "scikit-learn"
     libraries = ("sklearn.decomposition", "sklearn.neighbors")
     keeps_counts = True
-    copies = True
+    draws_from = "training cells"
 
     def __init__(self, *, n_neighbours: int = 5) -> None:
         if n_neighbours < 1:

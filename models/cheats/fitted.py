@@ -25,7 +25,7 @@ class Reconstruction(PoissonFactors):
 
     name = "reconstruction"
     role = "cheat"
-    copies = True
+    draws_from = "training cells"
 
     def _learn(self, cells: RememberedCells, seed: int, monitor: Monitor) -> Parameters:
         with monitor.phase("nmf"):

@@ -33,7 +33,7 @@ class ComponentForger(Baseline):
     role = "cheat"
     space = "log_cp20k"
     framework = "scikit-learn"
-    copies = True
+    draws_from = "training cells"
     libraries = ("sklearn.decomposition",)
 
     def fit(

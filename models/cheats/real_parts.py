@@ -24,7 +24,7 @@ class FromThePool(DrawnByType):
     """What they share: role, pool and how rows are drawn."""
 
     role = "cheat"
-    copies = True
+    draws_from = "training cells"
     drawn_from = ("control_pool", 1)
 
     def _rows(self, cell_type: str, n_cells: int, rng: np.random.Generator) -> NDArray[np.int64]:

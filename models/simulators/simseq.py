@@ -21,8 +21,8 @@ class SimSeq(Baseline):
     kernel estimate over the type. Scaled counts are rounded at random, up with the probability of their
     fraction, which keeps means; bulk counts are so large that it does not matter how the source rounds.
 
-    Every single value is that of a training cell, so it declares `copies`, and genes are independent within
-    types.
+    Every single value is that of a training cell, so it declares `draws_from`, and genes are independent
+    within types.
 
     Benidt & Nettleton, Bioinformatics 31 (2015), 2131.
     """
@@ -30,7 +30,7 @@ class SimSeq(Baseline):
     name = "simseq"
     paper = "doi:10.1093/bioinformatics/btv124"
     keeps_counts = True
-    copies = True
+    draws_from = "training cells"
 
     def _learn(self, cells: RememberedCells, seed: int, monitor: Monitor) -> Parameters:
         return {}

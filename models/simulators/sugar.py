@@ -34,7 +34,7 @@ class Sugar(Baseline):
     Back among the genes, negative values become 0. A cell's type is that for which the sum of K(y, xᵣ) / d(r)
     over its training cells is largest. Without requested types the cells even out the density, which is what
     the method is for: types do not come in the training proportions. A requested type is drawn around its own
-    cells, until enough points are of it. Each cell starts from a training cell: it declares `copies`.
+    cells, until enough points are of it. Each cell starts from a training cell: it declares `draws_from`.
 
     Lindenbaum et al., NeurIPS 31 (2018), 1400, algorithm 1.
 
@@ -54,7 +54,7 @@ class Sugar(Baseline):
     libraries = ("sklearn.decomposition", "sklearn.neighbors")
     space = "log_cp20k"
     paper = "arXiv:1802.04927"
-    copies = True
+    draws_from = "training cells"
 
     def __init__(self, *, n_neighbours: int = 5) -> None:
         if n_neighbours < 1:

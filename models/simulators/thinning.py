@@ -34,7 +34,7 @@ class Thinning(Baseline):
     name = "thinning"
     paper = "doi:10.1186/s12859-020-3450-9"
     keeps_counts = True
-    copies = True
+    draws_from = "training cells"
 
     def __init__(self, *, depth: float = 0.8) -> None:
         if not 0 < depth <= 1:

@@ -196,10 +196,10 @@ def test_a_loaded_program_samples_and_leaves_the_stored_model_alone(demo, tmp_pa
 
 
 def test_facts_come_from_the_configuration_and_stay_with_the_instance(tmp_path):
-    options = {"space": "counts", "conditional": False, "copies": True}
+    options = {"space": "counts", "conditional": False, "draws_from": "training cells"}
     generator = External(config=str(write_program(tmp_path, **options)))
     assert (generator.name, generator.space, generator.conditional) == ("demo", "counts", False)
-    assert (generator.copies, External.copies) == (True, False)
+    assert (generator.draws_from, External.draws_from) == ("training cells", "model")
     assert (External.name, External.space, External.conditional) == ("external", "counts", False)
     assert External().name == "external"
 

@@ -100,7 +100,7 @@ def test_what_is_made_of_training_cells_is_never_the_best():
     view = make_run_view()
     finish_scgan(view, [0.10, 0.12, 0.11])
     for record in view["records"]:
-        record["job"]["copies"] = record["job"]["model"] == "scgan"
+        record["job"]["draws_from"] = "training cells" if record["job"]["model"] == "scgan" else "model"
     found = best(view, "mmd")
     assert (found["model"], found["others"]) == ("activa", 0)
     assert found["passed_over"] == {"made of training cells": ["scgan"]}

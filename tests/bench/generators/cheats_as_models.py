@@ -9,7 +9,7 @@ from models.controls import Memorise, Poisson
 
 
 def registered(cheat):
-    facts = {"name": f"our_{cheat.name}", "role": "model", "copies": False, "__module__": __name__}
+    facts = {"name": f"our_{cheat.name}", "role": "model", "draws_from": "model", "__module__": __name__}
     return type(cheat.__name__, (cheat,), facts)
 
 

@@ -196,5 +196,5 @@ def test_a_program_that_is_driven_goes_by_its_own_name(facts, tmp_path, name):
 def test_a_plan_says_who_is_made_of_training_cells_without_another_key(facts):
     spec = RunSpec.checked(models=(f"{FILE}:Mean",))
     jobs = make_plan(spec, facts, choose_models(spec), device="cpu", with_augmentation=False, settled={})
-    assert {job.model for job in jobs if job.copies} == {"knn_poisson"}
-    assert jobs[0].key == jobs[0].model_copy(update={"copies": True}).key
+    assert {job.model for job in jobs if job.draws_from != "model"} == {"knn_poisson"}
+    assert jobs[0].key == jobs[0].model_copy(update={"draws_from": "training cells"}).key

@@ -10,7 +10,8 @@ from tests.reports.run_view import built, make_run_view
 RECORD = """{
  "schema": 1, "key": "0a1b", "status": "ok", "reason": "", "failed_phase": null, "seconds_to_failure": null,
  "job": {"model": "activa", "reference": "activa", "version": "0.1.0", "source_hash": "77aa", "role": "model",
-  "framework": "pytorch", "conditional": true, "space": "cp20k", "hyperparameters": {"latent_dim": 128},
+  "framework": "pytorch", "conditional": true, "space": "cp20k", "copies": true,
+  "hyperparameters": {"latent_dim": 128},
   "dataset": "zheng", "dataset_key": "5ca1", "seed": 0, "sample_seeds": [0],
   "experiment": {"kind": "main", "cell_type": null, "fraction": null, "subsample_seed": null,
    "kept_cells": null, "added_cells": null},
@@ -37,6 +38,7 @@ def old_job(path):
 def test_an_old_record_is_reported(tmp_path):
     folder = old_job(tmp_path)
     record, scores = folder.read_record(), folder.read_scores()
+    assert record.job.draws_from == "training cells"
     assert (record.wall_seconds, record.git_commit, record.versions) == (None, None, {})
     assert cost_values(record) == {
         "training_seconds": 30.0,

@@ -86,11 +86,11 @@ def test_cells_without_counts_and_types_of_one_cell(simulator):
 
 @pytest.mark.parametrize("simulator", [SimSeq, Thinning, Sugar])
 def test_what_starts_from_one_training_cell_says_so(simulator):
-    assert simulator.copies
+    assert simulator.draws_from == "training cells"
 
 
 def test_no_other_declares_copies():
-    assert not any(simulator.copies for simulator in (Splatter, SymSim, SPsimSeq, Polyester))
+    assert not any(simulator.draws_from != "model" for simulator in (Splatter, SymSim, SPsimSeq, Polyester))
 
 
 @pytest.mark.parametrize("simulator", [*COUNTS, Sugar])
