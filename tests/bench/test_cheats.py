@@ -90,6 +90,15 @@ def test_copies_that_nobody_declared_are_passed_over_by_their_alarm(view):
     }
 
 
+def test_with_nobody_else_to_name_nobody_is_best(view):
+    left = [
+        record
+        for record in view["records"]
+        if record["job"]["role"] != "model" or record["job"]["model"] in COPIERS
+    ]
+    assert named_best(view | {"records": left}) == {"mmd": None, "cd": None}
+
+
 def test_the_page_lists_each_cheat_and_what_would_see_those_that_nothing_sees():
     page = PAGE.read_text(encoding="utf-8")
     described = page.partition("## The twelve")[2].partition("\n## ")[0]
