@@ -5,11 +5,17 @@ and what no column sees stands on the page of cheats, with what would be needed.
 """
 
 import re
+from dataclasses import replace
 
 import pytest
+from rich.console import Console
 
-import bench
+from bench.flow import draft, start
+from bench.progress import Progress
+from bench.request.spec import RunSpec
 from bench.results.reopen import open_whole
+from bench.scoring.processes import run_scoring
+from bench.work.executor import run_jobs
 from models.cheats import SUITE
 from reports.best import best
 from reports.caught import verdict
@@ -34,16 +40,17 @@ BEHIND_A_FLOOR = {
 UNSEEN = {"our_reconstruction", "our_forest_rejection"}
 
 
-def run_of(folder, monkeypatch, *metrics):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
-    result = bench.run(
-        models=[*(f"{GENERATORS / 'cheats_as_models.py'}:{name}" for name in NAMES), *CONTROLS],
-        profile="smoke",
-        metrics=metrics,
-        quiet=True,
-        out=folder,
-    )
-    return open_whole(result.folder).view()
+def run_of(folder, *metrics):
+    """Train, draw and score; nothing is drawn or tracked."""
+    progress = Progress(Console(quiet=True))
+    models = (*(f"{GENERATORS / 'cheats_as_models.py'}:{name}" for name in NAMES), *CONTROLS)
+    spec = RunSpec.checked(models=models, profile="smoke", metrics=metrics, out=folder)
+    run = start(draft(spec, progress=progress))
+    names = [metric["name"] for metric in run.read_request()["metrics"]]
+    with run.locked():
+        run_jobs(run, run.jobs(), timeout=None, progress=progress)
+        assert run_scoring(run, names, ["strict"], progress=progress)
+    return open_whole(run.path).view()
 
 
 def named_best(view):
@@ -52,8 +59,7 @@ def named_best(view):
 
 @pytest.fixture(scope="module")
 def view(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        return run_of(tmp_path_factory.mktemp("runs"), monkeypatch, "mmd", "cd", "copied_share")
+    return run_of(tmp_path_factory.mktemp("runs"), "mmd", "cd", "copied_share")
 
 
 def test_each_cheat_is_told_by_an_alarm_or_a_floor_or_is_unseen(view):
@@ -80,6 +86,11 @@ def test_copies_that_nobody_declared_are_passed_over_by_their_alarm(view):
     assert any("our_permuted_labels" in names for _, names in passed_over)
 
 
+def test_with_nobody_else_to_name_nobody_is_best(view):
+    left = [record for record in view.records if record.job.role != "model" or record.job.model in COPIERS]
+    assert named_best(replace(view, records=left)) == {"mmd": None, "cd": None}
+
+
 def test_the_page_lists_each_cheat_and_what_would_see_those_that_nothing_sees():
     page = PAGE.read_text(encoding="utf-8")
     described = page.partition("## The twelve")[2].partition("\n## ")[0]
@@ -90,9 +101,9 @@ def test_the_page_lists_each_cheat_and_what_would_see_those_that_nothing_sees():
 
 
 @pytest.mark.long
-def test_no_headline_metric_names_one_that_a_column_alarms_on(tmp_path, monkeypatch):
+def test_no_headline_metric_names_one_that_a_column_alarms_on(tmp_path):
     """As above with all of the main table: the forest, and the augmentation experiment."""
-    view = run_of(tmp_path, monkeypatch)
+    view = run_of(tmp_path)
     assert copiers(results(view).rows, results(view).metrics) == COPIERS
     named = named_best(view)
     assert set(named) == {"rf_auc", "mmd", "cd", "augmentation_f1"}
