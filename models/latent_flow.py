@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -11,11 +12,12 @@ from models.counts.generator import CountGenerator, TrainingSet
 if TYPE_CHECKING:
     import torch
     from anndata import AnnData
-    from torch import Tensor, nn
+    from torch import Tensor
 
 FIRST_STAGE = 0.7
 """Share of the budget that the autoencoder gets."""
 MOST_GRADIENT = 1.0
+AT_LEAST_ONE = "latent_dim", "flow_width", "flow_blocks", "solver_steps", "batch_size"
 FASTER = 30
 """Times the learning rate of the networks that dispersions learn at."""
 
@@ -35,8 +37,9 @@ class LatentFlow(CountGenerator):
     equal steps of the classical Runge–Kutta method, decoding, and drawing counts.
 
     Constants are the source's, but for the flow's width and learning rate (32 in its small setting, and 1e-4,
-    are for budgets many times ours), the pace of the dispersions, and the frequencies that embed the time:
-    they are low enough for twenty steps to give the codes of an adaptive solver (dopri5 at 1e-5) to 1e-3.
+    are for budgets many times ours), learning rates that fall to 0 over each stage as a cosine, the pace of
+    the dispersions, and the frequencies that embed the time: they are low enough for twenty steps to give the
+    codes of an adaptive solver (dopri5 at 1e-5) to 1e-3.
 
     Parameters
     ----------
@@ -84,21 +87,15 @@ class LatentFlow(CountGenerator):
         learning_rate: float = 1e-3,
         flow_learning_rate: float = 1e-3,
     ) -> None:
-        sizes = {
-            "latent_dim": latent_dim,
-            "hidden_sizes": min(hidden_sizes, default=0),
-            "flow_width": flow_width,
-            "flow_blocks": flow_blocks,
-            "solver_steps": solver_steps,
-            "batch_size": batch_size,
-        }
-        for name, size in sizes.items():
-            if size < 1:
-                raise GeneratorError(f"{name} is {size}; give at least 1")
         self.latent_dim, self.hidden_sizes = latent_dim, tuple(hidden_sizes)
         self.flow_width, self.flow_blocks, self.coupling = flow_width, flow_blocks, coupling
         self.guidance, self.solver_steps, self.batch_size = guidance, solver_steps, batch_size
         self.learning_rate, self.flow_learning_rate = learning_rate, flow_learning_rate
+        sizes = {"hidden_sizes": min(hidden_sizes, default=0)}
+        sizes |= {name: getattr(self, name) for name in AT_LEAST_ONE}
+        for name, size in sizes.items():
+            if size < 1:
+                raise GeneratorError(f"{name} is {size}; give at least 1")
 
     @classmethod
     def skip(cls, train: AnnData) -> str | None:
@@ -110,7 +107,7 @@ class LatentFlow(CountGenerator):
         import models.counts.flow
         import models.counts.training  # noqa: F401
 
-    def _networks(self, n_genes: int, n_types: int) -> nn.ModuleDict:
+    def _networks(self, n_genes: int, n_types: int) -> Any:
         from torch import nn
 
         from models.counts.flow import VelocityNetwork
@@ -146,7 +143,7 @@ class LatentFlow(CountGenerator):
         # They start far from where they belong and would take thousands of steps at the networks' pace.
         dispersions = [weight for name, weight in decoder.named_parameters() if "dispersion" in name]
         slow = [weight for weight in coder if all(weight is not fast for fast in dispersions)]
-        groups = [{"params": slow}, {"params": dispersions, "lr": FASTER * self.learning_rate}]
+        groups: list[Any] = [{"params": slow}, {"params": dispersions, "lr": FASTER * self.learning_rate}]
         optimisers = {
             "coder": torch.optim.AdamW(groups, lr=self.learning_rate, weight_decay=1e-5),
             "flow": torch.optim.AdamW(flow, lr=self.flow_learning_rate, weight_decay=1e-6),
@@ -163,7 +160,14 @@ class LatentFlow(CountGenerator):
             device=torch.device(device),
         )
 
+        rates = {which: [group["lr"] for group in of.param_groups] for which, of in optimisers.items()}
+        stages = {"coder": (0.0, FIRST_STAGE), "flow": (FIRST_STAGE, 1.0)}
+
         def descend(loss: Tensor, which: str, weights: list[torch.nn.Parameter]) -> dict[str, Tensor]:
+            begin, end = stages[which]
+            share = min(1.0, (trainer.progress.fraction - begin) / (end - begin))
+            for group, rate in zip(optimisers[which].param_groups, rates[which], strict=True):
+                group["lr"] = rate * (1 + math.cos(math.pi * share)) / 2
             optimisers[which].zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(weights, MOST_GRADIENT)

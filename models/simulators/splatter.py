@@ -217,7 +217,7 @@ def _noise_of_logs(counts: csr_matrix, shares: Floats, sizes: Floats, excess: Fl
     """Sampling variance of the log of each gene's excess variance; infinite where that is not above 0."""
     noise = np.full(shares.size, np.inf)
     columns, candidates = counts.tocsc(), np.flatnonzero(excess > 0)
-    weights = sizes**2 / max(sizes @ sizes, 1)
+    weights = sizes**2 / max(float(sizes @ sizes), 1.0)
     for start in range(0, candidates.size, BLOCK_OF_GENES):
         genes = candidates[start : start + BLOCK_OF_GENES]
         means = np.outer(sizes, shares[genes])
