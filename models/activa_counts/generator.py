@@ -53,7 +53,7 @@ class ActivaCounts(CountGenerator):
     settled_by: ClassVar[tuple[str, ...]] = ("precision", "hidden_sizes", "batch_size")
     default_budgets: ClassVar[dict[str, str]] = {
         "smoke": "2epochs",
-        "quick": "12epochs",
+        "quick": "40epochs",
         "paper": "40epochs",
     }
 
