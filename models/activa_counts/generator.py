@@ -54,7 +54,7 @@ class ActivaCounts(CountGenerator):
     default_budgets: ClassVar[dict[str, str]] = {
         "smoke": "2epochs",
         "quick": "40epochs",
-        "paper": "100epochs",
+        "paper": "40epochs",
     }
 
     def __init__(
@@ -162,7 +162,7 @@ class ActivaCounts(CountGenerator):
         """Yield blocks of the networks' own counts, and their groups."""
         import torch
 
-        n_cells = self.settings.marginal_draws * self._prior.n_strata
+        n_cells = self.settings.marginal_draws * self._prior.strata_of_types()
         types = torch.arange(n_types, device=self._device).repeat_interleave(n_cells)
         with torch.inference_mode():
             for block in types.split(BLOCK):

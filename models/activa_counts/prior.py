@@ -53,6 +53,10 @@ class Prior:
         """Strata of all types."""
         return len(self._thresholds) * self.n_strata
 
+    def strata_of_types(self) -> Tensor:
+        """Return how many strata of each type have cells, n_types."""
+        return 1 + torch.isfinite(self._thresholds).sum(dim=1)
+
     def groups(self, types: Tensor, log_library: Tensor) -> Tensor:
         """Return which stratum of which type cells of these log library sizes belong to (codes)."""
         above = log_library[:, None] > self._thresholds[types]

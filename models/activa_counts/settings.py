@@ -53,7 +53,7 @@ class Settings:
     most_components: int = 20
     marginal_draws: int = 2000
     prior_cells: float = 5.0
-    strata: int = 1
+    strata: int = 3
     stratum_cells: int = 300
     precision: Precision = "auto"
 
