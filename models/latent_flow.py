@@ -37,9 +37,9 @@ class LatentFlow(CountGenerator):
     equal steps of the classical Runge–Kutta method, decoding, and drawing counts.
 
     Constants are the source's, but for the flow's width and learning rate (32 in its small setting, and 1e-4,
-    are for budgets many times ours), learning rates that fall to 0 over each stage as a cosine, the pace of
-    the dispersions, and the frequencies that embed the time: they are low enough for twenty steps to give the
-    codes of an adaptive solver (dopri5 at 1e-5) to 1e-3.
+    are for budgets many times ours), shares that start at the mean ones, learning rates that fall to 0 over
+    each stage as a cosine, the pace of the dispersions, and the frequencies that embed the time: they are low
+    enough for twenty steps to give the codes of an adaptive solver (dopri5 at 1e-5) to 1e-3.
 
     Parameters
     ----------
@@ -91,8 +91,8 @@ class LatentFlow(CountGenerator):
         self.flow_width, self.flow_blocks, self.coupling = flow_width, flow_blocks, coupling
         self.guidance, self.solver_steps, self.batch_size = guidance, solver_steps, batch_size
         self.learning_rate, self.flow_learning_rate = learning_rate, flow_learning_rate
-        sizes = {"hidden_sizes": min(hidden_sizes, default=0)}
-        sizes |= {name: getattr(self, name) for name in AT_LEAST_ONE}
+        sizes = {name: getattr(self, name) for name in AT_LEAST_ONE}
+        sizes["hidden_sizes"] = min(hidden_sizes, default=0)
         for name, size in sizes.items():
             if size < 1:
                 raise GeneratorError(f"{name} is {size}; give at least 1")
@@ -140,7 +140,9 @@ class LatentFlow(CountGenerator):
         self._libraries = LibrarySizes.fit(sizes, train.types, n_types=train.n_types, seed=seed)
         encoder, decoder, velocity = net["encoder"], net["decoder"], net["velocity"]
         coder, flow = [*encoder.parameters(), *decoder.parameters()], list(velocity.parameters())
-        # They start far from where they belong and would take thousands of steps at the networks' pace.
+        # At the networks' pace shares and dispersions would be thousands of steps on their way.
+        totals = torch.tensor(train.counts.sum(axis=0, dtype=np.float64)).ravel() + 1
+        decoder.output.bias.data = (totals / totals.sum()).log().float().to(device)
         dispersions = [weight for name, weight in decoder.named_parameters() if "dispersion" in name]
         slow = [weight for weight in coder if all(weight is not fast for fast in dispersions)]
         groups: list[Any] = [{"params": slow}, {"params": dispersions, "lr": FASTER * self.learning_rate}]

@@ -35,7 +35,7 @@ def train():
 
 @pytest.fixture(scope="module")
 def model(train):
-    return fitted(LatentFlow(**SMALL), train, budget="160epochs")
+    return fitted(LatentFlow(**SMALL), train, budget="100epochs")
 
 
 def test_each_type_has_its_own_means_sizes_and_correlations(model, train):
@@ -57,7 +57,7 @@ def test_without_requested_types_they_come_in_the_training_proportions(model):
 
 @pytest.mark.parametrize("options", [{"coupling": "ot"}, {"guidance": 1.5}, {"solver_steps": 3}])
 def test_options_draw_cells_of_the_types_asked_for(options, train):
-    model = fitted(LatentFlow(**SMALL | options), train, budget="40epochs")
+    model = fitted(LatentFlow(**SMALL | options), train, budget="30epochs")
     drawn = model.sample(600, cell_types=["large", "small"] * 300, seed=0)
     sizes = dense(drawn).sum(axis=1)
     assert sizes[::2].mean() > 1.3 * sizes[1::2].mean()
