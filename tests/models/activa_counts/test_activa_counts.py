@@ -11,6 +11,8 @@ from scipy.sparse import csr_matrix
 from models.activa_counts.generator import ActivaCounts
 from models.base import Budget, GeneratorError, SilentMonitor
 
+pytestmark = pytest.mark.slow
+
 N_GENES = 20
 SMALL = {"latent_dim": 4, "hidden_sizes": (32, 16), "batch_size": 32, "marginal_draws": 800}
 
