@@ -375,17 +375,7 @@ class RunView:
 
 
 class NamedRun(NamedTuple):
-    """A run and what it is called beside others.
-
-    Attributes
-    ----------
-    name
-        Of its folder; unique among the runs that stand side by side.
-    view
-        What it measured.
-    command
-        The command that makes the run again; empty where there is none.
-    """
+    """A run, its name, which no other run beside it has, and the command that makes it again (or nothing)."""
 
     name: str
     view: RunView

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from models.base import SilentMonitor
 
 if TYPE_CHECKING:
-    from bench.work.serve import Opened
+    from bench.work.opened import Opened
 
 
 class Counter(Protocol):

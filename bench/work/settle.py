@@ -19,7 +19,7 @@ from bench.errors import RequestError, named
 from bench.hardware import usable_cores
 from bench.hardware.environment import describe_for, worker_environment
 from bench.request.hyperparameters import hyperparameters
-from bench.results.run_folder import readable, write_json
+from bench.results.run_folder import DamagedFile, read_json, write_json
 from bench.work.lines import Server, WorkerFailed
 from bench.work.processes import with_own_code
 from models.base import AUTO, Generator, Settled
@@ -59,8 +59,9 @@ def settled(
     looked_at = {name: settings[name] for name in choice.generator.settled_by or settings}
     request = {"model": choice.reference, "settings": looked_at, "n_genes": n_genes, "device": device}
     memory = _memory(choice, request)
-    found = readable(memory)
-    if found is None:
+    try:
+        found = read_json(memory)
+    except (OSError, DamagedFile):
         found = _ask(choice.name, request)
         # A cache that cannot be written to costs only the time.
         with suppress(OSError):

@@ -5,7 +5,7 @@ import pytest
 
 from bench.gate.looks import FACTOR
 from bench.gate.wall_clock import BASE, HEAD, found_in, take_pairs
-from bench.work import serve
+from bench.work import opened as opening
 
 
 class Scripted:
@@ -77,7 +77,7 @@ def test_findings_tell_medians_bounds_and_the_kernel():
 
 def test_one_interrupted_call_of_the_kernel_does_not_make_its_time(monkeypatch):
     calls = iter([0.020, 0.090, 0.021, 0.022, 0.019])
-    monkeypatch.setattr(serve, "once", lambda function, synchronise: next(calls))
+    monkeypatch.setattr(opening, "once", lambda function, synchronise: next(calls))
     # Without the cells and the generator that opening takes.
-    opened = serve.Opened.__new__(serve.Opened)
+    opened = opening.Opened.__new__(opening.Opened)
     assert opened.calibrate() == {"seconds": {"kernel": 0.021}}
