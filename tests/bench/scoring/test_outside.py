@@ -51,8 +51,8 @@ def score(folder, parts, *, space="counts", metrics=("cd",), files=None, synthet
         metrics=[resolve_metric(name) for name in metrics],
         say=told.append,
     )
-    assert [one["error"] for one in scores] == [None] * len(metrics)
-    return {one["metric"]: one["values"][one["metric"]] for one in scores}, told
+    assert [one.error for one in scores] == [None] * len(metrics)
+    return {one.metric: one.values[one.metric] for one in scores}, told
 
 
 BOTH = ("cd", "zero_fraction_error")
