@@ -25,12 +25,12 @@ def list_plugins(
         raise RequestError(f"list {what!r}: choose from {', '.join(groups)}")
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     columns = {
-        "models": ("role", "framework", "conditional", "space", "paper"),
+        "models": ("role", "conditional", "space", "paper"),
         "metrics": ("default", "better", "ideal", "cost", "description"),
         "datasets": ("description", "reference"),
     }[what]
     for column in ("name", *columns):
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "role", "framework", "space"))
+        table.add_column(column, overflow="fold", no_wrap=column in ("name", "role", "space"))
     for name in plugins(groups[what]):
         try:
             plugin = load(groups[what], name)

@@ -195,6 +195,8 @@ def _named(folders: Sequence[RunFolder]) -> list[NamedRun]:
 
 
 def _named_run(name: str, folder: RunFolder) -> NamedRun:
+    from reports.view import NamedRun
+
     view, spec = folder.view(), folder.read_spec()
     again = run_command(spec)
     return NamedRun(name, view, "\n".join([again, *score_commands(spec, view)]) if again else "")
