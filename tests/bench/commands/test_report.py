@@ -1,6 +1,7 @@
 """``bench report``: what is written where, the command that makes a run again, what is refused."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -16,7 +17,8 @@ from bench.request.plan import Experiment, Job
 from bench.request.spec import IN_MEMORY, RunSpec
 from bench.results.run_folder import RunFolder, read_json, write_json
 from reports.table import whole_frame
-from tests.reports.run_view import make_run_view
+from reports.view import Score
+from tests.reports.run_view import built, make_run_view
 
 pytestmark = pytest.mark.slow
 
@@ -180,6 +182,24 @@ def test_the_command_holds_no_folder_of_this_machine():
 USUAL = {"strict": ["cd", "mmd"], "activa2022": ["mmd"]}
 
 
+def scored_with(declared, scored):
+    """Return a run of one Job that has scores of these metrics under these protocols."""
+    usual = built(make_run_view(seeds=1))
+    (record,) = [record for record in usual.records_of("main") if record.job.model == "activa"]
+    scores = [
+        Score(metric=name, protocol=protocol, n_cells=30, values={name: 1.0})
+        for protocol, names in scored.items()
+        for name in names
+    ]
+    return replace(
+        usual,
+        run=usual.run.but(protocols=tuple(scored)),
+        records=[record],
+        scores={record.key: scores},
+        metrics=[usual.metrics[0].but(name=name, floors=()) for name in declared],
+    )
+
+
 @pytest.mark.parametrize(
     ("asked", "protocols", "scored", "commands"),
     [
@@ -223,23 +243,13 @@ def test_what_was_scored_later_has_a_command_of_its_own(monkeypatch, asked, prot
         return [SimpleNamespace(name=name, experiment=kinds.get(name, "main")) for name in names]
 
     monkeypatch.setattr("bench.request.choices.choose_metrics", usual)
-    scores = [{"metric": m, "protocol": p} for p, metrics in scored.items() for m in metrics]
-    view = {
-        "run": {"protocols": list(scored)},
-        "records": [{"key": "a", "job": {"experiment": {"kind": "main"}}}],
-        "scores": {"a": scores},
-        "metrics": [{"name": name} for name in ("cd", "mmd", "rare")],
-    }
+    view = scored_with(("cd", "mmd", "rare"), scored)
     assert score_commands(RunSpec(metrics=asked, protocol=protocols), view) == commands
 
 
 def test_a_request_for_all_metrics_leaves_nothing_to_score_later():
-    view = {
-        "run": {"protocols": ["strict"]},
-        "records": [{"key": "a", "job": {"experiment": {"kind": "main"}}}],
-        "scores": {"a": [{"metric": name, "protocol": "strict"} for name in ("mmd", "rf_auc_by_type")]},
-        "metrics": [{"name": "mmd"}, {"name": "rf_auc_by_type"}],
-    }
+    names = ("mmd", "rf_auc_by_type")
+    view = scored_with(names, {"strict": names})
     assert score_commands(RunSpec(metrics=("all",)), view) == []
     assert score_commands(RunSpec(metrics=("mmd",)), view) == ["bench score RUN --metrics rf_auc_by_type"]
 
