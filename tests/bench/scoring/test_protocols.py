@@ -23,6 +23,7 @@ from bench.work.executor import run_jobs
 from metrics.declaration import NotApplicable
 from metrics.evidence import RealEvidence, SampleEvidence
 from tests.bench.work.test_executor import CONTEXT, FILE
+from tests.reports.run_view import make_run_view
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +46,9 @@ def run(tmp_path_factory, prepared):
     prepared.write_h5ad(run.dataset)
     n_cells = jobs[0].n_cells
     protocols = flow.protocol_facts(spec, PROTOCOLS, n_cells, n_test=30)
-    run.write_request(spec, jobs, metrics=[], n_cells=n_cells, **protocols, **CONTEXT)
+    usual = make_run_view()["run"]
+    context = CONTEXT | {name: usual[name] for name in ("dataset", "dataset_key", "hardware", "versions")}
+    run.write_request(spec, jobs, metrics=[], n_cells=n_cells, **protocols, **context)
     progress = Progress(Console(quiet=True))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
