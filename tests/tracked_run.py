@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
-from tests.reports.run_view import make_run_view, record_of, write_resources
+from reports.view import RunView
+from tests.reports.run_view import built, make_run_view, record_of, write_resources
 
 MODELS = ("activa", "scgan", "cscgan", "nb_copula", "knn_poisson")
 
 
-def make_long_view(folder: Path, *, jobs: int) -> dict[str, Any]:
+def make_long_view(folder: Path, *, jobs: int) -> RunView:
     """Return the view of a run with `jobs` Jobs that ended well, and write their curves and a figure.
 
     Parameters
@@ -44,7 +44,7 @@ def make_long_view(folder: Path, *, jobs: int) -> dict[str, Any]:
         _write_curves(folder / "jobs" / key / "curves.jsonl", rate)
         write_resources(view, key, seconds=30)
     _draw(folder / "figures" / "overview.png")
-    return view
+    return built(view)
 
 
 def _write_curves(path: Path, rate: float) -> None:

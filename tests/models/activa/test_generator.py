@@ -129,7 +129,7 @@ def test_labels_reach_the_classifier(adata):
 
 
 def test_a_conditioner_from_outside_is_trained_and_kept(adata, tmp_path):
-    model = fitted(adata, conditioner="test_activa_networks:LinearConditioner")
+    model = fitted(adata, conditioner="tests.models.activa.test_networks:LinearConditioner")
     assert model._networks.conditioner.weight.shape == (3, N_GENES)
     model.save(tmp_path)
     loaded = Activa.load(tmp_path)
