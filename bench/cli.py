@@ -14,6 +14,7 @@ from bench.commands.data import data
 from bench.commands.gate import gate
 from bench.commands.listing import hardware, list_plugins
 from bench.commands.models import new_model, test
+from bench.commands.paper import paper
 from bench.commands.report import report
 from bench.commands.run import run
 from bench.commands.sample import sample
@@ -34,7 +35,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data, name="data")
-for command in (run, score, report, compare, sample, speed, test_metrics, test, new_model, sync, ui, gate):
+for command in (
+    run,
+    score,
+    report,
+    compare,
+    paper,
+    sample,
+    speed,
+    test_metrics,
+    test,
+    new_model,
+    sync,
+    ui,
+    gate,
+):
     app.command()(command)
 app.command("list")(list_plugins)
 app.command()(hardware)

@@ -108,8 +108,15 @@ def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) ->
     return Draft(spec, prepared, facts, choices, metrics, jobs, machine, train_shape, provenance)
 
 
-def start(plan: Draft) -> RunFolder:
+def start(plan: Draft, *, papers: Sequence[str] = ()) -> RunFolder:
     """Make the run folder and write down the request, the plan and the circumstances.
+
+    Parameters
+    ----------
+    plan
+        From `draft`.
+    papers
+        Names of the papers whose figures the results are to stand beside.
 
     Raises
     ------
@@ -120,7 +127,7 @@ def start(plan: Draft) -> RunFolder:
     try:
         run = RunFolder.create(plan.spec.out, plan.facts.name)
         run.link_dataset(plan.prepared.path)
-        _write_request(run, plan)
+        _write_request(run, plan, papers)
     except OSError as error:
         if run is not None:
             shutil.rmtree(run.path, ignore_errors=True)
@@ -128,11 +135,12 @@ def start(plan: Draft) -> RunFolder:
     return run
 
 
-def _write_request(run: RunFolder, plan: Draft) -> None:
+def _write_request(run: RunFolder, plan: Draft, papers: Sequence[str]) -> None:
     n_cells = plan.facts.cells_to_make(plan.spec.cells, plan.spec.protocol)
     run.write_request(
         plan.spec,
         plan.jobs,
+        papers=list(papers),
         dataset=plan.provenance,
         dataset_key=plan.facts.key,
         dataset_sha256=sha256_of(run.dataset),

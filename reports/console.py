@@ -13,11 +13,10 @@ from reports.fitted_table import FittedTable, Footnotes
 from reports.further_tables import (
     AUGMENTATION_TITLE,
     INTERVALS_TITLE,
-    PUBLISHED_TITLE,
     augmentation_table,
     failures,
     intervals_table,
-    published_table,
+    published_tables,
 )
 from reports.main_table import (
     COSTS_TITLE,
@@ -28,7 +27,6 @@ from reports.main_table import (
     quality_table,
     scored_groups,
 )
-from reports.published import NOTES
 from reports.table import results
 from reports.view import SKIPPED, NamedRun, RunView
 from reports.words import budgets_in_words, figure, hardware_in_words, shape_in_words, sizes_in_words
@@ -51,7 +49,7 @@ def report(view: RunView) -> RenderableType:
     """Return everything there is to say about a run as one Rich renderable.
 
     Heading; under each protocol its warnings, the main table with its footnotes, the further groups of
-    metrics, intervals over the test cells, published figures; then costs, the augmentation experiment,
+    metrics, intervals over the test cells; then costs, the augmentation experiment, published figures,
     failures. Notes on the data, and what metrics remarked, stand on the page.
     """
     blocks = _heading(view)
@@ -59,7 +57,16 @@ def report(view: RunView) -> RenderableType:
         blocks += _under(seen)
     augmentation = _titled(AUGMENTATION_TITLE, augmentation_table(view))
     costs = _titled(COSTS_TITLE, costs_table([NamedRun("", view)], Footnotes(), named=False))
-    return Group(*blocks, *costs, *augmentation, *failure_lines(view))
+    return Group(*blocks, *costs, *augmentation, *beside_papers(view), *failure_lines(view))
+
+
+def beside_papers(view: RunView) -> list[RenderableType]:
+    """Return papers' figures beside the run's, a table for each paper; nothing where none has any."""
+    return [
+        block
+        for title, table, remarks in published_tables(view)
+        for block in _titled(title, table, *(Text(line, style="dim") for line in remarks))
+    ]
 
 
 def _heading(view: RunView) -> list[RenderableType]:
@@ -86,9 +93,7 @@ def _under(view: RunView) -> list[RenderableType]:
             blocks += [table, *(Text(line, style="dim") for line in key(view, table)), *notes.lines()]
         else:
             blocks += _titled(GROUP_TITLES[shows], table, *notes.lines())
-    blocks += _titled(INTERVALS_TITLE, intervals_table(view))
-    note = NOTES.get(view.protocol, "")
-    return [*blocks, *_titled(PUBLISHED_TITLE, published_table(view), Text(note, style="dim"))]
+    return [*blocks, *_titled(INTERVALS_TITLE, intervals_table(view))]
 
 
 def _protocol(view: RunView) -> Text:

@@ -11,9 +11,9 @@ from reports.augmentation import augmentation_frame
 from reports.best import best
 from reports.caught import CAUGHT_TITLE, caught_table
 from reports.fitted_table import SUPERSCRIPTS, FittedTable
-from reports.further_tables import PUBLISHED_TITLE, failures, published_table
+from reports.further_tables import failures, published_tables
 from reports.intervals import intervals
-from reports.published import NOTES, published
+from reports.published import published
 from reports.side_by_side import blocks, differences_table, runs_frame
 from reports.summary import summary
 from reports.table import results, whole_frame
@@ -115,10 +115,10 @@ def _tables(runs: Sequence[NamedRun]) -> list[tuple[str, FittedTable, list[str]]
     if (table := differences_table(runs)) is not None:
         tables.insert(0, ("The runs differ", table, []))
     for run in runs:
+        tables += [
+            (f"{title} · {run.name}", table, remarks) for title, table, remarks in published_tables(run.view)
+        ]
         for view in run.view.each_protocol:
-            if (table := published_table(view)) is not None:
-                title = f"{PUBLISHED_TITLE} · {run.name} · protocol {view.protocol}"
-                tables.append((title, table, [NOTES[view.protocol]]))
             if (table := caught_table(view)) is not None:
                 tables.append((f"{CAUGHT_TITLE} · {run.name} · protocol {view.protocol}", table, []))
     return tables
@@ -143,7 +143,7 @@ def _run(run: NamedRun) -> dict[str, Any]:
         "values": each(lambda view: {row.model: row.values for row in results(view).rows}),
         "intervals": each(lambda view: [one._asdict() for one in intervals(view)]),
         "augmentation": each(lambda view: augmentation_frame(view).to_dict("records")),
-        "published": each(lambda view: [one._asdict() for one in published(view)]),
+        "published": [one._asdict() for one in published(run.view)],
         "failures": [one._asdict() for one in failures(run.view)],
         "metrics": [metric.plain() for metric in run.view.metrics],
     }

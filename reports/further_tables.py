@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from rich.text import Text
 
 from reports.augmentation import Augmented, augmentation
-from reports.fitted_table import Column, FittedTable
+from reports.fitted_table import Column, FittedTable, Footnotes
 from reports.intervals import intervals
 from reports.main_table import mean_cell, status_text
-from reports.published import published
+from reports.papers import Paper, papers
+from reports.published import Claim, published
+from reports.rows import Summary
 from reports.view import NOT_RUN, OK, RunView
 from reports.words import DASH, count, figure, interval_in_words, job_in_words, short
 
@@ -66,19 +69,46 @@ def intervals_table(view: RunView) -> FittedTable | None:
     return _table(headers, cells, first, left=("model", "metric"))
 
 
-def published_table(view: RunView) -> FittedTable | None:
-    """Return a paper's figures beside the run's; None where it has none for this data set and protocol."""
+class PaperTable(NamedTuple):
+    """A paper's figures beside the run's: title, table, and what to print below it."""
+
+    title: str
+    table: FittedTable
+    remarks: list[str]
+
+
+def published_tables(view: RunView) -> list[PaperTable]:
+    """Return a table for each paper that has figures to stand beside the run's."""
+    by_paper: dict[str, list[Claim]] = {}
+    for claim in published(view):
+        by_paper.setdefault(claim.paper, []).append(claim)
+    return [_paper_table(papers()[name], claims) for name, claims in by_paper.items()]
+
+
+def _paper_table(paper: Paper, claims: Sequence[Claim]) -> PaperTable:
+    notes = Footnotes()
+    first = _starts([(claim.dataset, claim.quantity) for claim in claims])
     cells = [
         (
-            Text(row.quantity),
-            Text(row.model),
-            Text(figure(row.measured)),
-            Text(figure(row.published) + _deviation(row.published_sd)),
+            Text(f"{claim.quantity}\n{claim.dataset}, {claim.where}" if starts else ""),
+            Text(claim.published_model),
+            Text(figure(claim.published) + _deviation(claim.published_sd)),
+            mean_cell(Summary(claim.measured, claim.low, claim.high)),
+            Text(figure(claim.floor)),
+            Text(figure(claim.ceiling)),
+            Text(f"{claim.verdict} {notes.mark(claim.why)}".strip()),
         )
-        for row in published(view)
+        for claim, starts in zip(claims, first, strict=True)
     ]
-    headers = ("quantity", "model", "here", "published")
-    return _table(headers, cells, [False] * len(cells), left=("quantity", "model"))
+    headers = ("quantity", "model", "printed", "here", "floor", "real", "verdict")
+    table = _table(headers, cells, first, left=("quantity", "model", "verdict"))
+    verdicts = Counter(claim.verdict for claim in claims)
+    counted = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
+    second_hand = [f"Second-hand: printed by {paper.second_hand}."] if paper.second_hand else []
+    remarks = [f"{len(claims)} figures: {counted}.", *(line.plain for line in notes.lines())]
+    return PaperTable(
+        f"{PUBLISHED_TITLE}: {paper.title}", cast("FittedTable", table), [*remarks, *second_hand, paper.note]
+    )
 
 
 class Failure(NamedTuple):

@@ -1,93 +1,320 @@
-"""What papers printed, to stand beside what was measured under their protocols."""
+"""What papers printed, beside what was measured here.
+
+A figure is ``reproduced`` if it lies within the 95 % prediction interval of one more training, which is t ·
+s · √(1 + 1/n) around the mean of n ≥ 3 seeds, give or take half a unit of its last printed digit. It is
+``explained`` if that holds under another protocol, which differs by what is named. Where anything else
+differs from what the paper did (data, model, budget, hardware), it is ``not measured here``, with each
+reason; what was measured stands beside it all the same.
+"""
 
 from __future__ import annotations
 
 import math
-import tomllib
-from pathlib import Path
-from typing import Final, NamedTuple
+from collections.abc import Iterator
+from decimal import Decimal
+from typing import Final, NamedTuple, Self
 
 from reports.augmentation import augmentation
-from reports.rows import means
-from reports.table import results
-from reports.view import RunView
+from reports.papers import Paper, Printed, papers
+from reports.rows import MISSING, Summary, summarise
+from reports.table import COST_COLUMNS, results
+from reports.view import OK, Record, RunView, once
+from reports.words import duration
 
-NOTES: Final = {
-    "activa2022": (
-        "Published: Heydari et al. 2022, doi:10.1093/bioinformatics/btac095, on its own hardware and "
-        "budgets. Its scores were taken after real and synthetic cells had been integrated together, which "
-        "removes the very difference that the metrics look for; nothing is integrated here. Nor did the "
-        "authors' notebooks take the logarithm that mmd and cd have here. The paper states neither the "
-        "kernel weights nor the root of its mmd: compare the ratios to the positive control."
-    ),
-    "groundgan2024": (
-        "Published: Zinati et al. 2024, doi:10.1038/s41467-024-48516-6, Table 1. Its control is one half of "
-        "the test cells against the other, at 500 cells a side where models are compared at 1000 (here all "
-        "have the same number); the rf_auc of that control is the ideal value, not a measurement. Its "
-        "generators were trained on the 1000 genes that are compared, those here on all."
-    ),
-}
+REPRODUCED: Final = "reproduced"
+EXPLAINED: Final = "explained"
+NOT_REPRODUCED: Final = "not reproduced"
+NOT_MEASURED: Final = "not measured here"
+RATIO: Final = "mmd / real"
+SPEED_UP: Final = "training speed-up over scgan"
+LEAST_SEEDS: Final = 3
 
 
-class Published(NamedTuple):
+class Measured(NamedTuple):
+    """What was measured here.
+
+    Attributes
+    ----------
+    summary, n
+        Mean and 95 % t interval of so many values.
+    margin
+        Half the width of the interval in which one more value lies with 95 %; NaN below three values.
+    why_none
+        Why there is no value.
+    """
+
+    summary: Summary = MISSING
+    n: int = 0
+    margin: float = math.nan
+    why_none: str = ""
+
+    @classmethod
+    def of(cls, summary: Summary, n: int, *, shown: Summary | None = None) -> Self:
+        """Return what a mean and its t interval come to; `shown` is that within a metric's bounds."""
+        return cls(shown or summary, n, (summary.high - summary.mean) * math.sqrt(n + 1))
+
+    def scaled(self, factor: float) -> Measured:
+        """Return the same in another unit."""
+        summary = Summary(*(value * factor for value in self.summary))
+        return self._replace(summary=summary, margin=self.margin * factor)
+
+
+class Claim(NamedTuple):
     """A figure that a paper printed (``published_sd`` is NaN where none was) beside the run's.
 
-    The quantity ``mmd / real`` is the ratio of a model's mmd to that of the control ``real``.
+    Attributes
+    ----------
+    paper, where, dataset, quantity, protocol
+        Which figure. The quantity ``mmd / real`` is the ratio to the control ``real``, of both sides.
+    published_model, model
+        What the paper calls it; the generator here that stands beside it.
+    measured, low, high, n_seeds
+        Mean over seeds and its 95 % t interval, NaN where there is none.
+    floor, ceiling
+        What the metric's best floor, and real cells, score in the run; NaN where there is none.
+    verdict, why
+        See the module; the reasons, none where it is reproduced.
     """
 
+    paper: str
+    where: str
+    dataset: str
     quantity: str
-    model: str
-    measured: float
+    protocol: str
+    published_model: str
     published: float
     published_sd: float
+    model: str
+    measured: float
+    low: float
+    high: float
+    n_seeds: int
+    floor: float
+    ceiling: float
+    verdict: str
+    why: list[str]
 
 
-def published(view: RunView) -> list[Published]:
-    """Return a paper's figures for this data set beside the run's; nothing if the paper has none.
+@once
+def published(view: RunView) -> list[Claim]:
+    """Return papers' figures beside the run's.
 
-    A data set is known by the declared source that its cells are certain to come from, which its own facts
-    say (``declared``): never by its name, which a file's name makes.
-
-    Scores stand only beside those of the paper's own protocol. Training times depend on no protocol and
-    stand with ACTIVA's. `NOTES` has under the protocol what to print below.
+    Of the papers that the run was made for, all; of others those of its data set and of a protocol that it
+    was scored under. A data set is known by the declared source that its cells are certain to come from,
+    which its own facts say (``declared``): never by its name, which a file's name makes.
     """
-    rows = []
-    for quantity, by_model in _printed(view.protocol, view.run.dataset.declared).items():
-        measured = (
-            _augmentation(view) if quantity == "augmentation_f1" else means(results(view).rows, quantity)
-        )
-        for model, (mean, *deviation) in by_model.items():
-            deviations = deviation[0] if deviation else math.nan
-            rows.append(Published(quantity, model, measured.get(model, math.nan), mean, deviations))
-    return rows + _ratios_to_control(rows)
-
-
-def _printed(protocol: str, declared: str | None) -> dict[str, dict[str, list[float]]]:
-    if declared is None:
-        return {}
-    path = Path(__file__).with_name("published.toml")
-    printed = tomllib.loads(path.read_text(encoding="utf-8"))
-    facts: dict[str, dict[str, list[float]]] = printed.get(protocol, {}).get(declared, {})
-    return facts
-
-
-def _augmentation(view: RunView) -> dict[str, float]:
-    """Return the F1 of each augmenter, at each fraction: ``none at 0.5 %``."""
-    return {
-        f"{row.augmenter} at {100 * row.fraction:g} %": row.summary("augmentation_f1").mean
-        for row in augmentation(view)
-    }
-
-
-def _ratios_to_control(rows: list[Published]) -> list[Published]:
-    mmd = {row.model: row for row in rows if row.quantity == "mmd"}
-    control = mmd.pop("real", None)
     return [
-        row._replace(
-            quantity="mmd / real",
-            measured=row.measured / (control.measured or math.nan),
-            published=row.published / control.published,
-        )
-        for row in mmd.values()
-        if control is not None
+        claim
+        for name, paper in papers().items()
+        for figure in paper.figures
+        if name in view.run.papers
+        or (figure.dataset == view.run.dataset.declared and paper.protocol_of(figure) in view.run.protocols)
+        for claim in _claims(view, name, paper, figure)
     ]
+
+
+def _claims(view: RunView, name: str, paper: Paper, figure: Printed) -> Iterator[Claim]:
+    for model, (mean, *deviation) in figure.printed.items():
+        yield _claim(view, name, paper, figure, model, mean, *deviation)
+    control = figure.printed.get("real")
+    if figure.quantity == "mmd" and control is not None and control[0]:
+        ratio = figure.but(quantity=RATIO)
+        for model, (mean, *_) in figure.printed.items():
+            if model != "real":
+                yield _claim(view, name, paper, ratio, model, mean / control[0])
+
+
+def _claim(
+    view: RunView, name: str, paper: Paper, figure: Printed, model: str, mean: float, sd: float = math.nan
+) -> Claim:
+    protocol, here = paper.protocol_of(figure), paper.here(model)
+    measured = measure(view, figure, here, protocol=protocol, paper=paper)
+    reasons = list(_unlike(view, paper, figure, model, measured))
+    verdict, why = (NOT_MEASURED, reasons) if reasons else judged(view, paper, figure, model, mean, measured)
+    floor, ceiling = _ends(view, figure.quantity, protocol)
+    return Claim(
+        paper=name,
+        where=figure.where,
+        dataset=figure.dataset,
+        quantity=figure.quantity if figure.fraction is None else _at(figure),
+        protocol=protocol,
+        published_model=model,
+        published=mean,
+        published_sd=sd,
+        model=here,
+        measured=measured.summary.mean,
+        low=measured.summary.low,
+        high=measured.summary.high,
+        n_seeds=measured.n,
+        floor=floor,
+        ceiling=ceiling,
+        verdict=verdict,
+        why=why,
+    )
+
+
+def _at(figure: Printed) -> str:
+    return f"{figure.quantity} at {100 * (figure.fraction or 0):g} %"
+
+
+def measure(view: RunView, figure: Printed, model: str, *, protocol: str, paper: Paper) -> Measured:
+    """Return what a run measured of a printed quantity, for one of its generators.
+
+    Parameters
+    ----------
+    view
+        The run.
+    figure, paper
+        What was printed, and by whom: a speed-up is that at the paper's budgets.
+    model
+        The generator of the run.
+    protocol
+        Under which scores are taken.
+    """
+    if figure.fraction is not None:
+        return _augmented(view, figure, model)
+    if all(row.model != model for row in results(view).rows):
+        return _absent(model)
+    if figure.quantity == SPEED_UP:
+        return _speed_up(view, paper, model)
+    if figure.quantity not in COST_COLUMNS:
+        if protocol not in view.run.protocols:
+            return Measured(why_none=f"not scored under {protocol}")
+        view = view.under(protocol)
+    if figure.quantity != RATIO:
+        return _of_row(view, model, figure.quantity)
+    control = _of_row(view, "real", "mmd")
+    if not control.summary.mean > 0:
+        return Measured(why_none="the control real has no mmd")
+    return _of_row(view, model, "mmd").scaled(1 / control.summary.mean)
+
+
+def _of_row(view: RunView, model: str, quantity: str) -> Measured:
+    row = next((row for row in results(view).rows if row.model == model), None)
+    if row is None:
+        return _absent(model)
+    if not row.n_seeds:
+        return Measured(why_none=f"{row.status.replace('_', ' ')}: {row.reason}")
+    values = row.values.get(quantity)
+    if not values:
+        return Measured(why_none=f"no {quantity}")
+    return Measured.of(summarise(values), len(values), shown=row.summary(quantity))
+
+
+def _absent(model: str) -> Measured:
+    return Measured(why_none=f"{model} is not in this run")
+
+
+def _augmented(view: RunView, figure: Printed, model: str) -> Measured:
+    """Return a quantity of the augmentation experiment, of a model or of a cheap augmenter."""
+    rows = [row for row in augmentation(view) if row.fraction == figure.fraction]
+    if not rows:
+        return Measured(why_none=f"{100 * (figure.fraction or 0):g} % was not kept of any type in this run")
+    row = next((row for row in rows if row.augmenter == model), None)
+    if row is None or figure.quantity not in row.values:
+        return Measured(why_none=f"{model} has no {figure.quantity} in this run")
+    return Measured.of(row.summary(figure.quantity), row.n_subsamples)
+
+
+def _speed_up(view: RunView, paper: Paper, model: str) -> Measured:
+    """Return how much longer scGAN's training takes, at the paper's budgets and the rates seen here."""
+    seconds = [_seconds_at(view, name, paper.budgets.get(name)) for name in ("scgan", model)]
+    if None in seconds:
+        return Measured(why_none="the rate of one of the two is not known")
+    slow, fast = (value or math.nan for value in seconds)
+    return Measured(Summary(slow / fast, math.nan, math.nan), 1)
+
+
+def _trained(view: RunView, model: str) -> Record | None:
+    """Return a Record of a generator that was trained on a budget."""
+    found = (record for record in view.records_of("main") if record.job.model == model)
+    return next((r for r in found if r.status == OK and r.training is not None and r.job.budget), None)
+
+
+def _seconds_at(view: RunView, model: str, budget: str | None) -> float | None:
+    """Return what a budget takes here, on these cells, at the rate of a Record; None where unknown."""
+    record = _trained(view, model)
+    if record is None or budget is None or record.training is None:
+        return None
+    (amount, unit), (own_amount, own_unit) = _parts(budget), _parts(record.job.budget or "")
+    if unit == own_unit:
+        return record.training.seconds * amount / own_amount
+    rate, batch = record.training.steps_per_second, record.job.hyperparameters.get("batch_size")
+    if rate is None:
+        return None
+    if unit == "epochs":
+        if not isinstance(batch, int):
+            return None
+        amount *= math.ceil(view.run.train_shape[0] / batch)
+    return amount / rate
+
+
+def _parts(budget: str) -> tuple[float, str]:
+    """Cut a budget as `models.base.Budget` writes it, ``500 epochs`` or ``120s``."""
+    number = budget.rstrip("abcdefghijklmnopqrstuvwxyz ")
+    return float(number), budget[len(number) :].strip()
+
+
+def _unlike(view: RunView, paper: Paper, figure: Printed, model: str, measured: Measured) -> Iterator[str]:
+    """Yield what keeps a measured value from being the printed one measured again."""
+    here, dataset = paper.here(model), view.run.dataset
+    if measured.why_none:
+        yield measured.why_none
+    if here != model:
+        yield f"{here} stands in the place of {model}, which is not here"
+    if figure.dataset != dataset.declared:
+        yield f"other data: {dataset.name} in the place of {figure.dataset}"
+    if figure.hardware:
+        yield f"other hardware: printed for {figure.hardware}"
+    record = _trained(view, here)
+    if record is not None and (budget := record.job.budget) != (printed := paper.budgets.get(model)):
+        yield _other_budget(str(budget), printed, _seconds_at(view, here, printed))
+    if not measured.why_none and measured.n < LEAST_SEEDS:
+        yield f"fewer than {LEAST_SEEDS} trainings: no interval"
+
+
+def _other_budget(budget: str, printed: str | None, seconds: float | None) -> str:
+    if printed is None:
+        return f"{budget} of training; the paper's budget is not known here"
+    longer = "" if seconds is None else f", which would take about {duration(seconds)} here"
+    return f"{budget} of training in the place of {printed}{longer}"
+
+
+def judged(
+    view: RunView, paper: Paper, figure: Printed, model: str, mean: float, measured: Measured
+) -> tuple[str, list[str]]:
+    """Return the verdict on a figure that was measured as it was printed, and what explains it.
+
+    Parameters
+    ----------
+    view, measured
+        The run, and what it measured under the figure's own protocol.
+    paper, figure, model, mean
+        Of the figure.
+    """
+    if _meets(measured, mean):
+        return REPRODUCED, []
+    for protocol, difference in paper.differences.items():
+        if _meets(measure(view, figure, paper.here(model), protocol=protocol, paper=paper), mean):
+            return EXPLAINED, [f"{difference}: met under {protocol}"]
+    return NOT_REPRODUCED, []
+
+
+def _meets(measured: Measured, mean: float) -> bool:
+    """Tell whether a printed mean may be one more training; never where there is no interval."""
+    rounding = 0.5 * 10.0 ** int(Decimal(repr(mean)).as_tuple().exponent)
+    return abs(mean - measured.summary.mean) <= measured.margin + rounding
+
+
+def _ends(view: RunView, quantity: str, protocol: str) -> tuple[float, float]:
+    """Return what the best floor that a metric declares, and real cells, score under a protocol."""
+    if protocol not in view.run.protocols:
+        return math.nan, math.nan
+    found = results(view.under(protocol))
+    metric = next((metric for metric in found.metrics if metric.name == quantity), None)
+    if metric is None or metric.experiment != "main":
+        return math.nan, math.nan
+    mean = {row.model: row.mean(quantity) for row in found.rows if quantity in row.values}
+    floors = [mean[floor] for floor in metric.floors if floor in mean]
+    best = min(floors, key=lambda value: abs(value - metric.ideal), default=math.nan)
+    return best, mean.get("real", math.nan)

@@ -291,6 +291,8 @@ class RunFacts(Facts):
         Of the prepared cells.
     own_budgets
         Whether the request gave budgets of its own.
+    papers
+        Names of the papers whose figures it was made to stand beside (`reports.papers`).
     """
 
     folder: str
@@ -301,6 +303,7 @@ class RunFacts(Facts):
     n_cells: int
     profile: str
     own_budgets: bool = False
+    papers: tuple[str, ...] = ()
     protocols: tuple[str, ...]
     protocol_facts: dict[str, ProtocolFacts] = {}
     hardware: Hardware

@@ -42,6 +42,13 @@ def interval_in_words(low: float, high: float) -> str:
     return f"[{figure(low)}, {figure(high)}]" if math.isfinite(low) else ""
 
 
+def duration(seconds: float) -> str:
+    """Return seconds in words: ``35 s``, ``4 min``, ``2.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
+
+
 def job_in_words(job: JobFacts) -> str:
     """Return which Job it is: model, and seed or part of the augmentation experiment."""
     if job.experiment.kind == "main":

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.progress import Progress
     from bench.request.spec import RunSpec
     from bench.results.run_folder import RunFolder
+    from bench.work.predict import Outlook
 
 
 @reads_data()
@@ -84,10 +85,21 @@ def run(
             raise RequestError("--resume takes the whole request from the run folder: give no other option")
         return _resume(resume)
     stored = {} if config is None else spec.read_config(config)
-    return _run(spec.RunSpec.checked(**(stored | given)), dry_run=dry_run)
+    return begin(spec.RunSpec.checked(**(stored | given)), dry_run=dry_run)
 
 
-def _run(spec: RunSpec, *, dry_run: bool) -> int:
+def begin(spec: RunSpec, *, dry_run: bool, papers: tuple[str, ...] = ()) -> int:
+    """Carry out a request, or show what it will cost.
+
+    Parameters
+    ----------
+    spec
+        The request.
+    dry_run
+        Whether to show the Jobs only.
+    papers
+        Whose figures the results are to stand beside.
+    """
     from bench import flow
     from bench.console import plain_console
     from bench.progress import Progress
@@ -97,8 +109,10 @@ def _run(spec: RunSpec, *, dry_run: bool) -> int:
     if dry_run:
         _show_plan(progress.console, plan)
         return DONE
-    folder = flow.start(plan)
+    folder = flow.start(plan, papers=papers)
     progress.say(f"{len(plan.jobs)} jobs → {folder.path}")
+    if papers:
+        progress.say(f"the whole run takes {_outlook(plan).left_with(plan.jobs).as_cost}")
     return _carry_out(folder, progress)
 
 
@@ -134,18 +148,22 @@ def _carry_out(folder: RunFolder, progress: Progress) -> int:
     return code
 
 
-def _show_plan(console: Console, plan: Draft) -> None:
-    from rich.table import Table
-
+def _outlook(plan: Draft) -> Outlook:
     from bench.work.predict import Outlook, past
 
-    outlook = Outlook(
+    return Outlook(
         plan.jobs,
         shape=plan.train_shape,
         experiments={metric.name: metric.experiment for metric in plan.metrics},
         protocols=plan.spec.protocol,
         past=past(plan.spec.out, plan.machine["fingerprint"]),
     )
+
+
+def _show_plan(console: Console, plan: Draft) -> None:
+    from rich.table import Table
+
+    outlook = _outlook(plan)
     n_train, n_genes = plan.train_shape
     table = Table(title=f"{plan.facts.name}: {n_train} training cells × {n_genes} genes, {plan.spec.profile}")
     for column in ("job", "budget", "device", "time", "memory", "disk"):

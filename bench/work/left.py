@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
+from reports.words import duration
+
 START = "start"
 """From the start of the worker's process, imports included, whatever no phase covers."""
 PHASES = (START, *["load", "prepare", "fit", "save", "reload", "sample", "check", "write", "sample_timing"])
@@ -45,13 +47,6 @@ class Left:
 
 
 UNKNOWN = Left(0.0, whole=False)
-
-
-def duration(seconds: float) -> str:
-    """Return seconds in words: ``35 s``, ``4 min``, ``2.5 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 100 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def job_left(

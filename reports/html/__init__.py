@@ -14,17 +14,15 @@ from markupsafe import Markup
 from reports.further_tables import (
     AUGMENTATION_TITLE,
     INTERVALS_TITLE,
-    PUBLISHED_TITLE,
     augmentation_table,
     failures,
     intervals_table,
-    published_table,
+    published_tables,
 )
 from reports.html.panels import Panel, Sight, panels
 from reports.html.pictures import INLINE as SPEED
 from reports.html.pictures import Picture, pictures
 from reports.html.tables import PageTable, page_table, plain_table
-from reports.published import NOTES
 from reports.side_by_side import Block, blocks, differences_table
 from reports.summary import summary
 from reports.table import results
@@ -170,12 +168,12 @@ def _marks(view: RunView) -> Iterator[_Mark]:
 def _further(run: NamedRun) -> Iterator[PageTable]:
     for view in run.view.each_protocol:
         where = f"protocol {view.protocol} · {run.name}"
-        if (table := published_table(view)) is not None:
-            yield page_table(f"{PUBLISHED_TITLE} · {where}", table, [NOTES[view.protocol]])
         if (table := intervals_table(view)) is not None:
             yield page_table(f"{INTERVALS_TITLE} · {where}", table)
     if (table := augmentation_table(run.view)) is not None:
         yield page_table(f"{AUGMENTATION_TITLE} · {run.name}", table)
+    for title, paper_table, remarks in published_tables(run.view):
+        yield page_table(f"{title} · {run.name}", paper_table, remarks)
 
 
 def _facts(view: RunView) -> list[tuple[str, list[str]]]:

@@ -2,7 +2,6 @@ import io
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 from pydantic import ValidationError
 from rich.console import Console
@@ -14,7 +13,6 @@ from reports.console import print_report
 from reports.figures import save_figures
 from reports.formats import as_json, as_markdown
 from reports.html import html_report
-from reports.published import published
 from reports.rows import summarise
 from reports.suspicion import copiers
 from reports.table import results, results_frame, score_values, whole_frame
@@ -246,25 +244,6 @@ def test_floors_without_a_ceiling_are_suspect():
     assert suspects(view) == []
     view["records"] = [record for record in view["records"] if record["job"]["model"] != "real"]
     assert suspects(view) == ["no ceiling: real has no mmd", "no ceiling: real has no cd"]
-
-
-def test_published_figures_stand_beside_the_measured_ones():
-    view = make_run_view(seeds=1)
-    assert published(built(view)) == []
-    view["run"]["dataset"]["declared"] = "brain_small"
-    assert published(built(view)) == []
-    frame = pd.DataFrame(published(built(as_protocol(view, "activa2022")))).set_index(["quantity", "model"])
-    assert frame.loc[("rf_auc", "activa")].tolist() == [0.90, 0.62, 0.02]
-    assert frame.loc[("training_seconds", "cscgan"), "published"] == 145855.98
-    # 0.40 / 0.02 here, 0.7715 / 0.0619 printed.
-    assert frame.loc[("mmd / real", "activa")].tolist()[:2] == pytest.approx([20.0, 12.46365])
-
-
-@pytest.mark.parametrize("declared", [{}, {"declared": None}])
-def test_a_file_of_a_published_name_gets_no_published_figures(declared):
-    view = as_protocol(make_run_view(seeds=1), "activa2022")
-    view["run"]["dataset"] |= {"name": "pbmc68k"} | declared
-    assert published(built(view)) == []
 
 
 def test_a_place_lies_between_the_best_floor_and_real():

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from bench import cli
 from bench.hardware import has_cuda
 from tests.places import THROWAWAY
 
@@ -31,23 +30,6 @@ def bench(*arguments, **options):
     """Run a command as a user does, in a process that imports everything anew."""
     command = [sys.executable, "-m", "bench", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, **options)
-
-
-@pytest.fixture
-def answer(tmp_path, monkeypatch, capfd):
-    """Return a function that gives a command to this process: exit code, output and errors."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        return ended.value.code, *capfd.readouterr()
-
-    return call
 
 
 def test_help_imports_nothing_heavy():

@@ -1,0 +1,111 @@
+"""``bench paper``: what papers printed, put to the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from bench.commands.options import names_of, reads_data
+from bench.errors import DONE, RequestError
+
+if TYPE_CHECKING:
+    from bench.request.spec import RunSpec
+
+PAPERS_BUDGETS: Final = "paper"
+
+
+@reads_data()
+def paper(
+    names: Annotated[
+        str | None, typer.Argument(metavar="[NAME,…|all]", help="Papers.", show_default=False)
+    ] = None,
+    *,
+    dataset: Annotated[
+        str | None, typer.Option(help="The paper's data set, or another in its place, which is marked.")
+    ] = None,
+    reading: dict[str, Any],
+    budget: Annotated[
+        str, typer.Option(help="Of each training, such as 2min, or paper for what the papers trained.")
+    ] = "2min",
+    seeds: Annotated[str, typer.Option(help="Training seeds, such as 0,1,2 or 0-4.")] = "0-2",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("runs"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the Jobs and what they will cost.")
+    ] = False,
+) -> int:
+    """Measure what papers printed, beside floors and real cells; without --dataset show what they printed."""
+    from bench.request import spec
+    from bench.request.papers import papers_named, what_papers_take
+
+    chosen = papers_named(names_of("paper", names) or ())
+    if dataset is None:
+        if reading:
+            raise RequestError("paper: how to read cells was given, and no --dataset")
+        if not chosen:
+            return _list()
+        for name in chosen:
+            _show(name)
+        return DONE
+    if not chosen:
+        raise RequestError(f"paper --dataset {dataset}: name papers, or all")
+    given = what_papers_take(chosen)
+    if budget == PAPERS_BUDGETS:
+        given["profile"] = "paper"
+    else:
+        given["budget"] = spec.parse_budgets(budget)
+    request: RunSpec = spec.RunSpec.checked(
+        **given,
+        dataset=dataset,
+        seeds=spec.parse_seeds("seeds", seeds),
+        device=device,
+        out=out,
+        **reading,
+    )
+    from bench.commands.run import begin
+
+    return begin(request, dry_run=dry_run, papers=chosen)
+
+
+def _list() -> int:
+    """Print the papers there are."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from bench.console import plain_console
+    from bench.request.registry import DATASETS, plugins
+    from reports.papers import papers
+
+    table, declared = Table(box=SIMPLE_HEAD, pad_edge=False), plugins(DATASETS)
+    for column in ("name", "paper", "figures", "data sets (*: none is declared here)"):
+        table.add_column(column, overflow="fold")
+    for name, paper in papers().items():
+        sources = dict.fromkeys(figure.dataset for figure in paper.figures)
+        words = ", ".join(source if source in declared else f"{source}*" for source in sources)
+        table.add_row(name, paper.title, str(sum(len(figure.printed) for figure in paper.figures)), words)
+    plain_console().print(table)
+    return DONE
+
+
+def _show(name: str) -> None:
+    """Print what a paper printed, and how to measure it."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from bench.console import plain_console
+    from bench.request.papers import what_papers_take
+    from reports.papers import papers
+
+    console, paper = plain_console(), papers()[name]
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=paper.title, title_justify="left")
+    for column in ("quantity", "data set", "where", "printed"):
+        table.add_column(column, overflow="fold")
+    for figure in paper.figures:
+        words = [f"{model} {' ±'.join(f'{v:g}' for v in values)}" for model, values in figure.printed.items()]
+        table.add_row(figure.quantity, figure.dataset, figure.where, ", ".join(words))
+    console.print(table)
+    console.print(paper.note)
+    taken = ", ".join(what_papers_take([name])["models"])
+    console.print(f"Measured here with {taken}: bench paper {name} --dataset …", soft_wrap=True)

@@ -1,0 +1,73 @@
+"""What a run must do so that the figures of papers have something to stand beside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from bench.errors import RequestError
+from bench.request.registry import METRICS, MODELS, plugins
+from reports.papers import papers
+
+EVERY_PAPER: Final = "all"
+
+
+def papers_named(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the papers of a request; ``all`` stands for every one.
+
+    Raises
+    ------
+    RequestError
+        If one is unknown or given twice.
+    """
+    known = papers()
+    if tuple(names) == (EVERY_PAPER,):
+        return tuple(known)
+    for name in names:
+        if name not in known:
+            raise RequestError(f"unknown paper {name!r}: choose from {', '.join(known)}, or {EVERY_PAPER}")
+    if len(set(names)) < len(names):
+        raise RequestError(f"paper {','.join(names)}: names one twice")
+    return tuple(names)
+
+
+def what_papers_take(names: Sequence[str]) -> dict[str, Any]:
+    """Return the models, metrics and protocols of a run that measures all that these papers printed.
+
+    Parameters
+    ----------
+    names
+        From `papers_named`.
+
+    Returns
+    -------
+    dict
+        Attributes of `bench.request.spec.RunSpec`. Generators that are not registered are left out, and so
+        are controls, which are part of every run.
+    """
+    models: dict[str, None] = {}
+    metrics: dict[str, None] = {}
+    protocols: dict[str, None] = {}
+    registered = plugins(METRICS)
+    for paper in (papers()[name] for name in names):
+        for figure in paper.figures:
+            models |= dict.fromkeys(map(paper.here, figure.printed))
+            protocols[paper.protocol_of(figure)] = None
+            # Some stand beside the headline value of their metric, as conditioner_f1_alone.
+            metrics |= dict.fromkeys(
+                name
+                for name in registered
+                if figure.quantity == name or figure.quantity.startswith(f"{name}_")
+            )
+    known = plugins(MODELS)
+    return {
+        "models": tuple(name for name in models if name in known and not _is_control(name)),
+        "metrics": tuple(metrics),
+        "protocol": tuple(protocols),
+    }
+
+
+def _is_control(name: str) -> bool:
+    from bench.request.registry import resolve_model
+
+    return resolve_model(name).generator.role not in ("model", "baseline")

@@ -1,0 +1,88 @@
+"""What papers printed: their figures, read from ``published.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pathlib import Path
+
+from pydantic import Field
+
+from reports.view import Facts
+
+
+class Printed(Facts):
+    """Figures of one quantity that stand together in a paper.
+
+    Attributes
+    ----------
+    where
+        Table, figure or section.
+    dataset
+        Declared source of the cells, or what the paper calls them.
+    quantity
+        A metric's value, or a cost.
+    protocol
+        Under which it was scored, where that is not the paper's.
+    hardware
+        What was timed; empty for anything but times.
+    fraction
+        Share of the type that was kept, of the augmentation experiment.
+    printed
+        By model the mean, and the standard deviation where one was printed.
+    """
+
+    where: str
+    dataset: str
+    quantity: str
+    protocol: str | None = None
+    hardware: str = ""
+    fraction: float | None = None
+    printed: dict[str, tuple[float, ...]]
+
+
+class Paper(Facts):
+    """A paper.
+
+    Attributes
+    ----------
+    title, doi, note
+        Who printed it; where; what a reader of its figures must know.
+    protocol
+        Under which its cells were scored.
+    second_hand
+        Who printed the figures, if not those who made the models.
+    budgets
+        By model, what it was trained for; nothing where that is not known.
+    in_place
+        By model that is not here, the generator that stands in its place.
+    differences
+        By protocol, what it does otherwise: figures that are met under it are explained by that.
+    figures
+        In the order of the paper.
+    """
+
+    title: str
+    doi: str
+    note: str
+    protocol: str
+    second_hand: str = ""
+    budgets: dict[str, str] = Field(default={})
+    in_place: dict[str, str] = Field(default={})
+    differences: dict[str, str] = Field(default={})
+    figures: tuple[Printed, ...]
+
+    def here(self, model: str) -> str:
+        """Return the generator that stands beside a model of the paper."""
+        return self.in_place.get(model, model)
+
+    def protocol_of(self, figure: Printed) -> str:
+        """Return the protocol under which a figure was scored."""
+        return figure.protocol or self.protocol
+
+
+@cache
+def papers() -> dict[str, Paper]:
+    """Return the papers whose figures are known, by name."""
+    text = Path(__file__).with_name("published.toml").read_text(encoding="utf-8")
+    return {name: Paper.model_validate(facts) for name, facts in tomllib.loads(text).items()}
