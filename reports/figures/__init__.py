@@ -12,6 +12,7 @@ from reports.figures.augmentation import augmentation_figure
 from reports.figures.correlation import correlation_figure
 from reports.figures.embedding import embedding_figure, stored_maps
 from reports.figures.marginals import marginals_figure
+from reports.figures.markers import markers_figure
 from reports.figures.memorisation import memorisation_figure
 from reports.figures.overview import overview_figure
 from reports.figures.pareto import pareto_figure
@@ -57,8 +58,8 @@ def save_figures(
     list of Path
         Each as PNG and SVG: ``overview``, ``pareto``, ``scale`` and ``roc``, of a run under several protocols
         as ``overview-PROTOCOL`` and so on; under the first protocol ``correlation``, ``marginals``,
-        ``memorisation``, ``augmentation``, an ``embedding-MODEL`` for each generator whose maps are stored;
-        ``curves-MODEL`` for each trained model.
+        ``memorisation``, ``augmentation``, an ``embedding-MODEL`` and a ``markers-MODEL`` for each generator
+        whose maps are stored; ``curves-MODEL`` for each trained model.
     """
     output.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -84,5 +85,6 @@ def _figures(view: RunView) -> Iterator[tuple[str, Callable[[], Figure | None]]]
         yield name, partial(draw, first)
     for model, maps in stored_maps(first).items():
         yield f"embedding-{model}", partial(embedding_figure, first, model, maps)
+        yield f"markers-{model}", partial(markers_figure, first, model, maps)
     for model, by_seed in training_curves(view).items():
         yield f"curves-{model}", partial(curves_figure, model, by_seed)

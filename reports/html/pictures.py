@@ -60,6 +60,11 @@ KINDS: Final = {
         "UMAP and t-SNE of test and synthetic cells together, by source, by called cell type and by the "
         "expression of marker genes",
     ),
+    "markers": (
+        "Marker genes by type",
+        "a panel for each marker gene, a violin for each called cell type, its left half of test cells, its "
+        "right half of synthetic cells",
+    ),
     "curves": (
         "Training curves",
         "a panel for each logged quantity over training steps, a line for each seed",

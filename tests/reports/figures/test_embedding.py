@@ -105,7 +105,7 @@ def test_the_first_stored_maps_of_models_and_ceiling_are_drawn_and_broken_files_
     assert str(found["activa"]["space"]) == "cp20k"
     view["scores"], view["augmentation_baselines"] = {}, []
     stems = {path.stem for path in save_figures(built(view), tmp_path / "figures")}
-    assert stems == {"embedding-activa", "embedding-real"}
+    assert stems == {"embedding-activa", "embedding-real", "markers-activa", "markers-real"}
 
 
 @pytest.mark.parametrize(("n_cells", "are_pixels"), [(40, False), (700, True)])
