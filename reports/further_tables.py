@@ -14,8 +14,8 @@ from reports.augmentation import Augmented, augmentation
 from reports.fitted_table import Column, FittedTable, Footnotes
 from reports.intervals import intervals
 from reports.main_table import mean_cell, status_text
-from reports.papers import Paper, papers
-from reports.published import Claim, published
+from reports.papers import papers
+from reports.published import NOT_MEASURED, Claim, published
 from reports.rows import Summary
 from reports.view import NOT_RUN, OK, RunView
 from reports.words import DASH, count, figure, interval_in_words, job_in_words, short
@@ -82,11 +82,11 @@ def published_tables(view: RunView) -> list[PaperTable]:
     by_paper: dict[str, list[Claim]] = {}
     for claim in published(view):
         by_paper.setdefault(claim.paper, []).append(claim)
-    return [_paper_table(papers()[name], claims) for name, claims in by_paper.items()]
+    return [_paper_table(name, claims) for name, claims in by_paper.items()]
 
 
-def _paper_table(paper: Paper, claims: Sequence[Claim]) -> PaperTable:
-    notes = Footnotes()
+def _paper_table(name: str, claims: Sequence[Claim]) -> PaperTable:
+    paper, notes = papers()[name], Footnotes()
     first = _starts([(claim.dataset, claim.quantity) for claim in claims])
     cells = [
         (
@@ -104,11 +104,15 @@ def _paper_table(paper: Paper, claims: Sequence[Claim]) -> PaperTable:
     table = _table(headers, cells, first, left=("quantity", "model", "verdict"))
     verdicts = Counter(claim.verdict for claim in claims)
     counted = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
-    second_hand = [f"Second-hand: printed by {paper.second_hand}."] if paper.second_hand else []
     remarks = [f"{len(claims)} figures: {counted}.", *(line.plain for line in notes.lines())]
-    return PaperTable(
-        f"{PUBLISHED_TITLE}: {paper.title}", cast("FittedTable", table), [*remarks, *second_hand, paper.note]
-    )
+    unmeasured = dict.fromkeys(claim.dataset for claim in claims if claim.verdict == NOT_MEASURED)
+    if unmeasured:
+        data = ", ".join(unmeasured)
+        remarks.append(f"What would measure them: bench paper {name} --budget paper --dataset …, of {data}.")
+    if paper.second_hand:
+        remarks.append(f"Second-hand: printed by {paper.second_hand}.")
+    title = f"{PUBLISHED_TITLE}: {paper.title}"
+    return PaperTable(title, cast("FittedTable", table), [*remarks, paper.note])
 
 
 class Failure(NamedTuple):

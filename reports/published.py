@@ -20,6 +20,7 @@ from reports.rows import MISSING, Summary, summarise
 from reports.table import COST_COLUMNS, results
 from reports.view import OK, Record, RunView, once
 from reports.words import duration
+from reports.words import figure as figure_in_words
 
 REPRODUCED: Final = "reproduced"
 EXPLAINED: Final = "explained"
@@ -268,16 +269,18 @@ def _unlike(view: RunView, paper: Paper, figure: Printed, model: str, measured: 
         yield f"other hardware: printed for {figure.hardware}"
     record = _trained(view, here)
     if record is not None and (budget := record.job.budget) != (printed := paper.budgets.get(model)):
-        yield _other_budget(str(budget), printed, _seconds_at(view, here, printed))
+        yield _other_budget(record, str(budget), printed, _seconds_at(view, here, printed))
     if not measured.why_none and measured.n < LEAST_SEEDS:
         yield f"fewer than {LEAST_SEEDS} trainings: no interval"
 
 
-def _other_budget(budget: str, printed: str | None, seconds: float | None) -> str:
+def _other_budget(record: Record, budget: str, printed: str | None, seconds: float | None) -> str:
+    rate = record.training and record.training.steps_per_second
+    trained = f"{budget} of training" + (f" at {figure_in_words(rate)} steps/s" if rate else "")
     if printed is None:
-        return f"{budget} of training; the paper's budget is not known here"
+        return f"{trained}; the paper's budget is not known here"
     longer = "" if seconds is None else f", which would take about {duration(seconds)} here"
-    return f"{budget} of training in the place of {printed}{longer}"
+    return f"{trained} in the place of {printed}{longer}"
 
 
 def judged(

@@ -112,7 +112,7 @@ def begin(spec: RunSpec, *, dry_run: bool, papers: tuple[str, ...] = ()) -> int:
     folder = flow.start(plan, papers=papers)
     progress.say(f"{len(plan.jobs)} jobs → {folder.path}")
     if papers:
-        progress.say(f"the whole run takes {_outlook(plan).left_with(plan.jobs).as_cost}")
+        progress.say(_hours(plan))
     return _carry_out(folder, progress)
 
 
@@ -146,6 +146,19 @@ def _carry_out(folder: RunFolder, progress: Progress) -> int:
         code = SOME_FAILED
     show(folder, progress.console)
     return code
+
+
+def _hours(plan: Draft) -> str:
+    """Say how long a run will take: what its budgets make certain, and what earlier runs tell."""
+    from models.base import Budget
+    from reports.words import duration
+
+    budgets = [Budget.parse(job.budget) for job in plan.jobs if job.budget is not None]
+    seconds = sum(budget.amount for budget in budgets if budget.unit == "seconds")
+    by_budget = f", {duration(seconds)} by their budgets" if seconds else ""
+    return (
+        f"{len(budgets)} trainings{by_budget}; the whole run: {_outlook(plan).left_with(plan.jobs).as_cost}"
+    )
 
 
 def _outlook(plan: Draft) -> Outlook:

@@ -76,9 +76,14 @@ def test_a_run_made_for_a_paper_has_a_row_for_each_of_its_figures_with_every_rea
     (linear,) = claims_of(view, published_model="cfgen_linear", dataset="pbmc3k", quantity="mmd")
     assert linear.model == "latent_flow"
     assert linear.why == [
-        "not scored under cfgen2026",
+        "latent_flow is not in this run",
         "latent_flow stands in the place of cfgen_linear, which is not here",
         "other data: zheng in the place of pbmc3k",
+    ]
+    (control,) = claims_of(view, published_model="real", quantity="mmd")
+    assert control.why == [
+        "not scored under groundgan2024",
+        "other data: zheng in the place of pbmc_ctl",
     ]
 
 
@@ -98,15 +103,17 @@ def test_another_budget_is_not_measured_and_says_how_long_the_papers_would_take(
     (claim,) = claims_of(brain_small(), quantity="cd", model="activa")
     assert claim.verdict == "not measured here"
     assert claim.why == [
-        "40 epochs of training in the place of 500 epochs, which would take about 6 min here"
+        "40 epochs of training at 6.67 steps/s in the place of 500 epochs, which would take about 6 min here"
     ]
     # 200 steps in 30 s; 560 cells are 5 batches of 128, 500 epochs 2500 steps: 375 s.
     view = with_budget(brain_small(), "activa", "30s", batch_size=128)
     (claim,) = claims_of(view, quantity="cd", model="activa")
-    assert claim.why == ["30s of training in the place of 500 epochs, which would take about 6 min here"]
+    assert claim.why == [
+        "30s of training at 6.67 steps/s in the place of 500 epochs, which would take about 6 min here"
+    ]
     view = with_budget(brain_small(), "activa", "30s")
     (claim,) = claims_of(view, quantity="cd", model="activa")
-    assert claim.why == ["30s of training in the place of 500 epochs"]
+    assert claim.why == ["30s of training at 6.67 steps/s in the place of 500 epochs"]
 
 
 def test_a_speed_up_is_that_of_the_papers_budgets_at_the_rates_seen():

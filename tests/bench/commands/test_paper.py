@@ -65,7 +65,7 @@ def test_a_run_stands_beside_the_paper_and_stays_so(answer, tmp_path):
     assert code == 0, err
     assert "Beside the paper: Zinati et al. 2024, GRouNdGAN" in out
     assert "nb_copula stands in the place of scdesign2, which is not here" in out
-    assert "the whole run takes" in out
+    assert "trainings; the whole run: " in out
     (run,) = (tmp_path / "runs").glob("*-synthetic*")
     code, out, _ = answer("report", str(run), "--format", "json")
     claims = {
