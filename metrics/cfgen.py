@@ -1,9 +1,10 @@
-"""The arithmetic of what the field prints since 2025, after the evaluation that CFGen's authors published.
+"""What the field prints since 2025, after the evaluation that CFGen's authors published: means over types.
 
-Within each type: the squared maximum mean discrepancy under five Gaussians of fixed widths, and Wasserstein
-distances (`metrics.optimal_transport`), both on principal components of the real test cells; then the plain
-mean over types. Until their commit ``dff2259`` of 26 July 2026 the synthetic cells were projected without
-subtracting the real cells' means first, so that they lay elsewhere than real cells, empty ones at the origin.
+Within each type that cells are labelled with: the squared maximum mean discrepancy under five Gaussians of
+fixed widths, and Wasserstein distances (`metrics.optimal_transport`), both on 30 principal components of the
+real test cells; then the plain mean over types. Under ``cfgen2025`` the synthetic cells are projected as they
+were until the authors' commit ``dff2259`` of 26 July 2026, without subtracting the real cells' means first:
+they lie elsewhere than real cells, and empty ones at the origin. ``cfgen2026`` is the evaluation as mended.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from metrics.accelerator import squared_distances
-from metrics.declaration import NotApplicable
+from metrics.declaration import NotApplicable, Score
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from metrics.spaces import Csr
+    from metrics.evidence import RealEvidence, SampleEvidence
 
 SIGMAS: Final = (0.01, 0.1, 1.0, 10.0, 100.0)
 FEWEST_OF_TYPE: Final = 2
@@ -59,29 +60,6 @@ def mmd2(real: NDArray[np.float64], synthetic: NDArray[np.float64]) -> float:
     return max(0.0, of_real + of_synthetic - 2 * across)
 
 
-def projected(
-    cells: Csr, components: NDArray[np.float64], *, means: NDArray[np.float64] | None
-) -> NDArray[np.float64]:
-    """Project cells on components.
-
-    Parameters
-    ----------
-    cells
-        n_cells × n_genes.
-    components
-        n_components × n_genes.
-    means
-        The genes' means that are subtracted first; None subtracts nothing, which is the defect of 2025.
-
-    Returns
-    -------
-    numpy.ndarray
-        n_cells × n_components.
-    """
-    places = np.asarray(cells @ components.T, dtype=np.float64)
-    return places if means is None else places - components @ means
-
-
 def mean_over_types(
     distance: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
     real: tuple[NDArray[np.float64], NDArray[np.str_]],
@@ -117,3 +95,35 @@ def mean_over_types(
     if not by_type:
         raise NotApplicable(f"no cell type has {FEWEST_OF_TYPE} cells on both sides")
     return float(np.mean(list(by_type.values()))), by_type, notes
+
+
+def score_over_types(
+    name: str,
+    distance: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
+    real: RealEvidence,
+    sample: SampleEvidence,
+) -> Score:
+    """Score a sample under a protocol whose metrics are means over types.
+
+    Parameters
+    ----------
+    name
+        Of the metric.
+    distance
+        Takes the cells of a type, real ones first.
+    real, sample
+        The cells.
+
+    Raises
+    ------
+    NotApplicable
+        If either side has no labels, or no type has two cells on both sides.
+    """
+    test_types, types = real.test_types, sample.cell_types
+    if test_types is None or types is None:
+        side = "test" if test_types is None else "synthetic"
+        raise NotApplicable(f"{real.protocol.name} is a mean over types, and the {side} cells have none")
+    mean, by_type, notes = mean_over_types(
+        distance, (real.pca_scores, test_types), (sample.pca_scores, types)
+    )
+    return Score({name: mean}, {"by_type": by_type}, [*sample.notes, *real.pca_notes, *notes])

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Final, Literal
 
-from metrics.protocols import PROTOCOLS
+from metrics.protocols import FOR_EVERY_METRIC
 
 Group = Literal["headline", "memorisation", "coverage", "marginals", "dependence", "biology", "use"]
 
@@ -132,7 +132,7 @@ class Metric:
     default: bool = False
     group: Group = "headline"
     exempt: tuple[str, ...] = ()
-    protocols: tuple[str, ...] = tuple(PROTOCOLS)
+    protocols: tuple[str, ...] = FOR_EVERY_METRIC
     alarm: float | None = None
     catches: tuple[str, ...] = ()
     judged_by: str | None = None

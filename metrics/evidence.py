@@ -18,7 +18,7 @@ from metrics.evidence_cache import EvidenceCache, fingerprint
 from metrics.neighbours import Neighbours, nearest, neighbour_bandwidth
 from metrics.seeds import derived_seed
 from metrics.shared_cost import SharedProperty
-from metrics.spaces import bring_to, observed_counts
+from metrics.spaces import observed_counts
 from metrics.synthetic_cells import SyntheticCells, checked_labels
 from metrics.training_evidence import TrainingEvidence
 
@@ -141,6 +141,8 @@ class RealEvidence(TrainingEvidence):
         return np.sort(rng.choice(self._all_test.shape[0], self.n_cells, replace=False))
 
     def _more_cells(self) -> tuple[Csr, ...]:
+        if self.protocol.pca_cells == "test":
+            return (self._all_test[self.test_rows],)
         wanted = self.protocol.pca_cells == "train_and_test" or self.protocol.genes != "all"
         return (self._held_out,) if wanted else ()
 
@@ -159,7 +161,7 @@ class RealEvidence(TrainingEvidence):
     @SharedProperty
     def test_cells(self) -> Csr:
         """The n_cells test cells × the protocol's genes, in its space."""
-        return self._normalised(self._all_test[self.test_rows])
+        return self.normalised(self._all_test[self.test_rows], space="counts")
 
     @SharedProperty
     def pca_scores(self) -> NDArray[np.float64]:
@@ -262,15 +264,15 @@ class SampleEvidence(SyntheticCells):
         NotApplicable
             As for `library_sizes`.
         """
-        protocol = self.real.protocol
         space: Space = "counts" if self.space == "counts" else "cp20k"
-        cells = self.real.of_genes(self._linear())
-        return bring_to(cells, space=space, target=protocol.space, rescale=protocol.rescale)
+        return self.real.normalised(self._linear(), space=space)
 
     @SharedProperty
     def pca_scores(self) -> NDArray[np.float64]:
         """The synthetic cells × components of the real cells' PCA."""
-        return np.asarray(self.real.pca.transform(self.cells), dtype=np.float64)
+        pca = self.real.pca
+        places = np.asarray(pca.transform(self.cells), dtype=np.float64)
+        return places if self.real.protocol.centred else places + pca.components_ @ pca.mean_
 
     @SharedProperty
     def to_train(self) -> Neighbours:

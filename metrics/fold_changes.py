@@ -13,7 +13,7 @@ No interval: test cells only say which types are large enough.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from metrics.evidence import RealEvidence, SampleEvidence
+    from metrics.spaces import Space
 
 IDEAL = 1.0
 
@@ -60,7 +61,8 @@ def fold_change_slope(real: RealEvidence, sample: SampleEvidence) -> Score:
     check_number_of_genes(real)
     names, notes = types_to_score(real)
     genes = np.unique(np.concatenate([real.markers[name].genes[:TOP_GENES] for name in names]))
-    linear = to_linear(sample.cells, space=real.protocol.space)
+    # No protocol of another space has this metric.
+    linear = to_linear(sample.cells, space=cast("Space", real.protocol.space))
     found = {}
     for name, changes in zip(names, log_fold_changes(linear, sample.calls, np.array(names)), strict=True):
         markers = real.markers[name]

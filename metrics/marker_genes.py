@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.declaration import NotApplicable
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -177,4 +179,44 @@ def variable_genes(cells: Csr, *, n_genes: int = 1000) -> NDArray[np.int64]:
     found = scanpy.pp.highly_variable_genes(
         AnnData(csr_matrix(cells)), n_top_genes=n_genes, flavor="seurat", inplace=False
     )
+    return np.flatnonzero(found["highly_variable"].to_numpy())
+
+
+def seurat_v3_genes(counts: Csr, *, n_genes: int = 2000) -> NDArray[np.int64]:
+    """Choose the genes whose counts vary most for their mean.
+
+    Stuart et al. 2019 (doi:10.1016/j.cell.2019.05.031).
+
+    Parameters
+    ----------
+    counts
+        n_cells × genes, whole numbers.
+    n_genes
+        How many; all genes where there are no more.
+
+    Returns
+    -------
+    ndarray
+        Their positions, ascending.
+
+    Raises
+    ------
+    NotApplicable
+        If the regression of variance on mean fails, as it does on few cells.
+    """
+    if counts.shape[1] <= n_genes:
+        return np.arange(counts.shape[1])
+    import scanpy
+    from anndata import AnnData
+    from scipy.sparse import csr_matrix
+
+    try:
+        found = scanpy.pp.highly_variable_genes(
+            AnnData(csr_matrix(counts)), n_top_genes=n_genes, flavor="seurat_v3", inplace=False
+        )
+    except ValueError as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise NotApplicable(
+            f"seurat_v3 finds no variable genes among {counts.shape[0]} cells: {reason}"
+        ) from error
     return np.flatnonzero(found["highly_variable"].to_numpy())

@@ -10,7 +10,7 @@ smaller there, mmd within 0.1 % of ours.
 Under the protocol ``groundgan2024`` all is as in the public code of Zinati et al. 2024
 (doi:10.1038/s41467-024-48516-6): distances are taken on genes, the bandwidth is the median over 19 bootstraps
 of the test cells of the median distance to 24 other cells, each of the three Gaussians has weight 3, and the
-headline is the square of the V-statistic.
+headline is the square of the V-statistic. ``cfgen2025`` and ``cfgen2026``: see `metrics.cfgen`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ import numpy as np
 
 from metrics.accelerator import squared_distances
 from metrics.by_type import Rows, measure_by_type
+from metrics.cfgen import mmd2, score_over_types
 from metrics.declaration import Metric, Score
 from metrics.neighbours import BANDWIDTH_NEIGHBOURS, neighbour_bandwidth
+from metrics.protocols import PROTOCOLS
 from metrics.resampling import bootstrap_weights, permutation_p_value, shifted_percentile_interval
 from metrics.seeds import derived_seed
 
@@ -253,6 +255,8 @@ def _bandwidth(real: RealEvidence, cells: NDArray[np.float64]) -> float:
 
 
 def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
+    if real.protocol.over_types:
+        return score_over_types("mmd", mmd2, real, sample)
     test, synthetic, notes = _points(real, sample)
     # In an order of their contents, so that what is drawn does not depend on the order they came in.
     ordered = [points[np.lexsort(points.T)] for points in (test, synthetic)]
@@ -312,4 +316,5 @@ METRIC = Metric(
     default=True,
     # For the kernel's bandwidth: a cell and its neighbours.
     least_cells=BANDWIDTH_NEIGHBOURS + 1,
+    protocols=tuple(PROTOCOLS),
 )

@@ -21,7 +21,9 @@ import numpy as np
 
 from metrics.accelerator import squared_distances
 from metrics.by_type import score_with_types
+from metrics.cfgen import score_over_types
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.protocols import PROTOCOLS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,6 +99,9 @@ def _computed(
     name: str, distance: Callable[[NDArray[np.float64], NDArray[np.float64]], float]
 ) -> Callable[[RealEvidence, SampleEvidence], Score]:
     def compute(real: RealEvidence, sample: SampleEvidence) -> Score:
+        if real.protocol.over_types:
+            return score_over_types(name, distance, real, sample)
+
         def measure(test: Rows, synthetic: Rows) -> dict[str, float]:
             return {name: distance(real.pca_scores[test], sample.pca_scores[synthetic])}
 
@@ -106,31 +111,23 @@ def _computed(
     return compute
 
 
-WASSERSTEIN2 = Metric(
-    name="wasserstein2",
-    description="2-Wasserstein distance between synthetic and test cells on the principal components",
-    compute=_computed("wasserstein2", wasserstein2),
-    better="lower",
-    ideal=0.0,
-    bounds=(0.0, float("inf")),
-    reference=COMPUTATIONAL_OT,
-    cost=COST,
-    # Not the others: of a hundred cells, chance moves it more than what these lose.
-    floors=("shuffle",),
-    group="coverage",
-    protocols=("strict",),
-)
+def _declared(order: int, distance: Callable[[NDArray[np.float64], NDArray[np.float64]], float]) -> Metric:
+    what = f"{order}-Wasserstein distance"
+    return Metric(
+        name=f"wasserstein{order}",
+        description=f"{what} between synthetic and test cells on the principal components",
+        compute=_computed(f"wasserstein{order}", distance),
+        better="lower",
+        ideal=0.0,
+        bounds=(0.0, float("inf")),
+        reference=COMPUTATIONAL_OT,
+        cost=COST,
+        # Not the others: of a hundred cells, chance moves it more than what these lose.
+        floors=("shuffle",),
+        group="coverage",
+        protocols=("strict", *(name for name, protocol in PROTOCOLS.items() if protocol.over_types)),
+    )
 
-WASSERSTEIN1 = Metric(
-    name="wasserstein1",
-    description="1-Wasserstein distance between synthetic and test cells on the principal components",
-    compute=_computed("wasserstein1", wasserstein1),
-    better="lower",
-    ideal=0.0,
-    bounds=(0.0, float("inf")),
-    reference=COMPUTATIONAL_OT,
-    cost=COST,
-    floors=("shuffle",),
-    group="coverage",
-    protocols=("strict",),
-)
+
+WASSERSTEIN2 = _declared(2, wasserstein2)
+WASSERSTEIN1 = _declared(1, wasserstein1)

@@ -51,7 +51,8 @@ class Protocol:
     name
         On the command line, in headings and in every stored score.
     genes
-        All, or the 1000 of highest dispersion among training and test cells; cells are scaled over these.
+        All; the 1000 of highest dispersion among training and test cells; or the 2000 that seurat_v3 finds
+        most variable among the test cells.
     space
         In which cells are compared.
     rescale
@@ -59,8 +60,8 @@ class Protocol:
     most_cells
         Cells a side, if the test split has as many; None for all test cells.
     pca_cells
-        What the 50 components are fitted on: training cells that are in no control, all training and test
-        cells, or (in `metrics.rf_auc`) the classifier's training part.
+        What the components are fitted on: training cells that are in no control, all training and test
+        cells, (in `metrics.rf_auc`) the classifier's training part, or the test cells that are compared.
     control
         What the control ``real`` is compared with the test cells: training cells, or one half of the test
         cells with the other.
@@ -73,16 +74,25 @@ class Protocol:
     mixing
         Where LISI looks for neighbours: for 90 on principal components, for 89 on a two-dimensional t-SNE, or
         nowhere.
+    scaled_over
+        Whether cells are scaled over the chosen genes, or over all genes before these are chosen.
+    n_components
+        How many principal components there are.
+    centred
+        Whether synthetic cells are projected onto the components after the means of the genes have been
+        subtracted, as real ones always are.
+    over_types
+        Whether metrics are plain means over the types that cells are labelled with.
     observed
         Whether normalised expression is first turned into the counts a sequencer would see of it.
     """
 
     name: str
-    genes: Literal["all", "variable_1000"]
-    space: Literal["log_cp20k", "cp20k"]
+    genes: Literal["all", "variable_1000", "variable_2000_of_test"]
+    space: Literal["log_cp20k", "cp20k", "log_cp10k"]
     rescale: bool
     most_cells: int | None
-    pca_cells: Literal["train", "train_and_test", "classifier"]
+    pca_cells: Literal["train", "train_and_test", "classifier", "test"]
     control: Literal["train", "test_halves"]
     rf_auc_input: Literal["genes", "pca"]
     rf_auc_split: Literal["five_folds", "70/30"]
@@ -90,6 +100,10 @@ class Protocol:
     mmd_bandwidth: Literal["neighbours", "bootstrap"]
     mmd_kernel_weight: float
     mixing: Literal["pca", "tsne"] | None
+    scaled_over: Literal["chosen genes", "all genes"] = "chosen genes"
+    n_components: int = 50
+    centred: bool = True
+    over_types: bool = False
     observed: bool = False
 
     @property
@@ -118,6 +132,19 @@ STRICT = Protocol(
     mixing="pca",
 )
 
+CFGEN = replace(
+    STRICT,
+    name="cfgen2026",
+    genes="variable_2000_of_test",
+    space="log_cp10k",
+    scaled_over="all genes",
+    most_cells=None,
+    pca_cells="test",
+    n_components=30,
+    over_types=True,
+    mixing=None,
+)
+
 PROTOCOLS: dict[str, Protocol] = {
     "strict": STRICT,
     "activa2022": replace(
@@ -143,7 +170,12 @@ PROTOCOLS: dict[str, Protocol] = {
         mmd_kernel_weight=3.0,
         mixing="tsne",
     ),
+    "cfgen2025": replace(CFGEN, name="cfgen2025", centred=False),
+    "cfgen2026": CFGEN,
 }
+
+FOR_EVERY_METRIC = tuple(name for name, protocol in PROTOCOLS.items() if not protocol.over_types)
+"""Those under which a metric is defined that says nothing else."""
 
 
 def protocol_named(name: str) -> Protocol:

@@ -1,6 +1,7 @@
 """The spaces in which cells are compared, and the ways between them.
 
-``counts`` are whole numbers, ``cp20k`` has library size 20 000, ``log_cp20k`` is log1p of that.
+``counts`` are whole numbers, ``cp20k`` has library size 20 000, ``log_cp20k`` is log1p of that, ``log_cp10k``
+log1p of half of it.
 `observed_counts` makes counts of normalised expression, for protocols that are called ``+observed``.
 Nothing here guesses: the space of a matrix is always an argument.
 """
@@ -16,6 +17,9 @@ from scipy.sparse import csr_array, csr_matrix
 Space = Literal["counts", "cp20k", "log_cp20k"]
 CellMatrix: TypeAlias = "csr_array[Any] | csr_matrix[Any] | NDArray[Any]"
 Csr: TypeAlias = "csr_array[np.float32]"
+
+Normalised = Literal["cp20k", "log_cp20k", "log_cp10k"]
+"""Spaces in which cells are compared."""
 
 LIBRARY_SIZE = 20_000.0
 
@@ -76,9 +80,7 @@ def normalise(linear: CellMatrix) -> Csr:
     return csr
 
 
-def bring_to(
-    matrix: CellMatrix, *, space: Space, target: Literal["cp20k", "log_cp20k"], rescale: bool = True
-) -> Csr:
+def bring_to(matrix: CellMatrix, *, space: Space, target: Normalised, rescale: bool = True) -> Csr:
     """Bring cells of any space to a normalised one.
 
     Parameters
@@ -101,7 +103,9 @@ def bring_to(
     csr = to_linear(matrix, space=space)
     if rescale or space == "counts":
         csr = normalise(csr)
-    if target == "log_cp20k":
+    if target == "log_cp10k":
+        csr.data = csr.data / np.float32(2)
+    if target != "cp20k":
         csr.data = np.log1p(csr.data, dtype=np.float64).astype(np.float32)
     return csr
 

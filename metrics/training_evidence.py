@@ -10,7 +10,14 @@ import numpy as np
 
 from metrics.declaration import NotApplicable
 from metrics.evidence_cache import EvidenceCache, fingerprint
-from metrics.marker_genes import Markers, log_fold_changes, rank_sum_scores, top_genes, variable_genes
+from metrics.marker_genes import (
+    Markers,
+    log_fold_changes,
+    rank_sum_scores,
+    seurat_v3_genes,
+    top_genes,
+    variable_genes,
+)
 from metrics.principal_components import fitted_pca, restored_pca
 from metrics.protocols import protocol_named
 from metrics.seeds import derived_seed
@@ -23,9 +30,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from sklearn.decomposition import PCA
 
-    from metrics.spaces import CellMatrix, Csr
+    from metrics.spaces import CellMatrix, Csr, Space
 
-COMPONENTS = 50
 CD_GENES_PER_TYPE = 5
 
 
@@ -108,6 +114,9 @@ class TrainingEvidence(SharesWork):
     def _variable_genes(self) -> dict[str, NDArray[np.int64]]:
         from scipy.sparse import vstack
 
+        if self.protocol.genes == "variable_2000_of_test":
+            (test,) = self._more_cells()
+            return {"genes": seurat_v3_genes(test)}
         everything = as_csr(vstack([self._all_train, *self._more_cells()], format="csr"))
         return {"genes": variable_genes(to_log_cp20k(everything, space="counts"))}
 
@@ -133,14 +142,13 @@ class TrainingEvidence(SharesWork):
     @SharedProperty
     def train_cells(self) -> Csr:
         """All training cells × the protocol's genes, in its space."""
-        return self._normalised(self._all_train)
+        return self.normalised(self._all_train, space="counts")
 
     @SharedProperty
     def pca(self) -> PCA:
-        """50 components (fewer for tiny data), in the protocol's genes and space.
+        """The protocol's components (fewer for tiny data), in its genes and space.
 
-        Fitted on the training cells that are in no control, or on all training and test cells where the
-        protocol says so.
+        Fitted on the training cells that are in no control, or on those that the protocol says.
 
         Raises
         ------
@@ -150,28 +158,44 @@ class TrainingEvidence(SharesWork):
         arrays = self._train_cache.arrays(
             "pca",
             lambda: fitted_pca(
-                self._pca_cells(), most_components=COMPONENTS, seed=derived_seed(self.seed, "pca")
+                self._pca_cells(),
+                most_components=self.protocol.n_components,
+                seed=derived_seed(self.seed, "pca"),
             ),
         )
         return restored_pca(arrays)
 
     def _pca_cells(self) -> Csr:
+        more = [self.normalised(counts, space="counts") for counts in self._more_cells()]
+        if self.protocol.pca_cells == "test":
+            return more[0]
         if self.protocol.pca_cells != "train_and_test":
             return self.train_cells[np.flatnonzero(~self.control_pool)]
         from scipy.sparse import vstack
 
-        more = [self._normalised(counts) for counts in self._more_cells()]
         return as_csr(vstack([self.train_cells, *more], format="csr"))
 
-    def _normalised(self, counts: Csr) -> Csr:
-        """Return counts of all genes in the protocol's genes and space: scaled over these genes alone."""
-        return bring_to(self.of_genes(counts), space="counts", target=self.protocol.space)
+    def normalised(self, cells: Csr, *, space: Space) -> Csr:
+        """Bring cells × all genes to the protocol's genes and space.
+
+        Parameters
+        ----------
+        cells
+            No value below 0.
+        space
+            What the values are.
+        """
+        protocol = self.protocol
+        whole = protocol.scaled_over == "all genes"
+        chosen = cells if whole else self.of_genes(cells)
+        found = bring_to(chosen, space=space, target=protocol.space, rescale=protocol.rescale)
+        return self.of_genes(found) if whole else found
 
     @property
     def pca_notes(self) -> list[str]:
         """What a reader of a number on principal components must know."""
-        found = int(self.pca.n_components_)
-        return [] if found == COMPONENTS else [f"{found} principal components instead of {COMPONENTS}"]
+        found, wanted = int(self.pca.n_components_), self.protocol.n_components
+        return [] if found == wanted else [f"{found} principal components instead of {wanted}"]
 
     @SharedProperty
     def train_pca_scores(self) -> NDArray[np.float64]:

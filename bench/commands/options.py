@@ -20,7 +20,7 @@ Metrics = Annotated[
 ]
 Protocol = Annotated[
     str | None,
-    typer.Option(help="strict, activa2022, groundgan2024, by commas; +observed at the end of one."),
+    typer.Option(help="strict, activa2022, groundgan2024, cfgen2025, cfgen2026; +observed at the end."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 

@@ -22,6 +22,8 @@ def test_the_table_of_protocols():
         "strict": ("all", "log_cp20k", True, 2000, "train", "genes", "five_folds"),
         "activa2022": ("all", "log_cp20k", False, None, "train_and_test", "genes", "five_folds"),
         "groundgan2024": ("variable_1000", "cp20k", True, 1000, "classifier", "pca", "70/30"),
+        "cfgen2025": ("variable_2000_of_test", "log_cp10k", True, None, "test", "genes", "five_folds"),
+        "cfgen2026": ("variable_2000_of_test", "log_cp10k", True, None, "test", "genes", "five_folds"),
     }
     assert {
         name: (p.mmd_input, p.mmd_bandwidth, p.mmd_kernel_weight, p.mixing, p.control)
@@ -30,6 +32,14 @@ def test_the_table_of_protocols():
         "strict": ("pca", "neighbours", 1, "pca", "train"),
         "activa2022": ("pca", "neighbours", 1, None, "train"),
         "groundgan2024": ("genes", "bootstrap", 3, "tsne", "test_halves"),
+        "cfgen2025": ("pca", "neighbours", 1, None, "train"),
+        "cfgen2026": ("pca", "neighbours", 1, None, "train"),
+    }
+    assert {
+        name: (p.scaled_over, p.n_components, p.centred, p.over_types) for name, p in PROTOCOLS.items()
+    } == dict.fromkeys(("strict", "activa2022", "groundgan2024"), ("chosen genes", 50, True, False)) | {
+        "cfgen2025": ("all genes", 30, False, True),
+        "cfgen2026": ("all genes", 30, True, True),
     }
 
 
