@@ -19,10 +19,10 @@ from bench.hardware.environment import describe_for, resolve_device
 from bench.progress import Progress
 from bench.request.choices import (
     budget_of,
-    choose_metrics,
     choose_models,
     declaration_of,
     made,
+    metrics_of,
 )
 from bench.request.hyperparameters import hyperparameters
 from bench.request.plan import DatasetFacts, Job, augmentation_experiments, make_plan
@@ -39,6 +39,7 @@ from datasets.cache import sha256_of
 from reports.view import OK, RunView
 
 if TYPE_CHECKING:
+    import pandas as pd
     from anndata import AnnData
 
     from bench.tracking import TrackingResult
@@ -90,13 +91,19 @@ def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) ->
         raise RequestError(f"--out {str(spec.out)!r} is a file: give a folder")
     choices = choose_models(spec)
     check_models(spec, choices)
-    metrics = choose_metrics(spec.metrics, spec.profile, spec.protocol)
+    metrics = metrics_of(spec)
     prepared = prepare_dataset(spec, adata, progress)
     facts, train_shape, provenance = read_facts(prepared)
     with_augmentation = any(metric.experiment == "augmentation" for metric in metrics)
     on_this_machine = all_settled(spec, choices, n_genes=facts.n_genes, device=device)
     jobs = make_plan(
-        spec, facts, choices, device=device, with_augmentation=with_augmentation, settled=on_this_machine
+        spec,
+        facts,
+        choices,
+        device=device,
+        with_augmentation=with_augmentation,
+        with_donors=any(metric.experiment == "donors" for metric in metrics),
+        settled=on_this_machine,
     )
     if with_augmentation and not augmentation_experiments(spec, facts):
         rare = facts.augmentation_type
@@ -336,7 +343,12 @@ def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[
             n_test=int((adata.obs["split"] == "test").sum()),
             n_pool=int(adata.obs["control_pool"].sum()),
             augmentation_type=datasets.rare_type(adata),
+            pool_donors=_pool_donors(adata.obs),
         )
         return facts, (int(train.sum()), adata.n_vars), adata.uns["bench"]
     finally:
         adata.file.close()
+
+
+def _pool_donors(obs: pd.DataFrame) -> list[str] | None:
+    return obs.loc[obs["control_pool"], "donor"].astype(str).tolist() if "donor" in obs.columns else None

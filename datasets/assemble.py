@@ -42,6 +42,7 @@ class Parameters:
     layer: str | None = None
     gene_names: str | None = None
     genome: str | None = None
+    donor_key: str | None = None
 
     def __post_init__(self) -> None:
         if self.split_from is not None and (self.split_by is not None or self.validation_share):
@@ -94,6 +95,8 @@ def assemble(
         counts, obs, genes = _filtered(raw, notes)
     given = None if label_key is None else given_labels(obs, label_key)
     columns, found = _types_and_clusters(counts, given, parameters, notes, progress)
+    if parameters.donor_key is not None:
+        columns["donor"] = complete_column(obs, parameters.donor_key, option="--donor-key")
     with step(progress, "splitting"):
         assigned = _split(columns, obs, parameters, notes)
         pool = splits.control_pool(assigned, seed=parameters.split_seed)
@@ -249,7 +252,7 @@ def _under_contract(
     from anndata import AnnData
 
     obs = pd.DataFrame(columns, index=names[0])
-    for column in obs.columns.intersection(["cell_type", "cluster"]):
+    for column in obs.columns.intersection(["cell_type", "cluster", "donor"]):
         obs[column] = pd.Categorical(obs[column])
     obs["split"] = pd.Categorical(obs["split"], categories=_SPLITS)
     return AnnData(

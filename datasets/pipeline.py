@@ -4,9 +4,10 @@ The contract that everything downstream sees: X CSR float32 ``cp20k`` (library s
 ``layers["counts"]`` CSR float32 whole numbers; obs ``cell_type``, ``split`` (categorical; ``train``,
 ``valid``, ``test``), ``control_pool`` (bool, within the training cells) and ``null_half`` (1 and 2 for two
 halves of the pool, 0 elsewhere); obs ``cluster`` (categorical) only where no labels are given or the test
-cells are shared out by it; unique var_names; uns["bench"] with name, source, checksum, parameters, versions,
-labels, clusters (how they were found, None where there are none), notes, rare_type_markers, declared (name of
-the project's own source that these cells are certain to come from, else None).
+cells are shared out by it; obs ``donor`` (categorical) only where its column is named; unique var_names;
+uns["bench"] with name, source, checksum, parameters, versions, labels, clusters (how they were found, None
+where there are none), notes, rare_type_markers, declared (name of the project's own source that these cells
+are certain to come from, else None).
 """
 
 from __future__ import annotations
@@ -78,6 +79,7 @@ def prepare(
     layer: str | None = None,
     gene_names: str | None = None,
     genome: str | None = None,
+    donor_key: str | None = None,
     cache_folder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
@@ -111,6 +113,8 @@ def prepare(
         A var column whose values name the genes; by default var_names.
     genome
         The genome whose genes are taken; by default all.
+    donor_key
+        An obs column that names each cell's donor, kept as ``donor``.
     cache_folder
         The cache folder; `datasets.cache_folder` by default.
     progress
@@ -141,6 +145,7 @@ def prepare(
         stratify_by=resolved.declaration.stratify_by,
         split_from=split_from,
         drop_unlabelled=drop_unlabelled,
+        donor_key=donor_key,
         **asdict(wanted),
     )
     name, key = resolved.declaration.name, _key(resolved, parameters)

@@ -77,8 +77,9 @@ class Metric:
     description
         One line: what the number says.
     compute
-        Takes ``(RealEvidence, SampleEvidence)``, or for the augmentation experiment
-        ``(AugmentationSetting, SyntheticCells)``; returns a `Score`; raises `NotApplicable`.
+        Takes ``(RealEvidence, SampleEvidence)``; for the augmentation experiment ``(AugmentationSetting,
+        SyntheticCells)``, for the attack on donors ``(DonorSetting, SyntheticCells)``. Returns a `Score`;
+        raises `NotApplicable`.
     better
         Direction in which values improve, on the far side of `ideal` that models are on.
     ideal
@@ -127,7 +128,7 @@ class Metric:
     reference: str
     cost: str
     floors: tuple[str, ...] = ()
-    experiment: Literal["main", "augmentation"] = "main"
+    experiment: Literal["main", "augmentation", "donors"] = "main"
     needs_types: bool = False
     default: bool = False
     group: Group = "headline"

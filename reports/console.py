@@ -12,8 +12,11 @@ from rich.text import Text
 from reports.fitted_table import FittedTable, Footnotes
 from reports.further_tables import (
     AUGMENTATION_TITLE,
+    DONORS_TITLE,
     INTERVALS_TITLE,
     augmentation_table,
+    donors_remarks,
+    donors_table,
     failures,
     intervals_table,
     published_tables,
@@ -49,15 +52,17 @@ def report(view: RunView) -> RenderableType:
     """Return everything there is to say about a run as one Rich renderable.
 
     Heading; under each protocol its warnings, the main table with its footnotes, the further groups of
-    metrics, intervals over the test cells; then costs, the augmentation experiment, published figures,
-    failures. Notes on the data, and what metrics remarked, stand on the page.
+    metrics, intervals over the test cells; then costs, the augmentation experiment, the attack on
+    donors, published figures, failures. Notes on the data, and what metrics remarked, stand on the page.
     """
     blocks = _heading(view)
     for seen in view.each_protocol:
         blocks += _under(seen)
     augmentation = _titled(AUGMENTATION_TITLE, augmentation_table(view))
     costs = _titled(COSTS_TITLE, costs_table([NamedRun("", view)], Footnotes(), named=False))
-    return Group(*blocks, *costs, *augmentation, *beside_papers(view), *failure_lines(view))
+    remarks = (Text(line, style="dim") for line in donors_remarks(view))
+    donors = _titled(DONORS_TITLE, donors_table(view), *remarks)
+    return Group(*blocks, *costs, *augmentation, *donors, *beside_papers(view), *failure_lines(view))
 
 
 def beside_papers(view: RunView) -> list[RenderableType]:

@@ -10,8 +10,15 @@ from typing import Any, Final
 from reports.augmentation import augmentation_frame
 from reports.best import best
 from reports.caught import CAUGHT_TITLE, caught_table
+from reports.donors import attacked
 from reports.fitted_table import SUPERSCRIPTS, FittedTable
-from reports.further_tables import failures, published_tables
+from reports.further_tables import (
+    DONORS_TITLE,
+    donors_remarks,
+    donors_table,
+    failures,
+    published_tables,
+)
 from reports.intervals import intervals
 from reports.published import published
 from reports.side_by_side import blocks, differences_table, runs_frame
@@ -115,6 +122,8 @@ def _tables(runs: Sequence[NamedRun]) -> list[tuple[str, FittedTable, list[str]]
     if (table := differences_table(runs)) is not None:
         tables.insert(0, ("The runs differ", table, []))
     for run in runs:
+        if (donors := donors_table(run.view)) is not None:
+            tables.append((f"{DONORS_TITLE} · {run.name}", donors, donors_remarks(run.view)))
         tables += [
             (f"{title} · {run.name}", table, remarks) for title, table, remarks in published_tables(run.view)
         ]
@@ -143,6 +152,7 @@ def _run(run: NamedRun) -> dict[str, Any]:
         "values": each(lambda view: {row.model: row.values for row in results(view).rows}),
         "intervals": each(lambda view: [one._asdict() for one in intervals(view)]),
         "augmentation": each(lambda view: augmentation_frame(view).to_dict("records")),
+        "donors": [row._asdict() for row in attacked(run.view)],
         "published": [one._asdict() for one in published(run.view)],
         "failures": [one._asdict() for one in failures(run.view)],
         "metrics": [metric.plain() for metric in run.view.metrics],

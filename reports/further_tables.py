@@ -11,12 +11,13 @@ from typing import Final, NamedTuple, cast
 from rich.text import Text
 
 from reports.augmentation import Augmented, augmentation
+from reports.donors import ATTACKS, attacked, finds_what_it_should
 from reports.fitted_table import Column, FittedTable, Footnotes
 from reports.intervals import intervals
 from reports.main_table import mean_cell, status_text
 from reports.papers import papers
 from reports.published import NOT_MEASURED, Claim, published
-from reports.rows import Summary
+from reports.rows import MISSING, Summary
 from reports.view import NOT_RUN, OK, RunView
 from reports.words import DASH, count, figure, interval_in_words, job_in_words, short
 
@@ -24,6 +25,7 @@ AUGMENTATION_TITLE: Final = "Augmentation experiment, n subsampling seeds"
 INTERVALS_TITLE: Final = (
     "One sample: bootstrap of the test cells; p: synthetic and test cells from one distribution"
 )
+DONORS_TITLE: Final = "Are donors found? Attack on who was trained on"
 PUBLISHED_TITLE: Final = "Beside the paper"
 AUGMENTER_LABELS: Final = {
     "class_weights": "class weights",
@@ -67,6 +69,42 @@ def intervals_table(view: RunView) -> FittedTable | None:
     ]
     headers = ("model", "metric", "value", "95 % over test cells", "p")
     return _table(headers, cells, first, left=("model", "metric"))
+
+
+def donors_table(view: RunView) -> FittedTable | None:
+    """Return what the attack on donors came to, a row a generator; None if it did not run."""
+    rows = attacked(view)
+    if not rows:
+        return None
+    cells = []
+    for row in rows:
+        aucs = [mean_cell(row.auc.get(attack, MISSING)) for attack in ATTACKS]
+        told = Text(row.verdict) if row.verdict else status_text(row.status)
+        cells.append((Text(row.model), *aucs, Text(figure(row.found)), Text(str(row.n_splits)), told))
+    headers = ("cells of", "likelihood\nAUC → 0.5", "density\nAUC → 0.5", "found", "n", "verdict")
+    return _table(headers, cells, [False] * len(cells), left=("cells of", "verdict"))
+
+
+def donors_remarks(view: RunView) -> list[str]:
+    """Return what a reader of `donors_table` must know; nothing without one."""
+    rows = attacked(view)
+    if not rows:
+        return []
+    n_donors = max(row.n_donors for row in rows)
+    known = next((r.job.experiment.reference_donors for r in view.records_of("donors")), ())
+    remarks = [
+        f"Threat model: whoever attacks sees the synthetic cells and all cells of {len(known)} other donors, "
+        f"and asks of {n_donors} donors, half of whom were trained on. n splits, of the same few people, so "
+        "that intervals are too narrow if anything. found: share of the trained donors that the stronger "
+        "attack tells without a false one.",
+        "Not resolved is not private: with so few donors the attack may miss what a better one finds.",
+    ]
+    if not finds_what_it_should(view):
+        remarks.append(
+            "The attack does not even find donors whose cells were copied: this run resolves nothing."
+        )
+    reasons = dict.fromkeys(f"{row.model}: {row.reason}" for row in rows if row.reason)
+    return [*remarks, *reasons]
 
 
 class PaperTable(NamedTuple):

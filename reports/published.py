@@ -15,6 +15,8 @@ from decimal import Decimal
 from typing import Final, NamedTuple, Self
 
 from reports.augmentation import augmentation
+from reports.donors import METRIC as DONOR_ATTACK
+from reports.donors import attacked
 from reports.papers import Paper, Printed, papers
 from reports.rows import MISSING, Summary, summarise
 from reports.table import COST_COLUMNS, results
@@ -176,6 +178,8 @@ def measure(view: RunView, figure: Printed, model: str, *, protocol: str, paper:
         return _augmented(view, figure, model)
     if all(row.model != model for row in results(view).rows):
         return _absent(model)
+    if figure.quantity == DONOR_ATTACK:
+        return _of_donors(view, model)
     if figure.quantity == SPEED_UP:
         return _speed_up(view, paper, model)
     if figure.quantity not in COST_COLUMNS:
@@ -215,6 +219,14 @@ def _augmented(view: RunView, figure: Printed, model: str) -> Measured:
     if row is None or figure.quantity not in row.values:
         return Measured(why_none=f"{model} has no {figure.quantity} in this run")
     return Measured.of(row.summary(figure.quantity), row.n_subsamples)
+
+
+def _of_donors(view: RunView, model: str) -> Measured:
+    """Return the AUC of the stronger attack on a generator's donors."""
+    row = next((row for row in attacked(view) if row.model == model and row.auc), None)
+    if row is None:
+        return Measured(why_none="the attack on donors did not run: it takes --donor-key")
+    return Measured(row.auc[row.stronger], row.n_splits)
 
 
 def _speed_up(view: RunView, paper: Paper, model: str) -> Measured:

@@ -118,7 +118,7 @@ def results(view: RunView) -> Results:
         by_model.setdefault(record.job.model, []).append(record)
     values = _values_by_model(view)
     scored = {score.metric for record in view.records for score in view.scores_of(record)}
-    metrics = [metric for metric in view.metrics if metric.name in scored]
+    metrics = [m for m in view.metrics if m.name in scored and m.experiment != "donors"]
     bounds = {metric.name: metric.bounds for metric in metrics}
     rows = [_row(view, records, values[model], bounds) for model, records in by_model.items()]
     rows.sort(key=lambda row: ROLES.index(row.role))
@@ -134,7 +134,8 @@ def _values_by_model(view: RunView) -> dict[str, dict[str, list[float]]]:
     """Return model → column → one value per Job that has results."""
     fraction = view.headline_fraction
     collected: dict[str, dict[str, list[float]]] = {}
-    for record in view.records:
+    # The attacks on donors have a table of their own.
+    for record in view.records_of("main") + view.records_of("augmentation"):
         columns = collected.setdefault(record.job.model, {})
         experiment = record.job.experiment
         if not has_results(view, record) or experiment.fraction not in (None, fraction):

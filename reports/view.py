@@ -83,12 +83,15 @@ class Reduced(NamedTuple):
 class Experiment(Facts):
     """What a Job trained on: see `bench.request.plan.Experiment`."""
 
-    kind: Literal["main", "augmentation"] = "main"
+    kind: Literal["main", "augmentation", "donors"] = "main"
     cell_type: str | None = None
     fraction: float | None = None
     subsample_seed: int | None = None
     kept_cells: int | None = None
     added_cells: int | None = None
+    trained_donors: tuple[str, ...] = ()
+    left_out_donors: tuple[str, ...] = ()
+    reference_donors: tuple[str, ...] = ()
 
     @property
     def reduced(self) -> Reduced:
@@ -358,7 +361,7 @@ class RunView:
         return self.protocol == self.run.protocols[0]
 
     def records_of(self, kind: str) -> list[Record]:
-        """Return the Records of the ``main`` or of the ``augmentation`` experiment."""
+        """Return the Records of an experiment: ``main``, ``augmentation`` or ``donors``."""
         return [record for record in self.records if record.job.experiment.kind == kind]
 
     def scores_of(self, record: Record) -> list[Score]:

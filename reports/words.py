@@ -53,6 +53,8 @@ def job_in_words(job: JobFacts) -> str:
     """Return which Job it is: model, and seed or part of the augmentation experiment."""
     if job.experiment.kind == "main":
         return f"{job.model} · seed {job.seed}"
+    if job.experiment.kind == "donors":
+        return f"{job.model} · donors, split {job.experiment.subsample_seed}"
     part = job.experiment.reduced
     return f"{job.model} · {100 * part.fraction:g} % of {part.cell_type} · subsample {part.subsample_seed}"
 

@@ -31,6 +31,7 @@ READING: Final[dict[str, tuple[Any, str]]] = {
     "genome": (str, "Take the genes of this genome."),
     "split_by": (str, "Hold out whole groups of this column of obs."),
     "split_seed": (int, "Seed of the test split."),
+    "donor_key": (str, "Column of obs that names donors: runs the donor attack."),
     "split_from": (str, "Column of obs that says train, test or valid of each cell."),
     "drop_unlabelled": (bool, "Leave out cells without a label instead of refusing."),
 }

@@ -52,6 +52,9 @@ def paper(
     if not chosen:
         raise RequestError(f"paper --dataset {dataset}: name papers, or all")
     given = what_papers_take(chosen)
+    if "donor_key" not in reading:
+        # Without donors there is nobody to attack: its rows say so.
+        given["metrics"] = tuple(name for name in given["metrics"] if name != "donor_attack")
     if budget == PAPERS_BUDGETS:
         given["profile"] = "paper"
     else:

@@ -86,10 +86,35 @@ def choose_metrics(spec_metrics: tuple[str, ...], profile: str, protocols: Seque
     return metrics
 
 
+def metrics_of(spec: RunSpec) -> list[Metric]:
+    """Return the metrics of a request: `choose_metrics`, and attacks on donors where it names these.
+
+    Raises
+    ------
+    RequestError
+        As `choose_metrics`; also if such an attack is named and no column of donors is.
+    """
+    chosen = choose_metrics(spec.metrics, spec.profile, spec.protocol)
+    if spec.donor_key is None:
+        for metric in chosen:
+            if metric.experiment == "donors" and metric.name in spec.metrics:
+                raise RequestError(f"--metrics {metric.name}: name the column of donors with --donor-key")
+        return [metric for metric in chosen if metric.experiment != "donors"]
+    attacks = [resolve_metric(name) for name in plugins(METRICS)]
+    possible = [
+        m for m in attacks if m.experiment == "donors" and any(exists_in(m, p) for p in spec.protocol)
+    ]
+    if not possible:
+        raise RequestError(
+            f"--donor-key {spec.donor_key}: no attack is defined under {','.join(spec.protocol)}"
+        )
+    return [*chosen, *(metric for metric in possible if metric not in chosen)]
+
+
 def exists_in(metric: Metric, protocol: str) -> bool:
     """Tell whether a metric is defined under a protocol; a retraining is never scored as ``+observed``."""
     wanted = protocol_named(protocol)
-    return wanted.base in metric.protocols and not (wanted.observed and metric.experiment == "augmentation")
+    return wanted.base in metric.protocols and not (wanted.observed and metric.experiment != "main")
 
 
 def declaration_of(metric: Metric) -> MetricFacts:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
 from bench.errors import RequestError
 from bench.hardware import library_versions, usable_cores
@@ -28,27 +28,45 @@ if TYPE_CHECKING:
 
 AUGMENTATION_CELLS = 1500
 AUGMENTATION_MINIMUM_KEPT = 10
+DONOR_SPLITS = 5
+DONOR_CELLS = 2000
+FEWEST_DONORS = 5
+"""Two that are trained on, two left out, one that the attacker knows."""
 
 
 class Experiment(BaseModel):
-    """What a Job trains on: everything (``main``), or a type reduced to a fraction (``augmentation``).
+    """What a Job trains on.
 
     Attributes
     ----------
+    kind
+        ``main``: all training cells. ``augmentation``: all, but a type is reduced to a fraction. ``donors``:
+        the cells of some donors.
     cell_type, fraction, subsample_seed
         The type, the share of its training cells that is kept, and the seed that chooses them.
     kept_cells, added_cells
         Training cells of the type that are left; synthetic cells of the type that are added.
+    trained_donors, left_out_donors, reference_donors
+        Donors that are trained on, left out, and known to whoever attacks; chosen by ``subsample_seed``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["main", "augmentation"] = "main"
+    kind: Literal["main", "augmentation", "donors"] = "main"
     cell_type: str | None = None
     fraction: float | None = None
     subsample_seed: int | None = None
     kept_cells: int | None = None
     added_cells: int | None = None
+    trained_donors: tuple[str, ...] = ()
+    left_out_donors: tuple[str, ...] = ()
+    reference_donors: tuple[str, ...] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_what_it_has_not(self, handler: Any) -> dict[str, Any]:
+        # So that the keys of other experiments are what they were before there were donors.
+        plain: dict[str, Any] = handler(self)
+        return {name: value for name, value in plain.items() if value != () and value != []}
 
     @property
     def slug(self) -> str:
@@ -128,6 +146,8 @@ class Job(BaseModel):
         """A few words for people: model, experiment, seed."""
         if self.experiment.kind == "main":
             return f"{self.model} · seed {self.seed}"
+        if self.experiment.kind == "donors":
+            return f"{self.model} · donors, split {self.experiment.subsample_seed}"
         share = f"{100 * (self.experiment.fraction or 0):g} % of {self.experiment.cell_type}"
         return f"{self.model} · {share} · seed {self.experiment.subsample_seed}"
 
@@ -148,6 +168,8 @@ class DatasetFacts:
         Test cells; training cells that the controls `real` and `memorise` draw from.
     augmentation_type
         The type that the augmentation experiment makes rare.
+    pool_donors
+        Donor of each of the ``n_pool`` cells; None where no column of donors is named.
     """
 
     name: str
@@ -157,6 +179,7 @@ class DatasetFacts:
     n_test: int
     n_pool: int
     augmentation_type: str
+    pool_donors: Sequence[str] | None = None
 
     def cells_to_make(self, wanted: int | None, protocols: Sequence[str]) -> int:
         """Return how many cells a generator makes: as many as the protocol that compares most needs.
@@ -187,6 +210,7 @@ def make_plan(
     *,
     device: str,
     with_augmentation: bool,
+    with_donors: bool = False,
     settled: Mapping[str, Mapping[str, Settled]],
 ) -> list[Job]:
     """Lay out every Job of a request, in the order in which they run.
@@ -203,6 +227,8 @@ def make_plan(
         ``"cpu"`` or ``"cuda"``, already resolved.
     with_augmentation
         Whether a metric asks for the augmentation experiment.
+    with_donors
+        Whether one asks for generators that are trained on some donors.
     settled
         By generator, what takes the place of hyper-parameters that are left to the machine, and why.
     """
@@ -216,6 +242,9 @@ def make_plan(
         _check_own_name(generator.name, choice, choices)
         if with_augmentation and generator.role in ("model", "baseline") and generator.conditional:
             experiments += augmentation_experiments(spec, facts)
+        # Real cells are what the attack is held against: the metric draws them itself.
+        if with_donors and generator.role not in ("ceiling", "null"):
+            experiments += donor_experiments(facts)
         for experiment in experiments:
             # The experiment has seeds of its own for the cells it keeps; one training each is enough.
             seeds = spec.seeds if experiment.kind == "main" else spec.seeds[:1]
@@ -256,6 +285,43 @@ def augmentation_experiments(spec: RunSpec, facts: DatasetFacts) -> list[Experim
         )
         for fraction in fractions
         for seed in range(spec.scale.augmentation_seeds)
+    ]
+
+
+def donor_experiments(facts: DatasetFacts) -> list[Experiment]:
+    """Return the seeded splits of the donors into trained on, left out, and known to the attacker.
+
+    A quarter is known to the attacker, at least one; the two other groups are equally large.
+
+    Raises
+    ------
+    RequestError
+        If there are too few donors, or one has too few cells.
+    """
+    import numpy as np
+
+    names, sizes = np.unique(np.asarray(facts.pool_donors, dtype=str), return_counts=True)
+    if len(names) < FEWEST_DONORS:
+        raise RequestError(f"--donor-key: {facts.name} has {len(names)} donors, {FEWEST_DONORS} are needed")
+    n_group = (len(names) - max(1, len(names) // 4)) // 2
+    cells = dict(zip(names.tolist(), sizes.tolist(), strict=True))
+    found = []
+    for seed in range(DONOR_SPLITS):
+        drawn = np.random.default_rng([seed, len(names)]).permutation(names).tolist()
+        trained, left_out, known = drawn[:n_group], drawn[n_group : 2 * n_group], drawn[2 * n_group :]
+        found.append((seed, trained, left_out, known))
+    # As many cells in each split, and no more than the controls have, which draw without replacement.
+    n_made = min(DONOR_CELLS, *(sum(cells[name] for name in trained) for _, trained, *_ in found))
+    return [
+        Experiment(
+            kind="donors",
+            subsample_seed=seed,
+            added_cells=n_made,
+            trained_donors=tuple(sorted(trained)),
+            left_out_donors=tuple(sorted(left_out)),
+            reference_donors=tuple(sorted(known)),
+        )
+        for seed, trained, left_out, known in found
     ]
 
 

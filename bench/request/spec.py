@@ -52,9 +52,12 @@ class DataOptions(Reading):
     ----------
     split_by, split_seed
         Column of ``obs`` whose groups are held out whole; the split's seed.
+    donor_key
+        Column of ``obs`` that names donors: then the donor attack is part of the run.
     """
 
     split_by: str | None = None
+    donor_key: str | None = None
     split_seed: int = Field(default=0, ge=0)
 
 

@@ -78,7 +78,7 @@ class Comparison:
             The stored request of the run.
         """
         name = job.scored_under(protocol)
-        if job.experiment.kind == "augmentation":
+        if job.experiment.kind != "main":
             return cls(protocol_named(name), job.n_cells)
         asked = request["spec"]["cells"] is not None
         found = cls.of_run(name, n_made=job.n_cells, asked=asked, n_test=request["n_test"])

@@ -8,6 +8,8 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bench.request.plan import Experiment, Job
 from bench.results.records import versions
 from bench.results.run_folder import RunFolder, named_if_damaged
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from metrics.augmentation import AugmentationSetting
     from metrics.declaration import Metric, Score
+    from metrics.donor_attack import DonorSetting
     from metrics.evidence import RealEvidence, SampleEvidence
     from metrics.synthetic_cells import SyntheticCells
 
@@ -90,8 +93,9 @@ class Scorer:
         if job.model in metric.exempt:
             raise NotApplicable("exempt: how this control draws decides the answer")
         with EVIDENCE.running():
-            if job.experiment.kind == "augmentation":
-                cells: tuple[Any, Any] = self.setting(job.experiment), self._stored(job, sample_seed)
+            settings = {"augmentation": self.setting, "donors": self.donors}
+            if (setting := settings.get(job.experiment.kind)) is not None:
+                cells: tuple[Any, Any] = setting(job.experiment), self._stored(job, sample_seed)
             else:
                 cells = self.evidence(job, sample_seed, comparison)
         return metric.compute(*cells)
@@ -145,6 +149,26 @@ class Scorer:
             test_counts=test.layers["counts"],
             test_types=test.obs["cell_type"].to_numpy(dtype=str),
             cell_type=str(experiment.cell_type),
+            seed=METRICS_SEED,
+        )
+
+    @lru_cache(maxsize=1)  # noqa: B019 - as above
+    def donors(self, experiment: Experiment) -> DonorSetting:
+        """The attack on donors: training cells of those that the attacker knows, and of those in question."""
+        from metrics.donor_attack import DonorSetting
+
+        train = self.adata[self.adata.obs["split"] == "train"]
+        donors = train.obs["donor"].to_numpy(dtype=str)
+        types, counts = train.obs["cell_type"].to_numpy(dtype=str), train.layers["counts"]
+        known = np.isin(donors, experiment.reference_donors)
+        asked = np.isin(donors, [*experiment.trained_donors, *experiment.left_out_donors])
+        return DonorSetting(
+            reference_counts=counts[np.flatnonzero(known)],
+            reference_types=types[known],
+            candidate_counts=counts[np.flatnonzero(asked)],
+            candidate_types=types[asked],
+            candidate_donors=donors[asked],
+            trained_donors=frozenset(experiment.trained_donors),
             seed=METRICS_SEED,
         )
 

@@ -36,6 +36,8 @@ def run_name(job: JobFacts) -> str:
     name = f"{job.model} · {job.dataset} · seed {job.seed}"
     if job.experiment.kind == "main":
         return name
+    if job.experiment.kind == "donors":
+        return f"{name} · donors, split {job.experiment.subsample_seed}"
     part = job.experiment.reduced
     return f"{name} · {100 * part.fraction:g} % {part.cell_type} · subsample {part.subsample_seed}"
 
@@ -79,7 +81,7 @@ def params(record: Record, view: RunView) -> dict[str, Any]:
     """Return what was chosen for a Job: whatever differs between two Jobs that one would compare."""
     job = record.job
     names = ("model", "framework", "space", "dataset", "seed", "sample_seeds", "budget", "device", "threads")
-    experiment = {name: value for name, value in dict(job.experiment).items() if value is not None}
+    experiment = {name: value for name, value in dict(job.experiment).items() if value not in (None, ())}
     experiment["experiment"] = experiment.pop("kind")
     circumstances = {"profile": view.run.profile, "protocol": view.protocol, "n_cells": job.n_cells}
     circumstances["hardware"] = hardware_in_words(view.run.hardware)

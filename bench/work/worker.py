@@ -128,7 +128,7 @@ def _run(job: Job, folder: JobFolder, clock: PhaseClock, monitor: WorkerMonitor,
 
 
 def training_cells(experiment: Experiment, adata: AnnData) -> AnnData:
-    """Return the cells a Job trains on: the training split, a type reduced where the experiment says so."""
+    """Return the cells a Job trains on: of the training split, what its experiment says."""
     from datasets.splits import keep_fraction
 
     train = adata[adata.obs["split"] == "train"]
@@ -141,6 +141,8 @@ def training_cells(experiment: Experiment, adata: AnnData) -> AnnData:
                 seed=int(experiment.subsample_seed or 0),
             )
         ]
+    if experiment.kind == "donors":
+        train = train[train.obs["donor"].isin(experiment.trained_donors)]
     return train.copy()
 
 
@@ -223,7 +225,7 @@ def _store_sample(
     contract: Contract,
 ) -> Sample:
     experiment = job.experiment
-    cell_types = None if experiment.kind == "main" else [str(experiment.cell_type)] * job.n_cells
+    cell_types = [str(experiment.cell_type)] * job.n_cells if experiment.kind == "augmentation" else None
     with monitor.phase("sample"):
         cells = generator.sample(
             job.n_cells, cell_types=cell_types, seed=derive(job.seed, "sample", sample_seed)

@@ -5,7 +5,7 @@ After the supplement of Heydari et al. 2022 (doi:10.1093/bioinformatics/btac095)
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -62,7 +62,10 @@ def markers_figure(view: RunView, model: str, maps: Maps) -> Figure | None:
 
 
 def _draw_gene(axes: Axes, maps: Maps, types: NDArray[Any], gene: int) -> None:
-    halves = (("low", ~maps["is_synthetic"]), ("high", maps["is_synthetic"]))
+    halves: tuple[tuple[Literal["low", "high"], NDArray[Any]], ...] = (
+        ("low", ~maps["is_synthetic"]),
+        ("high", maps["is_synthetic"]),
+    )
     for (side, members), colour in zip(halves, SOURCES.values(), strict=True):
         for place, name in enumerate(types):
             values = maps["markers"][members & (maps["cell_type"] == name), gene]
@@ -70,7 +73,7 @@ def _draw_gene(axes: Axes, maps: Maps, types: NDArray[Any], gene: int) -> None:
                 shift = -0.1 if side == "low" else 0.1
                 axes.plot(np.full(values.size, place + shift), values, ".", color=colour, markersize=4)
                 continue
-            drawn = axes.violinplot([values], [place], side=side, widths=0.85, showextrema=False)
+            drawn: Any = axes.violinplot([values], [place], side=side, widths=0.85, showextrema=False)
             for body in drawn["bodies"]:
                 body.set(facecolor=colour, alpha=0.6, linewidth=0)
             # The median as a short line on its own side.

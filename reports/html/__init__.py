@@ -13,8 +13,11 @@ from markupsafe import Markup
 
 from reports.further_tables import (
     AUGMENTATION_TITLE,
+    DONORS_TITLE,
     INTERVALS_TITLE,
     augmentation_table,
+    donors_remarks,
+    donors_table,
     failures,
     intervals_table,
     published_tables,
@@ -172,6 +175,8 @@ def _further(run: NamedRun) -> Iterator[PageTable]:
             yield page_table(f"{INTERVALS_TITLE} · {where}", table)
     if (table := augmentation_table(run.view)) is not None:
         yield page_table(f"{AUGMENTATION_TITLE} · {run.name}", table)
+    if (table := donors_table(run.view)) is not None:
+        yield page_table(f"{DONORS_TITLE} · {run.name}", table, donors_remarks(run.view))
     for title, paper_table, remarks in published_tables(run.view):
         yield page_table(f"{title} · {run.name}", paper_table, remarks)
 

@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 from bench.errors import RequestError
-from bench.request.choices import choose_metrics, choose_models
-from bench.request.plan import DatasetFacts, Experiment, _versions_behind, make_plan
+from bench.request.choices import choose_metrics, choose_models, metrics_of
+from bench.request.plan import DatasetFacts, Experiment, _versions_behind, donor_experiments, make_plan
 from bench.request.registry import MODELS, plugins, resolve_model
 from bench.request.seeds import derive
 from bench.request.spec import RunSpec
@@ -198,3 +198,77 @@ def test_a_plan_says_who_is_made_of_training_cells_without_another_key(facts):
     jobs = make_plan(spec, facts, choose_models(spec), device="cpu", with_augmentation=False, settled={})
     assert {job.model for job in jobs if job.draws_from != "model"} == {"knn_poisson"}
     assert jobs[0].key == jobs[0].model_copy(update={"draws_from": "training cells"}).key
+
+
+def with_donors(facts, sizes):
+    donors = [name for name, size in sizes.items() for _ in range(size)]
+    return dataclasses.replace(facts, pool_donors=donors)
+
+
+def test_donors_are_parted_into_trained_left_out_and_known_five_times(facts):
+    kang = with_donors(facts, {f"d{number}": 300 + number for number in range(8)})
+    found = donor_experiments(kang)
+    assert [one.subsample_seed for one in found] == [0, 1, 2, 3, 4]
+    for one in found:
+        groups = (one.trained_donors, one.left_out_donors, one.reference_donors)
+        assert [len(group) for group in groups] == [3, 3, 2]
+        assert sorted(name for group in groups for name in group) == [f"d{number}" for number in range(8)]
+    assert len({one.trained_donors for one in found}) > 1
+    # As many as the poorest of the splits has, and the same number in all.
+    fewest = min(sum(300 + int(name[1:]) for name in one.trained_donors) for one in found)
+    assert {one.added_cells for one in found} == {fewest}
+
+
+def test_donors_come_with_generators_that_learn_from_cells_and_not_with_real_ones(facts):
+    spec = RunSpec.checked(models=(f"{FILE}:Mean",), donor_key="donor")
+    choices = [
+        choice for choice in choose_models(spec) if choice.name in ("mean", "real", "null", "memorise")
+    ]
+    jobs = make_plan(
+        spec,
+        with_donors(facts, {f"d{number}": 100 for number in range(6)}),
+        choices,
+        device="cpu",
+        with_augmentation=False,
+        with_donors=True,
+        settled={},
+    )
+    kinds = [(job.model, job.experiment.kind) for job in jobs]
+    assert kinds.count(("mean", "donors")) == kinds.count(("memorise", "donors")) == 5
+    assert ("real", "donors") not in kinds
+    assert ("null", "donors") not in kinds
+    attack = next(job for job in jobs if job.experiment.kind == "donors")
+    assert (attack.title, attack.timing_cells, attack.n_cells) == ("mean · donors, split 0", 0, 200)
+
+
+def test_too_few_donors_are_refused(facts):
+    with pytest.raises(RequestError, match="tiny has 4 donors, 5 are needed"):
+        donor_experiments(with_donors(facts, dict.fromkeys("abcd", 50)))
+
+
+def test_experiments_without_donors_are_written_as_before_there_were_any():
+    assert Experiment().model_dump() == {
+        "kind": "main",
+        "cell_type": None,
+        "fraction": None,
+        "subsample_seed": None,
+        "kept_cells": None,
+        "added_cells": None,
+    }
+    donors = Experiment(kind="donors", trained_donors=("a",), left_out_donors=("b",), reference_donors=("c",))
+    assert Experiment(**donors.model_dump(mode="json")) == donors
+
+
+def test_attacks_on_donors_are_asked_for_by_their_column():
+    def names(**request):
+        return [metric.name for metric in metrics_of(RunSpec.checked(**request))]
+
+    assert "donor_attack" not in names()
+    assert "donor_attack" not in names(metrics="all")
+    assert names(donor_key="donor")[-1] == "donor_attack"
+    assert names(donor_key="donor", metrics=("mmd",)) == ["mmd", "donor_attack"]
+    assert names(donor_key="donor", metrics=("donor_attack",)) == ["donor_attack"]
+    with pytest.raises(RequestError, match="donor_attack: name the column of donors with --donor-key"):
+        names(metrics=("donor_attack",))
+    with pytest.raises(RequestError, match="--donor-key donor: no attack is defined under cfgen2026"):
+        names(donor_key="donor", metrics=("mmd",), protocol=("cfgen2026",))
