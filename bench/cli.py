@@ -22,6 +22,7 @@ from bench.commands.score import score
 from bench.commands.selftest import test_metrics
 from bench.commands.speed import speed
 from bench.commands.tracking import sync, ui
+from bench.commands.verify import verify
 from bench.errors import DONE, INTERRUPTED, SOME_FAILED, WRONG_REQUEST, RequestError
 
 # typer carries its own click; this is the class of every "no such option", "not a number"…
@@ -40,6 +41,7 @@ for command in (
     score,
     report,
     compare,
+    verify,
     paper,
     sample,
     speed,

@@ -28,9 +28,10 @@ from bench.request.hyperparameters import hyperparameters
 from bench.request.plan import DatasetFacts, Job, augmentation_experiments, make_plan
 from bench.request.registry import ModelChoice
 from bench.request.spec import RunSpec
+from bench.results.files import write_text
 from bench.results.records import git_commit, versions
 from bench.results.reopen import have_dataset
-from bench.results.run_folder import RunFolder, write_text
+from bench.results.run_folder import RunFolder
 from bench.scoring.comparison import Comparison
 from bench.scoring.processes import run_scoring
 from bench.work.executor import run_jobs

@@ -70,15 +70,14 @@ def best(view: RunView) -> list[Best]:
     than a floor that the metric declares, is never the best.
     """
     found = results(view)
-    made = {record.job.model for record in view.records_of("main") if record.job.draws_from != "model"}
-    copying = dict.fromkeys(copiers(found.rows, found.metrics), COPIES) | dict.fromkeys(made, MADE_OF_CELLS)
+    copying = copying_models(view)
     bests: list[Best] = []
     tests: list[_Test] = []
     for metric in found.headline:
         scored = {row.model: row for row in found.of(TRAINED_ROLES) if metric.name in row.values}
         if not scored:
             continue
-        aim, distances = _distances(view, metric)
+        aim, distances = distances_to_aim(view, metric)
         ranked = sorted(scored, key=lambda model: distances[model])
         out = _worse_than_a_floor(ranked, distances, metric) | copying
         first = next((model for model in ranked if model not in out), None)
@@ -93,7 +92,14 @@ def best(view: RunView) -> list[Best]:
     return [_with_tests(one, tests, unresolved) for one in bests]
 
 
-def _distances(view: RunView, metric: MetricFacts) -> tuple[float, dict[str, float]]:
+def copying_models(view: RunView) -> dict[str, str]:
+    """Return the generators that hand out training cells, and whether an alarm or their make says so."""
+    found = results(view)
+    made = {record.job.model for record in view.records_of("main") if record.job.draws_from != "model"}
+    return dict.fromkeys(copiers(found.rows, found.metrics), COPIES) | dict.fromkeys(made, MADE_OF_CELLS)
+
+
+def distances_to_aim(view: RunView, metric: MetricFacts) -> tuple[float, dict[str, float]]:
     """Return what a metric aims at and how far from it each generator's values lie on average."""
     values = {row.model: row.values[metric.name] for row in results(view).rows if metric.name in row.values}
     real = scores_of_real((Side(view, model, model) for model in values), metric)

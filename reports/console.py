@@ -14,11 +14,13 @@ from reports.further_tables import (
     AUGMENTATION_TITLE,
     DONORS_TITLE,
     INTERVALS_TITLE,
+    PLACES_TITLE,
     augmentation_table,
     donors_remarks,
     donors_table,
     failures,
     intervals_table,
+    places_table,
     published_tables,
 )
 from reports.main_table import (
@@ -30,6 +32,7 @@ from reports.main_table import (
     quality_table,
     scored_groups,
 )
+from reports.ranks import ties_in_words
 from reports.table import results
 from reports.view import SKIPPED, NamedRun, RunView
 from reports.words import budgets_in_words, figure, hardware_in_words, shape_in_words, sizes_in_words
@@ -52,7 +55,7 @@ def report(view: RunView) -> RenderableType:
     """Return everything there is to say about a run as one Rich renderable.
 
     Heading; under each protocol its warnings, the main table with its footnotes, the further groups of
-    metrics, intervals over the test cells; then costs, the augmentation experiment, the attack on
+    metrics, places, intervals over the test cells; then costs, the augmentation experiment, the attack on
     donors, published figures, failures. Notes on the data, and what metrics remarked, stand on the page.
     """
     blocks = _heading(view)
@@ -98,6 +101,8 @@ def _under(view: RunView) -> list[RenderableType]:
             blocks += [table, *(Text(line, style="dim") for line in key(view, table)), *notes.lines()]
         else:
             blocks += _titled(GROUP_TITLES[shows], table, *notes.lines())
+    ties = (Text(line, style="dim") for line in ties_in_words(view))
+    blocks += _titled(PLACES_TITLE, places_table(view), *ties)
     return [*blocks, *_titled(INTERVALS_TITLE, intervals_table(view))]
 
 

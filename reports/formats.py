@@ -14,13 +14,16 @@ from reports.donors import attacked
 from reports.fitted_table import SUPERSCRIPTS, FittedTable
 from reports.further_tables import (
     DONORS_TITLE,
+    PLACES_TITLE,
     donors_remarks,
     donors_table,
     failures,
+    places_table,
     published_tables,
 )
 from reports.intervals import intervals
 from reports.published import published
+from reports.ranks import places, ties_in_words
 from reports.side_by_side import blocks, differences_table, runs_frame
 from reports.summary import summary
 from reports.table import results, whole_frame
@@ -128,6 +131,9 @@ def _tables(runs: Sequence[NamedRun]) -> list[tuple[str, FittedTable, list[str]]
             (f"{title} · {run.name}", table, remarks) for title, table, remarks in published_tables(run.view)
         ]
         for view in run.view.each_protocol:
+            if (table := places_table(view)) is not None:
+                title = f"{PLACES_TITLE} · {run.name} · protocol {view.protocol}"
+                tables.append((title, table, ties_in_words(view)))
             if (table := caught_table(view)) is not None:
                 tables.append((f"{CAUGHT_TITLE} · {run.name} · protocol {view.protocol}", table, []))
     return tables
@@ -148,6 +154,7 @@ def _run(run: NamedRun) -> dict[str, Any]:
         "suspect": each(lambda view: results(view).suspect),
         "copying": each(lambda view: results(view).copying),
         "best": each(lambda view: [one._asdict() for one in best(view)]),
+        "places": each(lambda view: [one._asdict() for one in places(view)]),
         "results": whole_frame(run.view).to_dict("records"),
         "values": each(lambda view: {row.model: row.values for row in results(view).rows}),
         "intervals": each(lambda view: [one._asdict() for one in intervals(view)]),

@@ -17,7 +17,9 @@ from reports.intervals import intervals
 from reports.main_table import mean_cell, status_text
 from reports.papers import papers
 from reports.published import NOT_MEASURED, Claim, published
+from reports.ranks import in_words, places
 from reports.rows import MISSING, Summary
+from reports.table import results
 from reports.view import NOT_RUN, OK, RunView
 from reports.words import DASH, count, figure, interval_in_words, job_in_words, short
 
@@ -25,6 +27,7 @@ AUGMENTATION_TITLE: Final = "Augmentation experiment, n subsampling seeds"
 INTERVALS_TITLE: Final = (
     "One sample: bootstrap of the test cells; p: synthetic and test cells from one distribution"
 )
+PLACES_TITLE: Final = "Places, with 95 % for all generators of a metric at once"
 DONORS_TITLE: Final = "Are donors found? Attack on who was trained on"
 PUBLISHED_TITLE: Final = "Beside the paper"
 AUGMENTER_LABELS: Final = {
@@ -69,6 +72,16 @@ def intervals_table(view: RunView) -> FittedTable | None:
     ]
     headers = ("model", "metric", "value", "95 % over test cells", "p")
     return _table(headers, cells, first, left=("model", "metric"))
+
+
+def places_table(view: RunView) -> FittedTable | None:
+    """Return the places of generators by headline metrics; None where fewer than two have one."""
+    rows = places(view)
+    metrics = list(dict.fromkeys(row.metric for row in rows))
+    models = [row.model for row in results(view).rows if any(row.model == one.model for one in rows)]
+    found = {(row.model, row.metric): in_words(row) for row in rows}
+    cells = [[Text(model), *(Text(found.get((model, m), DASH)) for m in metrics)] for model in models]
+    return _table(("generator", *metrics), cells, [False] * len(cells), left=("generator",))
 
 
 def donors_table(view: RunView) -> FittedTable | None:

@@ -175,7 +175,7 @@ def _write_html(folders: Sequence[RunFolder], file: Path) -> None:
 
 
 def _write(text: str, file: Path | None) -> None:
-    from bench.results.run_folder import write_text
+    from bench.results.files import write_text
 
     if file is None:
         print(text, end="")  # noqa: T201

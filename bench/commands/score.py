@@ -84,8 +84,9 @@ def _score_run(path: Path, metrics: tuple[str, ...], protocols: list[str]) -> in
     from bench.console import plain_console
     from bench.progress import Progress
     from bench.request.choices import choose_metrics, declaration_of
+    from bench.results.files import readable_as
     from bench.results.reopen import damages, have_dataset
-    from bench.results.run_folder import RunFolder, readable_as
+    from bench.results.run_folder import RunFolder
     from bench.scoring.processes import forget_scores, run_scoring
     from bench.scoring.tasks import score_tasks
     from reports.view import Score

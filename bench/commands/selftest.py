@@ -28,7 +28,7 @@ def test_metrics(
     from bench.console import plain_console
     from bench.progress import Progress
     from bench.request.spec import RunSpec
-    from bench.results.run_folder import write_json, write_text
+    from bench.results.files import write_json, write_text
     from bench.scoring.selftest import page, run_self_test, testable_metrics
     from reports.selftest_results import SelfTest
     from reports.selftest_tables import print_self_test

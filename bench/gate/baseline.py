@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.errors import RequestError
-from bench.results.run_folder import write_json
+from bench.results.files import write_json
 
 SCHEMA: Final = 1
 DEFAULT: Final = Path("baselines") / "gate.json"

@@ -16,7 +16,7 @@ from bench.promises.promises import LOADED, TRAINED
 from bench.request.choices import made
 from bench.request.hyperparameters import hyperparameters
 from bench.request.registry import resolve_model
-from bench.results.run_folder import write_json
+from bench.results.files import write_json
 from bench.work.processes import Outcome, run_worker
 from bench.work.settle import settled
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.promises.findings import Broken
-from bench.results.run_folder import read_json
+from bench.results.files import read_json
 from bench.work.contract import BrokenContract, Contract, as_csr
 from models.base import Budget
 

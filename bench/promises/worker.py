@@ -13,7 +13,7 @@ from bench.promises.findings import Broken, Finding, NotAsked
 from bench.promises.promises import LOADED, TRAINED
 from bench.promises.workbench import Promise, Workbench, names_here
 from bench.request.registry import resolve_model
-from bench.results.run_folder import read_json, write_json
+from bench.results.files import read_json, write_json
 from bench.work.resources import die_with_parent
 
 STAGES = {"train": TRAINED, "load": LOADED}

@@ -13,8 +13,9 @@ from bench.request.choices import made
 from bench.request.hyperparameters import hyperparameters
 from bench.request.registry import resolve_model
 from bench.results.cells import is_sound
+from bench.results.files import readable
 from bench.results.records import versions
-from bench.results.run_folder import RunFolder, readable
+from bench.results.run_folder import RunFolder
 
 HARDWARE = (
     "cpu_model",

@@ -14,7 +14,8 @@ from bench.hardware.environment import worker_environment
 from bench.progress import Progress, Stage
 from bench.request.registry import resolve_metric
 from bench.results.disk import DISK_FULL, NO_SPACE
-from bench.results.run_folder import RunFolder, readable, write_json
+from bench.results.files import readable, write_json
+from bench.results.run_folder import RunFolder
 from bench.scoring.tasks import failed_score, score_tasks
 from bench.work.left import Left, scores_left
 from bench.work.predict import Outlook

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.request.plan import Experiment, Job
+from bench.results.files import named_if_damaged
 from bench.results.records import versions
-from bench.results.run_folder import RunFolder, named_if_damaged
+from bench.results.run_folder import RunFolder
 from bench.scoring.comparison import METRICS_SEED, Comparison
 from bench.work.worker import training_cells
 from datasets.cache import sha256_of

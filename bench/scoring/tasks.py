@@ -24,8 +24,9 @@ from bench.request.choices import exists_in
 from bench.request.plan import Job
 from bench.request.registry import resolve_metric
 from bench.results.disk import ends_on_full_disk
+from bench.results.files import DamagedFile, read_json, write_json
 from bench.results.records import StoredBaselines
-from bench.results.run_folder import DamagedFile, RunFolder, read_json, write_json
+from bench.results.run_folder import RunFolder
 from bench.scoring.comparison import Comparison
 from bench.scoring.embeddings import store_embeddings
 from bench.scoring.scorer import Scorer, metrics_code

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from reports.curves import Curve
-from reports.table import GIB, cost_values, score_values
+from reports.rows import Row
+from reports.table import COST_COLUMNS, GIB, cost_values, score_values
 from reports.view import JobFacts, MetricFacts, Record, RunView, Score
 from reports.words import hardware_in_words
 
@@ -59,6 +61,18 @@ def scalars(record: Record, scores: Iterable[Score], view: RunView) -> dict[str,
 def score_name(metric: MetricFacts) -> str:
     """Return the name under which a metric's value itself is logged, such as ``headline/rf_auc``."""
     return allowed(f"{'headline' if metric.group == 'headline' else 'scores'}/{metric.name}")
+
+
+def summary_scalars(row: Row, view: RunView) -> dict[str, float]:
+    """Return the mean of each column over seeds, and the ends of its interval as ``…_low`` and ``…_high``."""
+    headline = {metric.name for metric in view.metrics if metric.group == "headline"}
+    named: dict[str, float] = {}
+    for name, summary in row.summaries.items():
+        costs = name in COST_COLUMNS
+        group = _group_of_cost(name) if costs else "headline" if name in headline else "scores"
+        parts = {"": summary.mean, "_low": summary.low, "_high": summary.high}
+        named |= {f"{group}/{name}{end}": value for end, value in parts.items() if math.isfinite(value)}
+    return dict(sorted((allowed(name), value) for name, value in named.items()))
 
 
 def _group_of_cost(name: str) -> str:

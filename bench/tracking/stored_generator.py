@@ -18,7 +18,7 @@ class StoredGenerator(PythonModel):
         from bench.hardware.environment import resolve_device
         from bench.request.plan import Job
         from bench.request.registry import resolve_model
-        from bench.results.run_folder import read_json
+        from bench.results.files import read_json
         from bench.work.sampling import native_noise_silenced
 
         job = Job(**read_json(Path(context.artifacts["job"])))

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 METRICS_A_CALL = 800
 PAIRS_A_CALL = 100
 DATASET_TAG = "bench.dataset"
+SUMMARY_TAG = "bench.summary_of"
 TAG_LENGTH = 5000
 DIGEST_LENGTH = 12
 RUNS_A_PAGE = 1000
@@ -126,11 +127,13 @@ class _Upload:
 
     def run(self) -> TrackingResult:
         parent = self._parent()
-        known = {run.data.tags.get("bench.job_key"): run for run in self._children(parent)}
+        children = list(self._children(parent))
+        known = {run.data.tags.get("bench.job_key"): run for run in children}
         counts = {"created": 0, "updated": 0, "unchanged": 0}
         for done, record in enumerate(self.records):
             self.report("updating MLflow", done, len(self.records))
             counts[self._sync_job(record, parent, known.get(record.key))] += 1
+        self._sync_summaries(parent, {run.data.tags.get(SUMMARY_TAG): run for run in children})
         self._finish_parent(parent)
         # Set again by each run: the last one's metrics are the columns.
         self.client.set_experiment_tag(self.experiment_id, START_VIEW, start_view(self.view))
@@ -208,6 +211,25 @@ class _Upload:
         # Last, so that an upload cut short is taken up again.
         self.client.set_tag(run_id, "bench.digest", digest)
         return action
+
+    def _sync_summaries(self, parent: Run, known: Mapping[str | None, Run]) -> None:
+        """Give each generator a run with the mean of each metric over seeds, and its interval's ends."""
+        for row in results(self.view).rows:
+            values = naming.summary_scalars(row, self.view)
+            run, digest = known.get(row.model), naming.digest([values, row.status])
+            if not values or (run is not None and run.data.tags.get("bench.digest") == digest):
+                continue
+            if run is None:
+                tags = {"mlflow.parentRunId": parent.info.run_id, SUMMARY_TAG: row.model}
+                name = f"{row.model} · {self.dataset.name} · all seeds"
+                run = self.client.create_run(self.experiment_id, parent.info.start_time, tags, name)
+            run_id, now = run.info.run_id, int(time.time() * 1000)
+            params = {"model": row.model, "seed": f"all {row.n_seeds}", "dataset": self.dataset.name}
+            new = {name: value for name, value in params.items() if name not in run.data.params}
+            tags = {"status": row.status, "role": row.role}
+            self._log(run_id, params=new, tags=tags, metrics=scalar_points(values, run, now=now))
+            self.client.set_terminated(run_id, "FINISHED")
+            self.client.set_tag(run_id, "bench.digest", digest)
 
     def _new_child(self, record: Record, parent: Run) -> Run:
         tags = {"mlflow.parentRunId": parent.info.run_id, "bench.job_key": record.key}

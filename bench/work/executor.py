@@ -13,8 +13,9 @@ from bench.hardware.environment import worker_environment
 from bench.progress import Progress, Stage
 from bench.request.plan import Job
 from bench.results.disk import DISK_FULL, NO_SPACE, is_disk_full
+from bench.results.files import readable, write_json
 from bench.results.records import FAILED, new_record, unstarted_record
-from bench.results.run_folder import JobFolder, RunFolder, readable, write_json
+from bench.results.run_folder import JobFolder, RunFolder
 from bench.work.clock import training_rate
 from bench.work.left import Watch
 from bench.work.predict import Outlook
@@ -126,7 +127,7 @@ def _run_job(
             record = record_of_death(job, outcome, readable(folder.progress) or {}, folder.read_fitted())
         # Only from outside can be seen what starting the process took.
         record = record.but(wall_seconds=outcome.seconds)
-        write_json(folder.record, record.plain())
+        folder.write_record(record)
     finally:
         # A killed worker cannot tidy up after itself.
         _sweep(folder, keep_record=True)

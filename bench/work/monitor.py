@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench.results.run_folder import JobFolder, read_json, whole_folder, write_json
+from bench.results.files import read_json, whole_folder, write_json
+from bench.results.run_folder import JobFolder
 from bench.work.clock import PhaseClock
 
 PROGRESS_INTERVAL = 0.25

@@ -11,7 +11,8 @@ from statistics import fmean
 from typing import Any
 
 from bench.request.plan import Job
-from bench.results.run_folder import DamagedFile, RunFolder, read_json
+from bench.results.files import DamagedFile, read_json
+from bench.results.run_folder import RunFolder
 from bench.work.left import START, UNKNOWN, Left, scores_left
 from bench.work.processes import GIB, room_for, scoring_processes
 from metrics.protocols import OBSERVED

@@ -19,7 +19,7 @@ from bench.errors import RequestError, named
 from bench.hardware import usable_cores
 from bench.hardware.environment import describe_for, worker_environment
 from bench.request.hyperparameters import hyperparameters
-from bench.results.run_folder import DamagedFile, read_json, write_json
+from bench.results.files import DamagedFile, read_json, write_json
 from bench.work.lines import Server, WorkerFailed
 from bench.work.processes import with_own_code
 from models.base import AUTO, Generator, Settled

@@ -23,8 +23,9 @@ from bench.request.registry import resolve_model
 from bench.request.seeds import derive
 from bench.results.cells import write_cells
 from bench.results.disk import ends_on_full_disk
+from bench.results.files import named_if_damaged, read_json, whole_folder, write_json
 from bench.results.records import new_record, status_of, versions
-from bench.results.run_folder import JobFolder, named_if_damaged, read_json, whole_folder, write_json
+from bench.results.run_folder import JobFolder
 from bench.work.clock import PhaseClock, nothing_to_wait_for, repeat, summarise, training_rate
 from bench.work.contract import BrokenContract, Contract, checksum, in_csr, require_unchanged
 from bench.work.monitor import WorkerMonitor
@@ -96,7 +97,7 @@ def main(arguments: list[str]) -> int:
         warnings=tuple(dict.fromkeys(str(w.message) for w in caught if w.category is UserWarning)),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
-    write_json(folder.record, record.plain())
+    folder.write_record(record)
     return 0
 
 

@@ -15,17 +15,20 @@ from reports.further_tables import (
     AUGMENTATION_TITLE,
     DONORS_TITLE,
     INTERVALS_TITLE,
+    PLACES_TITLE,
     augmentation_table,
     donors_remarks,
     donors_table,
     failures,
     intervals_table,
+    places_table,
     published_tables,
 )
 from reports.html.panels import Panel, Sight, panels
 from reports.html.pictures import INLINE as SPEED
 from reports.html.pictures import Picture, pictures
 from reports.html.tables import PageTable, page_table, plain_table
+from reports.ranks import ties_in_words
 from reports.side_by_side import Block, blocks, differences_table
 from reports.summary import summary
 from reports.table import results
@@ -171,6 +174,8 @@ def _marks(view: RunView) -> Iterator[_Mark]:
 def _further(run: NamedRun) -> Iterator[PageTable]:
     for view in run.view.each_protocol:
         where = f"protocol {view.protocol} · {run.name}"
+        if (table := places_table(view)) is not None:
+            yield page_table(f"{PLACES_TITLE} · {where}", table, ties_in_words(view))
         if (table := intervals_table(view)) is not None:
             yield page_table(f"{INTERVALS_TITLE} · {where}", table)
     if (table := augmentation_table(run.view)) is not None:

@@ -76,21 +76,22 @@ def test_json_keeps_every_digit_and_knows_no_nan():
 def test_latex_has_booktabs_and_escapes_what_it_reads():
     text = as_latex([a_run(renamed(r"a_b&c%d#e$f{g}~h^i\j"))])
     name = r"a\_b\&c\%d\#e\$f\{g\}\textasciitilde{}h\textasciicircum{}i\textbackslash{}j"
-    line, costs = (line for line in text.splitlines() if line.startswith(name))
+    line, costs, places = (line for line in text.splitlines() if line.startswith(name))
     assert line.split(" & ")[1] == "30.0" and line.endswith(r"\\")
     assert costs.split(" & ")[1] == "40 epochs"
+    assert places.split(" & ")[1:] == ["(1st)", "(1st)", "(1st) \\\\"]
     assert r" & 0.900 -5 \% & " in line
     for word in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{lrrrrrr}"):
         assert word in text
     assert r"rf\_auc strict $\to$ 0.5" in text
     assert text.isascii(), sorted({sign for sign in text if not sign.isascii()})
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
-    assert {line.count(" & ") for line in rows} == {6, 5}
+    assert {line.count(" & ") for line in rows} == {6, 5, 3}
 
 
 def test_markdown_is_a_table_that_names_cannot_break():
     text = as_markdown([a_run(renamed("a|b<script>_c_"))])
-    line, _ = (line for line in text.splitlines() if line.startswith(r"| a\|b\<script\>\_c\_ |"))
+    line, *_ = (line for line in text.splitlines() if line.startswith(r"| a\|b\<script\>\_c\_ |"))
     assert r"| 0.900<br>-5 % |" in line
     header = next(line for line in text.splitlines() if line.startswith("| model |"))
     assert header.count("|") == line.replace(r"\|", "").count("|") == 8

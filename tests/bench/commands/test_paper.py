@@ -51,20 +51,11 @@ def test_a_paper_is_planned_with_its_models_and_its_own_budgets(answer):
 
 
 def test_a_run_stands_beside_the_paper_and_stays_so(answer, tmp_path):
-    asked = [
-        "paper",
-        "groundgan2024",
-        "--dataset",
-        "synthetic:300x60x2",
-        "--budget",
-        "1steps",
-        "--seeds",
-        "0",
-    ]
-    code, out, err = answer(*asked, "--out", str(tmp_path / "runs"))
+    asked = ["cfgen2025,scmamamia2026", "--dataset", "synthetic:400x60x2", "--budget", "2steps"]
+    code, out, err = answer("paper", *asked, "--seeds", "0", "--out", str(tmp_path / "runs"))
     assert code == 0, err
-    assert "Beside the paper: Zinati et al. 2024, GRouNdGAN" in out
-    assert "nb_copula stands in the place of scdesign2, which is not here" in out
+    assert "Beside the paper: CFGen, evaluation before it was mended" in out
+    assert "latent_flow stands in the place of cfgen, which is not here" in out
     assert "trainings; the whole run: " in out
     (run,) = (tmp_path / "runs").glob("*-synthetic*")
     code, out, _ = answer("report", str(run), "--format", "json")
@@ -72,9 +63,12 @@ def test_a_run_stands_beside_the_paper_and_stays_so(answer, tmp_path):
         (claim["quantity"], claim["published_model"]): claim
         for claim in json.loads(out)["runs"][0]["published"]
     }
-    # Five models of three quantities, and the ratios of four to the control.
-    assert len(claims) == 19
-    assert claims["rf_auc", "scdesign2"]["model"] == "nb_copula"
-    assert 0 <= claims["rf_auc", "scdesign2"]["measured"] <= 1
-    assert claims["rf_auc", "groundgan"]["why"][0] == "groundgan is not in this run"
+    assert claims["mmd", "cfgen"]["model"] == "latent_flow"
+    assert 0 < claims["mmd", "cfgen"]["measured"] <= 10
+    attack = claims["donor_attack", "scdesign2"]
+    assert attack["measured"] is None
+    assert attack["why"][0] == "the attack on donors did not run: it takes --donor-key"
     assert {claim["verdict"] for claim in claims.values()} == {"not measured here"}
+    code, out, _ = answer("verify", str(run))
+    assert code == 0
+    assert "0 things differ, 0 could not be verified" in out

@@ -15,7 +15,8 @@ from bench.commands.tracking import sync
 from bench.errors import RequestError
 from bench.request.plan import Experiment, Job
 from bench.request.spec import IN_MEMORY, RunSpec
-from bench.results.run_folder import RunFolder, read_json, write_json
+from bench.results.files import read_json, write_json
+from bench.results.run_folder import RunFolder
 from reports.table import whole_frame
 from reports.view import Score
 from tests.reports.run_view import built, make_run_view

@@ -13,7 +13,8 @@ import pytest
 from bench import cli, flow
 from bench.api import RunResult
 from bench.errors import RequestError
-from bench.results.run_folder import RunFolder, read_json, write_json
+from bench.results.files import read_json, write_json
+from bench.results.run_folder import RunFolder
 from datasets.cache import sha256_of
 from tests.bench.work.test_executor import FILE
 

@@ -16,7 +16,7 @@ from bench.promises.table import print_checklist
 from bench.promises.workbench import Workbench, names_here
 from bench.promises.worker import ask
 from bench.request.registry import MODELS, plugins, resolve_model
-from bench.results.run_folder import write_json
+from bench.results.files import write_json
 from tests.places import UNFAITHFUL
 
 pytestmark = pytest.mark.slow

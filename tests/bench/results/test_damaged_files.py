@@ -4,7 +4,8 @@ import pytest
 
 from bench.request.plan import Experiment, Job
 from bench.request.spec import RunSpec
-from bench.results.run_folder import DamagedFile, JobFolder, RunFolder, read_json, write_json
+from bench.results.files import DamagedFile, read_json, write_json
+from bench.results.run_folder import JobFolder, RunFolder
 from bench.scoring import processes
 from bench.scoring.tasks import _key_in
 from bench.work.processes import run_worker

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from bench.errors import RequestError
-from bench.results.run_folder import RunFolder, read_json, whole_folder, write_json
+from bench.results.files import read_json, whole_folder, write_json
+from bench.results.run_folder import RunFolder
 
 
 def test_json_is_replaced_whole_or_not_at_all(tmp_path):

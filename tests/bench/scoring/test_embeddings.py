@@ -5,7 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
-from bench.results.run_folder import write_json
+from bench.results.files import write_json
 from bench.scoring.embeddings import store_embeddings
 from bench.scoring.scorer import Scorer
 from metrics.declaration import NotApplicable

@@ -14,7 +14,8 @@ from bench.request.choices import choose_metrics
 from bench.request.plan import DatasetFacts, make_plan
 from bench.request.registry import resolve_metric, resolve_model
 from bench.request.spec import RunSpec
-from bench.results.run_folder import RunFolder, read_json, write_json
+from bench.results.files import read_json, write_json
+from bench.results.run_folder import RunFolder
 from bench.scoring.comparison import METRICS_SEED, Comparison
 from bench.scoring.processes import run_scoring
 from bench.scoring.scorer import Scorer

@@ -15,7 +15,7 @@ from bench.errors import RequestError
 from bench.progress import Progress
 from bench.request.registry import resolve_metric
 from bench.request.spec import Reading
-from bench.results.run_folder import write_json
+from bench.results.files import write_json
 from bench.scoring import tasks as scoring
 from bench.scoring.comparison import METRICS_SEED, Comparison
 from bench.scoring.outside import score_outside_cells

@@ -48,9 +48,19 @@ def uploaded(tmp_path_factory):
         yield MlflowClient(result.uri), view, result, folder
 
 
+def every_run(client, result):
+    return client.search_runs([result.experiment_id], max_results=1000)
+
+
 def runs(client, result):
-    found = client.search_runs([result.experiment_id], max_results=1000)
+    """Return the parent and the run of each Job by name."""
+    found = [run for run in every_run(client, result) if "bench.summary_of" not in run.data.tags]
     return {run.info.run_name: run for run in found}
+
+
+def summaries(client, result):
+    found = every_run(client, result)
+    return {run.data.tags["bench.summary_of"]: run for run in found if "bench.summary_of" in run.data.tags}
 
 
 def test_the_store_lies_beside_the_run(uploaded):
@@ -74,6 +84,28 @@ def test_one_parent_and_a_child_for_each_job(uploaded):
     assert "activa · zheng · seed 0" in found
     assert "activa · zheng · seed 0 · 10 % Dendritic · subsample 0" in found
     assert parent.data.tags["status"] == "18 ok, 3 diverged, 1 killed, 1 timeout"
+
+
+def test_each_generator_has_a_run_with_means_and_intervals(uploaded):
+    client, view, result, folder = uploaded
+    found = summaries(client, result)
+    # cscgan ended well with no seed.
+    assert found.keys() == {"activa", "scgan", "real", "shuffle", "poisson", "memorise"}
+    activa = found["activa"]
+    assert activa.info.run_name == "activa · zheng · all seeds"
+    assert activa.data.params["seed"] == "all 3"
+    row = results_frame(built(view)).set_index("model").loc["activa"]
+    for end in ("", "_low", "_high"):
+        assert activa.data.metrics[f"headline/mmd{end}"] == pytest.approx(row[f"mmd{end}"])
+        name = f"headline/training_seconds{end}"
+        assert activa.data.metrics[name] == pytest.approx(row[f"training_seconds{end}"])
+    # Two seeds have a mean alone.
+    assert "headline/mmd_low" not in found["scgan"].data.metrics
+    assert found["scgan"].data.metrics["headline/mmd"] == pytest.approx(0.85)
+    (parent,) = {run.data.tags["mlflow.parentRunId"] for run in found.values()}
+    assert client.get_run(parent).info.run_name == RUN
+    sync(built(view), folder=folder)
+    assert summaries(client, result).keys() == found.keys()
 
 
 def test_metrics_have_the_names_and_values_of_the_table(uploaded):
@@ -224,7 +256,8 @@ def test_a_second_upload_changes_nothing(uploaded):
     assert again.run_id == result.run_id
     assert points(client, result) == before
     assert len(client.get_run(result.run_id).inputs.dataset_inputs) == len(inputs) == 1
-    assert len(client.search_runs([result.experiment_id], run_view_type=ViewType.ALL)) == 24
+    # The parent, 23 Jobs, and a summary of six generators.
+    assert len(client.search_runs([result.experiment_id], run_view_type=ViewType.ALL)) == 30
 
 
 def test_what_changed_is_updated_and_the_rest_left_alone(tmp_path, uploaded):
@@ -289,7 +322,8 @@ def test_an_upload_cut_short_is_completed_by_the_next(tmp_path, uploaded, monkey
     result = sync(built(view), folder=folder, tracking_uri=first.uri)
     assert (result.created, result.updated) == (8, 1)
     children = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
-    assert len(children) == 9
+    # Of the two Jobs of cscgan and of the others, and of what has values a summary.
+    assert len([run for run in children if "bench.job_key" in run.data.tags]) == 9
     (run,) = [run for run in children if run.info.run_name == "activa · zheng · seed 0"]
     assert len(client.get_metric_history(run.info.run_id, "training/adversarial/loss")) == 10
 
@@ -346,7 +380,8 @@ def test_names_and_values_are_made_to_fit(tmp_path, uploaded):
     view["records"][0]["job"]["hyperparameters"]["markers"] = "x" * 9000
     score_of(view, "activa", "mmd")["values"]["mmd/CD14+ Monocyte"] = 0.3
     result = sync(built(view), folder=folder, tracking_uri=first.uri)
-    (run,) = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
+    children = client.search_runs([result.experiment_id], f"tags.`mlflow.parentRunId` = '{result.run_id}'")
+    (run,) = [run for run in children if "bench.job_key" in run.data.tags]
     assert run.data.metrics["scores/mmd/CD14_ Monocyte"] == 0.3
     assert run.data.params["markers"] == "x" * 499 + "…"
 
@@ -365,7 +400,7 @@ def test_names_that_look_like_markup_or_addresses_are_kept(tmp_path, uploaded):
     result = sync(built(view), folder=folder, tracking_uri=first.uri)
     assert client.get_experiment(result.experiment_id).name == dataset
     names = {run.info.run_name for run in client.search_runs([result.experiment_id])}
-    assert names == {folder.name, f"{model} · {dataset} · seed 0"}
+    assert names == {folder.name, f"{model} · {dataset} · seed 0", f"{model} · {dataset} · all seeds"}
     (logged,) = client.search_logged_models([result.experiment_id])
     assert (logged.name, str(logged.status)) == ("gan_v2 <b>&_c_", "READY")
 
@@ -407,8 +442,8 @@ def test_a_job_takes_few_calls_however_long_its_curves(tmp_path, uploaded, monke
 
     monkeypatch.setattr(MlflowClient, "log_batch", counted)
     sync(built(view), folder=folder, tracking_uri=first.uri)
-    # The parent's parameters and its tags, and the Job: 400 points and everything else in one.
-    assert len(calls) == 3
+    # The parent's parameters and its tags, the Job (400 points and everything else in one), the summary.
+    assert len(calls) == 4
     assert max(map(sum, calls)) < 500
 
 
