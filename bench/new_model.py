@@ -6,15 +6,13 @@ import keyword
 import re
 import shutil
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from bench.errors import RequestError
 from bench.request.names import require_name
 from bench.request.registry import MODELS, plugins
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
 
 TAKEN: Final = frozenset({"bench", "datasets", "metrics", "models", "reports", "test", "tests"})
 """Names of modules that would shadow ours, or Python's own."""

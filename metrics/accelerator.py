@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.arrays import Floats, Ints
+
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
 
 BLOCK = 1024
 PLAIN = "plain"
@@ -30,9 +31,7 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else PLAIN
 
 
-def squared_distances(
-    left: NDArray[np.float64], right: NDArray[np.float64], *, device: str | None = None
-) -> NDArray[np.float64]:
+def squared_distances(left: Floats, right: Floats, *, device: str | None = None) -> Floats:
     """Squared Euclidean distances between all points of two sets.
 
     Parameters
@@ -55,9 +54,7 @@ def squared_distances(
     return np.asarray(_distances(_tensor(left, device), _tensor(right, device)).square().cpu().numpy())
 
 
-def nearest_rows(
-    points: NDArray[np.float64], among: NDArray[np.float64], k: int, *, device: str | None = None
-) -> NDArray[np.int64]:
+def nearest_rows(points: Floats, among: Floats, k: int, *, device: str | None = None) -> Ints:
     """Rows of the k nearest of some points to each of others, nearest first.
 
     Parameters
@@ -87,7 +84,7 @@ def nearest_rows(
     return np.concatenate(found)
 
 
-def products_of_columns(values: NDArray[np.float64], *, device: str | None = None) -> NDArray[np.float64]:
+def products_of_columns(values: Floats, *, device: str | None = None) -> Floats:
     """Scalar products of all columns: valuesᵀ · values.
 
     Parameters
@@ -109,7 +106,7 @@ def products_of_columns(values: NDArray[np.float64], *, device: str | None = Non
     return np.asarray((there.T @ there).cpu().numpy())
 
 
-def _tensor(values: NDArray[np.float64], device: str) -> torch.Tensor:
+def _tensor(values: Floats, device: str) -> torch.Tensor:
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float64)).to(device)

@@ -12,20 +12,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.arrays import Bools, Strings
 from metrics.declaration import LEAST_CELLS, Metric, NotApplicable, Score, require_cells
 from metrics.forest import columns_of, vote_shares
 from metrics.resampling import bootstrap_weights, shifted_percentile_interval
 from metrics.seeds import derived_seed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.spaces import CellMatrix, Csr
-    from metrics.synthetic_cells import SyntheticCells
+from metrics.spaces import CellMatrix, Csr, as_csr, to_log_cp20k
+from metrics.synthetic_cells import SyntheticCells
 
 SMOTE_NEIGHBOURS = 5
 
@@ -49,34 +45,30 @@ class AugmentationSetting:
     """
 
     train_counts: CellMatrix
-    train_types: Sequence[str] | NDArray[np.str_]
+    train_types: Sequence[str] | Strings
     test_counts: CellMatrix
-    test_types: Sequence[str] | NDArray[np.str_]
+    test_types: Sequence[str] | Strings
     cell_type: str
     seed: int
 
     @cached_property
-    def is_type(self) -> NDArray[np.bool_]:
+    def is_type(self) -> Bools:
         """Which training cells are of the type."""
         return np.asarray(self.train_types, dtype=str) == self.cell_type
 
     @cached_property
-    def is_type_in_test(self) -> NDArray[np.bool_]:
+    def is_type_in_test(self) -> Bools:
         """Which held-out cells are of the type."""
         return np.asarray(self.test_types, dtype=str) == self.cell_type
 
     @cached_property
     def log_train(self) -> Csr:
         """Training cells × genes, ``log_cp20k``."""
-        from metrics.spaces import to_log_cp20k
-
         return to_log_cp20k(self.train_counts, space="counts")
 
     @cached_property
     def log_test(self) -> Csr:
         """Held-out cells × genes, ``log_cp20k``."""
-        from metrics.spaces import to_log_cp20k
-
         return to_log_cp20k(self.test_counts, space="counts")
 
 
@@ -150,7 +142,7 @@ def augmentation_f1(
     )
 
 
-def _f1_interval(truth: NDArray[np.bool_], called: NDArray[np.bool_], *, seed: int) -> tuple[float, float]:
+def _f1_interval(truth: Bools, called: Bools, *, seed: int) -> tuple[float, float]:
     """Bootstrap a 95 % interval of F1 over the held-out cells, as many of the type in each resample."""
     weights = bootstrap_weights(truth.size, seed=seed, strata=truth.astype(np.int64))
     hits, errors = weights @ (truth & called), weights @ (truth != called)
@@ -188,8 +180,6 @@ def interpolated(setting: AugmentationSetting, n_added: int) -> Csr:
 
 def poisson_counts(setting: AugmentationSetting, n_added: int) -> Csr:
     """Draw counts around kept cells: each a Poisson variable with the kept cell's count as its mean."""
-    from metrics.spaces import as_csr
-
     rng = np.random.default_rng(derived_seed(setting.seed, "poisson jitter"))
     chosen = as_csr(setting.train_counts)[rng.choice(np.flatnonzero(setting.is_type), n_added)]
     chosen.data = rng.poisson(chosen.data).astype(np.float32)
@@ -221,7 +211,6 @@ def augmentation_baselines(
     NotApplicable
         As for `augmentation_f1`.
     """
-    from metrics.spaces import to_log_cp20k
 
     def score(added: Csr | None, *, balanced: bool = True) -> Score:
         return augmentation_f1(setting, added, balanced=balanced, n_trees=n_trees, n_threads=n_threads)

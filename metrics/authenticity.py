@@ -9,22 +9,17 @@ either, so theirs is the number to compare with. No interval: no test cell enter
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metrics.by_type import score_with_types
+from metrics.arrays import Bools, Floats, Ints
+from metrics.by_type import Rows, score_with_types
 from metrics.declaration import Metric, NotApplicable, Score
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.by_type import Rows
-    from metrics.evidence import RealEvidence, SampleEvidence
-    from metrics.neighbours import Neighbours
+from metrics.evidence import RealEvidence, SampleEvidence
+from metrics.neighbours import Neighbours
 
 
-def nearest_other(points: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArray[np.float64]:
+def nearest_other(points: Floats, rows: Ints) -> Floats:
     """Distance from some cells to the nearest other one.
 
     Parameters
@@ -51,7 +46,7 @@ def nearest_other(points: NDArray[np.float64], rows: NDArray[np.int64]) -> NDArr
     return np.asarray(distances[inverse], dtype=np.float64)
 
 
-def is_authentic(to_train: Neighbours, train: NDArray[np.float64]) -> NDArray[np.bool_]:
+def is_authentic(to_train: Neighbours, train: Floats) -> Bools:
     """Tell which cells are authentic.
 
     Parameters

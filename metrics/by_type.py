@@ -7,26 +7,23 @@ generator calls a cell is a promise, not a finding, and a classifier's errors mu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from metrics.arrays import Ints, Strings
 from metrics.declaration import LEAST_CELLS, NotApplicable, Score
-from metrics.spaces import as_csr
+from metrics.evidence import RealEvidence, SampleEvidence
+from metrics.spaces import CellMatrix, as_csr
 
-if TYPE_CHECKING:
-    from metrics.evidence import RealEvidence, SampleEvidence
-    from metrics.spaces import CellMatrix
-
-Rows: TypeAlias = "NDArray[np.int64]"
+Rows: TypeAlias = "Ints"
 Measure: TypeAlias = Callable[[Rows, Rows], dict[str, float]]
 
 MINIMUM_CELLS_OF_TYPE = LEAST_CELLS
 
 
 def rows_by_type(
-    test_calls: NDArray[np.str_], calls: NDArray[np.str_]
+    test_calls: Strings, calls: Strings
 ) -> tuple[dict[str, tuple[Rows, Rows]], dict[str, tuple[int, int]], list[str]]:
     """Find the cells of each type that has at least 10 of them on either side, and the types that are lost.
 

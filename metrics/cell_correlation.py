@@ -6,25 +6,21 @@ Cell-to-cell correlation as a summary of simulated cells: Crowell et al. 2023
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
+from metrics.arrays import Floats, Ints
 from metrics.by_type import order_of_contents, score_with_types
 from metrics.correlation_discrepancy import correlation_matrix
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.seeds import derived_seed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.evidence import RealEvidence, SampleEvidence
-    from metrics.spaces import Csr
+from metrics.spaces import Csr
 
 CELLS = 500
 
 
-def correlations_of_pairs(cells: NDArray[np.floating]) -> NDArray[np.float64]:
+def correlations_of_pairs(cells: NDArray[np.floating]) -> Floats:
     """Pearson correlation over genes of each pair of cells; 0 where one has the same value for all genes.
 
     Parameters
@@ -70,12 +66,12 @@ def cell_correlation(real: RealEvidence, sample: SampleEvidence) -> Score:
 
     seed = derived_seed(real.seed, "cell_correlation")
 
-    def pairs(cells: Csr, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    def pairs(cells: Csr, rows: Ints) -> Floats:
         rng, members = np.random.default_rng(seed), cells[rows]
         drawn = rng.choice(order_of_contents(members), min(CELLS, rows.size), replace=False)
         return correlations_of_pairs(members[drawn].toarray())
 
-    def measure(rows: NDArray[np.int64], made: NDArray[np.int64]) -> dict[str, float]:
+    def measure(rows: Ints, made: Ints) -> dict[str, float]:
         among_real, among_synthetic = pairs(real.test_cells, rows), pairs(sample.cells, made)
         return {
             "cell_correlation_error": float(wasserstein_distance(among_real, among_synthetic)),

@@ -6,26 +6,23 @@ Both are what Cao et al. 2021 (doi:10.1038/s41467-021-27130-w) and Crowell et al
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
 
 import numpy as np
 
+from metrics.arrays import Floats, Ints
 from metrics.by_type import score_with_types
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.near_share import percentiles
 from metrics.resampling import bootstrap_interval
 from metrics.seeds import derived_seed
 from metrics.spaces import library_sizes
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.evidence import RealEvidence, SampleEvidence
-
 REPLICATES = 200
 
 
-def relative_wasserstein(real: NDArray[np.float64], synthetic: NDArray[np.float64]) -> float:
+def relative_wasserstein(real: Floats, synthetic: Floats) -> float:
     """1-Wasserstein distance of two samples of numbers, in units of the mean of the real ones.
 
     Parameters
@@ -58,13 +55,13 @@ def relative_wasserstein(real: NDArray[np.float64], synthetic: NDArray[np.float6
 def _score(
     real: RealEvidence,
     sample: SampleEvidence,
-    totals: NDArray[np.float64],
-    synthetic_totals: NDArray[np.float64],
+    totals: Floats,
+    synthetic_totals: Floats,
     what: str,
 ) -> Score:
     from scipy.stats import ks_2samp
 
-    def measure(rows: NDArray[np.int64], made: NDArray[np.int64]) -> dict[str, float]:
+    def measure(rows: Ints, made: Ints) -> dict[str, float]:
         return {
             f"{what}_wasserstein": relative_wasserstein(totals[rows], synthetic_totals[made]),
             f"{what}_ks": float(ks_2samp(totals[rows], synthetic_totals[made]).statistic),
@@ -97,36 +94,31 @@ def _genes_per_cell(real: RealEvidence, sample: SampleEvidence) -> Score:
     return _score(real, sample, test, synthetic, "genes_per_cell")
 
 
-LIBRARY_SIZE = Metric(
-    name="library_size_wasserstein",
-    description="1-Wasserstein distance of library sizes, in units of the test cells' mean library size",
-    compute=_library_size,
+_metric = partial(
+    Metric,
     better="lower",
     ideal=0.0,
     bounds=(0.0, float("inf")),
     reference="doi:10.1186/s13059-023-02904-1",
-    cost="one sum of each cell",
-    # A sum of genes drawn independently hardly varies from cell to cell.
+    # A sum, or a number, of genes drawn independently hardly varies from cell to cell.
     floors=("shuffle", "shuffle_within_type"),
     group="marginals",
     # A number of each cell: two cells have a distribution of it.
     least_cells=2,
+)
+
+LIBRARY_SIZE = _metric(
+    name="library_size_wasserstein",
+    description="1-Wasserstein distance of library sizes, in units of the test cells' mean library size",
+    compute=_library_size,
+    cost="one sum of each cell",
     # Sums over some of the genes are no library sizes.
     protocols=("strict", "activa2022"),
 )
 
-GENES_PER_CELL = Metric(
+GENES_PER_CELL = _metric(
     name="genes_per_cell_wasserstein",
     description="1-Wasserstein distance of expressed genes per cell, in units of the test cells' mean number",
     compute=_genes_per_cell,
-    better="lower",
-    ideal=0.0,
-    bounds=(0.0, float("inf")),
-    reference="doi:10.1186/s13059-023-02904-1",
     cost="one count of each cell",
-    # A number of genes drawn independently hardly varies from cell to cell.
-    floors=("shuffle", "shuffle_within_type"),
-    group="marginals",
-    # A number of each cell: two cells have a distribution of it.
-    least_cells=2,
 )

@@ -15,19 +15,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 
+from metrics.arrays import Strings
+from metrics.augmentation import AugmentationSetting
 from metrics.declaration import LEAST_CELLS, Metric, Score, require_cells
 from metrics.seeds import derived_seed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.augmentation import AugmentationSetting
-    from metrics.spaces import Csr
-    from metrics.synthetic_cells import SyntheticCells
+from metrics.spaces import Csr
+from metrics.synthetic_cells import SyntheticCells
 
 HIDDEN_LAYERS: Final = (100, 50, 25)
 EPOCHS: Final = 50
@@ -36,10 +33,10 @@ EPOCHS: Final = 50
 class Classifier(Protocol):
     """What stands in the conditioner's place."""
 
-    def fit(self, cells: Csr, cell_types: NDArray[np.str_]) -> Any:
+    def fit(self, cells: Csr, cell_types: Strings) -> Any:
         """Learn from cells × genes, ``log_cp20k``, and their types."""
 
-    def predict(self, cells: Csr) -> NDArray[np.str_]:
+    def predict(self, cells: Csr) -> Strings:
         """Return the type of each cell."""
 
 

@@ -12,23 +12,18 @@ stay below is thus what 1 in 10 000 honest cells would: below it, a cell counts 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from metrics.arrays import Floats
+from metrics.by_type import Rows
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.near_share import MINIMUM_TEST_CELLS, first_percentile, scored_share
+from metrics.neighbours import Neighbours
 from metrics.rf_auc import SAME_CELL_DISTANCE
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
-    from metrics.by_type import Rows
-    from metrics.evidence import RealEvidence, SampleEvidence
-    from metrics.neighbours import Neighbours
-
-
-def nearness(found: Neighbours) -> NDArray[np.float64]:
+def nearness(found: Neighbours) -> Floats:
     """Distance to the nearest cell in units of the distance to the second nearest, 0 to 1.
 
     Copies of a cell that is there twice have 1: `metrics.duplicates` sees these.
@@ -42,7 +37,7 @@ def nearness(found: Neighbours) -> NDArray[np.float64]:
     return np.asarray(first / second, dtype=np.float64)
 
 
-def copy_threshold(of_test: NDArray[np.float64]) -> float:
+def copy_threshold(of_test: Floats) -> float:
     """Nearness below which a cell counts as copied: that of 1 in 10 000 honest cells.
 
     Parameters

@@ -5,25 +5,19 @@ Heydari et al. 2022 (doi:10.1093/bioinformatics/btac095), equation 7 and figure 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
 from metrics.accelerator import products_of_columns
+from metrics.arrays import Bools, Floats, Ints
 from metrics.declaration import Metric, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.resampling import bootstrap_interval
 from metrics.seeds import derived_seed
 from metrics.training_evidence import CD_GENES_PER_TYPE
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
-    from metrics.evidence import RealEvidence, SampleEvidence
-
-
-def correlation_matrix(
-    cells: NDArray[np.floating],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def correlation_matrix(cells: NDArray[np.floating]) -> tuple[Floats, Bools]:
     """Pearson correlations between genes; a constant gene has 0 with all others and 1 with itself.
 
     Parameters
@@ -50,7 +44,7 @@ def correlation_matrix(
     return correlations, constant
 
 
-def correlation_discrepancy(real: NDArray[np.float64], synthetic: NDArray[np.float64]) -> float:
+def correlation_discrepancy(real: Floats, synthetic: Floats) -> float:
     """Largest column sum of absolute differences of two correlation matrices: max_j Σ_i abs(G_ij − R_ij).
 
     Parameters
@@ -71,9 +65,7 @@ def correlation_discrepancy(real: NDArray[np.float64], synthetic: NDArray[np.flo
     return float(np.abs(synthetic - real).sum(axis=0).max())
 
 
-def discrepancy_interval(
-    cells: NDArray[np.float64], synthetic: NDArray[np.float64], *, seed: int
-) -> tuple[float, float]:
+def discrepancy_interval(cells: Floats, synthetic: Floats, *, seed: int) -> tuple[float, float]:
     """Bootstrap a 95 % interval of the discrepancy over the real cells; their order does not matter.
 
     It is about the expected discrepancy of other samples of as many real cells from the same synthetic
@@ -91,7 +83,7 @@ def discrepancy_interval(
     """
     ordered = cells[np.lexsort(cells.T)]
 
-    def of_rows(rows: NDArray[np.int64]) -> float:
+    def of_rows(rows: Ints) -> float:
         return correlation_discrepancy(correlation_matrix(ordered[rows])[0], synthetic)
 
     low, high = bootstrap_interval(of_rows, cells.shape[0], seed=seed)

@@ -16,26 +16,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
 
 import numpy as np
 
 from metrics.accelerator import squared_distances
-from metrics.by_type import score_with_types
+from metrics.arrays import Floats, Ints
+from metrics.by_type import Rows, score_with_types
 from metrics.declaration import Metric, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.neighbours import radii
 from metrics.resampling import bootstrap_mean_interval
 from metrics.seeds import derived_seed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.by_type import Rows
-    from metrics.evidence import RealEvidence, SampleEvidence
-
-Points: TypeAlias = "NDArray[np.float64]"
-Radii: TypeAlias = "NDArray[np.float64]"
-Counts: TypeAlias = "NDArray[np.int64]"
 
 NEIGHBOURS = 5
 BLOCK = 1024
@@ -58,12 +50,12 @@ class Balls:
         Balls of synthetic cells that hold each of n test cells.
     """
 
-    in_test_balls: Counts
-    around_synthetic: Counts
-    around_test: Counts
+    in_test_balls: Ints
+    around_synthetic: Ints
+    around_test: Ints
 
 
-def balls(test: Points, synthetic: Points, *, test_radii: Radii, synthetic_radii: Radii) -> Balls:
+def balls(test: Floats, synthetic: Floats, *, test_radii: Floats, synthetic_radii: Floats) -> Balls:
     """Compare all distances between test and synthetic cells, once, with the radii of either.
 
     Parameters
@@ -86,17 +78,17 @@ def balls(test: Points, synthetic: Points, *, test_radii: Radii, synthetic_radii
     return Balls(in_test_balls, around_synthetic, around_test)
 
 
-def precision_of_cells(found: Balls) -> Points:
+def precision_of_cells(found: Balls) -> Floats:
     """1 for each synthetic cell that lies in the ball of a test cell, else 0; the mean is the precision."""
     return (found.around_synthetic > 0).astype(np.float64)
 
 
-def recall_of_cells(found: Balls) -> Points:
+def recall_of_cells(found: Balls) -> Floats:
     """1 for each test cell that lies in the ball of a synthetic cell, else 0; the mean is the recall."""
     return (found.around_test > 0).astype(np.float64)
 
 
-def density_of_cells(found: Balls) -> Points:
+def density_of_cells(found: Balls) -> Floats:
     """Synthetic cells in the ball of each test cell, over the number expected; the mean is the density.
 
     As many as in a sample of the test cells' distribution: 1. It may exceed 1, where synthetic cells crowd.
@@ -105,7 +97,7 @@ def density_of_cells(found: Balls) -> Points:
     return np.asarray(found.in_test_balls * (n_test / (NEIGHBOURS * n_synthetic)), dtype=np.float64)
 
 
-def coverage_of_cells(found: Balls) -> Points:
+def coverage_of_cells(found: Balls) -> Floats:
     """1 for each test cell whose ball holds a synthetic cell, else 0; the mean is the coverage."""
     return (found.in_test_balls > 0).astype(np.float64)
 
@@ -137,7 +129,7 @@ def balls_of(real: RealEvidence, sample: SampleEvidence, test: Rows, synthetic: 
 
 
 def _computed(
-    name: str, of_cells: Callable[[Balls], Points], *, per_test_cell: bool
+    name: str, of_cells: Callable[[Balls], Floats], *, per_test_cell: bool
 ) -> Callable[[RealEvidence, SampleEvidence], Score]:
     """Make the computation of one metric; an interval only where each test cell has a value of its own.
 
@@ -162,56 +154,42 @@ def _computed(
     return compute
 
 
-PRECISION = Metric(
+_metric = partial(Metric, better="higher", ideal=1.0, cost=COST, group="coverage")
+
+PRECISION = _metric(
     name="precision",
     description="share of synthetic cells that lie among test cells",
     compute=_computed("precision", precision_of_cells, per_test_cell=False),
-    better="higher",
-    ideal=1.0,
     bounds=(0.0, 1.0),
     reference=PRECISION_RECALL,
-    cost=COST,
-    group="coverage",
     judged_by="real",
 )
 
-RECALL = Metric(
+RECALL = _metric(
     name="recall",
     description="share of test cells that lie among synthetic cells",
     compute=_computed("recall", recall_of_cells, per_test_cell=True),
-    better="higher",
-    ideal=1.0,
     bounds=(0.0, 1.0),
     reference=PRECISION_RECALL,
-    cost=COST,
     floors=("shuffle", "shuffle_within_type", "poisson"),
-    group="coverage",
     judged_by="real",
 )
 
-DENSITY = Metric(
+DENSITY = _metric(
     name="density",
     description="synthetic cells around each test cell, over the number expected of real ones",
     compute=_computed("density", density_of_cells, per_test_cell=False),
-    better="higher",
-    ideal=1.0,
     bounds=(0.0, float("inf")),
     reference=DENSITY_COVERAGE,
-    cost=COST,
     # Not the others: cells of low variance crowd, and so overshoot the ideal more or less.
     floors=("shuffle",),
-    group="coverage",
 )
 
-COVERAGE = Metric(
+COVERAGE = _metric(
     name="coverage",
     description="share of test cells that have a synthetic cell around them",
     compute=_computed("coverage", coverage_of_cells, per_test_cell=False),
-    better="higher",
-    ideal=1.0,
     bounds=(0.0, 1.0),
     reference=DENSITY_COVERAGE,
-    cost=COST,
     floors=("shuffle",),
-    group="coverage",
 )

@@ -11,42 +11,23 @@ drawn towards the middle of a region lie near training cells without being copie
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metrics.by_type import score_with_types
+from metrics.arrays import Floats, Ints
+from metrics.by_type import Rows, score_with_types
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.neighbours import nearest
 from metrics.resampling import bootstrap_weights, shifted_percentile_interval
+from metrics.roc import placements
 from metrics.seeds import derived_seed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.by_type import Rows
-    from metrics.evidence import RealEvidence, SampleEvidence
 
 MINIMUM_CELLS_OF_REGION = 20
 TEST_CELLS_PER_REGION = 100
 
 
-def placements(test: NDArray[np.float64], synthetic: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of synthetic distances that are larger than each test distance; equal ones count half.
-
-    Parameters
-    ----------
-    test, synthetic
-        n and m distances.
-    """
-    ascending = np.sort(synthetic)
-    smaller, not_larger = (np.searchsorted(ascending, test, side=side) for side in ("left", "right"))
-    return np.asarray(1 - (smaller + not_larger) / (2 * synthetic.size), dtype=np.float64)
-
-
-def copying_z(
-    placed: NDArray[np.float64], *, n_synthetic: int, weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def copying_z(placed: Floats, *, n_synthetic: int, weights: Floats) -> Floats:
     """Standardised Mann–Whitney statistic of one region, corrected neither for ties nor for continuity.
 
     The authors' code corrects for continuity, which draws a number towards 0: −0.694 there where it is −0.718
@@ -74,13 +55,13 @@ def copying_z(
 
 
 def c_t(
-    test: NDArray[np.float64],
-    synthetic: NDArray[np.float64],
+    test: Floats,
+    synthetic: Floats,
     *,
-    test_regions: NDArray[np.int64],
-    synthetic_regions: NDArray[np.int64],
-    weights: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
+    test_regions: Ints,
+    synthetic_regions: Ints,
+    weights: Floats | None = None,
+) -> Floats:
     """Average `copying_z` over regions, each weighing as its test cells do.
 
     Parameters
@@ -118,7 +99,7 @@ def c_t(
     return total / size
 
 
-def region_centres(train: NDArray[np.float64], *, n_regions: int, seed: int) -> NDArray[np.float64]:
+def region_centres(train: Floats, *, n_regions: int, seed: int) -> Floats:
     """Centres of a k-means partition of the training cells; a region is what is nearest to its centre.
 
     Parameters
@@ -151,9 +132,7 @@ def data_copying(real: RealEvidence, sample: SampleEvidence) -> Score:
     centres = region_centres(train, n_regions=n_regions, seed=derived_seed(real.seed, "c_t regions"))
     test_regions, synthetic_regions = (nearest(cells.pca_scores, centres).rows for cells in (real, sample))
 
-    def measured(
-        test: Rows, synthetic: Rows, weights: NDArray[np.float64] | None = None
-    ) -> NDArray[np.float64]:
+    def measured(test: Rows, synthetic: Rows, weights: Floats | None = None) -> Floats:
         return c_t(
             real.test_to_train.distances[test],
             sample.to_train.distances[synthetic],

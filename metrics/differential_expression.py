@@ -8,26 +8,20 @@ No interval: test cells only say which types are large enough.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from metrics.arrays import Floats, Ints
 from metrics.by_type import types_to_score
 from metrics.declaration import Metric, NotApplicable, Score
-from metrics.marker_genes import rank_sum_scores
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.evidence import RealEvidence, SampleEvidence
-    from metrics.marker_genes import Markers
+from metrics.evidence import RealEvidence, SampleEvidence
+from metrics.marker_genes import Markers, rank_sum_scores
 
 TOP_GENES = 50
 # The first 20 ranks carry 86 % of the weight.
 PERSISTENCE = 0.95
 
 
-def jaccard(genes: NDArray[np.int64], others: NDArray[np.int64]) -> float:
+def jaccard(genes: Ints, others: Ints) -> float:
     """Genes that both lists hold, over genes that either holds.
 
     Parameters
@@ -46,9 +40,7 @@ def jaccard(genes: NDArray[np.int64], others: NDArray[np.int64]) -> float:
     return common / (genes.size + others.size - common)
 
 
-def rank_biased_overlap(
-    genes: NDArray[np.int64], others: NDArray[np.int64], *, persistence: float = PERSISTENCE
-) -> float:
+def rank_biased_overlap(genes: Ints, others: Ints, *, persistence: float = PERSISTENCE) -> float:
     """Overlap of two rankings, the first ranks weighing most, extrapolated beyond their ends.
 
     RBO_ext of Webber et al. 2010, section 4.3, for lists of equal length k: with X_d genes common to the
@@ -75,7 +67,7 @@ def rank_biased_overlap(
     return float(weights @ agreement + agreement[-1] * persistence**genes.size)
 
 
-def compare_markers(markers: Markers, scores: NDArray[np.float64] | None) -> dict[str, float]:
+def compare_markers(markers: Markers, scores: Floats | None) -> dict[str, float]:
     """Compare the top 50 marker genes of one type of real and of synthetic cells.
 
     Parameters

@@ -8,23 +8,17 @@ enters the number.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from metrics.by_type import score_with_types
+from metrics.arrays import Bools
+from metrics.by_type import Rows, score_with_types
 from metrics.declaration import Metric, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.rf_auc import groups_of_identical, projections
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.by_type import Rows
-    from metrics.evidence import RealEvidence, SampleEvidence
-    from metrics.spaces import Csr
+from metrics.spaces import Csr
 
 
-def duplicated(cells: Csr, train: Csr) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+def duplicated(cells: Csr, train: Csr) -> tuple[Bools, Bools]:
     """Find cells that are equal to a training cell, and cells that are equal to one another.
 
     Equal but for rounding; see `metrics.rf_auc.groups_of_identical`.

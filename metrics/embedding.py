@@ -11,18 +11,16 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from metrics.arrays import Floats, Ints
 from metrics.by_type import order_of_contents
 from metrics.declaration import NotApplicable
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.seeds import derived_seed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.evidence import RealEvidence, SampleEvidence
 
 MOST_CELLS = 1000
 PERPLEXITY = 30
@@ -30,7 +28,7 @@ UMAP_NEIGHBOURS = 15
 MARKED_TYPES = 3
 
 
-def tsne_map(points: NDArray[np.float64], *, seed: int) -> NDArray[np.float32]:
+def tsne_map(points: Floats, *, seed: int) -> NDArray[np.float32]:
     """Lay cells out by t-SNE, perplexity 30.
 
     Parameters
@@ -57,7 +55,7 @@ def tsne_map(points: NDArray[np.float64], *, seed: int) -> NDArray[np.float32]:
     return np.asarray(found, dtype=np.float32)
 
 
-def umap_map(points: NDArray[np.float64], *, seed: int) -> NDArray[np.float32]:
+def umap_map(points: Floats, *, seed: int) -> NDArray[np.float32]:
     """Lay cells out by UMAP, 15 neighbours; parameters, result and errors as for `tsne_map`."""
     from sklearn.neighbors import NearestNeighbors
 
@@ -146,7 +144,7 @@ def top_markers(real: RealEvidence) -> dict[str, int]:
     return chosen
 
 
-def _drawn(real: RealEvidence, sample: SampleEvidence) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _drawn(real: RealEvidence, sample: SampleEvidence) -> tuple[Ints, Ints]:
     rng = np.random.default_rng(derived_seed(real.seed, "cells of maps"))
     test, synthetic = (
         rng.choice(order_of_contents(cells), min(MOST_CELLS, real.n_cells), replace=False)
@@ -155,7 +153,7 @@ def _drawn(real: RealEvidence, sample: SampleEvidence) -> tuple[NDArray[np.int64
     return test, synthetic
 
 
-def _check(points: NDArray[np.float64]) -> None:
+def _check(points: Floats) -> None:
     n_cells, n_dimensions = points.shape
     if n_cells <= 3 * PERPLEXITY:
         raise NotApplicable(f"{n_cells} cells; a map needs more than {3 * PERPLEXITY}")

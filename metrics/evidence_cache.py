@@ -8,16 +8,14 @@ import zipfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.spaces import Csr
+from metrics.spaces import Csr
 
 Arrays = dict[str, "NDArray[Any]"]
 

@@ -13,26 +13,22 @@ No interval: test cells only say which types are large enough.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import numpy as np
 
+from metrics.arrays import Floats
 from metrics.by_type import types_to_score
 from metrics.declaration import Metric, Score
 from metrics.differential_expression import TOP_GENES, check_number_of_genes
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.marker_genes import log_fold_changes
-from metrics.spaces import to_linear
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.evidence import RealEvidence, SampleEvidence
-    from metrics.spaces import Space
+from metrics.spaces import Space, to_linear
 
 IDEAL = 1.0
 
 
-def slope_and_correlation(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[float, float]:
+def slope_and_correlation(x: Floats, y: Floats) -> tuple[float, float]:
     """Least-squares slope of `y` on `x`, and their correlation; both 0 if either is constant."""
     x, y = x - x.mean(), y - y.mean()
     if not x.any() or not y.any():

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from metrics.arrays import Ints
 from metrics.declaration import NotApplicable
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 HELD_OUT: Final = 0.3
 
 
-def assign_folds(
-    labels: NDArray[np.int64], identical: NDArray[np.int64], *, n_folds: int, seed: int
-) -> tuple[NDArray[np.int64], list[str]]:
+def assign_folds(labels: Ints, identical: Ints, *, n_folds: int, seed: int) -> tuple[Ints, list[str]]:
     """Deal cells into stratified folds so that identical cells share one.
 
     Without duplicates this is plain stratified k-fold, as the paper has it. Where a side has so few
@@ -55,9 +51,7 @@ def assign_folds(
     raise NotApplicable(f"only {fewest} distinct {side} cells; they fill no two folds")
 
 
-def _dealt(
-    labels: NDArray[np.int64], identical: NDArray[np.int64], *, n_folds: int, seed: int
-) -> NDArray[np.int64]:
+def _dealt(labels: Ints, identical: Ints, *, n_folds: int, seed: int) -> Ints:
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
     if np.unique(identical).size == identical.size:
@@ -72,9 +66,7 @@ def _dealt(
     return folds
 
 
-def hold_out(
-    labels: NDArray[np.int64], identical: NDArray[np.int64], *, seed: int
-) -> tuple[NDArray[np.int64], list[str]]:
+def hold_out(labels: Ints, identical: Ints, *, seed: int) -> tuple[Ints, list[str]]:
     """Hold out three of ten cells: one split of 70 to 30, drawn without regard to labels.
 
     Where cells are identical they stay on one side: three of ten stratified folds are then held out together,

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.arrays import Floats, Ints
+from metrics.spaces import CellMatrix, as_csr
 from metrics.threads import usable_threads
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.spaces import CellMatrix
     from metrics.trees import Columns
 
 TREES_AT_ONCE = 25
@@ -24,7 +23,6 @@ def columns_of(matrix: CellMatrix) -> Columns:
     """Lay cells × genes out as trees grow fastest on them; see `metrics.trees.Columns`."""
     from scipy.sparse import csc_array
 
-    from metrics.spaces import as_csr
     from metrics.trees import WORD, Columns
 
     by_gene = csc_array(as_csr(matrix), dtype=np.float32)
@@ -45,15 +43,15 @@ def columns_of(matrix: CellMatrix) -> Columns:
 
 def vote_shares(
     columns: Columns,
-    labels: NDArray[np.int64],
+    labels: Ints,
     *,
-    kept: NDArray[np.int64],
-    held_out: NDArray[np.int64],
+    kept: Ints,
+    held_out: Ints,
     n_trees: int,
     seed: int,
     balanced: bool = False,
     n_threads: int | None = None,
-) -> NDArray[np.float64]:
+) -> Floats:
     """Train the forest of the paper, and let it vote on cells that it has not seen.
 
     Gini, √n_genes genes a split, grown until leaves are pure, bootstrap samples: scikit-learn's
@@ -88,7 +86,7 @@ def vote_shares(
     n_drawn = max(1, int(np.sqrt(columns.starts.size - 1)))
     odds = _balanced_odds(labels[kept]) if balanced else None
 
-    def votes(trees: NDArray[np.int64]) -> NDArray[np.float64]:
+    def votes(trees: Ints) -> Floats:
         states, weights = np.empty(trees.size, dtype=np.int64), np.zeros((trees.size, labels.size))
         rng = np.random.RandomState()
         for i, tree_seed in enumerate(trees):
@@ -98,7 +96,7 @@ def vote_shares(
             rng.seed(tree_seed)
             drawn = rng.choice(kept.size, kept.size, p=odds)
             weights[i, kept] = np.bincount(drawn, minlength=kept.size)
-        found: NDArray[np.float64] = votes_of_trees(columns, labels, weights, states, held_out, n_drawn)
+        found: Floats = votes_of_trees(columns, labels, weights, states, held_out, n_drawn)
         return found
 
     total = np.zeros(held_out.size)
@@ -109,6 +107,6 @@ def vote_shares(
     return np.round(total / n_trees, 9)
 
 
-def _balanced_odds(labels: NDArray[np.int64]) -> NDArray[np.float64]:
+def _balanced_odds(labels: Ints) -> Floats:
     weights = labels.size / (2 * np.bincount(labels, minlength=2))
     return weights[labels] / np.sum(weights[labels])

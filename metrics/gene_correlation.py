@@ -5,26 +5,22 @@ Correlations are compared as by Crowell et al. 2023 (doi:10.1186/s13059-023-0290
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
+from numpy.typing import NDArray
 
+from metrics.arrays import Ints
 from metrics.by_type import order_of_contents, score_with_types
 from metrics.correlation_discrepancy import correlation_matrix
 from metrics.declaration import Metric, NotApplicable, Score, require_cells
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.gene_trends import gene_moments
 from metrics.seeds import derived_seed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.evidence import RealEvidence, SampleEvidence
-    from metrics.spaces import Csr
+from metrics.spaces import Csr
 
 GENES = 500
 
 
-def most_variable_genes(cells: Csr, *, n_genes: int) -> NDArray[np.int64]:
+def most_variable_genes(cells: Csr, *, n_genes: int) -> Ints:
     """Positions of the genes of largest variance, ascending; of equal ones the first.
 
     Parameters
@@ -133,7 +129,7 @@ def gene_correlation(real: RealEvidence, sample: SampleEvidence) -> Score:
     test, synthetic = real.test_cells[:, genes].toarray(), sample.cells[:, genes].toarray()
     seed = derived_seed(real.seed, "halves of cells")
 
-    def measure(rows: NDArray[np.int64], made: NDArray[np.int64]) -> dict[str, float]:
+    def measure(rows: Ints, made: Ints) -> dict[str, float]:
         mean, frobenius, n_constant = correlation_errors(test[rows], synthetic[made])
         return {
             "gene_correlation_error": mean,

@@ -11,24 +11,19 @@ way round.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from metrics.arrays import Floats, Ints
 from metrics.by_type import score_with_types
 from metrics.declaration import Metric, NotApplicable, Score
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.evidence import RealEvidence, SampleEvidence
-    from metrics.spaces import Csr
+from metrics.evidence import RealEvidence, SampleEvidence
+from metrics.spaces import Csr
 
 BINS = 20
 GENES_PER_BIN = 5
 
 
-def gene_moments(cells: Csr) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def gene_moments(cells: Csr) -> tuple[Floats, Floats]:
     """Compute mean and variance of each gene over cells; the variance with n - 1, exactly 0 if constant.
 
     Parameters
@@ -47,7 +42,7 @@ def gene_moments(cells: Csr) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     return means, (squares + (n_cells - n_stored) * means**2) / (n_cells - 1)
 
 
-def trend(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def trend(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     """Compute the medians of `x` and of `y` in up to 20 bins of genes that are neighbours along `x`.
 
     Parameters
@@ -74,10 +69,7 @@ def trend(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.fl
     )
 
 
-def trend_error(
-    real: tuple[NDArray[np.float64], NDArray[np.float64]],
-    synthetic: tuple[NDArray[np.float64], NDArray[np.float64]],
-) -> float:
+def trend_error(real: tuple[Floats, Floats], synthetic: tuple[Floats, Floats]) -> float:
     """Mean absolute distance between two trends at the real genes' places along x.
 
     Between medians the trends are straight lines, beyond the outermost ones they are level.
@@ -96,7 +88,7 @@ def trend_error(
     return float(np.abs(np.interp(at, *trend(*synthetic)) - np.interp(at, *trend(*real))).mean())
 
 
-def mean_and_variance(cells: Csr) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def mean_and_variance(cells: Csr) -> tuple[Floats, Floats]:
     """Log10 of the mean and of the variance of the genes that are not constant.
 
     Raises
@@ -112,7 +104,7 @@ def mean_and_variance(cells: Csr) -> tuple[NDArray[np.float64], NDArray[np.float
 
 
 def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
-    def measure(rows: NDArray[np.int64], made: NDArray[np.int64]) -> dict[str, float]:
+    def measure(rows: Ints, made: Ints) -> dict[str, float]:
         pair = mean_and_variance(real.test_cells[rows]), mean_and_variance(sample.cells[made])
         return {"mean_variance_error": trend_error(*pair)}
 

@@ -8,12 +8,8 @@ which promise no library size. No interval: no test cell enters the number.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from metrics.declaration import Metric, NotApplicable, Score
-
-if TYPE_CHECKING:
-    from metrics.evidence import RealEvidence, SampleEvidence
+from metrics.evidence import RealEvidence, SampleEvidence
 
 
 def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:

@@ -7,24 +7,16 @@ gene follows Crowell et al. 2023 (doi:10.1186/s13059-023-02904-1).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from metrics.by_type import score_with_types
+from metrics.arrays import Floats
+from metrics.by_type import Rows, score_with_types
 from metrics.declaration import Metric, Score
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.by_type import Rows
-    from metrics.evidence import RealEvidence, SampleEvidence
-    from metrics.spaces import CellMatrix, Csr
+from metrics.evidence import RealEvidence, SampleEvidence
+from metrics.spaces import CellMatrix, Csr, as_csr
 
 
-def gene_distances(
-    real: CellMatrix, synthetic: CellMatrix
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def gene_distances(real: CellMatrix, synthetic: CellMatrix) -> tuple[Floats, Floats]:
     """Compute the 1-Wasserstein and the Kolmogorov–Smirnov distance of every gene.
 
     Only stored values are sorted: all zeros of a gene are one step of its cumulative shares.
@@ -47,8 +39,6 @@ def gene_distances(
         If the genes differ in number.
     """
     from scipy.sparse import csc_array, vstack
-
-    from metrics.spaces import as_csr
 
     (n_real, n_genes), (n_synthetic, n_synthetic_genes) = real.shape, synthetic.shape
     if n_genes != n_synthetic_genes:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.arrays import Floats, Ints, Strings
 from metrics.declaration import NotApplicable
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.spaces import CellMatrix, Csr
+from metrics.spaces import CellMatrix, Csr, as_csr
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,14 +25,12 @@ class Markers:
         Of each, in the same order (see `log_fold_changes`).
     """
 
-    genes: NDArray[np.int64]
-    scores: NDArray[np.float64]
-    log_fold_changes: NDArray[np.float64]
+    genes: Ints
+    scores: Floats
+    log_fold_changes: Floats
 
 
-def rank_sum_scores(
-    cells: CellMatrix, types: NDArray[np.str_]
-) -> tuple[NDArray[np.str_], NDArray[np.float64]]:
+def rank_sum_scores(cells: CellMatrix, types: Strings) -> tuple[Strings, Floats]:
     """Wilcoxon rank-sum statistic of each type against the rest, for each gene.
 
     Normal approximation with correction for ties, without correction for continuity. Only stored
@@ -58,8 +52,6 @@ def rank_sum_scores(
         that is constant, and for a type that holds all cells.
     """
     from scipy.sparse import csc_array
-
-    from metrics.spaces import as_csr
 
     names, codes = np.unique(types, return_inverse=True)
     sizes = np.bincount(codes).astype(np.float64)
@@ -87,7 +79,7 @@ def rank_sum_scores(
     return names, (rank_sums - expected) / spread
 
 
-def top_genes(scores: NDArray[np.float64], *, n_per_type: int) -> NDArray[np.int64]:
+def top_genes(scores: Floats, *, n_per_type: int) -> Ints:
     """Choose the best genes of each type, none twice.
 
     Types choose in their order; a gene that an earlier type has taken gives way to the next best.
@@ -125,7 +117,7 @@ def top_genes(scores: NDArray[np.float64], *, n_per_type: int) -> NDArray[np.int
     return np.array(chosen, dtype=np.int64)
 
 
-def log_fold_changes(cells: Csr, types: NDArray[np.str_], names: NDArray[np.str_]) -> NDArray[np.float64]:
+def log_fold_changes(cells: Csr, types: Strings, names: Strings) -> Floats:
     """Base-2 logarithm of the ratio of mean expression in a type to that in all other cells, for each gene.
 
     One is added to either mean, as Seurat does: genes that a side does not express get no infinite value.
@@ -155,7 +147,7 @@ def log_fold_changes(cells: Csr, types: NDArray[np.str_], names: NDArray[np.str_
     return np.where((sizes > 0) & (n_others > 0), changes, 0.0)
 
 
-def variable_genes(cells: Csr, *, n_genes: int = 1000) -> NDArray[np.int64]:
+def variable_genes(cells: Csr, *, n_genes: int = 1000) -> Ints:
     """Choose the genes of highest normalised dispersion (Satija et al. 2015, doi:10.1038/nbt.3192).
 
     Parameters
@@ -182,7 +174,7 @@ def variable_genes(cells: Csr, *, n_genes: int = 1000) -> NDArray[np.int64]:
     return np.flatnonzero(found["highly_variable"].to_numpy())
 
 
-def seurat_v3_genes(counts: Csr, *, n_genes: int = 2000) -> NDArray[np.int64]:
+def seurat_v3_genes(counts: Csr, *, n_genes: int = 2000) -> Ints:
     """Choose the genes whose counts vary most for their mean.
 
     Stuart et al. 2019 (doi:10.1016/j.cell.2019.05.031).

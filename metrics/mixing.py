@@ -12,19 +12,14 @@ interval: test cells are neighbours of one another, and one that a bootstrap dra
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metrics.by_type import order_of_contents, score_with_types
+from metrics.arrays import Bools, Floats
+from metrics.by_type import Rows, order_of_contents, score_with_types
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.seeds import derived_seed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.by_type import Rows
-    from metrics.evidence import RealEvidence, SampleEvidence
 
 PERPLEXITY = 30
 NEIGHBOURS = 3 * PERPLEXITY
@@ -32,12 +27,12 @@ MAP_NEIGHBOURS = NEIGHBOURS - 1
 HALVINGS = 60
 
 
-def _weights(excess: NDArray[np.float64], beta: NDArray[np.float64]) -> NDArray[np.float64]:
+def _weights(excess: Floats, beta: Floats) -> Floats:
     weights = np.exp(-beta[:, None] * excess)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def neighbour_weights(distances: NDArray[np.float64], *, perplexity: float) -> NDArray[np.float64]:
+def neighbour_weights(distances: Floats, *, perplexity: float) -> Floats:
     """Weigh neighbours by exp(−β·distance), β found by bisection for each cell.
 
     Parameters
@@ -67,14 +62,12 @@ def neighbour_weights(distances: NDArray[np.float64], *, perplexity: float) -> N
     return _weights(excess, np.exp((low + high) / 2))
 
 
-def _check_number(points: NDArray[np.float64], n_neighbours: int) -> None:
+def _check_number(points: Floats, n_neighbours: int) -> None:
     if len(points) <= n_neighbours:
         raise NotApplicable(f"{len(points)} cells; LISI looks at the {n_neighbours} nearest others of a cell")
 
 
-def lisi(
-    points: NDArray[np.float64], is_synthetic: NDArray[np.bool_], *, n_neighbours: int = NEIGHBOURS
-) -> NDArray[np.float64]:
+def lisi(points: Floats, is_synthetic: Bools, *, n_neighbours: int = NEIGHBOURS) -> Floats:
     """Local inverse Simpson index of each cell.
 
     Parameters
@@ -106,7 +99,7 @@ def lisi(
     return np.asarray(1 / (share**2 + (1 - share) ** 2), dtype=np.float64)
 
 
-def _embedded(points: NDArray[np.float64], *, order: Rows, seed: int) -> NDArray[np.float64]:
+def _embedded(points: Floats, *, order: Rows, seed: int) -> Floats:
     """Lay points out in two dimensions, taken in an order: a t-SNE hangs on it."""
     from sklearn.manifold import TSNE
 

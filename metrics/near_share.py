@@ -9,26 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from metrics.by_type import score_with_types
+from metrics.arrays import Floats
+from metrics.by_type import Measure, Rows, score_with_types
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.resampling import bootstrap_interval
 from metrics.seeds import derived_seed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.by_type import Measure, Rows
-    from metrics.evidence import RealEvidence, SampleEvidence
 
 PERCENTILE = 0.01
 MINIMUM_TEST_CELLS = 100
 
 
-def first_percentile(of_test: NDArray[np.float64]) -> float:
+def first_percentile(of_test: Floats) -> float:
     """Value that 1 % of the test cells stay below.
 
     Parameters
@@ -46,12 +42,12 @@ def first_percentile(of_test: NDArray[np.float64]) -> float:
     return float(np.quantile(of_test, PERCENTILE))
 
 
-Threshold: TypeAlias = "Callable[[NDArray[np.float64]], float]"
+Threshold: TypeAlias = "Callable[[Floats], float]"
 
 
 def share_interval(
-    of_test: NDArray[np.float64],
-    of_synthetic: NDArray[np.float64],
+    of_test: Floats,
+    of_synthetic: Floats,
     *,
     threshold: Threshold = first_percentile,
     seed: int,
@@ -73,7 +69,7 @@ def share_interval(
     return max(0.0, low), min(1.0, high)
 
 
-def percentiles(test: NDArray[np.float64], synthetic: NDArray[np.float64]) -> dict[str, list[float]]:
+def percentiles(test: Floats, synthetic: Floats) -> dict[str, list[float]]:
     """Return the 0th to 100th percentile of both, as details for figures.
 
     Parameters
@@ -94,8 +90,8 @@ def scored_share(
     sample: SampleEvidence,
     measure: Measure,
     *,
-    of_test: NDArray[np.float64],
-    of_synthetic: NDArray[np.float64],
+    of_test: Floats,
+    of_synthetic: Floats,
     threshold: Threshold = first_percentile,
 ) -> Score:
     """Score a share of synthetic cells below a threshold that the test cells set.

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metrics.accelerator import nearest_rows
+from metrics.arrays import Floats, Ints
 from metrics.declaration import NotApplicable
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 BANDWIDTH_NEIGHBOURS = 25
 """Of each cell, for the bandwidth of the kernel of `metrics.mmd`."""
@@ -31,12 +28,12 @@ class Neighbours:
         n distances to the second nearest; infinite where only one cell was searched.
     """
 
-    distances: NDArray[np.float64]
-    rows: NDArray[np.int64]
-    second_distances: NDArray[np.float64]
+    distances: Floats
+    rows: Ints
+    second_distances: Floats
 
 
-def nearest(points: NDArray[np.float64], among: NDArray[np.float64]) -> Neighbours:
+def nearest(points: Floats, among: Floats) -> Neighbours:
     """Find the nearest cell of `among` to each cell of `points`, and how far the second nearest is.
 
     Parameters
@@ -52,7 +49,7 @@ def nearest(points: NDArray[np.float64], among: NDArray[np.float64]) -> Neighbou
     return Neighbours(distances[each, first], rows[each, first], second)
 
 
-def radii(points: NDArray[np.float64], k: int) -> NDArray[np.float64]:
+def radii(points: Floats, k: int) -> Floats:
     """Distance from each cell to its k-th nearest other cell.
 
     Parameters
@@ -75,7 +72,7 @@ def radii(points: NDArray[np.float64], k: int) -> NDArray[np.float64]:
     return np.asarray(distances.max(axis=1), dtype=np.float64)
 
 
-def neighbour_bandwidth(cells: NDArray[np.float64], *, n_neighbours: int = BANDWIDTH_NEIGHBOURS) -> float:
+def neighbour_bandwidth(cells: Floats, *, n_neighbours: int = BANDWIDTH_NEIGHBOURS) -> float:
     """Median of the distances from each cell to its nearest neighbours, itself excluded.
 
     The median runs over all n_cells · n_neighbours distances together.

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metrics.declaration import NotApplicable
+from metrics.spaces import Csr
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from numpy.typing import NDArray
     from sklearn.decomposition import PCA
-
-    from metrics.spaces import Csr
 
 _LEARNT = ("components_", "mean_", "explained_variance_", "explained_variance_ratio_")
 

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from metrics.arrays import Strings
 from metrics.declaration import Metric, Score
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.protocols import protocol_named
+from metrics.spaces import CellMatrix, Space
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
-
-    from metrics.spaces import CellMatrix, Space
 
 
 def prepare(
@@ -147,14 +146,14 @@ def _declared() -> dict[str, Any]:
     return {point.name: point for point in sorted(entry_points(group="bench.metrics"), key=lambda p: p.name)}
 
 
-def _genes(train: Any) -> NDArray[np.str_]:
+def _genes(train: Any) -> Strings:
     """Return the names of genes: of an AnnData object its own."""
     if hasattr(train, "var_names"):
         return np.asarray(train.var_names.to_numpy(), dtype=str)
     return np.array([f"gene{number}" for number in range(train.shape[1])])
 
 
-def _values(cells: Any, genes: NDArray[np.str_], *, counts: bool) -> CellMatrix:
+def _values(cells: Any, genes: Strings, *, counts: bool) -> CellMatrix:
     """Return cells × those genes."""
     if not hasattr(cells, "var_names"):
         if cells.shape[1] != genes.size:
@@ -168,6 +167,6 @@ def _values(cells: Any, genes: NDArray[np.str_], *, counts: bool) -> CellMatrix:
     return matched.layers["counts"] if counts and "counts" in matched.layers else matched.X  # type: ignore[no-any-return]
 
 
-def _types(cells: Any, label_key: str) -> NDArray[np.str_] | None:
+def _types(cells: Any, label_key: str) -> Strings | None:
     obs = getattr(cells, "obs", None)
     return None if obs is None or label_key not in obs else obs[label_key].to_numpy(dtype=str)

@@ -7,12 +7,11 @@ Efron & Tibshirani 1993, "An Introduction to the Bootstrap", chapters 13 and 15;
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-if TYPE_CHECKING:
-    from numpy.typing import ArrayLike, NDArray
+from metrics.arrays import Floats, Ints
 
 REPLICATES = 1000
 LEVEL = 0.95
@@ -44,8 +43,8 @@ def shifted_percentile_interval(replicates: ArrayLike, *, observed: float) -> tu
 
 
 def bootstrap_weights(
-    n_cells: int, *, seed: int, replicates: int = REPLICATES, strata: NDArray[np.int64] | None = None
-) -> NDArray[np.float64]:
+    n_cells: int, *, seed: int, replicates: int = REPLICATES, strata: Ints | None = None
+) -> Floats:
     """How often each cell is in each resample with replacement.
 
     Parameters
@@ -78,7 +77,7 @@ def bootstrap_weights(
 
 
 def bootstrap_interval(
-    statistic: Callable[[NDArray[np.int64]], float],
+    statistic: Callable[[Ints], float],
     n_cells: int,
     *,
     seed: int,
@@ -112,7 +111,7 @@ def bootstrap_mean_interval(
     *,
     seed: int,
     replicates: int = REPLICATES,
-    strata: NDArray[np.int64] | None = None,
+    strata: Ints | None = None,
 ) -> tuple[float, float]:
     """Bootstrap a 95 % interval of the mean of a value per cell; the order of cells does not matter.
 

@@ -15,19 +15,18 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from metrics.arrays import Floats, Ints
 from metrics.by_type import Rows, measure_by_type, order_of_contents
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.folds import assign_folds, hold_out
 from metrics.forest import columns_of, vote_shares
 from metrics.principal_components import fitted_pca, restored_pca
 from metrics.roc import area_interval, chance_p_value, fold_areas
 from metrics.seeds import derived_seed
+from metrics.spaces import CellMatrix, Csr, as_csr
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.evidence import RealEvidence, SampleEvidence
-    from metrics.spaces import CellMatrix, Csr
     from metrics.trees import Columns
 
 FOLDS = 5
@@ -67,12 +66,12 @@ class RfAuc:
 
     mean: float
     sd: float | None
-    fold_auc: NDArray[np.float64]
+    fold_auc: Floats
     interval: tuple[float, float]
     p_value: float
-    scores: NDArray[np.float64]
-    labels: NDArray[np.int64]
-    folds: NDArray[np.int64]
+    scores: Floats
+    labels: Ints
+    folds: Ints
     notes: list[str]
 
     @property
@@ -81,7 +80,7 @@ class RfAuc:
         return {"rf_auc": self.mean} | ({} if self.sd is None else {"rf_auc_sd": self.sd})
 
 
-def projections(cells: Csr) -> NDArray[np.float64]:
+def projections(cells: Csr) -> Floats:
     """Project cells on fixed random directions; points lie about as far apart as the cells do.
 
     Parameters
@@ -98,7 +97,7 @@ def projections(cells: Csr) -> NDArray[np.float64]:
     return np.asarray(cells @ (directions / np.sqrt(PROJECTIONS)), dtype=np.float64)
 
 
-def groups_of_identical(points: NDArray[np.float64]) -> NDArray[np.int64]:
+def groups_of_identical(points: Floats) -> Ints:
     """Number the groups of cells that are equal but for rounding, in the order of their first cells.
 
     A copy that went through another space differs from its original in the last bits. Along each
@@ -173,8 +172,6 @@ def rf_auc(
     """
     from scipy.sparse import vstack
 
-    from metrics.spaces import as_csr
-
     if real.shape != synthetic.shape:
         raise ValueError(f"real cells are {real.shape}, synthetic {synthetic.shape}; give as many of either")
     labels = np.repeat(np.array([0, 1]), real.shape[0])
@@ -206,8 +203,8 @@ def rf_auc(
 
 
 def _split(
-    cells: Csr, labels: NDArray[np.int64], *, split: Literal["five_folds", "70/30"], seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
+    cells: Csr, labels: Ints, *, split: Literal["five_folds", "70/30"], seed: int
+) -> tuple[Ints, Ints, list[str]]:
     """Return rows in an order of their contents, the fold of each cell in the given order, and notes."""
     points = projections(cells)
     order = np.lexsort((labels, points[:, 0]))
@@ -220,7 +217,7 @@ def _split(
     return order, folds, notes
 
 
-def _components(cells: Csr, kept: NDArray[np.int64], *, seed: int) -> tuple[Columns, list[str]]:
+def _components(cells: Csr, kept: Ints, *, seed: int) -> tuple[Columns, list[str]]:
     """Return all cells on the principal components of those that are kept, and notes."""
     from scipy.sparse import csr_array
 

@@ -5,19 +5,26 @@ Nothing here trains a classifier; its scores of held-out cells are all that is l
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from metrics.arrays import Floats, Ints
 from metrics.resampling import bootstrap_mean_interval
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+
+def placements(test: Floats, synthetic: Floats) -> Floats:
+    """Share of synthetic values that are larger than each test value; equal ones count half.
+
+    Parameters
+    ----------
+    test, synthetic
+        n and m values.
+    """
+    ascending = np.sort(synthetic)
+    smaller, not_larger = (np.searchsorted(ascending, test, side=side) for side in ("left", "right"))
+    return np.asarray(1 - (smaller + not_larger) / (2 * synthetic.size), dtype=np.float64)
 
 
-def placements(
-    scores: NDArray[np.float64], labels: NDArray[np.int64], folds: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def fold_placements(scores: Floats, labels: Ints, folds: Ints) -> Floats:
     """Share of its fold's synthetic cells that score higher than each real cell; equal scores count half.
 
     Their mean within a fold is the area under its ROC curve (Mann & Whitney 1947,
@@ -36,25 +43,19 @@ def placements(
     real = labels == 0
     shares = np.empty(int(real.sum()))
     for fold in np.unique(folds):
-        own = np.sort(scores[~real & (folds == fold)])
-        there = folds[real] == fold
-        below = [np.searchsorted(own, scores[real][there], side=side) for side in ("left", "right")]
-        shares[there] = 1 - (below[0] + below[1]) / (2 * own.size)
+        own = folds == fold
+        shares[folds[real] == fold] = placements(scores[real & own], scores[~real & own])
     return shares
 
 
-def fold_areas(
-    scores: NDArray[np.float64], labels: NDArray[np.int64], folds: NDArray[np.int64]
-) -> NDArray[np.float64]:
+def fold_areas(scores: Floats, labels: Ints, folds: Ints) -> Floats:
     """Area under the ROC curve of each fold, in the order of their numbers; see `placements`."""
-    shares, held_in = placements(scores, labels, folds), folds[labels == 0]
+    shares, held_in = fold_placements(scores, labels, folds), folds[labels == 0]
     # Sorted, so that not even rounding depends on the order of cells.
     return np.array([np.sort(shares[held_in == fold]).mean() for fold in np.unique(folds)])
 
 
-def area_interval(
-    scores: NDArray[np.float64], labels: NDArray[np.int64], folds: NDArray[np.int64], *, seed: int
-) -> tuple[float, float]:
+def area_interval(scores: Floats, labels: Ints, folds: Ints, *, seed: int) -> tuple[float, float]:
     """Bootstrap a 95 % interval of the mean of the folds' areas over the real cells.
 
     Real cells are drawn again within their folds; the synthetic cells and the classifiers stay as they
@@ -70,11 +71,11 @@ def area_interval(
     """
     _, fold, sizes = np.unique(folds[labels == 0], return_inverse=True, return_counts=True)
     # Weighted so that each fold counts alike and the mean over cells is the mean of the areas.
-    each = placements(scores, labels, folds) * fold.size / (sizes.size * sizes[fold])
+    each = fold_placements(scores, labels, folds) * fold.size / (sizes.size * sizes[fold])
     return bootstrap_mean_interval(each, seed=seed, strata=fold)
 
 
-def chance_p_value(scores: NDArray[np.float64], labels: NDArray[np.int64], folds: NDArray[np.int64]) -> float:
+def chance_p_value(scores: Floats, labels: Ints, folds: Ints) -> float:
     """Probability of a mean area so far from one half if all cells come from one distribution.
 
     Given the other folds' cells, the labels of a fold are exchangeable, so its area varies about one half
@@ -107,7 +108,7 @@ def chance_p_value(scores: NDArray[np.float64], labels: NDArray[np.int64], folds
     return float(2 * norm.sf(abs(fold_areas(scores, labels, folds).mean() - 0.5) / deviation))
 
 
-def _area_variance(scores: NDArray[np.float64], labels: NDArray[np.int64]) -> float:
+def _area_variance(scores: Floats, labels: Ints) -> float:
     n_cells, n_synthetic = labels.size, int(labels.sum())
     ties = np.unique(scores, return_counts=True)[1].astype(np.float64)
     tied = float(np.sum(ties**3 - ties)) / (n_cells * (n_cells - 1))

@@ -8,20 +8,15 @@ looked at. Those of rare types vary by chance, and the least of several more so:
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from metrics.arrays import Floats
 from metrics.by_type import MINIMUM_CELLS_OF_TYPE
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.resampling import bootstrap_weights, shifted_percentile_interval
 from metrics.seeds import derived_seed
 from metrics.train_on_synthetic import f1_by_type
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.evidence import RealEvidence, SampleEvidence
 
 RECOGNISED = 0.8
 """F1 on the training cells from which on the classifier recognises a type."""
@@ -62,7 +57,7 @@ def countable_types(real: RealEvidence) -> tuple[list[str], list[str]]:
     return names, notes
 
 
-def least_share(in_test: NDArray[np.float64], in_synthetic: NDArray[np.float64]) -> NDArray[np.float64]:
+def least_share(in_test: Floats, in_synthetic: Floats) -> Floats:
     """Return the smallest ratio of synthetic to test share over types, at most 1.
 
     Parameters

@@ -8,24 +8,19 @@ to 3 % of Monte-Carlo error; compare no closer than that with numbers over other
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metrics.by_type import score_with_types
+from metrics.arrays import Floats
+from metrics.by_type import Rows, score_with_types
 from metrics.declaration import Metric, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.seeds import derived_seed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.by_type import Rows
-    from metrics.evidence import RealEvidence, SampleEvidence
 
 DIRECTIONS = 256
 
 
-def directions(n_dimensions: int, *, seed: int) -> NDArray[np.float64]:
+def directions(n_dimensions: int, *, seed: int) -> Floats:
     """Draw unit vectors, uniform over the sphere.
 
     Parameters
@@ -44,9 +39,7 @@ def directions(n_dimensions: int, *, seed: int) -> NDArray[np.float64]:
     return np.asarray(drawn / np.linalg.norm(drawn, axis=0))
 
 
-def sliced_wasserstein(
-    left: NDArray[np.float64], right: NDArray[np.float64], *, along: NDArray[np.float64]
-) -> float:
+def sliced_wasserstein(left: Floats, right: Floats, *, along: Floats) -> float:
     """Average the Wasserstein-1 distance of projections.
 
     Parameters

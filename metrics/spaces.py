@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, csr_matrix
 
+from metrics.arrays import Floats
+
 Space = Literal["counts", "cp20k", "log_cp20k"]
 CellMatrix: TypeAlias = "csr_array[Any] | csr_matrix[Any] | NDArray[Any]"
 Csr: TypeAlias = "csr_array[np.float32]"
@@ -60,7 +62,7 @@ def to_linear(matrix: CellMatrix, *, space: Space) -> Csr:
     return csr
 
 
-def library_sizes(linear: Csr) -> NDArray[np.float64]:
+def library_sizes(linear: Csr) -> Floats:
     """Sum of each cell, in double precision."""
     return np.asarray(linear @ np.ones(linear.shape[1]), dtype=np.float64)
 
@@ -123,7 +125,7 @@ def to_log_cp20k(matrix: CellMatrix, *, space: Space) -> Csr:
     return bring_to(matrix, space=space, target="log_cp20k")
 
 
-def observed_counts(linear: CellMatrix, sizes: NDArray[np.float64], *, seed: int) -> Csr:
+def observed_counts(linear: CellMatrix, sizes: Floats, *, seed: int) -> Csr:
     """Draw the counts that a sequencer would see of normalised expression.
 
     Each cell is scaled to its library size, and each value is drawn from a Poisson distribution with that

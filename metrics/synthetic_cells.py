@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.arrays import Floats, Strings
 from metrics.declaration import NotApplicable
 from metrics.shared_cost import SharedProperty, SharesWork
-from metrics.spaces import LIBRARY_SIZE, as_csr, library_sizes, to_linear, to_log_cp20k
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.spaces import CellMatrix, Csr, Space
+from metrics.spaces import (
+    LIBRARY_SIZE,
+    CellMatrix,
+    Csr,
+    Space,
+    as_csr,
+    library_sizes,
+    to_linear,
+    to_log_cp20k,
+)
 
 
 def invalid_values(cells: Csr) -> str | None:
@@ -26,9 +30,7 @@ def invalid_values(cells: Csr) -> str | None:
     return None
 
 
-def checked_labels(
-    types: Sequence[str] | NDArray[np.str_] | None, n_cells: int, what: str
-) -> NDArray[np.str_] | None:
+def checked_labels(types: Sequence[str] | Strings | None, n_cells: int, what: str) -> Strings | None:
     """Return labels as an array, or None.
 
     Raises
@@ -70,7 +72,7 @@ class SyntheticCells(SharesWork):
         matrix: CellMatrix,
         *,
         space: Space,
-        cell_types: Sequence[str] | NDArray[np.str_] | None = None,
+        cell_types: Sequence[str] | Strings | None = None,
     ) -> None:
         self.space = space
         self.matrix = as_csr(matrix)
@@ -85,7 +87,7 @@ class SyntheticCells(SharesWork):
         return linear
 
     @SharedProperty
-    def library_sizes(self) -> NDArray[np.float64]:
+    def library_sizes(self) -> Floats:
         """Sum of each cell over all genes, without logarithm, before cells are rescaled.
 
         Raises

@@ -6,28 +6,18 @@ of the kind that calls types for the other metrics: logistic regression on princ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from metrics.arrays import Floats, Strings
 from metrics.by_type import MINIMUM_CELLS_OF_TYPE
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.resampling import bootstrap_weights, shifted_percentile_interval
 from metrics.seeds import derived_seed
 from metrics.type_classifier import TypeClassifier
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
-    from metrics.evidence import RealEvidence, SampleEvidence
-
-
-def f1_by_type(
-    truth: NDArray[np.str_],
-    called: NDArray[np.str_],
-    names: NDArray[np.str_],
-    weights: NDArray[np.float64] | None = None,
-) -> NDArray[np.float64]:
+def f1_by_type(truth: Strings, called: Strings, names: Strings, weights: Floats | None = None) -> Floats:
     """Compute F1 of each type against the rest: 2 TP / (2 TP + FP + FN), 0 without any.
 
     Parameters
@@ -51,9 +41,7 @@ def f1_by_type(
     return np.divide(2 * right, total, out=np.zeros_like(total), where=total > 0)
 
 
-def learn_and_call(
-    points: NDArray[np.float64], types: NDArray[np.str_], test_points: NDArray[np.float64]
-) -> NDArray[np.str_]:
+def learn_and_call(points: Floats, types: Strings, test_points: Floats) -> Strings:
     """Train the classifier on some cells and call the types of others; one type alone is called always.
 
     Parameters
@@ -68,7 +56,7 @@ def learn_and_call(
     return TypeClassifier.fit(points, types).call(test_points)
 
 
-def labels_to_learn(sample: SampleEvidence, train_types: NDArray[np.str_]) -> tuple[NDArray[np.str_], str]:
+def labels_to_learn(sample: SampleEvidence, train_types: Strings) -> tuple[Strings, str]:
     """Return the labels of the synthetic cells, and a note that says whose they are.
 
     Parameters

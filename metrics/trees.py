@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
+
+from metrics.arrays import Floats, Ints
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Ints = NDArray[np.int64]
+    Ints = Ints
     Rows = NDArray[np.int32]
     Values = NDArray[np.float32]
-    Floats = NDArray[np.float64]
+    Floats = Floats
 
 # Two values that are no farther apart are one.
 SAME_VALUE = np.float32(1e-7)

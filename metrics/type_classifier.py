@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
+from metrics.arrays import Floats, Strings
 from metrics.declaration import NotApplicable
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +25,14 @@ class TypeClassifier:
         K × n_components and K.
     """
 
-    names: NDArray[np.str_]
-    mean: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    coefficients: NDArray[np.float64]
-    intercepts: NDArray[np.float64]
+    names: Strings
+    mean: Floats
+    scale: Floats
+    coefficients: Floats
+    intercepts: Floats
 
     @classmethod
-    def fit(cls, points: NDArray[np.float64], types: NDArray[np.str_] | None) -> Self:
+    def fit(cls, points: Floats, types: Strings | None) -> Self:
         """Learn the types of cells.
 
         Parameters
@@ -64,7 +62,7 @@ class TypeClassifier:
         names = np.asarray(model.classes_, dtype=str)
         return cls(names, scaler.mean_, scaler.scale_, coefficients, intercepts)
 
-    def call(self, points: NDArray[np.float64]) -> NDArray[np.str_]:
+    def call(self, points: Floats) -> Strings:
         """Return the likeliest type of each cell.
 
         Parameters

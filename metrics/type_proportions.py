@@ -6,24 +6,17 @@ what the classifier gets wrong, it gets wrong on either side.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from metrics.arrays import Floats
 from metrics.by_type import MINIMUM_CELLS_OF_TYPE
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.resampling import bootstrap_weights, shifted_percentile_interval
 from metrics.seeds import derived_seed
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
-    from metrics.evidence import RealEvidence, SampleEvidence
-
-
-def total_variation(
-    proportions: NDArray[np.float64], others: NDArray[np.float64]
-) -> NDArray[np.float64] | np.float64:
+def total_variation(proportions: Floats, others: Floats) -> Floats | np.float64:
     """Half the summed absolute difference of proportions: the share of cells that would have to change type.
 
     Parameters

@@ -10,22 +10,18 @@ of absolute differences is biased upwards, and by how much hangs on how far apar
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.arrays import Floats
 from metrics.by_type import score_with_types
 from metrics.declaration import Metric, NotApplicable, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.gene_trends import trend, trend_error
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.evidence import RealEvidence, SampleEvidence
-    from metrics.spaces import Csr
+from metrics.spaces import Csr
 
 
-def zero_fractions(cells: Csr) -> NDArray[np.float64]:
+def zero_fractions(cells: Csr) -> Floats:
     """Share of the cells, from 0 to 1, in which each gene is zero.
 
     Parameters
@@ -36,7 +32,7 @@ def zero_fractions(cells: Csr) -> NDArray[np.float64]:
     return 1 - np.bincount(cells.indices, minlength=cells.shape[1]) / cells.shape[0]
 
 
-def mean_and_zero_fraction(cells: Csr) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def mean_and_zero_fraction(cells: Csr) -> tuple[Floats, Floats]:
     """Log10 of the mean, and the share of zeros, of the genes that any cell expresses."""
     means = np.asarray(cells.T @ np.ones(cells.shape[0])) / cells.shape[0]
     expressed = means > 0

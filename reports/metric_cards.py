@@ -5,19 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from reports.main_table import GROUP_TITLES
 from reports.selftest_results import Answer, SelfTest
 from reports.selftest_tables import along
 from reports.view import MetricFacts
 from reports.words import count, figure, hardware_in_words
 
-GROUPS = {
-    "headline": "The headline",
-    "memorisation": "Memorisation",
-    "coverage": "Coverage",
-    "marginals": "Marginals",
-    "dependence": "Dependence",
-    "biology": "Biology",
-    "use": "Use",
+GROUPS = {group: title.partition(":")[0] for group, title in GROUP_TITLES.items()} | {
+    "headline": "The headline"
 }
 SIGNS = {"worse": "●", "none": "·", "better": "▲", "mixed": "~", "not applicable": "", "not asked": ""}
 ANSWERS = {

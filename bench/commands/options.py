@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeAlias, get_type_hints
 
 import typer
 
-from bench.errors import RequestError
+from bench.request.names import names_in
 
 Command: TypeAlias = Callable[..., int]
 
@@ -87,7 +87,4 @@ def names_of(option: str, text: str | None) -> tuple[str, ...] | None:
     RequestError
         If it was given and names nothing.
     """
-    names = None if text is None else tuple(filter(None, (part.strip() for part in text.split(","))))
-    if names == ():
-        raise RequestError(f"--{option} {text!r} names nothing: leave the option out for the default")
-    return names
+    return None if text is None else names_in(option, text)

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from bench.hardware import usable_cores
 from bench.hardware.environment import worker_environment
@@ -19,9 +19,7 @@ from bench.request.registry import resolve_model
 from bench.results.files import write_json
 from bench.work.processes import Outcome, run_worker
 from bench.work.settle import settled
-
-if TYPE_CHECKING:
-    from models.base import Generator
+from models.base import Generator
 
 CELLS: Final = "synthetic:1200x100x3"
 """As many as make a hundred test cells, from which on copies can be told from chance."""

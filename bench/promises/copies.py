@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+from bench.promises.workbench import Workbench
 from metrics.copied_share import METRIC, copied_share
 from metrics.duplicates import duplicates
 from metrics.evidence import RealEvidence, SampleEvidence
-
-if TYPE_CHECKING:
-    from bench.promises.workbench import Workbench
 
 
 class Copies(NamedTuple):

@@ -30,14 +30,35 @@ CHUNK: Final = 25
 MIXTURE, TYPES = "the own mixture", "types that were asked for"
 """Samples that another process draws again."""
 
+TRAINED: Final[list[Promise]] = []
+"""What the process that trains is asked, in this order."""
 
-def imports_quickly(bench: Workbench) -> str:
+LOADED: Final[list[Promise]] = []
+"""What a fresh process is asked once the training cells are gone."""
+
+Ask = Callable[[Workbench], str | None]
+
+
+def _promise(stage: list[Promise], words: str, remedy: str, *, needed: bool = False) -> Callable[[Ask], Ask]:
+    """Make a function the next promise that a process asks for; see `Promise`."""
+
+    def add(ask: Ask) -> Ask:
+        stage.append(Promise(words, remedy, ask, needed))
+        return ask
+
+    return add
+
+
+@_promise(
+    TRAINED, "imports without its framework", "import torch, TensorFlow and the like inside the methods"
+)
+def imports_quickly(bench: Workbench) -> None:
     """Importing the module brings no framework."""
     if heavy := sorted(FRAMEWORKS & bench.imported):
         raise Broken(f"importing its module imports {', '.join(heavy)}")
-    return ""
 
 
+@_promise(TRAINED, "class attributes", "see models.base.Generator for what each may be", needed=True)
 def declares(bench: Workbench) -> str:
     """Class attributes have values that the harness knows."""
     kind = bench.generator_class
@@ -56,7 +77,12 @@ def declares(bench: Workbench) -> str:
     return f"{' and '.join(empty)} left empty" if empty else ""
 
 
-def has_settings_in_its_signature(bench: Workbench) -> str:
+@_promise(
+    TRAINED,
+    "hyper-parameters in the signature",
+    "write them as keyword arguments, each with an annotation and a plain default",
+)
+def has_settings_in_its_signature(bench: Workbench) -> None:
     """Hyper-parameters are annotated keyword arguments with defaults that JSON can hold."""
     for name, parameter in inspect.signature(bench.generator_class).parameters.items():
         if parameter.kind in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
@@ -69,9 +95,9 @@ def has_settings_in_its_signature(bench: Workbench) -> str:
         json.dumps(hyperparameters(bench.generator_class))
     except TypeError as error:
         raise Broken(f"a default is no plain value: {error}") from error
-    return ""
 
 
+@_promise(TRAINED, "prepare and fit", "mend what the error names", needed=True)
 def trains(bench: Workbench) -> str:
     """`prepare` and `fit` run through."""
     if reason := bench.generator_class.skip(bench.train):
@@ -81,15 +107,16 @@ def trains(bench: Workbench) -> str:
     return ", ".join(f"{phase} {seconds:.2g} s" for phase, seconds in bench.seconds.items())
 
 
-def leaves_the_training_cells(bench: Workbench) -> str:
+@_promise(TRAINED, "training cells unchanged", "copy what you change: train is not yours")
+def leaves_the_training_cells(bench: Workbench) -> None:
     """Training cells are what they were."""
     try:
         require_unchanged(bench.checksum, bench.train)
     except BrokenContract as error:
         raise Broken(str(error)) from error
-    return ""
 
 
+@_promise(TRAINED, "progress", "call monitor.advance(share) with the share of the budget, from 0 to 1")
 def tells_its_progress(bench: Workbench) -> str:
     """`advance` tells shares of the budget from 0 to 1, never fewer than before."""
     _require_budget(bench)
@@ -105,22 +132,12 @@ def tells_its_progress(bench: Workbench) -> str:
     return ""
 
 
-def keeps_to_the_clock(bench: Workbench) -> str:
-    """A budget of seconds ends a training."""
-    _require_budget(bench)
-    budget = Budget(SECONDS, "seconds")
-    bench.trained(budget=budget)
-    taken = bench.seconds["fit"]
-    if taken > LATE * SECONDS:
-        raise Broken(f"trained for {taken:.0f} s with a budget of {budget}")
-    return f"{taken:.1f} s of {budget}"
-
-
 def _require_budget(bench: Workbench) -> None:
     if not bench.generator_class.default_budgets:
         raise NotAsked("it declares no budget")
 
 
+@_promise(TRAINED, "cells as promised", "look at Generator.sample in models/base.py", needed=True)
 def draws_cells(bench: Workbench) -> str:
     """Cells are as `models.base.Generator.sample` says."""
     cells, notes = bench.held(bench.generator.sample(N_CELLS, seed=SAMPLE_SEED), N_CELLS)
@@ -128,6 +145,11 @@ def draws_cells(bench: Workbench) -> str:
     return "; ".join(notes)
 
 
+@_promise(
+    TRAINED,
+    "types in the order asked for",
+    "return obs['cell_type'] as asked; raise models.base.Unsupported for what you cannot draw",
+)
 def draws_types(bench: Workbench) -> str:
     """Types that are asked for come in that order; others are refused."""
     wanted = bench.wanted_types
@@ -154,7 +176,12 @@ def _require_unsupported(bench: Workbench, cell_types: list[str], when: str) -> 
     raise Broken(f"no Unsupported when {when}")
 
 
-def repeats_a_sample(bench: Workbench) -> str:
+@_promise(
+    TRAINED,
+    "samples repeat by their seed",
+    "draw everything random from the seed that sample is given, such as numpy.random.default_rng(seed)",
+)
+def repeats_a_sample(bench: Workbench) -> None:
     """The same seed gives the same cells, another one others, whatever NumPy's own seed is."""
     drawn = []
     for number, seed in enumerate((SAMPLE_SEED, SAMPLE_SEED, OTHER_SEED)):
@@ -164,20 +191,14 @@ def repeats_a_sample(bench: Workbench) -> str:
         raise Broken("one seed gave two samples")
     if drawn[0] == drawn[2]:
         raise Broken("two seeds gave one sample")
-    return ""
 
 
-def repeats_a_training(bench: Workbench) -> str:
-    """Two trainings with one seed draw the same cells."""
-    if bench.budget.unit == "seconds":
-        raise NotAsked("a budget of seconds ends where the clock says")
-    np.random.seed(OTHER_SEED)  # noqa: NPY002 - a generator must not hang on it
-    if digest(bench.draw(bench.trained())) != bench.digests[MIXTURE]:
-        raise Broken("two trainings with one seed draw other cells")
-    return ""
-
-
-def draws_in_pieces(bench: Workbench) -> str:
+@_promise(
+    TRAINED,
+    "sampling in pieces",
+    "inherit sample_chunks, or yield pieces of at most chunk_size, each with a seed of its own",
+)
+def draws_in_pieces(bench: Workbench) -> None:
     """`sample_chunks` yields pieces one by one, none larger than asked for."""
     pieces = bench.generator.sample_chunks(N_CELLS, seed=SAMPLE_SEED, chunk_size=CHUNK)
     if not isinstance(pieces, Iterator):
@@ -190,9 +211,9 @@ def draws_in_pieces(bench: Workbench) -> str:
         raise Broken(f"{N_CELLS} cells in pieces of {CHUNK} came as {', '.join(map(str, sizes))}")
     if len(digests) < len(sizes):
         raise Broken("two pieces hold the same cells")
-    return ""
 
 
+@_promise(TRAINED, "cells of its own", 'draw from the model, or declare draws_from = "training cells"')
 def draws_its_own_cells(bench: Workbench) -> str:
     """Cells are not those that it was trained on."""
     from bench.promises.copies import copies_of
@@ -210,6 +231,7 @@ def draws_its_own_cells(bench: Workbench) -> str:
     return f"{found.share:.1%} copies"
 
 
+@_promise(TRAINED, "stored without pickle", "write .safetensors, .npz of plain arrays, .keras or JSON")
 def stores_without_pickle(bench: Workbench) -> str:
     """`save` writes files that can be read without running anything."""
     target = bench.folder / "model"
@@ -245,7 +267,45 @@ def _holds_objects(read: Callable[[], Any]) -> bool:
     return False
 
 
-def is_the_same_when_loaded(bench: Workbench) -> str:
+@_promise(
+    TRAINED,
+    "trainings repeat by their seed",
+    "draw everything random from the seed that fit is given, and set your framework's, too",
+)
+def repeats_a_training(bench: Workbench) -> None:
+    """Two trainings with one seed draw the same cells."""
+    if bench.budget.unit == "seconds":
+        raise NotAsked("a budget of seconds ends where the clock says")
+    np.random.seed(OTHER_SEED)  # noqa: NPY002 - a generator must not hang on it
+    if digest(bench.draw(bench.trained())) != bench.digests[MIXTURE]:
+        raise Broken("two trainings with one seed draw other cells")
+
+
+@_promise(TRAINED, "budget of seconds", "stop when models.base.Progress(budget, …).finished says so")
+def keeps_to_the_clock(bench: Workbench) -> str:
+    """A budget of seconds ends a training."""
+    _require_budget(bench)
+    budget = Budget(SECONDS, "seconds")
+    bench.trained(budget=budget)
+    taken = bench.seconds["fit"]
+    if taken > LATE * SECONDS:
+        raise Broken(f"trained for {taken:.0f} s with a budget of {budget}")
+    return f"{taken:.1f} s of {budget}"
+
+
+@_promise(TRAINED, "no files beside", "write into the folder that save is given, or a temporary one")
+def leaves_no_files(bench: Workbench) -> None:
+    """Nothing is written but what `save` is told to write."""
+    if left := sorted(names_here() - bench.beside):
+        raise Broken(f"it left {', '.join(left[:3])} in the working folder")
+
+
+@_promise(
+    LOADED,
+    "the same when loaded",
+    "store all that sample needs, and read it back in load; the training cells may be gone",
+)
+def is_the_same_when_loaded(bench: Workbench) -> None:
     """Another process draws the same cells from the stored model; the training file is gone."""
     bench.fitted = bench.generator_class.load(bench.folder / "model", device=bench.device)
     if not isinstance(bench.fitted, bench.generator_class):
@@ -255,82 +315,3 @@ def is_the_same_when_loaded(bench: Workbench) -> str:
         cells = bench.draw(bench.fitted, N_CELLS if types is None else len(types), cell_types=types)
         if digest(cells) != before:
             raise Broken("the stored model draws other cells than the trained one did")
-    return ""
-
-
-def leaves_no_files(bench: Workbench) -> str:
-    """Nothing is written but what `save` is told to write."""
-    if left := sorted(names_here() - bench.beside):
-        raise Broken(f"it left {', '.join(left[:3])} in the working folder")
-    return ""
-
-
-TRAINED: Final = (
-    Promise(
-        "imports without its framework",
-        "import torch, TensorFlow and the like inside the methods",
-        imports_quickly,
-    ),
-    Promise("class attributes", "see models.base.Generator for what each may be", declares, needed=True),
-    Promise(
-        "hyper-parameters in the signature",
-        "write them as keyword arguments, each with an annotation and a plain default",
-        has_settings_in_its_signature,
-    ),
-    Promise("prepare and fit", "mend what the error names", trains, needed=True),
-    Promise(
-        "training cells unchanged", "copy what you change: train is not yours", leaves_the_training_cells
-    ),
-    Promise(
-        "progress",
-        "call monitor.advance(share) with the share of the budget, from 0 to 1",
-        tells_its_progress,
-    ),
-    Promise("cells as promised", "look at Generator.sample in models/base.py", draws_cells, needed=True),
-    Promise(
-        "types in the order asked for",
-        "return obs['cell_type'] as asked; raise models.base.Unsupported for what you cannot draw",
-        draws_types,
-    ),
-    Promise(
-        "samples repeat by their seed",
-        "draw everything random from the seed that sample is given, such as numpy.random.default_rng(seed)",
-        repeats_a_sample,
-    ),
-    Promise(
-        "sampling in pieces",
-        "inherit sample_chunks, or yield pieces of at most chunk_size, each with a seed of its own",
-        draws_in_pieces,
-    ),
-    Promise(
-        "cells of its own",
-        'draw from the model, or declare draws_from = "training cells"',
-        draws_its_own_cells,
-    ),
-    Promise(
-        "stored without pickle",
-        "write .safetensors, .npz of plain arrays, .keras or JSON",
-        stores_without_pickle,
-    ),
-    Promise(
-        "trainings repeat by their seed",
-        "draw everything random from the seed that fit is given, and set your framework's, too",
-        repeats_a_training,
-    ),
-    Promise(
-        "budget of seconds", "stop when models.base.Progress(budget, …).finished says so", keeps_to_the_clock
-    ),
-    Promise(
-        "no files beside", "write into the folder that save is given, or a temporary one", leaves_no_files
-    ),
-)
-"""Asked for in the process that trains."""
-
-LOADED: Final = (
-    Promise(
-        "the same when loaded",
-        "store all that sample needs, and read it back in load; the training cells may be gone",
-        is_the_same_when_loaded,
-    ),
-)
-"""Asked for in another one, where the training cells are gone."""

@@ -6,7 +6,6 @@ import hashlib
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,40 +16,24 @@ import numpy as np
 from bench.promises.findings import Broken
 from bench.results.files import read_json
 from bench.work.contract import BrokenContract, Contract, as_csr
-from models.base import Budget
+from models.base import Budget, Generator, SilentMonitor
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from anndata import AnnData
-
-    from models.base import Generator
 
 N_CELLS = 60
 TRAINING_SEED, SAMPLE_SEED, OTHER_SEED = 11, 21, 22
 
 
-class Listener:
-    """A `Monitor` that remembers the share of the budget that was told last."""
-
-    resume_from: Path | None = None
+class Listener(SilentMonitor):
+    """A `Monitor` that remembers the shares of the budget that it was told."""
 
     def __init__(self) -> None:
         self.fractions: list[float] = []
 
-    def phase(self, name: str) -> AbstractContextManager[None]:
-        """Time nothing."""
-        return nullcontext()
-
-    def log(self, step: int, **values: float) -> None:
-        """Keep nothing."""
-
     def advance(self, fraction: float, *, steps: int = 1) -> None:
         """Remember the share."""
         self.fractions.append(float(fraction))
-
-    def checkpoint(self, save: Callable[[Path], None]) -> None:
-        """Save nothing."""
 
 
 @dataclass
@@ -200,12 +183,12 @@ class Promise:
     remedy
         What to do where it is broken.
     ask
-        Returns what there is to know, or ""; raises `Broken` or `NotAsked`.
+        Returns what there is to know, if anything; raises `Broken` or `NotAsked`.
     needed
         Whether nothing that follows can be asked for where it is broken.
     """
 
     words: str
     remedy: str
-    ask: Callable[[Workbench], str]
+    ask: Callable[[Workbench], str | None]
     needed: bool = False

@@ -58,7 +58,7 @@ def ask(promises: Iterable[Promise], bench: Workbench) -> Iterator[Finding]:
 
 def _asked(promise: Promise, bench: Workbench) -> Finding:
     try:
-        told = promise.ask(bench)
+        told = promise.ask(bench) or ""
     except NotAsked as reason:
         return Finding(promise.words, "not asked", str(reason))
     except Broken as seen:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import inspect
 import json
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from bench.errors import RequestError
-
-if TYPE_CHECKING:
-    from models.base import Generator
+from models.base import Generator
 
 
 def hyperparameters(generator: type[Generator], given: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Names of models, of which folders, files, tables and commands are made."""
+"""Names on the command line, and names of models, of which folders, files and tables are made."""
 
 from __future__ import annotations
 
@@ -7,6 +7,19 @@ from bench.errors import RequestError
 MOST_SIGNS = 60
 SEPARATORS = frozenset("/\\,*")
 """Of paths, of lists on the command line, and what stands for every model there."""
+
+
+def names_in(option: str, text: str) -> tuple[str, ...]:
+    """Return the names that an option was given by commas.
+
+    Raises
+    ------
+    RequestError
+        If it names nothing.
+    """
+    if not (names := tuple(filter(None, (name.strip() for name in text.split(","))))):
+        raise RequestError(f"--{option} {text!r} names nothing: leave the option out for the default")
+    return names
 
 
 def require_name(name: object, *, of: str) -> str:

@@ -11,15 +11,13 @@ from dataclasses import dataclass
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.errors import RequestError
 from bench.request.names import require_name
 from datasets.code import imported_with, meaning_of
-
-if TYPE_CHECKING:
-    from metrics.declaration import Metric
-    from models.base import Generator
+from metrics.declaration import Metric
+from models.base import Generator
 
 MODELS = "bench.models"
 METRICS = "bench.metrics"

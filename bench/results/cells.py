@@ -47,12 +47,9 @@ def write_cells(path: Path, pieces: Iterable[AnnData], *, facts: dict[str, Any])
     try:
         with h5py.File(temporary, "w") as file:
             group = file.create_group("X")
-            data = group.create_dataset(
-                "data", (0,), "f4", maxshape=(None,), chunks=(1 << 18,), compression="lzf"
-            )
-            indices = group.create_dataset(
-                "indices", (0,), "i4", maxshape=(None,), chunks=(1 << 18,), compression="lzf"
-            )
+            growing = {"maxshape": (None,), "chunks": (1 << 18,), "compression": "lzf"}
+            data = group.create_dataset("data", (0,), "f4", **growing)
+            indices = group.create_dataset("indices", (0,), "i4", **growing)
             pointers = [np.zeros(1, dtype=np.int64)]
             for piece in pieces:
                 first = piece if first is None else first

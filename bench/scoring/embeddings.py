@@ -7,18 +7,14 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import numpy as np
 
+from bench.request.plan import Job
+from bench.results.run_folder import RunFolder
 from bench.scoring.comparison import Comparison
-from bench.scoring.scorer import metrics_code
-
-if TYPE_CHECKING:
-    from bench.request.plan import Job
-    from bench.results.run_folder import RunFolder
-    from bench.scoring.scorer import Scorer
+from bench.scoring.scorer import Scorer, metrics_code
 
 MAPPED_ROLES = ("model", "baseline", "ceiling")
 UNMAPPABLE = (ArithmeticError, RuntimeError, TypeError, ValueError)

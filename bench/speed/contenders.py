@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from bench.hardware.environment import worker_environment
 from bench.request.registry import resolve_model
 from bench.speed.rounds import interleave
 from bench.speed.table import Row, failed_row, row
-from bench.speed.workload import Effort, Shape
+from bench.speed.workload import Effort, Request, Shape
 from bench.work.lines import Answer, Server, WorkerFailed
 from bench.work.processes import with_own_code
 
@@ -56,17 +55,14 @@ class Contender(Server):
             return {}
 
 
-def measure_contenders(
-    models: Sequence[str], shape: Shape, effort: Effort, device: str, *, folder: Path
-) -> list[Row]:
+def measure_contenders(request: Request, *, folder: Path) -> list[Row]:
     """Measure a training step and sampling of registered generators, in turns.
 
     Parameters
     ----------
-    models
-        Names, ``file.py:Class`` or ``module:Class``; the others are compared with the first.
-    shape, effort, device
-        How much, how long, and where.
+    request
+        Its names are models: a name, ``file.py:Class`` or ``module:Class``; the others are compared with the
+        first.
     folder
         For the contenders' logs.
 
@@ -75,12 +71,12 @@ def measure_contenders(
     RequestError
         If a model cannot be found.
     """
-    choices = {choice.name: choice for choice in map(resolve_model, models)}
-    steps = STEPS_ON_GPU if device == "cuda" else 1
+    choices = {choice.name: choice for choice in map(resolve_model, request.names)}
+    steps = STEPS_ON_GPU if request.device == "cuda" else 1
     order = {
-        "cells": str(_cells(shape)),
-        "device": device,
-        "budget": f"{2 * (effort.repeats + 2) * steps} steps",
+        "cells": str(_cells(request.shape)),
+        "device": request.device,
+        "budget": f"{2 * (request.effort.repeats + 2) * steps} steps",
     }
     with contextlib.ExitStack() as stack:
         contenders: dict[str, Contender] = {}
@@ -88,7 +84,7 @@ def measure_contenders(
             words = order | {"model": choice.reference}
             contenders[name] = stack.enter_context(Contender(words, log=folder / f"{name}.log"))
         rows = _step_rows(train_in_turns(contenders, steps=steps), contenders)
-        return rows + _sampling_rows(contenders, shape, effort)
+        return rows + _sampling_rows(contenders, request.shape, request.effort)
 
 
 def train_in_turns(contenders: dict[str, Contender], *, steps: int) -> dict[str, list[float]]:

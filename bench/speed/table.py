@@ -7,13 +7,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from bench.speed.workload import Effort, Shape
+from bench.speed.workload import Request
 from bench.work.clock import summarise
 
 Row = dict[str, Any]
@@ -129,20 +128,19 @@ def notes(row: Mapping[str, Any]) -> str:
     return ", ".join(words)
 
 
-def write_document(
-    path: Path | None, rows: Sequence[Row], *, machine: Row, shape: Shape, effort: Effort, **facts: Any
-) -> Row:
+def write_document(request: Request, rows: Sequence[Row], *, machine: Row, **facts: Any) -> Row:
     """Put everything measured together, as JSON can hold it; write it if a file is given, and return it."""
     found = {
         "measured": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": request.device,
         **facts,
         "machine": machine,
-        "shape": asdict(shape),
-        "effort": asdict(effort),
+        "shape": asdict(request.shape),
+        "effort": asdict(request.effort),
         "rows": list(rows),
     }
-    if path is not None:
-        path.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    if request.json is not None:
+        request.json.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     return found
 
 

@@ -78,6 +78,33 @@ class Effort:
         return replace(self, limit_seconds=min(self.limit_seconds, left))
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is measured, checked.
+
+    Attributes
+    ----------
+    names
+        Models or measures.
+    shape, effort
+        How much, and how long.
+    device
+        ``"cpu"`` or ``"cuda"``.
+    json
+        Where to write the document, or None.
+    """
+
+    names: tuple[str, ...]
+    shape: Any
+    effort: Effort
+    device: str
+    json: Path | None
+
+    def __post_init__(self) -> None:
+        if self.json is not None and not self.json.parent.is_dir():
+            raise RequestError(f"--json {str(self.json)!r}: give a file in a folder that exists")
+
+
 def sized(kind: type[Shape], given: Mapping[str, float | None], *, quick: bool) -> tuple[Any, Effort]:
     """Return a shape and an effort, with the options that were given in place of their defaults.
 
@@ -107,29 +134,3 @@ def sized(kind: type[Shape], given: Mapping[str, float | None], *, quick: bool) 
     changed: dict[str, Any] = {name: numbers.pop(name) for name in of_effort & numbers.keys()}
     shaped: dict[str, Any] = numbers
     return replace(shape, **shaped), replace(effort, **changed)
-
-
-def names_in(option: str, text: str) -> tuple[str, ...]:
-    """Split names at commas.
-
-    Raises
-    ------
-    RequestError
-        If there is none.
-    """
-    if not (names := tuple(filter(None, (name.strip() for name in text.split(","))))):
-        raise RequestError(f"--{option} {text!r} names nothing: leave the option out for the default")
-    return names
-
-
-def document_file(path: Path | None) -> Path | None:
-    """Return the file of ``--json``, if its folder is there.
-
-    Raises
-    ------
-    RequestError
-        If it is not.
-    """
-    if path is not None and not path.parent.is_dir():
-        raise RequestError(f"--json {str(path)!r}: give a file in a folder that exists")
-    return path

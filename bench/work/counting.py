@@ -8,12 +8,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
+from bench.work.opened import Opened
 from models.base import SilentMonitor
-
-if TYPE_CHECKING:
-    from bench.work.opened import Opened
 
 
 class Counter(Protocol):

@@ -13,20 +13,18 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.errors import RequestError, named
 from bench.hardware import usable_cores
 from bench.hardware.environment import describe_for, worker_environment
 from bench.request.hyperparameters import hyperparameters
+from bench.request.registry import ModelChoice
+from bench.request.spec import RunSpec
 from bench.results.files import DamagedFile, read_json, write_json
 from bench.work.lines import Server, WorkerFailed
 from bench.work.processes import with_own_code
 from models.base import AUTO, Generator, Settled
-
-if TYPE_CHECKING:
-    from bench.request.registry import ModelChoice
-    from bench.request.spec import RunSpec
 
 
 def settled(

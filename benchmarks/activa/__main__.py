@@ -7,7 +7,7 @@ import gc
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,17 +16,18 @@ from rich.console import Console
 
 from bench.console import plain_console
 from bench.errors import DONE, WRONG_REQUEST, RequestError
+from bench.request.names import names_in
 from bench.speed.machine import describe_machine, resolve_device
 from bench.speed.table import Row, speed_table, write_document
-from bench.speed.workload import OPTIONS, Effort, document_file, names_in, sized
+from bench.speed.workload import OPTIONS, Request, sized
 from benchmarks.activa.floors import Rates
 from benchmarks.activa.rates import measure_rates, rate_lines
 from benchmarks.activa.sampling import measure_on_demand, measure_sampling, measure_streaming
 from benchmarks.activa.training import measure_epoch, measure_step, measure_streamed_step
-from benchmarks.activa.workload import ActivaShape
+from benchmarks.activa.workload import ActivaShape, Conditions
 from models.activa.reference import BATCH_SIZE
 
-MEASURES: Final[Mapping[str, Callable[[ActivaShape, Rates, Effort, str], list[Row]]]] = {
+MEASURES: Final[Mapping[str, Callable[[Conditions], list[Row]]]] = {
     "step": measure_step,
     "streamed_step": measure_streamed_step,
     "epoch": measure_epoch,
@@ -38,29 +39,6 @@ CAPTION: Final = (
     "baseline: the released code's arithmetic (fp32, eager), of a streamed step the same step in memory; "
     "floor: what this machine's products and memory take at least"
 )
-
-
-@dataclass(frozen=True)
-class Request:
-    """What is measured, how much of it, and where.
-
-    Attributes
-    ----------
-    measures
-        Keys of `MEASURES`.
-    shape, effort
-        How much, and how long.
-    device
-        ``"cpu"`` or ``"cuda"``.
-    json
-        File for the document, or None.
-    """
-
-    measures: tuple[str, ...]
-    shape: ActivaShape
-    effort: Effort
-    device: str
-    json: Path | None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,10 +74,8 @@ def parse(arguments: Sequence[str] | None = None) -> Request:
     if unknown := [name for name in measures if name not in MEASURES]:
         raise RequestError(f"--measures {unknown[0]!r}: choose from {', '.join(MEASURES)}")
     numbers = {name: getattr(given, name) for name in OPTIONS}
-    file = document_file(given.json)
-    return Request(
-        measures, *sized(ActivaShape, numbers, quick=given.quick), resolve_device(given.device), file
-    )
+    shape, effort = sized(ActivaShape, numbers, quick=given.quick)
+    return Request(measures, shape, effort, resolve_device(given.device), given.json)
 
 
 def carry_out(request: Request, console: Console) -> dict[str, Any]:
@@ -113,15 +89,7 @@ def carry_out(request: Request, console: Console) -> dict[str, Any]:
     for measured in _measure(request, rates, console, began):
         rows += measured
         # After each, so that a machine that gives up in a later one keeps what it has measured.
-        found = write_document(
-            request.json,
-            rows,
-            machine=machine,
-            shape=shape,
-            effort=request.effort,
-            device=device,
-            rates=asdict(rates),
-        )
+        found = write_document(request, rows, machine=machine, rates=asdict(rates))
     title = f"{device} · {shape.n_cells} cells × {shape.n_genes} genes · batches of {BATCH_SIZE}"
     console.print(speed_table(rows, title=title, caption=CAPTION))
     for line in rate_lines(rates, n_genes=shape.n_genes, batch_size=BATCH_SIZE):
@@ -131,10 +99,10 @@ def carry_out(request: Request, console: Console) -> dict[str, Any]:
 
 def _measure(request: Request, rates: Rates, console: Console, began: float) -> Iterator[list[Row]]:
     """Yield the rows of each measure as it ends."""
-    for done, name in enumerate(request.measures):
-        effort = request.effort.share(time.monotonic() - began, n_left=len(request.measures) - done)
+    for done, name in enumerate(request.names):
+        effort = request.effort.share(time.monotonic() - began, n_left=len(request.names) - done)
         with console.status(name):
-            yield MEASURES[name](request.shape, rates, effort, request.device)
+            yield MEASURES[name](Conditions(request.shape, rates, effort, request.device))
         # A training's parts refer to each other; what it holds on the device must not burden the next.
         gc.collect()
 

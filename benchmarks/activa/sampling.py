@@ -9,13 +9,12 @@ from typing import Any, Final
 import numpy as np
 
 from bench.speed.machine import synchroniser
-from bench.speed.rounds import interleave, timed
+from bench.speed.rounds import timed
 from bench.speed.table import Row, row
-from bench.speed.workload import Effort
-from benchmarks.activa.floors import Rates, sampling_floor
+from benchmarks.activa.floors import sampling_floor
 from benchmarks.activa.memory import peak_rss_above
 from benchmarks.activa.rates import measured_precisions
-from benchmarks.activa.workload import RARE_TYPE, ActivaShape, activa_networks, plain_networks
+from benchmarks.activa.workload import RARE_TYPE, ActivaShape, Conditions, activa_networks, plain_networks
 from models.activa.networks import Networks
 from models.activa.reference import PlainActiva, sample_plainly, sample_type_plainly
 from models.activa.sampling import Sampler, sample_cells, sample_types
@@ -29,41 +28,44 @@ Calls = dict[str, Callable[[], object]]
 Facts = dict[str, dict[str, Any]]
 
 
-def measure_sampling(shape: ActivaShape, rates: Rates, effort: Effort, device: str) -> list[Row]:
+def measure_sampling(on: Conditions) -> list[Row]:
     """Measure drawing cells to the host's CSR at 6 % non-zero, against the release's.
 
     Memory first, before the baseline grows.
     """
-    plain, n_cells = plain_networks(shape, density=SPARSE, device=device), shape.sample_cells
+    shape, n_cells = on.shape, on.shape.sample_cells
+    plain = plain_networks(shape, density=SPARSE, device=on.device)
     networks = by_precision(plain, shape)
     facts = {name: _first_draw(of, n_cells) for name, of in networks.items()}
     sample_plainly(plain, CHUNK_CELLS, seed=0)
     calls: Calls = {"release": partial(sample_plainly, plain, n_cells, seed=0)}
     calls |= {name: partial(sample_cells, of, n_cells, seed=0) for name, of in networks.items()}
-    return _rows("sampling", calls, facts, n_cells, shape, rates, effort, device)
+    return _rows("sampling", calls, facts, n_cells, on)
 
 
-def measure_streaming(shape: ActivaShape, rates: Rates, effort: Effort, device: str) -> list[Row]:
+def measure_streaming(on: Conditions) -> list[Row]:
     """Measure drawing cells in pieces of host CSR, each let go, at the density that a trained decoder gives.
 
     All cells together would not fit. No baseline: the release holds them all.
     """
-    plain, n_cells = plain_networks(shape, density=DENSE, device=device), shape.sample_cells
+    shape, n_cells = on.shape, on.shape.sample_cells
+    plain = plain_networks(shape, density=DENSE, device=on.device)
     calls: Calls = {}
     facts: Facts = {}
     for name, of in by_precision(plain, shape).items():
         density = _stream(of, CHUNK_CELLS)
         calls[name] = partial(_stream, of, n_cells)
         facts[name] = {"density": density, "peak_rss_bytes": peak_rss_above(calls[name])}
-    return _rows("sampling, streamed", calls, facts, n_cells, shape, rates, effort, device)
+    return _rows("sampling, streamed", calls, facts, n_cells, on)
 
 
-def measure_on_demand(shape: ActivaShape, rates: Rates, effort: Effort, device: str) -> list[Row]:
+def measure_on_demand(on: Conditions) -> list[Row]:
     """Measure drawing cells of a type that comes in 1 % of the draws, against the release's loop.
 
     That makes as many draws as ours in fp32.
     """
-    plain = plain_networks(shape, density=SPARSE, device=device)
+    shape = on.shape
+    plain = plain_networks(shape, density=SPARSE, device=on.device)
     networks = by_precision(plain, shape)
     wanted = np.full(shape.on_demand_cells, RARE_TYPE)
     names = [f"type {number + 1}" for number in range(shape.n_types)]
@@ -76,7 +78,7 @@ def measure_on_demand(shape: ActivaShape, rates: Rates, effort: Effort, device: 
     sample_type_plainly(plain, RARE_TYPE, CHUNK_CELLS, seed=0)
     calls: Calls = {"release": partial(sample_type_plainly, plain, RARE_TYPE, draws, seed=0)}
     calls |= {name: partial(sample_types, of, wanted, names=names, seed=0) for name, of in networks.items()}
-    return _rows("on demand", calls, facts, len(wanted), shape, rates, effort, device)
+    return _rows("on demand", calls, facts, len(wanted), on)
 
 
 def by_precision(plain: PlainActiva, shape: ActivaShape) -> dict[str, Networks]:
@@ -87,26 +89,16 @@ def by_precision(plain: PlainActiva, shape: ActivaShape) -> dict[str, Networks]:
     }
 
 
-def _rows(
-    measure: str,
-    calls: Calls,
-    facts: Facts,
-    n_cells: int,
-    shape: ActivaShape,
-    rates: Rates,
-    effort: Effort,
-    device: str,
-) -> list[Row]:
+def _rows(measure: str, calls: Calls, facts: Facts, n_cells: int, on: Conditions) -> list[Row]:
     """Take turns among the calls; the release's, if it is one of them, is the baseline of ours."""
-    synchronise = synchroniser(device)
-    contenders = {name: timed(call, synchronise) for name, call in calls.items()}
-    seconds = interleave(contenders, repeats=effort.repeats, limit_seconds=effort.limit_seconds)
+    synchronise = synchroniser(on.device)
+    seconds = on.interleaved({name: timed(call, synchronise) for name, call in calls.items()})
     rows = []
     for precision, found in facts.items():
         floor = sampling_floor(
-            rates,
+            on.rates,
             n_cells=found.get("draws", n_cells),
-            n_genes=shape.n_genes,
+            n_genes=on.shape.n_genes,
             # On demand hardly a cell is made sparse and copied.
             density=0 if "draws" in found else found["density"],
             precision=precision,

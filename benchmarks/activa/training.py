@@ -17,10 +17,9 @@ from torch import Tensor
 from bench.speed.machine import synchroniser
 from bench.speed.rounds import interleave, timed
 from bench.speed.table import Row, failed_row, row
-from bench.speed.workload import Effort, Shape
-from benchmarks.activa.floors import Floor, Rates, step_floor
+from benchmarks.activa.floors import Floor, step_floor
 from benchmarks.activa.rates import measured_precisions
-from benchmarks.activa.workload import training_cells
+from benchmarks.activa.workload import Conditions, training_cells
 from models.activa.cells import batches_per_epoch, fits_dense
 from models.activa.reference import BATCH_SIZE, PlainActiva, ReleaseStep, release_loader
 from models.activa.settings import Objective, Settings
@@ -32,23 +31,24 @@ WARM_UP_STEPS: Final = 5
 STREAMED_STEP: Final = "step, streamed"
 
 
-def measure_step(shape: Shape, rates: Rates, effort: Effort, device: str) -> list[Row]:
+def measure_step(on: Conditions) -> list[Row]:
     """Measure a training step: both objectives and both precisions against the release's.
 
     On a GPU the release is fed by its DataLoader; on a CPU a batch lies ready for it.
     """
-    steps = 100 if device.startswith("cuda") else 1
-    return _rows("step", shape, rates, effort, device, objectives=get_args(Objective), steps=steps)
+    steps = 100 if on.device.startswith("cuda") else 1
+    return _rows("step", on, objectives=get_args(Objective), steps=steps)
 
 
-def measure_epoch(shape: Shape, rates: Rates, effort: Effort, device: str) -> list[Row]:
+def measure_epoch(on: Conditions) -> list[Row]:
     """Measure a pass over all cells of the paper's objective against the release's, DataLoader included."""
-    steps = batches_per_epoch(shape.n_cells, BATCH_SIZE)
-    return _rows("epoch", shape, rates, effort, device, objectives=("paper",), steps=steps)
+    steps = batches_per_epoch(on.shape.n_cells, BATCH_SIZE)
+    return _rows("epoch", on, objectives=("paper",), steps=steps)
 
 
-def measure_streamed_step(shape: Shape, rates: Rates, effort: Effort, device: str) -> list[Row]:
+def measure_streamed_step(on: Conditions) -> list[Row]:
     """Measure a step of the paper's objective on cells that stay in a file, against the same in memory."""
+    shape, device = on.shape, on.device
     *_, precision = measured_precisions(device)
     name = f"paper, {precision}"
     if fits_dense(shape.n_cells, shape.n_genes, device=torch.device(device)):
@@ -57,26 +57,21 @@ def measure_streamed_step(shape: Shape, rates: Rates, effort: Effort, device: st
         return [failed_row(STREAMED_STEP, name, "needs anndata, which is not installed")]
     matrix, types = training_cells(shape)
     with backed(matrix) as on_disk:
-        contenders = {
-            place: activa_steps(cells, types, settings=Settings(precision=precision), steps=1, device=device)
-            for place, cells in (("memory", matrix), ("file", on_disk))
-        }
-        seconds = interleave(contenders, repeats=effort.repeats, limit_seconds=effort.limit_seconds)
-    floor = _floor(rates, shape, objective="paper", precision=precision)
+        seconds = on.interleaved(
+            {
+                place: activa_steps(
+                    cells, types, settings=Settings(precision=precision), steps=1, device=device
+                )
+                for place, cells in (("memory", matrix), ("file", on_disk))
+            }
+        )
+    floor = _floor(on, objective="paper", precision=precision)
     return [row(STREAMED_STEP, name, seconds["file"], baseline=seconds["memory"], **floor.facts())]
 
 
-def _rows(
-    measure: str,
-    shape: Shape,
-    rates: Rates,
-    effort: Effort,
-    device: str,
-    *,
-    objectives: tuple[Objective, ...],
-    steps: int,
-) -> list[Row]:
-    matrix, types = training_cells(shape)
+def _rows(measure: str, on: Conditions, *, objectives: tuple[Objective, ...], steps: int) -> list[Row]:
+    device, effort = on.device, on.effort
+    matrix, types = training_cells(on.shape)
     loaded = measure == "epoch" or device.startswith("cuda")
     variants = {
         f"{objective}, {precision}": Settings(objective=objective, precision=precision)
@@ -92,16 +87,15 @@ def _rows(
     scaled = {name: [times * value for value in values] for name, values in seconds.items()}
     rows = []
     for name, settings in variants.items():
-        floor = _floor(rates, shape, objective=settings.objective, precision=settings.precision)
+        floor = _floor(on, objective=settings.objective, precision=settings.precision)
         facts = floor.facts(times=times) | {"steps": steps}
         rows.append(row(measure, name, scaled[name], baseline=scaled["the release"], **facts))
     return rows
 
 
-def _floor(rates: Rates, shape: Shape, *, objective: str, precision: str) -> Floor:
-    return step_floor(
-        rates, objective=objective, precision=precision, n_genes=shape.n_genes, batch_size=BATCH_SIZE
-    )
+def _floor(on: Conditions, *, objective: str, precision: str) -> Floor:
+    sizes = {"n_genes": on.shape.n_genes, "batch_size": BATCH_SIZE}
+    return step_floor(on.rates, objective=objective, precision=precision, **sizes)
 
 
 @contextmanager

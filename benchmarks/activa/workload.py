@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 
-from bench.speed.workload import Shape
+from bench.speed.rounds import interleave
+from bench.speed.workload import Effort, Shape
+from benchmarks.activa.floors import Rates
 from models.activa.networks import Networks, build_networks
 from models.activa.reference import BATCH_SIZE, PlainActiva
 from models.activa.settings import Settings
@@ -40,6 +43,20 @@ class ActivaShape(Shape):
     def reduced(cls) -> Self:
         """Return a shape that takes seconds on two cores."""
         return replace(super().reduced(), on_demand_cells=60)
+
+
+class Conditions(NamedTuple):
+    """What is measured under: how much, beside what this machine can do, how long, and where."""
+
+    shape: ActivaShape
+    rates: Rates
+    effort: Effort
+    device: str
+
+    def interleaved(self, contenders: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
+        """Take turns among contenders, as long as the effort allows."""
+        effort = self.effort
+        return interleave(contenders, repeats=effort.repeats, limit_seconds=effort.limit_seconds)
 
 
 def training_cells(shape: Shape, *, seed: int = 0) -> tuple[sp.csr_matrix, np.ndarray]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.declaration import Metric
+from metrics.arrays import Floats
+from metrics.declaration import Metric
 
 Answer = Literal["worse", "none", "better", "mixed", "not applicable", "not asked"]
 
@@ -40,7 +38,7 @@ def tolerance(clean: Sequence[float], *, share_drawn: float) -> float:
     return max(rounding, float(t.ppf(0.975, len(clean) - 1) * spread))
 
 
-def distances(metric: Metric, values: Sequence[float]) -> NDArray[np.float64]:
+def distances(metric: Metric, values: Sequence[float]) -> Floats:
     """Return how bad values are: how far from the ideal, on whatever side.
 
     Where an ideal has two sides, real cells lie off it by chance alone, and no value is better than theirs.

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.arrays import Strings
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.seeds import derived_seed
-from metrics.spaces import as_csr
+from metrics.spaces import CellMatrix, Csr, Space, as_csr
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
-
-    from metrics.spaces import CellMatrix, Csr, Space
 
 WITHDRAWN = 0.75
 MOST_CELLS = 500
@@ -44,9 +42,9 @@ class FreshCells:
     """
 
     counts: Csr
-    types: NDArray[np.str_]
+    types: Strings
     spare_counts: Csr
-    spare_types: NDArray[np.str_]
+    spare_types: Strings
     copied_counts: Csr
     real: RealEvidence
 

@@ -7,19 +7,13 @@ as many cells.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from metrics.spaces import as_csr, normalise
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.spaces import Csr
+from metrics.arrays import Ints, Strings
+from metrics.spaces import Csr, as_csr, normalise
 
 
-def shuffle_genes(counts: Csr, groups: NDArray[np.str_], share: float, *, seed: int) -> Csr:
+def shuffle_genes(counts: Csr, groups: Strings, share: float, *, seed: int) -> Csr:
     """Permute a share of the genes, each by itself, among the cells of each group.
 
     Parameters
@@ -63,7 +57,7 @@ def scale(counts: Csr, factor: float) -> Csr:
     return scaled
 
 
-def replace_cells(counts: Csr, others: Csr, rows: NDArray[np.int64], *, seed: int) -> Csr:
+def replace_cells(counts: Csr, others: Csr, rows: Ints, *, seed: int) -> Csr:
     """Put other cells, each at most once while there are enough, in the place of those in `rows`."""
     from scipy.sparse import vstack
 
@@ -77,12 +71,12 @@ def replace_cells(counts: Csr, others: Csr, rows: NDArray[np.int64], *, seed: in
 
 def lose_type(
     counts: Csr,
-    types: NDArray[np.str_],
+    types: Strings,
     lost: str,
     share: float,
     *,
     others: Csr,
-    other_types: NDArray[np.str_],
+    other_types: Strings,
     seed: int,
 ) -> Csr:
     """Replace a share of the cells of a type by other cells, of other types.
@@ -126,7 +120,7 @@ def collapse(counts: Csr, n_prototypes: int, *, seed: int) -> Csr:
     return as_csr(counts[np.resize(prototypes, counts.shape[0])])
 
 
-def shrink(counts: Csr, types: NDArray[np.str_], share: float) -> Csr:
+def shrink(counts: Csr, types: Strings, share: float) -> Csr:
     """Draw cells towards the mean of their type, in ``cp20k``: fakes of low variance that copy nobody.
 
     Parameters

@@ -5,10 +5,7 @@ Metrics of other distributions are run and reported, without expectations.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from metrics.declaration import Metric
+from metrics.declaration import Metric
 
 MUST_ANSWER: dict[str, tuple[str, ...]] = {
     # Not gene_correlation_error: chance alone makes most of it at some hundred cells. And where half of the

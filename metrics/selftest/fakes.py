@@ -7,16 +7,13 @@ are a ladder's last rung and a floor).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
+from metrics.selftest.cells import FreshCells
 from metrics.selftest.corruptions import shrink, shuffle_genes, thin
-from metrics.spaces import as_csr, library_sizes, normalise
-
-if TYPE_CHECKING:
-    from metrics.selftest.cells import FreshCells
-    from metrics.spaces import Csr, Space
+from metrics.spaces import Csr, Space, as_csr, library_sizes, normalise
 
 TIMES_EACH: Final = 16
 KEPT: Final = 0.98

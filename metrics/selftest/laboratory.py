@@ -6,19 +6,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from metrics.declaration import NotApplicable
+from metrics.declaration import Metric, NotApplicable
+from metrics.evidence import SampleEvidence
 from metrics.seeds import derived_seed
 from metrics.selftest.answers import distances, tolerance
-
-if TYPE_CHECKING:
-    from metrics.declaration import Metric
-    from metrics.evidence import SampleEvidence
-    from metrics.selftest.cells import FreshCells, SelfTestCells
-    from metrics.spaces import CellMatrix, Space
+from metrics.selftest.cells import FreshCells, SelfTestCells
+from metrics.spaces import CellMatrix, Space
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metrics.declaration import NotApplicable
 from metrics.scarcest_type import countable_types
 from metrics.selftest import corruptions
-
-if TYPE_CHECKING:
-    from metrics.selftest.cells import FreshCells
-    from metrics.spaces import Csr, Space
+from metrics.selftest.cells import FreshCells
+from metrics.spaces import Csr, Space
 
 FEWEST_OF_TYPE = 10
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from metrics.declaration import NotApplicable
 from metrics.selftest.answers import answer
 from metrics.selftest.expectations import asked_about, expected
-from metrics.selftest.ladder import LADDERS
+from metrics.selftest.laboratory import Laboratory
+from metrics.selftest.ladder import LADDERS, Ladder
 from metrics.selftest.traps import TRAPS
-
-if TYPE_CHECKING:
-    from metrics.selftest.laboratory import Laboratory
-    from metrics.selftest.ladder import Ladder
-    from metrics.spaces import CellMatrix
+from metrics.spaces import CellMatrix
 
 Values = dict[str, list[float | None]]
 

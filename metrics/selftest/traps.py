@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metrics.selftest.answers import ROUNDING
 from metrics.selftest.corruptions import shrink, shuffle_genes
 from metrics.selftest.fakes import FAKES
+from metrics.selftest.laboratory import Laboratory
 from metrics.spaces import as_csr, to_log_cp20k
-
-if TYPE_CHECKING:
-    from metrics.selftest.laboratory import Laboratory
 
 HALFWAY = 0.5
 SAME_AREA = 0.02

@@ -6,7 +6,8 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 from reports.figures.augmentation import augmentation_figure
 from reports.figures.correlation import correlation_figure
@@ -21,9 +22,6 @@ from reports.figures.scale import scale_figure
 from reports.figures.style import save
 from reports.figures.training import curves_figure, training_curves
 from reports.view import RunView
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 BY_PROTOCOL = {
     "overview": overview_figure,

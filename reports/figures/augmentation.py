@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.augmentation import augmentation_frame
@@ -13,10 +13,6 @@ from reports.figures.style import GREY, LINE_COLOURS, STYLE, grid, heading
 from reports.further_tables import AUGMENTER_LABELS
 from reports.view import RunView
 from reports.words import count, short
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
 
 CHEAP_MARKERS = {"none": "x", "class_weights": "s", "duplication": "^", "smote": "v", "poisson_jitter": "D"}
 SPREAD = 0.7

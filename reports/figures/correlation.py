@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
 
 from reports.figures.first_scores import GENERATORS, cells_of, first_scores
-from reports.figures.style import STYLE, grid, heading
+from reports.figures.style import STYLE, grid, heading, spans
 from reports.view import RunView, Score
 from reports.words import figure as rounded
 from reports.words import short
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from numpy.typing import ArrayLike, NDArray
 
 PANEL_COLUMNS = 3
 LABEL_POINTS = 250
@@ -80,16 +76,10 @@ def _name_genes(axes: Axes, score: Score, *, genes: bool, types: bool) -> None:
     axes.set_yticks(range(len(names)) if genes else [], names if genes else [])
     axes.tick_params(axis="y", labelsize=min(8.0, LABEL_POINTS / len(names)))
     axes.tick_params(length=0, pad=1)
-    start, edges, middles, cell_types = 0, [], [], []
-    for cell_type, members in groupby(score.details.get("types", [""] * len(names))):
-        n_members = len(list(members))
-        edges.append(start - 0.5)
-        middles.append(start + (n_members - 1) / 2)
-        cell_types.append(cell_type)
-        start += n_members
-    for edge in edges[1:]:
+    axes.set_xticks([])
+    found = list(spans(score.details.get("types", [""] * len(names))))
+    for _, edge, _ in found[1:]:
         axes.axhline(edge, color="#999999", linewidth=0.4)
         axes.axvline(edge, color="#999999", linewidth=0.4)
-    axes.set_xticks([])
-    for middle, cell_type in zip(middles, cell_types, strict=True) if types else ():
+    for cell_type, _, middle in found if types else ():
         axes.text(len(names), middle, short(cell_type), fontsize=7, va="center")

@@ -5,13 +5,16 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from reports.figures.first_scores import GENERATORS, main_records
 from reports.figures.style import (
@@ -28,11 +31,6 @@ from reports.figures.style import (
 )
 from reports.view import RunView
 from reports.words import count, short
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.collections import PathCollection
-    from numpy.typing import NDArray
 
 Maps = Mapping[str, "NDArray[Any]"]
 

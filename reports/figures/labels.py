@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
+from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextPath
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 SIZE: Final = 8.0
 HEIGHT: Final = 10.0

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from reports.figures.first_scores import GENERATORS, cells_of, first_scores
 from reports.figures.style import REAL_COLOUR, STYLE, SYNTHETIC_COLOUR, heading, remark
 from reports.view import RunView, Score
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 
 class _Column(NamedTuple):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures.first_scores import GENERATORS, cells_of, first_scores
 from reports.figures.style import REAL_COLOUR, STYLE, SYNTHETIC_COLOUR, VERMILION, grid, heading, legend_below
 from reports.view import RunView, Score
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 SHARES = np.linspace(0, 1, 101)
 

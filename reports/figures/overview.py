@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.augmentation import augmentation
@@ -29,9 +30,6 @@ from reports.figures.style import (
 from reports.rows import Row, means
 from reports.table import Results, results
 from reports.view import RunView
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 CONTROL_STYLES = {"ceiling": (GREEN, "solid"), "null": (BLACK, (0, (1, 2))), "cheat": (PURPLE, "dotted")}
 FLOOR_STYLES = ((ORANGE, "dashed"), (VERMILION, "dashdot"), (SKY, (0, (5, 1, 1, 1, 1, 1))))

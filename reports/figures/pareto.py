@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import cycle, pairwise
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
+from numpy.typing import ArrayLike, NDArray
 
 from reports.figures.first_scores import GENERATORS
 from reports.figures.labels import Point, Segment, label_points
@@ -28,10 +30,6 @@ from reports.rows import Row, Summary
 from reports.table import results
 from reports.view import RunView
 from reports.words import count
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from numpy.typing import ArrayLike, NDArray
 
 LOWEST: Final = -1.0
 MARKERS: Final = {"model": "o", "baseline": "s"}

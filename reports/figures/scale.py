@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
-from reports.figures.style import STYLE, heading, seeds_in_words
+from reports.figures.style import STYLE, heading, seeds_in_words, spans
 from reports.rows import Row
 from reports.table import results
 from reports.view import MetricFacts, RunView
 from reports.words import figure as rounded
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from numpy.typing import NDArray
 
 NO_SCALE = "#E4E4E4"
 DARK_FROM = 0.65
@@ -75,13 +71,9 @@ def _label(axes: Axes, rows: Sequence[Row], metrics: Sequence[MetricFacts]) -> N
     axes.set_yticks(range(len(metrics)), [f"{m.name} → {m.ideal:g}" for m in metrics])
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    start = 0
-    for group, members in groupby(metrics, key=lambda metric: metric.group):
-        n_members = len(list(members))
-        axes.axhline(start - 0.5, color="black", linewidth=1)
-        middle = start + (n_members - 1) / 2
+    for group, edge, middle in spans(metric.group for metric in metrics):
+        axes.axhline(edge, color="black", linewidth=1)
         axes.text(len(rows) - 0.4, middle, group, rotation=0, va="center", fontsize=8, fontweight="bold")
-        start += n_members
     for position in range(1, len(rows)):
         if rows[position].role != rows[position - 1].role:
             axes.axvline(position - 0.5, color="white", linewidth=4)

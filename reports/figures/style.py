@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import fontManager
 
 from reports.table import results
 from reports.view import RunView
 from reports.words import count, short
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 # Okabe & Ito (2008): told apart with every common colour vision.
 BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
@@ -83,6 +82,15 @@ def grid(n_panels: int, *, columns: int, height: float, width: float) -> tuple[F
     for empty in panels[n_panels:]:
         empty.remove()
     return figure, panels[:n_panels]
+
+
+def spans(groups: Iterable[str]) -> Iterator[tuple[str, float, float]]:
+    """Yield each run of equal names with the edge where it begins and its middle, on an axis of integers."""
+    start = 0
+    for group, members in groupby(groups):
+        n_members = len(list(members))
+        yield group, start - 0.5, start + (n_members - 1) / 2
+        start += n_members
 
 
 def legend_below(figure: Figure, panels: Sequence[Axes], *, columns: int = 4) -> None:

@@ -78,10 +78,10 @@ def test_options_replace_the_shapes_numbers():
     asked = parse(["--quick", "--genes=500", "--repeats=2", "--measures=sampling, step", "--device=cpu"])
     assert asked.shape == ActivaShape(n_cells=1_280, n_genes=500, sample_cells=4_000, on_demand_cells=60)
     assert (asked.effort.repeats, asked.effort.limit_seconds) == (2, 10.0)
-    assert asked.measures == ("sampling", "step")
+    assert asked.names == ("sampling", "step")
     full = parse(["--device=cpu"])
     assert full.shape == ActivaShape(20_000, 17_970, 8, 100_000, 1_500, 0.01)
-    assert full.measures == tuple(MEASURES)
+    assert full.names == tuple(MEASURES)
 
 
 @pytest.mark.parametrize(

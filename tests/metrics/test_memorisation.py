@@ -10,12 +10,13 @@ from scipy.stats import mannwhitneyu
 from metrics import authenticity, copied_share, data_copying, duplicates, near_share
 from metrics.authenticity import is_authentic, nearest_other
 from metrics.copied_share import copy_threshold, nearness
-from metrics.data_copying import c_t, copying_z, placements, region_centres
+from metrics.data_copying import c_t, copying_z, region_centres
 from metrics.declaration import NotApplicable
 from metrics.duplicates import duplicated
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.near_share import first_percentile, share_interval
 from metrics.neighbours import nearest
+from metrics.roc import placements
 from metrics.spaces import as_csr
 
 MODULES = (data_copying, authenticity, near_share, copied_share, duplicates)

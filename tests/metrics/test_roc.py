@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import binom, mannwhitneyu, norm
 from sklearn.metrics import roc_auc_score
 
-from metrics.roc import area_interval, chance_p_value, fold_areas, placements
+from metrics.roc import area_interval, chance_p_value, fold_areas, fold_placements
 
 
 def scored(seed, n_cells=60, n_folds=5, shift=0.5, decimals=1):
@@ -16,7 +16,7 @@ def scored(seed, n_cells=60, n_folds=5, shift=0.5, decimals=1):
 
 def test_a_worked_example():
     scores, labels = np.array([0.1, 0.9, 0.5, 0.7, 0.5]), np.array([0, 0, 0, 1, 1])
-    assert placements(scores, labels, np.zeros(5, int)).tolist() == [1.0, 0.0, 0.75]
+    assert fold_placements(scores, labels, np.zeros(5, int)).tolist() == [1.0, 0.0, 0.75]
 
 
 def test_areas_equal_scikit_learns():
@@ -52,7 +52,7 @@ def test_the_areas_mean_stays_within_its_interval_however_folds_differ_in_size()
     mean = fold_areas(scores, labels, folds).mean()
     assert low < mean < high
     # Normal approximation: the deviation of a fold's mean placement, folds independent.
-    held_in, shares = folds[labels == 0], placements(scores, labels, folds)
+    held_in, shares = folds[labels == 0], fold_placements(scores, labels, folds)
     variances = [shares[held_in == fold].var() / np.sum(held_in == fold) for fold in range(5)]
     assert high - low == pytest.approx(2 * 1.96 * np.sqrt(sum(variances)) / 5, rel=0.1)
 

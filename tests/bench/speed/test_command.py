@@ -24,7 +24,7 @@ def test_a_contenders_process_starts_without_pytorch():
 
 def test_options_replace_the_shapes_numbers():
     asked = request(model="activa, mine.py:Mine", quick=True, n_genes=500, repeats=2, device="cpu")
-    assert asked.models == ("activa", "mine.py:Mine")
+    assert asked.names == ("activa", "mine.py:Mine")
     assert asked.shape == Shape(n_cells=1_280, n_genes=500, n_types=8, sample_cells=4_000)
     assert (asked.effort.repeats, asked.effort.limit_seconds) == (2, 10.0)
     assert request(model="activa", device="cpu").shape == Shape(20_000, 17_970, 8, 100_000)
@@ -81,11 +81,11 @@ def test_the_first_model_is_the_baseline_of_the_others(tmp_path, monkeypatch):
     console = Console(width=100, record=True)
     found = carry_out(asked, console)
     assert json.loads((tmp_path / "speed.json").read_text()) == found
-    assert found["models"] == list(asked.models) and len(found["machine"]["fingerprint"]) == 12
+    assert found["models"] == list(asked.names) and len(found["machine"]["fingerprint"]) == 12
     rows = {(row["measure"], row["name"]): row["ratio"] for row in found["rows"]}
     assert list(rows) == [(what, name) for what in ("step", "sampling") for name in ("mean", "activa")]
     assert all((ratio is None) == (name == "mean") for (_, name), ratio in rows.items())
-    assert f"baseline: {asked.models[0]}" in console.export_text().replace("\n", "")
+    assert f"baseline: {asked.names[0]}" in console.export_text().replace("\n", "")
 
 
 def test_bench_speed_names_what_is_wrong():

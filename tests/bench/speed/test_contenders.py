@@ -3,7 +3,7 @@
 import pytest
 
 from bench.speed.contenders import measure_contenders, train_in_turns
-from bench.speed.workload import Effort, Shape
+from bench.speed.workload import Effort, Request, Shape
 from bench.work.paced import PacedMonitor
 from tests.places import THROWAWAY
 
@@ -73,13 +73,10 @@ def rows(tmp_path_factory):
     folder = tmp_path_factory.mktemp("logs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
-        found = measure_contenders(
-            ["activa", f"{THROWAWAY}:Mean", f"{THROWAWAY}:Raises"],
-            Shape(n_cells=200, n_genes=60, n_types=2, sample_cells=500),
-            Effort(repeats=2, limit_seconds=3000),
-            "cpu",
-            folder=folder,
-        )
+        names = ("activa", f"{THROWAWAY}:Mean", f"{THROWAWAY}:Raises")
+        shape = Shape(n_cells=200, n_genes=60, n_types=2, sample_cells=500)
+        effort = Effort(repeats=2, limit_seconds=3000)
+        found = measure_contenders(Request(names, shape, effort, "cpu", None), folder=folder)
     return {(row["measure"], row["name"]): row for row in found}
 
 
