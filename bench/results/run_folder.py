@@ -56,6 +56,12 @@ class DamagedFile(RequestError):
     """A file of a run folder is no JSON, or not what it should be; the message names it and the remedy."""
 
 
+def _damaged(
+    path: Path, why: object, remedy: str = "restore it from a copy, or start a new run"
+) -> DamagedFile:
+    return DamagedFile(f"{path} is damaged ({why}): {remedy}")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
@@ -67,9 +73,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DamagedFile(
-            f"{path} is damaged ({error}): restore it from a copy, or start a new run"
-        ) from error
+        raise _damaged(path, error) from error
 
 
 def read_object(path: Path, *names: str) -> dict[str, Any]:
@@ -82,10 +86,7 @@ def read_object(path: Path, *names: str) -> dict[str, Any]:
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content.keys() >= set(names):
-        raise DamagedFile(
-            f"{path} is damaged ({' and '.join(names) or 'an object'} expected): restore it from a copy, or "
-            "start a new run"
-        )
+        raise _damaged(path, f"{' and '.join(names) or 'an object'} expected")
     return content
 
 
@@ -121,7 +122,7 @@ def named_if_damaged(path: Path, remedy: str) -> Iterator[None]:
         if isinstance(error, FileNotFoundError):
             raise DamagedFile(f"{path} is missing: {remedy}") from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DamagedFile(f"{path} is damaged ({reason}): {remedy}") from error
+        raise _damaged(path, reason, remedy) from error
 
 
 @contextlib.contextmanager
@@ -322,9 +323,7 @@ class RunFolder:
         try:
             return [Job(**job) for job in read_json(self.plan)]
         except (TypeError, ValidationError) as error:
-            raise DamagedFile(
-                f"{self.plan} is damaged (no plan): restore it from a copy, or start a new run"
-            ) from error
+            raise _damaged(self.plan, "no plan") from error
 
     def job_folder(self, job: Job) -> JobFolder:
         """Return the folder of a Job."""
@@ -371,9 +370,7 @@ class RunFolder:
             return kind.validate_python(content)
         except ValidationError as error:
             where = ".".join(map(str, error.errors()[0]["loc"]))
-            raise DamagedFile(
-                f"{self.request} is damaged ({where}): restore it from a copy, or start a new run"
-            ) from error
+            raise _damaged(self.request, where) from error
 
     def view(self) -> RunView:
         """Return records, scores and context: what `reports` and the tracking read."""

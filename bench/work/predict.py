@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -304,8 +304,8 @@ class Outlook:
         cells = max((job.n_cells for job in self._jobs), default=0)
         return {name: seconds * cells * self._shape[1] for name, seconds in self._past.scores.items()}
 
-    def end_left(self, stages: Iterable[str] = STAGES) -> Left:
+    def end_left(self) -> Left:
         """Return how long what is done once a run will take."""
         known = self._past.stages
-        parts = [Left(known[name] * len(self._jobs)) if name in known else UNKNOWN for name in stages]
+        parts = [Left(known[name] * len(self._jobs)) if name in known else UNKNOWN for name in STAGES]
         return sum(parts, Left(0.0))
