@@ -27,7 +27,7 @@ def nearest_other(points: Floats, rows: Ints) -> Floats:
     points
         n_cells × n_components.
     rows
-        Which cells.
+        Indices of the cells whose nearest other cell is wanted.
 
     Raises
     ------
@@ -52,9 +52,9 @@ def is_authentic(to_train: Neighbours, train: Floats) -> Bools:
     Parameters
     ----------
     to_train
-        Their nearest training cells.
+        The nearest training cells of the synthetic ones.
     train
-        Training cells × n_components.
+        Training cells on components, n_cells × n_components.
     """
     return to_train.distances > nearest_other(train, to_train.rows)
 

@@ -155,7 +155,7 @@ def score_with_types(
     Parameters
     ----------
     real, sample
-        The cells.
+        Evidence of the real cells and of the sample.
     measure
         Takes rows of test cells and rows of synthetic cells; returns numbers by name, the headline first.
     interval

@@ -110,7 +110,7 @@ def balls_of(real: RealEvidence, sample: SampleEvidence, test: Rows, synthetic: 
     real, sample
         Evidence, which keeps radii and balls for the next metric.
     test, synthetic
-        Rows of either.
+        Row numbers of the test cells and of the synthetic cells.
 
     Raises
     ------

@@ -38,7 +38,7 @@ def copying_z(placed: Floats, *, n_synthetic: int, weights: Floats) -> Floats:
     placed
         `placements` of the region's n test cells.
     n_synthetic
-        Its synthetic cells.
+        Number of synthetic cells in the region.
     weights
         replicates × n: how often each test cell counts.
 

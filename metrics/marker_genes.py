@@ -41,7 +41,7 @@ def rank_sum_scores(cells: CellMatrix, types: Strings) -> tuple[Strings, Floats]
     cells
         n_cells × n_genes, no value below 0.
     types
-        Label of each cell.
+        The label of each cell.
 
     Returns
     -------

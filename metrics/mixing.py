@@ -75,7 +75,7 @@ def lisi(points: Floats, is_synthetic: Bools, *, n_neighbours: int = NEIGHBOURS)
     points
         n_cells × n_dimensions, real and synthetic cells.
     is_synthetic
-        Which are synthetic.
+        Whether each cell is synthetic.
     n_neighbours
         How many others of each cell.
 

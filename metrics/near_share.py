@@ -99,7 +99,7 @@ def scored_share(
     Parameters
     ----------
     name
-        Of the metric.
+        Name of the metric.
     real, sample, measure
         As for `metrics.by_type.score_with_types`.
     of_test, of_synthetic

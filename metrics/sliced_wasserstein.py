@@ -26,7 +26,7 @@ def directions(n_dimensions: int, *, seed: int) -> Floats:
     Parameters
     ----------
     n_dimensions
-        Of the space.
+        Number of dimensions of the space.
     seed
         Everything random follows from it.
 

@@ -42,7 +42,7 @@ class Finding:
     subject
         The model, or the benchmark.
     measure
-        What of it.
+        What was measured of it, such as ``fit operators``.
     status
         ``"undecided"``: the measurements do not tell. ``"not comparable"``: there is nothing to compare it
         with. ``"better"``: so much less than the baseline that this should be accepted.
@@ -82,7 +82,7 @@ class Outcome:
     Attributes
     ----------
     findings
-        Row by row.
+        The findings, in the order of the table.
     remarks
         Lines that belong to no row, such as how quiet the machine was.
     """

@@ -111,7 +111,7 @@ def fingerprint(description: Mapping[str, Any]) -> str:
     Parameters
     ----------
     description
-        What `describe` returns.
+        The machine, as `describe` returns it.
 
     Returns
     -------

@@ -109,7 +109,7 @@ def check(declaration: Declaration, description: Mapping[str, Any]) -> list[str]
     declaration
         What the machine should be.
     description
-        What `bench.hardware.describe` returned.
+        The machine, as `bench.hardware.describe` returns it.
     """
     return [
         *_check_gpus(declaration, description["gpus"]),

@@ -167,7 +167,7 @@ def record_of_death(
     job, outcome
         The Job, and how its process ended.
     progress
-        The last ``progress.json``.
+        Content of the worker's last ``progress.json``.
     fitted
         ``fitted.json``, if the training had ended before.
     """

@@ -32,13 +32,13 @@ class Server:
     module
         The module that ``python -P -m`` runs.
     environment
-        The whole of it.
+        All environment variables of the process.
     log
         File for all that it prints.
     folder
         Where it runs; None for this process's own.
     limit_seconds
-        Of one answer; None for none.
+        Most seconds that one answer may take; None for no limit.
     """
 
     def __init__(

@@ -52,11 +52,11 @@ class Measured:
     Attributes
     ----------
     record
-        What it measured.
+        The Record of the Job that was measured.
     shape
         Its training cells × genes.
     disk_bytes
-        What its folder holds.
+        Size of the Job's folder.
     """
 
     record: Record
@@ -74,7 +74,7 @@ def predict(job: Job, *, n_train: int, n_genes: int, records: Sequence[Measured]
     Parameters
     ----------
     job
-        The Job.
+        The Job whose cost is predicted.
     n_train, n_genes
         Shape of the training cells.
     records
@@ -141,7 +141,7 @@ class Past:
     Attributes
     ----------
     records
-        Oldest first.
+        Measured Jobs, the oldest first.
     scores
         Metric → seconds of one score, cell a side and gene, in the latest run that has it.
     stages
@@ -222,9 +222,9 @@ class Outlook:
     Parameters
     ----------
     jobs
-        Its plan.
+        All Jobs of the run.
     shape
-        Training cells × genes.
+        Numbers of training cells and of genes.
     experiments
         Metric → the kind of experiment that it scores.
     protocols

@@ -32,7 +32,7 @@ def markers_figure(view: RunView, model: str, maps: Maps) -> Figure | None:
     Parameters
     ----------
     view, model
-        Which run and generator.
+        The run, and the name of the generator.
     maps
         From `reports.figures.embedding.stored_maps`.
 
