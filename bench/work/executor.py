@@ -37,7 +37,13 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
             if record is None:
                 waiting.remove(job)
                 show = _shown(run, job, waiting, outlook, stage, progress.clock)
-                record = _run_job_or_tell(run, job, timeout, show, stop)
+                try:
+                    record = _run_job(run, job, timeout, show, stop)
+                except OSError as error:
+                    if not is_disk_full(error):
+                        raise
+                    # Too full to keep its Record, which is told all the same.
+                    record = unstarted_record(job).but(status=FAILED, reason=NO_SPACE)
                 outlook.learn(record)
             stage.done(job.title, _words(record))
 
@@ -82,22 +88,6 @@ def _shown(
         stage.follow({"title": job.title, **told}, left=str(left), run_left=f"run: {left + behind}")
 
     return show
-
-
-def _run_job_or_tell(
-    run: RunFolder,
-    job: Job,
-    timeout: float | None,
-    on_poll: Callable[[], None],
-    stop: threading.Event,
-) -> Record:
-    """Run a Job; where the disk is too full to keep its Record, it is returned all the same."""
-    try:
-        return _run_job(run, job, timeout, on_poll, stop)
-    except OSError as error:
-        if not is_disk_full(error):
-            raise
-        return unstarted_record(job).but(status=FAILED, reason=NO_SPACE)
 
 
 def _run_job(
