@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.error import URLError
 from urllib.parse import quote, urlsplit
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import OpenerDirector, ProxyHandler, build_opener
 
 from rich.console import Console
 from rich.text import Text
@@ -187,7 +187,11 @@ def _wait_until_it_answers(pages: Pages, progress: Progress) -> None:
 
 def answers(address: str) -> bool:
     """Tell whether an MLflow server is in good health at an address."""
-    return _page(address, "/health") is not None
+    try:
+        with _opener(address).open(f"{address.rstrip('/')}/health", timeout=5) as reply:
+            return bool(reply.status == 200)
+    except (URLError, OSError, ValueError):
+        return False
 
 
 def runs_pages(address: str) -> dict[str, str]:
@@ -196,12 +200,12 @@ def runs_pages(address: str) -> dict[str, str]:
     query = f"max_results={MOST_DATASETS}&order_by=last_update_time%20DESC&filter={wanted}"
     place = address.rstrip("/")
     try:
-        found = json.loads(_page(address, f"/api/2.0/mlflow/experiments/search?{query}") or "{}")
-    except ValueError:
+        with _opener(address).open(f"{place}/api/2.0/mlflow/experiments/search?{query}", timeout=5) as reply:
+            found = json.load(reply).get("experiments", [])
+    except (URLError, OSError, ValueError):
         return {}
     return {
-        each["name"]: f"{place}/#/experiments/{each['experiment_id']}/runs?{_start(each)}"
-        for each in found.get("experiments", [])
+        each["name"]: f"{place}/#/experiments/{each['experiment_id']}/runs?{_start(each)}" for each in found
     }
 
 
@@ -211,16 +215,10 @@ def _start(experiment: Mapping[str, Any]) -> str:
     return f"{TRAINING}&viewStateShareKey={SHARE_KEY}" if has_view else TRAINING
 
 
-def _page(address: str, path: str) -> bytes | None:
-    """Return what a server answers, or None where it does not."""
-    try:
-        # A proxy that the environment names knows no server of this machine.
-        proxies: dict[str, str] | None = {} if urlsplit(address).hostname in (HOST, "localhost") else None
-        opener = build_opener(ProxyHandler(proxies))
-        with opener.open(f"{address.rstrip('/')}{path}", timeout=5) as reply:
-            return bytes(reply.read()) if reply.status == 200 else None
-    except (URLError, OSError, ValueError):
-        return None
+def _opener(address: str) -> OpenerDirector:
+    # A proxy that the environment names knows no server of this machine.
+    proxies: dict[str, str] | None = {} if urlsplit(address).hostname in (HOST, "localhost") else None
+    return build_opener(ProxyHandler(proxies))
 
 
 def _require_answer(uri: str, port: int | None) -> None:
