@@ -42,7 +42,7 @@ def write_new_model(name: str, parent: Path, *, external: bool = False) -> list[
     name
         Of the generator; the folder is called so, too.
     parent
-        Folder that gets it.
+        Folder in which the new one is made.
     external
         Write a program that is driven through files instead of a package that is imported: for other
         languages and environments, and where a repository has packages called ``models`` or ``datasets``.

@@ -108,11 +108,6 @@ class Stage:
         bars.update(self._whole, description=whole, total=self._total, completed=self._done)
 
 
-def _description() -> TextColumn:
-    # Names of types are part of it, and are no markup.
-    return TextColumn("{task.description}", markup=False)
-
-
 def _in_words(part: dict[str, Any]) -> str:
     words = [str(part[name]) for name in ("title", "phase") if part.get(name)]
     fraction = part.get("fraction")
@@ -174,6 +169,11 @@ class Progress:
         for what, seconds in within.items():
             self.say(f"  {what}: {_in_seconds(dict(sorted(seconds.items(), key=lambda part: -part[1])))}")
 
+    def _bars(self, *share: TaskProgressColumn) -> Bars:
+        # Names of types are part of the description, and are no markup.
+        columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), BarColumn())
+        return Bars(*columns, *share, TimeElapsedColumn(), console=self.console, transient=True)
+
     @contextmanager
     def transfers(self) -> Iterator[Callable[[str, int, int | None], None]]:
         """Give a function to call with what is being done, how far it is and how far it goes."""
@@ -182,8 +182,7 @@ class Progress:
                 yield report
             return
         tasks: dict[str, Any] = {}
-        columns = (SpinnerColumn(), _description(), BarColumn(), TimeElapsedColumn())
-        with Bars(*columns, console=self.console, transient=True) as bars:
+        with self._bars() as bars:
 
             def report(what: str, done: int, total: int | None) -> None:
                 if what not in tasks:
@@ -224,14 +223,7 @@ class Progress:
             with _beating(stage.beat):
                 yield stage
             return
-        columns = (
-            SpinnerColumn(),
-            _description(),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
-        )
-        with Bars(*columns, console=self.console, transient=True) as bars:
+        with self._bars(TaskProgressColumn()) as bars:
             yield Stage(self, bars, name, total)
 
 

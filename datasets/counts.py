@@ -114,9 +114,9 @@ def take_matrix(adata: AnnData, name: str, *, counts: bool = True) -> csr_matrix
     Parameters
     ----------
     adata
-        The cells.
+        The cells with all their matrices.
     name
-        Which matrix.
+        Name of the matrix to take.
     counts
         Whether its values must be whole; in any case they must be finite and not negative.
 

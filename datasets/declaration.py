@@ -108,7 +108,7 @@ def find_declaration(name: str, registry: Mapping[str, Any] | None = None) -> De
     Parameters
     ----------
     name
-        The registered name.
+        Registered name of the data set.
     registry
         Names → declarations; by default the entry points of the group ``bench.datasets``.
     """

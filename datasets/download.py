@@ -64,7 +64,7 @@ def download(address: str, partial_path: Path, *, progress: Progress) -> None:
     Parameters
     ----------
     address
-        ``http://`` or ``https://``.
+        Address of the file, ``http://`` or ``https://``.
     partial_path
         Where it grows; its folder exists.
     progress

@@ -136,7 +136,7 @@ def are_types(values: Iterable[str], *, named: bool = False) -> bool:
     Parameters
     ----------
     values
-        The different values.
+        The distinct values of a column.
     named
         Whether the name of the column says that they are types of features.
     """

@@ -24,9 +24,9 @@ def given_labels(obs: pd.DataFrame, label_key: str) -> np.ndarray:
     Parameters
     ----------
     obs
-        One row a cell.
+        Table with one row for each cell.
     label_key
-        The column.
+        Name of the column with the labels.
 
     Raises
     ------

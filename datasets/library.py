@@ -35,9 +35,9 @@ class LocalFile:
     Attributes
     ----------
     path
-        Where.
+        Where the file lies.
     sha256
-        What it is.
+        Checksum of the file.
     record
         The file beside it that holds its checksum; None for a file inside a package.
     origin

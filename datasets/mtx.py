@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any
 
@@ -215,19 +215,14 @@ def _fitted(
     shape: Sequence[int], genes: _Table, barcodes: _Table, *, cells_first: bool, where: Path
 ) -> tuple[bool, _Table, _Table]:
     """Tell whether the matrix is genes × cells, and return the lists without their headers."""
-    plain_lists, headed = (False,), (False, True)
-    for choices in (plain_lists, headed):
-        for upright in (not cells_first, cells_first):
-            n_genes, n_cells = shape if upright else reversed(shape)
-            for gene_header in choices:
-                for barcode_header in choices:
-                    if (len(genes.rows) - gene_header, len(barcodes.rows) - barcode_header) == (
-                        n_genes,
-                        n_cells,
-                    ):
-                        genes = genes.with_header() if gene_header else genes
-                        barcodes = barcodes.with_header() if barcode_header else barcodes
-                        return upright, genes.without_numbers(), barcodes.without_numbers()
+    for headers in ((False,), (False, True)):
+        sides = (not cells_first, cells_first)
+        for upright, gene_header, barcode_header in product(sides, headers, headers):
+            sizes = len(genes.rows) - gene_header, len(barcodes.rows) - barcode_header
+            if sizes == tuple(shape if upright else reversed(shape)):
+                genes = genes.with_header() if gene_header else genes
+                barcodes = barcodes.with_header() if barcode_header else barcodes
+                return upright, genes.without_numbers(), barcodes.without_numbers()
     raise DatasetError(
         f"{where}: the matrix is {shape[0]} × {shape[1]}, but {genes.name} has {len(genes.rows)} rows and "
         f"{barcodes.name} {len(barcodes.rows)}: give the files that belong together"

@@ -51,7 +51,7 @@ class Prepared:
     key
         Hash of its source, declaration and parameters, and of the code and libraries that prepared it.
     path
-        The .h5ad file.
+        The .h5ad file with the prepared cells.
     notes
         What its user should know, one sentence each.
     """
@@ -164,7 +164,7 @@ def load(path: str | Path, *, backed: bool = False) -> AnnData:
     Parameters
     ----------
     path
-        The .h5ad file.
+        The .h5ad file to read.
     backed
         Leave the matrices on disk.
     """

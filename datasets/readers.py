@@ -72,7 +72,7 @@ def read_cells(path: str | Path, *, genome: str | None = None) -> AnnData:
     Parameters
     ----------
     path
-        The file or folder.
+        File or folder to read.
     genome
         Which genome to read where a file keeps several apart.
 

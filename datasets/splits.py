@@ -111,7 +111,7 @@ def given_split(obs: pd.DataFrame, column: str) -> np.ndarray:
     Parameters
     ----------
     obs
-        One row a cell.
+        Table with one row for each cell.
     column
         Holds ``train``, ``test`` and perhaps ``valid`` (or ``training``, ``val``, ``validation``,
         ``testing``, ``heldout``, in any case), or says by its name what its booleans, or 0 and 1, mean
@@ -163,9 +163,9 @@ def control_pool(assigned: np.ndarray, *, seed: int = 0) -> np.ndarray:
     Parameters
     ----------
     assigned
-        n_cells strings, from `split`.
+        The part of each cell, n_cells strings from `split`.
     seed
-        The split's seed.
+        Seed of the split.
 
     Returns
     -------
@@ -184,9 +184,9 @@ def null_half(pool: np.ndarray, *, seed: int = 0) -> np.ndarray:
     Parameters
     ----------
     pool
-        n_cells booleans, from `control_pool`.
+        Whether each cell is in the pool, n_cells booleans from `control_pool`.
     seed
-        The split's seed.
+        Seed of the split.
 
     Returns
     -------

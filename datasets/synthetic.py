@@ -93,7 +93,7 @@ def draw_counts(recipe: Recipe, *, seed: int = 0, progress: Progress) -> tuple[s
     Parameters
     ----------
     recipe
-        The scale.
+        Numbers of cells, genes and types to draw.
     seed
         Same seed, same cells.
     progress

@@ -62,7 +62,7 @@ def nearest_rows(points: Floats, among: Floats, k: int, *, device: str | None = 
     points, among
         n × n_dimensions and m × n_dimensions, m at least k.
     k
-        How many.
+        Number of rows to find for each point.
     device
         As for `squared_distances`.
 
@@ -90,7 +90,7 @@ def products_of_columns(values: Floats, *, device: str | None = None) -> Floats:
     Parameters
     ----------
     values
-        n × m.
+        Matrix of n rows and m columns.
     device
         As for `squared_distances`.
 

@@ -85,7 +85,7 @@ def augmentation_f1(
     Parameters
     ----------
     setting
-        The task.
+        The cells and the type of the experiment.
     added
         Cells of the type × genes, ``log_cp20k``; None to add none.
     balanced
@@ -194,7 +194,7 @@ def augmentation_baselines(
     Parameters
     ----------
     setting
-        The task.
+        The cells and the type of the experiment.
     n_added
         As many cells as the generators add.
     n_trees, n_threads

@@ -8,8 +8,6 @@ either, so theirs is the number to compare with. No interval: no test cell enter
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from metrics.arrays import Bools, Floats, Ints
@@ -27,7 +25,7 @@ def nearest_other(points: Floats, rows: Ints) -> Floats:
     points
         n_cells × n_components.
     rows
-        Which cells.
+        Indices of the cells whose nearest other cell is wanted.
 
     Raises
     ------
@@ -52,9 +50,9 @@ def is_authentic(to_train: Neighbours, train: Floats) -> Bools:
     Parameters
     ----------
     to_train
-        Their nearest training cells.
+        The nearest training cells of the synthetic ones.
     train
-        Training cells × n_components.
+        Training cells on components, n_cells × n_components.
     """
     return to_train.distances > nearest_other(train, to_train.rows)
 
@@ -77,8 +75,7 @@ def authenticity(real: RealEvidence, sample: SampleEvidence) -> Score:
             "authenticity_test": float(of_test[test].mean()),
         }
 
-    score = score_with_types(real, sample, measure)
-    return replace(score, notes=[*score.notes, *real.pca_notes])
+    return score_with_types(real, sample, measure, notes=real.pca_notes)
 
 
 METRIC = Metric(

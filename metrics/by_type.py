@@ -6,7 +6,7 @@ generator calls a cell is a promise, not a finding, and a classifier's errors mu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -149,13 +149,14 @@ def score_with_types(
     interval: tuple[float, float] | None = None,
     worst: float | None = None,
     against_all: bool = False,
+    notes: Sequence[str] = (),
 ) -> Score:
     """Measure all cells, then the cells of each type; the first number also as its mean over types.
 
     Parameters
     ----------
     real, sample
-        The cells.
+        Evidence of the real cells and of the sample.
     measure
         Takes rows of test cells and rows of synthetic cells; returns numbers by name, the headline first.
     interval
@@ -164,6 +165,8 @@ def score_with_types(
         What the headline of a lost type counts as; None leaves such a type out.
     against_all
         As for `measure_by_type`.
+    notes
+        Notes that the score carries beside those of the sample and of its types.
 
     Raises
     ------
@@ -174,7 +177,7 @@ def score_with_types(
     values = measure(everything, everything)
     name = next(iter(values))
     at_worst = None if worst is None else {name: worst}
-    found, notes = measure_by_type(real, sample, measure, worst=at_worst, against_all=against_all)
+    found, of_types = measure_by_type(real, sample, measure, worst=at_worst, against_all=against_all)
     if found:
         values[f"{name}_by_type"] = float(np.mean([numbers[name] for numbers in found.values()]))
-    return Score(values, {"by_type": found}, [*sample.notes, *notes], interval=interval)
+    return Score(values, {"by_type": found}, [*sample.notes, *of_types, *notes], interval=interval)

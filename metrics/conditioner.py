@@ -65,7 +65,7 @@ def conditioner_f1(
     Parameters
     ----------
     setting
-        The task.
+        The cells and the type of the experiment.
     added
         Cells of the type × genes, ``log_cp20k``; None to add none.
     classifier

@@ -15,7 +15,7 @@ measured gene-shuffled cells, too, lie among the test cells as real ones do.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -110,7 +110,7 @@ def balls_of(real: RealEvidence, sample: SampleEvidence, test: Rows, synthetic: 
     real, sample
         Evidence, which keeps radii and balls for the next metric.
     test, synthetic
-        Rows of either.
+        Row numbers of the test cells and of the synthetic cells.
 
     Raises
     ------
@@ -148,8 +148,7 @@ def _computed(
             everything = np.arange(real.n_cells)
             each = of_cells(balls_of(real, sample, everything, everything))
             interval = bootstrap_mean_interval(each, seed=derived_seed(real.seed, name))
-        score = score_with_types(real, sample, measure, interval=interval, worst=0.0)
-        return replace(score, notes=[*score.notes, *real.pca_notes])
+        return score_with_types(real, sample, measure, interval=interval, worst=0.0, notes=real.pca_notes)
 
     return compute
 

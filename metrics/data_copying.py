@@ -38,7 +38,7 @@ def copying_z(placed: Floats, *, n_synthetic: int, weights: Floats) -> Floats:
     placed
         `placements` of the region's n test cells.
     n_synthetic
-        Its synthetic cells.
+        Number of synthetic cells in the region.
     weights
         replicates × n: how often each test cell counts.
 
@@ -141,18 +141,15 @@ def data_copying(real: RealEvidence, sample: SampleEvidence) -> Score:
             weights=weights,
         )
 
-    score = score_with_types(
-        real, sample, lambda test, synthetic: {"c_t": float(measured(test, synthetic)[0])}
-    )
+    def measure(test: Rows, synthetic: Rows) -> dict[str, float]:
+        return {"c_t": float(measured(test, synthetic)[0])}
+
+    score = score_with_types(real, sample, measure, notes=real.pca_notes)
+    score.details["regions"] = n_regions
     everything = np.arange(real.n_cells)
     resamples = bootstrap_weights(real.n_cells, seed=derived_seed(real.seed, "c_t"))
     replicates = measured(everything, everything, resamples)
-    return replace(
-        score,
-        details=score.details | {"regions": n_regions},
-        notes=[*score.notes, *real.pca_notes],
-        interval=shifted_percentile_interval(replicates, observed=score.headline),
-    )
+    return replace(score, interval=shifted_percentile_interval(replicates, observed=score.headline))
 
 
 METRIC = Metric(

@@ -26,11 +26,11 @@ def require_cells(what: str, n_cells: int, least: int, *, of: str = "cells a sid
     Parameters
     ----------
     what
-        The metric.
+        Name of the metric, for the message.
     n_cells, least
         How many there are, and how many there must be.
     of
-        Which cells.
+        The kind of cells, for the message.
     """
     if n_cells < least:
         raise NotApplicable(f"{n_cells} {of}; {what} needs at least {least}")
@@ -95,7 +95,7 @@ class Metric:
         cells); a run in which one does not is suspect. The best of them and ``real`` are the ends of the
         metric's scale. None where no control is worse on all real data that were tried; the module says why.
     experiment
-        Which Jobs it scores.
+        The experiment whose Jobs it scores.
     needs_types
         Whether it cannot be computed without cell types.
     default

@@ -73,7 +73,7 @@ def compare_markers(markers: Markers, scores: Floats | None) -> dict[str, float]
     Parameters
     ----------
     markers
-        Of the real cells.
+        Marker genes of the type among real cells.
     scores
         Rank-sum statistic of each gene in the synthetic cells; None where they have no such type or no other.
 

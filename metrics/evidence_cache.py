@@ -63,7 +63,7 @@ def remove_least_recently_used(folder: Path, *, most_bytes: int) -> None:
     folder
         That of all `EvidenceCache` objects, of whatever version of the code; it need not exist.
     most_bytes
-        What may stay.
+        Total size of the files that may stay.
     """
     facts = []
     for path in folder.rglob("*.npz"):

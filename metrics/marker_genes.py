@@ -41,7 +41,7 @@ def rank_sum_scores(cells: CellMatrix, types: Strings) -> tuple[Strings, Floats]
     cells
         n_cells × n_genes, no value below 0.
     types
-        Label of each cell.
+        The label of each cell.
 
     Returns
     -------
@@ -162,16 +162,7 @@ def variable_genes(cells: Csr, *, n_genes: int = 1000) -> Ints:
     ndarray
         Their positions, ascending.
     """
-    if cells.shape[1] <= n_genes:
-        return np.arange(cells.shape[1])
-    import scanpy
-    from anndata import AnnData
-    from scipy.sparse import csr_matrix
-
-    found = scanpy.pp.highly_variable_genes(
-        AnnData(csr_matrix(cells)), n_top_genes=n_genes, flavor="seurat", inplace=False
-    )
-    return np.flatnonzero(found["highly_variable"].to_numpy())
+    return _most_variable(cells, n_genes, flavor="seurat")
 
 
 def seurat_v3_genes(counts: Csr, *, n_genes: int = 2000) -> Ints:
@@ -196,19 +187,22 @@ def seurat_v3_genes(counts: Csr, *, n_genes: int = 2000) -> Ints:
     NotApplicable
         If the regression of variance on mean fails, as it does on few cells.
     """
-    if counts.shape[1] <= n_genes:
-        return np.arange(counts.shape[1])
-    import scanpy
-    from anndata import AnnData
-    from scipy.sparse import csr_matrix
-
     try:
-        found = scanpy.pp.highly_variable_genes(
-            AnnData(csr_matrix(counts)), n_top_genes=n_genes, flavor="seurat_v3", inplace=False
-        )
+        return _most_variable(counts, n_genes, flavor="seurat_v3")
     except ValueError as error:
         reason = (str(error).splitlines() or [""])[0]
         raise NotApplicable(
             f"seurat_v3 finds no variable genes among {counts.shape[0]} cells: {reason}"
         ) from error
+
+
+def _most_variable(cells: Csr, n_genes: int, *, flavor: str) -> Ints:
+    if cells.shape[1] <= n_genes:
+        return np.arange(cells.shape[1])
+    import scanpy
+    from anndata import AnnData
+    from scipy.sparse import csr_matrix
+
+    adata = AnnData(csr_matrix(cells))
+    found = scanpy.pp.highly_variable_genes(adata, n_top_genes=n_genes, flavor=flavor, inplace=False)
     return np.flatnonzero(found["highly_variable"].to_numpy())

@@ -11,8 +11,6 @@ interval: test cells are neighbours of one another, and one that a bootstrap dra
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from metrics.arrays import Bools, Floats
@@ -75,7 +73,7 @@ def lisi(points: Floats, is_synthetic: Bools, *, n_neighbours: int = NEIGHBOURS)
     points
         n_cells × n_dimensions, real and synthetic cells.
     is_synthetic
-        Which are synthetic.
+        Whether each cell is synthetic.
     n_neighbours
         How many others of each cell.
 
@@ -139,8 +137,7 @@ def mixing(real: RealEvidence, sample: SampleEvidence) -> Score:
     def measure(test: Rows, synthetic: Rows) -> dict[str, float]:
         return {"mixing": float(average(np.append(each[test], each[real.n_cells + synthetic])))}
 
-    score = score_with_types(real, sample, measure, worst=1.0)
-    return replace(score, notes=[*score.notes, *real.pca_notes])
+    return score_with_types(real, sample, measure, worst=1.0, notes=real.pca_notes)
 
 
 METRIC = Metric(

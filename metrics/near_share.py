@@ -8,7 +8,6 @@ the test cells are. Cells of low variance are near without being copies; see `me
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -99,7 +98,7 @@ def scored_share(
     Parameters
     ----------
     name
-        Of the metric.
+        Name of the metric.
     real, sample, measure
         As for `metrics.by_type.score_with_types`.
     of_test, of_synthetic
@@ -114,12 +113,9 @@ def scored_share(
     """
     seed = derived_seed(real.seed, name)
     interval = share_interval(of_test, of_synthetic, threshold=threshold, seed=seed)
-    score = score_with_types(real, sample, measure, interval=interval)
-    return replace(
-        score,
-        details=score.details | percentiles(of_test, of_synthetic) | {"threshold": threshold(of_test)},
-        notes=[*score.notes, *real.pca_notes],
-    )
+    score = score_with_types(real, sample, measure, interval=interval, notes=real.pca_notes)
+    score.details.update(percentiles(of_test, of_synthetic) | {"threshold": threshold(of_test)})
+    return score
 
 
 def near_share(real: RealEvidence, sample: SampleEvidence) -> Score:

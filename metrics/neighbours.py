@@ -21,7 +21,7 @@ class Neighbours:
     Parameters
     ----------
     distances
-        n Euclidean distances.
+        Euclidean distance of each cell to its nearest.
     rows
         Which cell it is: n rows of the cells that were searched.
     second_distances
@@ -57,7 +57,7 @@ def radii(points: Floats, k: int) -> Floats:
     points
         n × n_components.
     k
-        From 1 on.
+        Which neighbour's distance is the radius, counted from 1.
 
     Raises
     ------

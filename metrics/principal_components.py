@@ -29,7 +29,7 @@ def fitted_pca(cells: Csr, *, most_components: int, seed: int) -> dict[str, NDAr
     most_components
         Fewer where cells or genes do not allow as many.
     seed
-        Where arpack starts.
+        Seed of arpack's starting vector.
 
     Raises
     ------

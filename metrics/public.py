@@ -97,7 +97,7 @@ def score(metric: str, real: RealEvidence, sample: SampleEvidence) -> Score:
     metric
         Its name, one of `available`.
     real, sample
-        From `prepare`.
+        The two values that `prepare` returns.
 
     Returns
     -------

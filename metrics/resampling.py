@@ -54,7 +54,7 @@ def bootstrap_weights(
     seed
         Everything random follows from it.
     replicates
-        How many resamples.
+        Number of resamples.
     strata
         Group of each cell, such as its fold: each group keeps its size. None: one group.
 

@@ -48,7 +48,7 @@ class RfAuc:
     mean, sd
         Of the folds' areas; sd with n - 1 in the denominator, None for a single split.
     fold_auc
-        Area of each fold.
+        Area under the curve in each fold.
     interval
         95 % interval of the mean over the real cells, see `metrics.roc.area_interval`.
     p_value
@@ -141,7 +141,7 @@ def rf_auc(
     real, synthetic
         Cells × genes in the same space; as many of either, because the area grows with their number.
     n_trees
-        1000 by definition.
+        Number of trees, 1000 by definition.
     split
         Five folds, each held out once, or 30 % of the cells held out once.
     features

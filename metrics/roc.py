@@ -65,7 +65,7 @@ def area_interval(scores: Floats, labels: Ints, folds: Ints, *, seed: int) -> tu
     Parameters
     ----------
     scores, labels, folds
-        See `placements`.
+        Of each held-out cell, as in `fold_placements`.
     seed
         Everything random follows from it.
     """
@@ -88,7 +88,7 @@ def chance_p_value(scores: Floats, labels: Ints, folds: Ints) -> float:
     Parameters
     ----------
     scores, labels, folds
-        See `placements`.
+        Of each held-out cell, as in `fold_placements`.
 
     Returns
     -------

@@ -16,7 +16,7 @@ def derived_seed(seed: int, purpose: str) -> int:
     Parameters
     ----------
     seed
-        Root of the branch.
+        The seed that others are derived from.
     purpose
         What the random numbers are for.
 

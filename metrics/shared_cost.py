@@ -17,7 +17,7 @@ class Stopwatch:
     Attributes
     ----------
     seconds
-        So far.
+        Seconds measured so far.
     """
 
     def __init__(self) -> None:

@@ -7,8 +7,6 @@ to 3 % of Monte-Carlo error; compare no closer than that with numbers over other
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from metrics.arrays import Floats
@@ -26,7 +24,7 @@ def directions(n_dimensions: int, *, seed: int) -> Floats:
     Parameters
     ----------
     n_dimensions
-        Of the space.
+        Number of dimensions of the space.
     seed
         Everything random follows from it.
 
@@ -78,8 +76,7 @@ def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
         distance = sliced_wasserstein(real.pca_scores[test], sample.pca_scores[synthetic], along=along)
         return {"sliced_wasserstein": distance}
 
-    score = score_with_types(real, sample, measure, against_all=True)
-    return replace(score, notes=[*score.notes, *real.pca_notes])
+    return score_with_types(real, sample, measure, against_all=True, notes=real.pca_notes)
 
 
 METRIC = Metric(

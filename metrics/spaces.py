@@ -45,7 +45,7 @@ def to_linear(matrix: CellMatrix, *, space: Space) -> Csr:
     matrix
         Cells × genes.
     space
-        What the values are.
+        The space of the values.
 
     Raises
     ------
@@ -90,9 +90,9 @@ def bring_to(matrix: CellMatrix, *, space: Space, target: Normalised, rescale: b
     matrix
         Cells × genes, no value below 0.
     space
-        What the values are.
+        The space of the values.
     target
-        What they shall be.
+        The space that they are brought to.
     rescale
         Whether ``cp20k`` and ``log_cp20k`` cells are scaled to library size 20 000, too, as counts are in
         any case.

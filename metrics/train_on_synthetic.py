@@ -25,7 +25,7 @@ def f1_by_type(truth: Strings, called: Strings, names: Strings, weights: Floats 
     truth, called
         Label of each of n cells.
     names
-        K types.
+        Names of the K cell types.
     weights
         … × n, how often each cell counts; None: once.
 

@@ -7,7 +7,7 @@ zeros, which are most of them, are not looked at. `tests/metrics/test_forest.py`
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numba import njit
@@ -15,11 +15,8 @@ from numpy.typing import NDArray
 
 from metrics.arrays import Floats, Ints
 
-if TYPE_CHECKING:
-    Ints = Ints
-    Rows = NDArray[np.int32]
-    Values = NDArray[np.float32]
-    Floats = Floats
+Rows: TypeAlias = NDArray[np.int32]
+Values: TypeAlias = NDArray[np.float32]
 
 # Two values that are no farther apart are one.
 SAME_VALUE = np.float32(1e-7)

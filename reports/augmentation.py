@@ -26,7 +26,7 @@ class Augmented(NamedTuple):
     values
         Quantity → mean over subsampling seeds, from three on with its t interval.
     status, reason
-        How its Jobs ended.
+        How its Jobs ended, and why.
     n_subsamples
         Subsampling seeds that the means rest on.
     """

@@ -33,7 +33,7 @@ class Verdict:
     Attributes
     ----------
     model
-        Its name.
+        Name of the fake.
     alarms
         Metrics whose alarm of copying it sets off.
     caught

@@ -44,7 +44,7 @@ def print_report(view: RunView, *, console: Console | None = None) -> None:
     Parameters
     ----------
     view
-        The run (see `reports`).
+        The run, as `reports.view` describes it.
     console
         Where to; None prints to standard output.
     """

@@ -23,7 +23,7 @@ class Footnotes:
         Whether also that is noted which no reader of a terminal can act on: what metrics remarked, and why
         they do not score a control.
     texts
-        The notes.
+        The notes so far, in the order of their numbers.
     """
 
     everything: bool = False

@@ -30,7 +30,7 @@ class Effect:
     Attributes
     ----------
     n_seeds
-        Common seeds.
+        Number of seeds that both sides have.
     mean
         Mean over seeds of abs(B − aim) − abs(A − aim), in units of the quantity; below 0 where B is better.
         NaN without a common seed, or where the aim is not known.
@@ -53,7 +53,7 @@ def aimed_at(ideal: float, judged_by: str | None, of_real: Iterable[float]) -> f
     Parameters
     ----------
     ideal, judged_by
-        Of its declaration.
+        The metric's ideal, and what tells how real cells score, as declared.
     of_real
         What real cells score, for a metric that declares ``judged_by``; no matter otherwise.
 
@@ -87,7 +87,7 @@ def paired_effect(a: Mapping[int, float], b: Mapping[int, float], *, aim: float,
     a, b
         Values by training seed.
     aim
-        From `aimed_at`.
+        The value that distances are taken from, by `aimed_at`.
     resolution
         Least standard deviation of the differences, above 0: what one cell makes in a share of the cells.
     """

@@ -57,7 +57,7 @@ def metric_page(declarations: Sequence[MetricFacts], results: SelfTest) -> str:
     declarations
         Of every metric with a card.
     results
-        What ``bench test-metrics`` found.
+        The results of ``bench test-metrics``.
 
     Returns
     -------

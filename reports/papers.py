@@ -17,7 +17,7 @@ class Printed(Facts):
     Attributes
     ----------
     where
-        Table, figure or section.
+        The table, figure or section that prints it.
     dataset
         Declared source of the cells, or what the paper calls them.
     quantity

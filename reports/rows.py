@@ -42,7 +42,7 @@ class Row:
     Attributes
     ----------
     model, role, budget
-        Which.
+        The generator's name, role and training budget.
     values
         Column → one value for each Job that has results: a training seed, or for the columns of the
         augmentation experiment a subsampling seed at the headline fraction.

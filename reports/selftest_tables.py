@@ -23,9 +23,9 @@ def print_self_test(results: SelfTest, *, console: Console) -> None:
     Parameters
     ----------
     results
-        What it found.
+        The results of the self-test.
     console
-        Where to.
+        The terminal that they are printed to.
     """
     tables = [_ladder_table(results, ladder) for ladder in results.ladders]
     console.print(Group(Text(heading(results), style="bold"), *tables, _trap_table(results)))

@@ -73,7 +73,7 @@ def blocks(runs: Sequence[NamedRun], *, everything: bool) -> Iterator[Block]:
     Parameters
     ----------
     runs
-        One, or several.
+        The runs to show, one or several.
     everything
         Whether the remarks tell all that was noted (see `reports.fitted_table.Footnotes`).
     """

@@ -51,9 +51,9 @@ def gate(
     factor, device, seed
         Of the wall clock: the slowdown that is a regression, where it runs, the order within pairs.
     markdown_file
-        Written if given.
+        File for the outcome as Markdown, or None.
     console
-        For people.
+        The terminal that the outcome is printed to.
 
     Raises
     ------

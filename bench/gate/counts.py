@@ -46,7 +46,7 @@ def count_model(model: str, settings: Mapping[str, Any] | None = None) -> dict[s
     Parameters
     ----------
     model
-        Name or reference.
+        Registered name of the model, or ``file.py:Class``.
     settings
         What it leaves to the machine, as it was when a baseline was counted; None for this machine's.
 
@@ -95,7 +95,7 @@ def check_counts(baseline: Baseline, models: tuple[str, ...]) -> Outcome:
     Parameters
     ----------
     baseline
-        Stored counts.
+        The stored counts to compare with.
     models
         As in the baseline; empty for all that it holds.
     """
@@ -144,11 +144,11 @@ def compare_counts(model: str, stored: Mapping[str, Any] | None, found: Mapping[
     Parameters
     ----------
     model
-        For the findings.
+        Name of the model, which the findings carry.
     stored
         From `accepted_counts`; None if the baseline has none.
     found
-        From `count_model`.
+        The counts of today, from `count_model`.
     """
     if stored is None:
         return [
@@ -211,7 +211,7 @@ def choose_target(curve: Sequence[Point]) -> dict[str, Any] | None:
     Parameters
     ----------
     curve
-        As `bench.work.counting.CountingMonitor` keeps it.
+        Logged values by training step, as `bench.work.counting.CountingMonitor` keeps them.
 
     Returns
     -------
@@ -241,9 +241,9 @@ def steps_to(curve: Sequence[Point], target: Mapping[str, Any]) -> float | None:
     Parameters
     ----------
     curve
-        As in `choose_target`.
+        Logged values by training step, as in `choose_target`.
     target
-        What that returned.
+        The loss to reach, from `choose_target`.
 
     Returns
     -------

@@ -19,21 +19,16 @@ COLUMNS: Final = ("tier", "what", "base", "now", "ratio", "bounds", "verdict")
 UNDECIDED: Final = (
     "*undecided*: the measurements neither show a regression nor rule one out; the build does not fail."
 )
-_STYLES: Final = {"regression": "bold red", "failed": "bold red", "no regression": "green", "better": "green"}
-_MARKS: Final = {
-    "regression": "❌ ",
-    "failed": "❌ ",
-    "undecided": "❔ ",
-    "not comparable": "➖ ",
-    "no regression": "✅ ",
-    "better": "✅ ",
+_BAD, _GOOD = ("bold red", "❌ ", "error"), ("green", "✅ ", None)
+_SHOWN: Final[dict[Status, tuple[str, str, str | None]]] = {
+    "regression": _BAD,
+    "failed": _BAD,
+    "undecided": ("yellow", "❔ ", "warning"),
+    "not comparable": ("yellow", "➖ ", "notice"),
+    "no regression": _GOOD,
+    "better": _GOOD,
 }
-_LEVELS: Final = {
-    "regression": "error",
-    "failed": "error",
-    "undecided": "warning",
-    "not comparable": "notice",
-}
+"""Of each status: style in a terminal, mark in Markdown, level of an annotation in CI."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class Finding:
     subject
         The model, or the benchmark.
     measure
-        What of it.
+        What was measured of it, such as ``fit operators``.
     status
         ``"undecided"``: the measurements do not tell. ``"not comparable"``: there is nothing to compare it
         with. ``"better"``: so much less than the baseline that this should be accepted.
@@ -87,7 +82,7 @@ class Outcome:
     Attributes
     ----------
     findings
-        Row by row.
+        The findings, in the order of the table.
     remarks
         Lines that belong to no row, such as how quiet the machine was.
     """
@@ -139,7 +134,7 @@ def print_outcome(outcome: Outcome, *, console: Console) -> None:
             # Narrow terminals have no room for words that say that all is well.
             verdict = finding.status.replace("no regression", "ok")
             # As text: a test's name may hold what Rich would take for markup.
-            table.add_row(*map(Text, [*row, verdict]), style=_STYLES.get(finding.status, "yellow"))
+            table.add_row(*map(Text, [*row, verdict]), style=_SHOWN[finding.status][0])
         console.print(table)
     notes = [f"{finding.title}: {finding.note}" for finding in outcome.findings if finding.note]
     for remark in [*notes, *outcome.remarks]:
@@ -153,7 +148,7 @@ def markdown(outcome: Outcome) -> str:
     lines += ["| " + " | ".join(COLUMNS) + " |", "|---|---|--:|--:|--:|---|---|"]
     for finding in outcome.findings:
         *row, verdict = map(_in_a_cell, cells(finding))
-        lines.append("| " + " | ".join([*row, _MARKS[finding.status] + verdict]) + " |")
+        lines.append("| " + " | ".join([*row, _SHOWN[finding.status][1] + verdict]) + " |")
     lines += ["", *(f"- {remark}" for remark in outcome.remarks)]
     if any(finding.status == "undecided" for finding in outcome.findings):
         lines.append(f"- {UNDECIDED}")
@@ -164,11 +159,11 @@ def workflow_commands(outcome: Outcome) -> list[str]:
     """Return GitHub's annotations of whatever a reviewer should see beside the changes, a line each."""
     lines = []
     for finding in outcome.findings:
-        if finding.status in _LEVELS:
+        if level := _SHOWN[finding.status][2]:
             title = _escaped(f"gate: {finding.title}").replace(":", "%3A").replace(",", "%2C")
             *_, base, now, ratio, allowed, verdict = cells(finding)
             message = f"{verdict}: {now} against {base}, ratio {ratio} ({finding.tier}, {allowed})"
-            lines.append(f"::{_LEVELS[finding.status]} title={title}::{_escaped(message)}")
+            lines.append(f"::{level} title={title}::{_escaped(message)}")
     return lines
 
 

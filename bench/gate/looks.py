@@ -45,7 +45,7 @@ class Look:
     Attributes
     ----------
     n_pairs
-        After how many.
+        Number of pairs after which it is taken.
     regression_error, clearance_error
         Its share of the two errors.
     """
@@ -78,7 +78,7 @@ def judge(base: Sequence[float], head: Sequence[float], look: Look, *, factor: f
     Parameters
     ----------
     base, head
-        Seconds by pair.
+        Seconds of base and of head, pair by pair.
     look
         Its errors set the bounds.
     factor
@@ -117,7 +117,7 @@ def judge_in_turns(
     Parameters
     ----------
     base, head, factor
-        As in `judge`.
+        Seconds by pair and the slowdown that counts, as in `judge`.
     n_measures
         Of the whole build, of which this is one.
 
@@ -161,7 +161,7 @@ class Ratio:
     Attributes
     ----------
     n_pairs
-        Pairs it rests on.
+        Number of pairs that it is computed from.
     median
         Of the ratios head/base; above 1 head is slower.
     pseudomedian
@@ -224,7 +224,7 @@ def outside(n_pairs: int, error: float) -> int:
     Parameters
     ----------
     n_pairs
-        Of values.
+        Number of values.
     error
         Largest error of the bound.
 

@@ -162,7 +162,7 @@ class Worker(Server):
     device
         ``"cpu"`` or ``"cuda"``.
     threads
-        That libraries may use.
+        Number of threads that its libraries may use.
     log
         File for all that it prints.
 

@@ -218,13 +218,13 @@ def take_pairs(
     Parameters
     ----------
     sides
-        ``"base"`` and ``"head"``.
+        What runs an action, by ``"base"`` and ``"head"``.
     factor
-        Of a regression.
+        The slowdown from which on it is a regression.
     n_measures
         Of the whole build, of which these are some.
     rng
-        Draws the order.
+        Draws which side goes first in each pair.
     """
     for side in sides.values():
         for action in (*MEASURES, CALIBRATION):

@@ -11,7 +11,7 @@ import platform
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from bench.hardware.declarations import Declaration, check, declared, known_name
 from bench.hardware.gpus import describe_gpus, gpu_utilisation, has_cuda, machine_memory
 
 __all__ = [
+    "THREAD_VARIABLES",
     "Declaration",
     "check",
     "cpu_quota",
@@ -26,6 +27,7 @@ __all__ = [
     "describe",
     "fingerprint",
     "has_cuda",
+    "installed",
     "known_names",
     "library_versions",
     "load",
@@ -34,28 +36,16 @@ __all__ = [
 ]
 
 _CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "bf16")
-_SETTINGS = (
-    "ATEN_CPU_CAPABILITY",
-    "ONEDNN_MAX_CPU_ISA",
-    "OMP_WAIT_POLICY",
-    "GOMP_SPINCOUNT",
+THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
     "NUMEXPR_NUM_THREADS",
     "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
 )
-_LIBRARIES = {
-    "torch": ("torch",),
-    "tensorflow": ("tensorflow", "tensorflow-cpu"),
-    "numpy": ("numpy",),
-    "scipy": ("scipy",),
-    "scikit-learn": ("scikit-learn",),
-    "anndata": ("anndata",),
-    "mlflow": ("mlflow",),
-}
+_KERNELS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
+_SETTINGS = (*_KERNELS, *THREAD_VARIABLES, "VECLIB_MAXIMUM_THREADS", "TF_NUM_INTEROP_THREADS")
+_LIBRARIES = ("torch", "tensorflow-cpu", "tensorflow", "numpy", "scipy", "scikit-learn", "anndata", "mlflow")
 _GIB = 2**30
 
 
@@ -111,7 +101,7 @@ def fingerprint(description: Mapping[str, Any]) -> str:
     Parameters
     ----------
     description
-        What `describe` returns.
+        The machine, as `describe` returns it.
 
     Returns
     -------
@@ -231,12 +221,16 @@ def _cpu_pressure() -> float | None:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the installed versions of the libraries that compute, by name."""
+    """Return the versions of the installed numerical libraries, by name."""
+    return {name.removesuffix("-cpu"): found for name, found in installed(_LIBRARIES).items()}
+
+
+def installed(distributions: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those of some distributions that are installed."""
     versions: dict[str, str] = {}
-    for library, distributions in _LIBRARIES.items():
-        for distribution in distributions:
-            with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-                versions.setdefault(library, importlib.metadata.version(distribution))
+    for name in distributions:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
     return versions
 
 

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 _FOLDER = Path(__file__).parent
 _GIB = 2**30
@@ -43,14 +43,8 @@ class Declaration:
     min_memory_gib: float | None = None
 
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "gpu_model": (str,),
-    "gpu_count": (int,),
-    "min_gpu_memory_gib": (int, float),
-    "cpu_model": (str,),
-    "min_cores": (int,),
-    "min_memory_gib": (int, float),
-}
+_TYPES = {name: get_args(hint)[0] for name, hint in get_type_hints(Declaration).items() if name != "name"}
+_IN_WORDS = {str: "text", int: "a whole number", float: "a number"}
 
 
 def known_names() -> list[str]:
@@ -93,11 +87,9 @@ def _machine(content: dict[str, Any], path: Path) -> dict[str, Any]:
     for key, value in machine.items():
         if key not in _TYPES:
             raise ValueError(f"{path}: unknown key {key!r} in [machine]: use {', '.join(_TYPES)}")
-        if not isinstance(value, _TYPES[key]) or isinstance(value, bool):
-            kind = (
-                "text" if _TYPES[key] == (str,) else "a number" if float in _TYPES[key] else "a whole number"
-            )
-            raise ValueError(f"{path}: {key} = {value!r} in [machine] should be {kind}")
+        kind = _TYPES[key]
+        if not isinstance(value, (int, float) if kind is float else kind) or isinstance(value, bool):
+            raise ValueError(f"{path}: {key} = {value!r} in [machine] should be {_IN_WORDS[kind]}")
     return machine
 
 
@@ -109,7 +101,7 @@ def check(declaration: Declaration, description: Mapping[str, Any]) -> list[str]
     declaration
         What the machine should be.
     description
-        What `bench.hardware.describe` returned.
+        The machine, as `bench.hardware.describe` returns it.
     """
     return [
         *_check_gpus(declaration, description["gpus"]),

@@ -6,15 +6,7 @@ import os
 from typing import Any
 
 from bench.errors import RequestError
-from bench.hardware import describe, has_cuda
-
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-)
+from bench.hardware import THREAD_VARIABLES, describe, has_cuda
 
 
 def describe_for(device: str, threads: int) -> dict[str, Any]:

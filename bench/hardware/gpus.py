@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import ModuleType
 from typing import Any
 
@@ -96,15 +96,7 @@ def gpu_utilisation() -> list[int]:
 
 def utilisation(nvml: ModuleType | None, devices: Iterable[Any]) -> list[int]:
     """Return how busy some GPUs are just now, in percent; those that do not tell are left out."""
-    if nvml is None:
-        return []
-    told: list[int] = []
-    for device in devices:
-        try:
-            told.append(int(nvml.nvmlDeviceGetUtilizationRates(device).gpu))
-        except nvml.NVMLError:
-            continue
-    return told
+    return [int(rates.gpu) for rates in _answers(nvml, devices, "nvmlDeviceGetUtilizationRates")]
 
 
 def process_bytes(nvml: ModuleType | None, devices: Iterable[Any], pids: set[int]) -> int | None:
@@ -112,16 +104,17 @@ def process_bytes(nvml: ModuleType | None, devices: Iterable[Any], pids: set[int
 
     It does not inside a container whose process numbers differ from the machine's.
     """
-    if nvml is None:
-        return None
-    used: list[int] = []
-    for device in devices:
-        try:
-            processes = nvml.nvmlDeviceGetComputeRunningProcesses(device)
-        except nvml.NVMLError:
-            continue
-        used += [p.usedGpuMemory for p in processes if p.pid in pids and p.usedGpuMemory is not None]
+    running = _answers(nvml, devices, "nvmlDeviceGetComputeRunningProcesses")
+    mine = [process for processes in running for process in processes if process.pid in pids]
+    used = [process.usedGpuMemory for process in mine if process.usedGpuMemory is not None]
     return sum(used) if used else None
+
+
+def _answers(nvml: ModuleType | None, devices: Iterable[Any], question: str) -> Iterator[Any]:
+    """Ask NVML about each device; those about which it does not know are passed over."""
+    for device in devices if nvml is not None else ():
+        with suppress(nvml.NVMLError):  # type: ignore[union-attr]
+            yield getattr(nvml, question)(device)
 
 
 def has_cuda() -> bool:

@@ -42,7 +42,7 @@ def check_promises(
     model
         A registered name, ``file.py:Class``, ``module:Class``, or the class.
     settings
-        Hyper-parameters.
+        Hyper-parameters, in place of their defaults.
     device
         ``"cpu"`` or ``"cuda"``.
     limit_seconds

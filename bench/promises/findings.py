@@ -20,7 +20,7 @@ class Finding:
         ``"kept"``; ``"noted"`` where it is kept and there is something to know; ``"broken"``; ``"not asked"``
         where it is none of this generator's, or an earlier one has to be kept first.
     told
-        What was seen.
+        What was seen, in words.
     remedy
         What to do about it; empty unless it is broken.
     """

@@ -51,7 +51,7 @@ class Workbench:
     beside
         Names in the working folder before.
     seconds
-        Of ``prepare`` and ``fit``.
+        Seconds that ``prepare`` and ``fit`` took.
     digests
         Of samples that another process draws again.
     fitted, fractions
@@ -179,7 +179,7 @@ class Promise:
     Attributes
     ----------
     words
-        As `bench.promises.findings.Finding.promise`.
+        The promise in words, as in `bench.promises.findings.Finding.promise`.
     remedy
         What to do where it is broken.
     ask

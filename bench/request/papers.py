@@ -37,7 +37,7 @@ def what_papers_take(names: Sequence[str]) -> dict[str, Any]:
     Parameters
     ----------
     names
-        From `papers_named`.
+        Names of papers, from `papers_named`.
 
     Returns
     -------

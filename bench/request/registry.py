@@ -70,7 +70,7 @@ class ModelChoice:
     reference
         A registered name, ``/path/file.py:Class`` or ``package.module:Class``.
     generator
-        The class.
+        The class of the generator.
     """
 
     reference: str

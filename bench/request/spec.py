@@ -250,7 +250,7 @@ def parse_duration(option: str, text: str) -> float:
     option
         Whose value it is, for the error.
     text
-        The value.
+        The duration as it was written, such as ``15min``.
 
     Raises
     ------

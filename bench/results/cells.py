@@ -27,7 +27,7 @@ def write_cells(path: Path, pieces: Iterable[AnnData], *, facts: dict[str, Any])
     Parameters
     ----------
     path
-        Where the file goes.
+        File to write.
     pieces
         AnnData objects with the same genes; X CSR float32.
     facts

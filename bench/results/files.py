@@ -47,6 +47,13 @@ class DamagedFile(RequestError):
     """A file of a run folder is no JSON, or not what it should be; the message names it and the remedy."""
 
 
+def damaged(
+    path: Path, why: object, remedy: str = "restore it from a copy, or start a new run"
+) -> DamagedFile:
+    """Return the error of a damaged file: which, why, and what to do."""
+    return DamagedFile(f"{path} is damaged ({why}): {remedy}")
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file.
 
@@ -58,9 +65,7 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DamagedFile(
-            f"{path} is damaged ({error}): restore it from a copy, or start a new run"
-        ) from error
+        raise damaged(path, error) from error
 
 
 def read_object(path: Path, *names: str) -> dict[str, Any]:
@@ -73,10 +78,7 @@ def read_object(path: Path, *names: str) -> dict[str, Any]:
     """
     content = read_json(path)
     if not isinstance(content, dict) or not content.keys() >= set(names):
-        raise DamagedFile(
-            f"{path} is damaged ({' and '.join(names) or 'an object'} expected): restore it from a copy, or "
-            "start a new run"
-        )
+        raise damaged(path, f"{' and '.join(names) or 'an object'} expected")
     return content
 
 
@@ -112,7 +114,7 @@ def named_if_damaged(path: Path, remedy: str) -> Iterator[None]:
         if isinstance(error, FileNotFoundError):
             raise DamagedFile(f"{path} is missing: {remedy}") from error
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DamagedFile(f"{path} is damaged ({reason}): {remedy}") from error
+        raise damaged(path, reason, remedy) from error
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final
 
@@ -83,13 +82,7 @@ def status_of(error: BaseException) -> dict[str, str]:
 
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that shape results."""
-    found = {"python": sys.version.split()[0]}
-    for name in VERSIONED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {"python": sys.version.split()[0]} | hardware.installed(VERSIONED)
 
 
 def git_commit() -> str | None:

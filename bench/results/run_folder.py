@@ -19,7 +19,7 @@ from bench.errors import RequestError
 from bench.request.plan import Job
 from bench.request.spec import RunSpec
 from bench.results.cells import is_sound
-from bench.results.files import DamagedFile, plain, read_json, read_object, readable, readable_as, write_json
+from bench.results.files import damaged, plain, read_json, read_object, readable, readable_as, write_json
 from bench.results.records import StoredBaselines, as_declared_today, scores_under, unstarted_record
 from datasets.cache import file_name
 from reports.view import MetricFacts, Record, RunFacts, RunView, Score
@@ -209,9 +209,7 @@ class RunFolder:
         try:
             return [Job(**job) for job in read_json(self.plan)]
         except (TypeError, ValidationError) as error:
-            raise DamagedFile(
-                f"{self.plan} is damaged (no plan): restore it from a copy, or start a new run"
-            ) from error
+            raise damaged(self.plan, "no plan") from error
 
     def job_folder(self, job: Job) -> JobFolder:
         """Return the folder of a Job."""
@@ -258,9 +256,7 @@ class RunFolder:
             return kind.validate_python(content)
         except ValidationError as error:
             where = ".".join(map(str, error.errors()[0]["loc"]))
-            raise DamagedFile(
-                f"{self.request} is damaged ({where}): restore it from a copy, or start a new run"
-            ) from error
+            raise damaged(self.request, where) from error
 
     def view(self) -> RunView:
         """Return records, scores and context: what `reports` and the tracking read."""

@@ -51,7 +51,7 @@ class Comparison:
         Parameters
         ----------
         protocol
-            Its name.
+            Name of the protocol.
         n_made
             Cells that each generator makes.
         asked
@@ -71,7 +71,7 @@ class Comparison:
         Parameters
         ----------
         job, sample_seed
-            The sample.
+            The sample that is compared.
         protocol
             The protocol that was asked for.
         request
@@ -95,7 +95,7 @@ class Comparison:
         Parameters
         ----------
         protocol
-            Its name.
+            Name of the protocol.
         available
             Cells that either side has at least.
         asked

@@ -6,7 +6,7 @@ The files are read as ``bench run`` reads them, and what was checked is what is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -43,6 +43,11 @@ class _Cells:
     path: Path
     adata: AnnData
     types: np.ndarray | None
+    say: Say
+
+    def note(self, words: str) -> None:
+        """Tell what the user of this file should know."""
+        self.say(f"note: {self.path.name}: {words}")
 
     @property
     def genes(self) -> pd.Index:
@@ -114,10 +119,11 @@ def score_outside_cells(
     train_cells = _read_real(Path(train), reading, "train", say)
     test_cells = _read_real(Path(real), reading, "test", say)
     fake = _read_synthetic(Path(synthetic), reading, synthetic_layer, space, say)
-    _make_genes_unique(train_cells, test_cells, fake, say=say)
-    _say_missing_types(train_cells, test_cells, fake, say=say)
-    _hold_types_together(train_cells, test_cells, fake, say)
-    genes = _genes_to_score(train_cells, test_cells, fake, say)
+    files = (train_cells, test_cells, fake)
+    _make_genes_unique(*files)
+    _say_missing_types(*files)
+    _hold_types_together(*files)
+    genes = _genes_to_score(*files)
     available = _available(test_cells, fake, cells)
     facts: dict[str, Any] = {
         "train_types": train_cells.types,
@@ -127,7 +133,7 @@ def score_outside_cells(
         "seed": METRICS_SEED,
         "cache_folder": evidence_folder(),
     }
-    train_counts, test_counts, values = (part.values(genes) for part in (train_cells, test_cells, fake))
+    train_counts, test_counts, values = (part.values(genes) for part in files)
     scores = []
     for name in protocols:
         comparison = Comparison.of_files(name, available=available, asked=cells)
@@ -157,23 +163,20 @@ def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say
     try:
         held = read_cells(path, genome=reading.genome)
         wanted = Selection(layer=reading.layer, gene_names=reading.gene_names, genome=reading.genome)
-        adata = _selected(held, wanted, path, reading, counts=True, say=say)
-        require_counts(adata.X)
-        column = reading.label_key or (_CELL_TYPE if _CELL_TYPE in adata.obs else None)
+        column = reading.label_key or (_CELL_TYPE if _CELL_TYPE in held.obs else None)
         if column is None and reading.drop_unlabelled:
             raise DatasetError("--drop-unlabelled: no column of labels is known: name it with --label-key")
-        cells = _labelled(path, adata, column, reading, say)
-        poor = int((~kept_cells_and_genes(cells.adata.X)[0]).sum())
-        if poor:
-            share = f"{poor} of {cells.adata.n_obs} cells"
+        cells = _taken(path, held, wanted, column, reading, say, counts=True)
+        require_counts(cells.adata.X)
+        if poor := int((~kept_cells_and_genes(cells.adata.X)[0]).sum()):
             rule = f"fewer than {MIN_GENES} detected genes, or none that is kept"
-            say(f"note: {path.name}: {share} have {rule}: bench run would drop them")
+            cells.note(f"{poor} of {cells.adata.n_obs} cells have {rule}: bench run would drop them")
         if reading.split_from is None:
             return cells
         rows = given_split(cells.adata.obs, reading.split_from) == part
-        say(f"note: {path.name}: {int(rows.sum())} cells are {part} in obs[{reading.split_from!r}]")
+        cells.note(f"{int(rows.sum())} cells are {part} in obs[{reading.split_from!r}]")
         types = None if cells.types is None else cells.types[rows]
-        return _Cells(path, some_cells(cells.adata, rows), types)
+        return replace(cells, adata=some_cells(cells.adata, rows), types=types)
     except DatasetError as error:
         raise _about(path, error) from error
 
@@ -192,49 +195,42 @@ def _read_synthetic(path: Path, reading: Reading, layer: str | None, space: str,
         names = reading.gene_names if reading.gene_names in held.var else None
         genome = reading.genome if "genome" in held.var else None
         wanted = Selection(layer=layer, gene_names=names, genome=genome)
-        adata = _selected(held, wanted, path, reading, counts=counts, say=say)
-        if not adata.n_obs:
+        column = next((name for name in (reading.label_key, _CELL_TYPE) if name in held.obs), None)
+        cells = _taken(path, held, wanted, column, reading, say, counts=counts)
+        if not cells.adata.n_obs:
             raise DatasetError("there are no cells to score: give a file that holds some")
-        column = next((name for name in (reading.label_key, _CELL_TYPE) if name in adata.obs), None)
-        cells = _labelled(path, adata, column, reading, say)
     except DatasetError as error:
         other = (
             "; for other values give --space cp20k or --space log_cp20k" if "not whole" in str(error) else ""
         )
         raise _about(path, error, other) from error
-    _check_space(cells, space, say)
+    _check_space(cells, space)
     return cells
 
 
-def _selected(held: AnnData, wanted: Any, path: Path, reading: Reading, *, counts: bool, say: Say) -> AnnData:
-    """Return the cells that are scored, and tell what there is to know, the matrix included."""
+def _taken(
+    path: Path, held: AnnData, wanted: Any, column: str | None, reading: Reading, say: Say, *, counts: bool
+) -> _Cells:
+    """Select what is wanted of a file, and tell what there is to know, also where its values come from."""
+    from datasets.assemble import labelled
     from datasets.counts import find_matrix, matrices
+    from datasets.labels import LABEL_KEY, complete_column
     from datasets.selection import NOTES, select
 
     adata = select(held, wanted, notes=held.uns[NOTES], counts=counts, label_key=reading.label_key)
-    taken = find_matrix(held, wanted.layer, counts=counts)
-    if taken != "X":
-        adata.uns[NOTES].append(f"the values are those of {matrices(held)[taken][2]}")
-    for note in adata.uns[NOTES]:
-        say(f"note: {path.name}: {note}")
-    return adata
+    told, matrix = adata.uns[NOTES], find_matrix(held, wanted.layer, counts=counts)
+    if matrix != "X":
+        told.append(f"the values are those of {matrices(held)[matrix][2]}")
+    if column is not None and reading.drop_unlabelled:
+        adata = labelled(adata, column, told)
+    types = None if column is None else complete_column(adata.obs, column, option=LABEL_KEY)
+    cells = _Cells(path, adata, types, say)
+    for note in told:
+        cells.note(note)
+    return cells
 
 
-def _labelled(path: Path, adata: AnnData, column: str | None, reading: Reading, say: Say) -> _Cells:
-    from datasets.assemble import labelled
-    from datasets.labels import LABEL_KEY, complete_column
-
-    if column is None:
-        return _Cells(path, adata, None)
-    if reading.drop_unlabelled:
-        notes: list[str] = []
-        adata = labelled(adata, column, notes)
-        for note in notes:
-            say(f"note: {path.name}: {note}")
-    return _Cells(path, adata, complete_column(adata.obs, column, option=LABEL_KEY))
-
-
-def _check_space(cells: _Cells, space: str, say: Say) -> None:
+def _check_space(cells: _Cells, space: str) -> None:
     matrix = cells.adata.X
     if space == "log_cp20k" and matrix.nnz and matrix.data.max() > MOST_LOGGED:
         raise RequestError(
@@ -245,11 +241,10 @@ def _check_space(cells: _Cells, space: str, say: Say) -> None:
         sums = np.asarray(matrix.sum(axis=1, dtype=np.float64)).ravel()
         off = int((abs(sums - LIBRARY_SIZE) > LIBRARY_SIZE_TOLERANCE * LIBRARY_SIZE).sum())
         if off:
-            cells_off = f"{off} of {len(sums)} cells"
-            say(f"note: {cells.path.name}: the library sizes of {cells_off} are not {LIBRARY_SIZE}")
+            cells.note(f"the library sizes of {off} of {len(sums)} cells are not {LIBRARY_SIZE}")
 
 
-def _make_genes_unique(*files: _Cells, say: Say) -> None:
+def _make_genes_unique(*files: _Cells) -> None:
     """Make gene names unique as ``bench run`` does, where all files list them as the first does."""
     from datasets.selection import unique_names
 
@@ -264,18 +259,18 @@ def _make_genes_unique(*files: _Cells, say: Say) -> None:
         notes: list[str] = []
         cells.adata.var_names = unique_names(cells.genes, "gene", notes)
         for note in notes:
-            say(f"note: {cells.path.name}: {note}")
+            cells.note(note)
 
 
-def _say_missing_types(*files: _Cells, say: Say) -> None:
+def _say_missing_types(*files: _Cells) -> None:
     if all(cells.types is None for cells in files):
         return
     for cells in files:
         if cells.types is None:
-            say(f"note: {cells.path.name} tells no cell types: metrics that need them are left out")
+            cells.say(f"note: {cells.path.name} tells no cell types: metrics that need them are left out")
 
 
-def _hold_types_together(train: _Cells, test: _Cells, fake: _Cells, say: Say) -> None:
+def _hold_types_together(train: _Cells, test: _Cells, fake: _Cells) -> None:
     """Tell which types have no training cell; refuse test cells of which no type has one."""
     if train.types is None:
         return
@@ -290,12 +285,10 @@ def _hold_types_together(train: _Cells, test: _Cells, fake: _Cells, say: Say) ->
                 f"({_shortened(found)}; {_shortened(known)}): label both alike, or name another column with "
                 f"--label-key"
             )
-        if found - known:
-            say(
-                f"note: {cells.path.name}: no cell of {train.path.name} is of type "
-                f"{_shortened(found - known)} ({int(np.isin(cells.types, list(found - known)).sum())} of "
-                f"{len(cells.types)} cells)"
-            )
+        if foreign := found - known:
+            n_foreign = int(np.isin(cells.types, list(foreign)).sum())
+            words = f"{_shortened(foreign)} ({n_foreign} of {len(cells.types)} cells)"
+            cells.note(f"no cell of {train.path.name} is of type {words}")
 
 
 def _shortened(names: set[str]) -> str:
@@ -303,14 +296,14 @@ def _shortened(names: set[str]) -> str:
     return ", ".join(sorted(names)[:_SHOWN]) + more
 
 
-def _genes_to_score(train: _Cells, test: _Cells, fake: _Cells, say: Say) -> pd.Index:
+def _genes_to_score(train: _Cells, test: _Cells, fake: _Cells) -> pd.Index:
     """Return the training cells' genes, without rare ones that preparing drops and `fake` does not have."""
     from datasets.preprocessing import MIN_CELLS, kept_cells_and_genes
 
     missing = train.genes.difference(fake.genes)
     rare = train.genes[~kept_cells_and_genes(train.adata.X)[1]]
     if not len(missing.difference(rare)) and len(missing):
-        say(
+        train.say(
             f"note: {len(missing)} genes seen in fewer than {MIN_CELLS} training cells are not in "
             f"{fake.path.name} and are left out of the scores"
         )

@@ -56,11 +56,11 @@ def run_self_test(
     adata
         A prepared data set.
     metrics
-        Which.
+        The metrics to test.
     cells
         Cells a side; None for 500, or as many as there are.
     progress
-        Told of each sample.
+        Shows which sample is being scored.
 
     Returns
     -------

@@ -64,7 +64,7 @@ def measure_contenders(request: Request, *, folder: Path) -> list[Row]:
         Its names are models: a name, ``file.py:Class`` or ``module:Class``; the others are compared with the
         first.
     folder
-        For the contenders' logs.
+        Folder for the contenders' logs.
 
     Raises
     ------

@@ -40,9 +40,7 @@ def timed(function: Callable[[], object], synchronise: Callable[[], None]) -> Ca
     return lambda: once(function, synchronise)
 
 
-def best_of(function: Callable[[], object], *, synchronise: Callable[[], None], repeats: int = 5) -> float:
+def best_of(function: Callable[[], object], *, synchronise: Callable[[], None]) -> float:
     """Return the fewest seconds of several calls, after one that is not timed: what the machine can do."""
     forever = float("inf")
-    return min(
-        repeat(function, warm_up=function, synchronise=synchronise, repeats=repeats, limit_seconds=forever)
-    )
+    return min(repeat(function, warm_up=function, synchronise=synchronise, repeats=5, limit_seconds=forever))

@@ -30,9 +30,9 @@ class Shape:
     Attributes
     ----------
     n_cells, n_genes, n_types
-        Of the training cells.
+        Numbers of training cells, of their genes and of their types.
     sample_cells
-        Drawn at once.
+        Number of cells that are drawn at once.
     """
 
     n_cells: int = 20_000
@@ -53,7 +53,7 @@ class Effort:
     Attributes
     ----------
     repeats
-        Rounds of each measure.
+        Number of rounds of each measure.
     limit_seconds
         No further round of a measure begins after so long.
     total_seconds
@@ -85,7 +85,7 @@ class Request:
     Attributes
     ----------
     names
-        Models or measures.
+        The models, or the measures, that are timed.
     shape, effort
         How much, and how long.
     device
@@ -111,7 +111,7 @@ def sized(kind: type[Shape], given: Mapping[str, float | None], *, quick: bool) 
     Parameters
     ----------
     kind
-        Of the shape.
+        Class of the shape.
     given
         By field of either; None is the default.
     quick

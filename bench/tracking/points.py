@@ -22,11 +22,11 @@ def scalar_points(named: Mapping[str, float], run: Run, *, now: int) -> list[Met
     Parameters
     ----------
     named
-        Metric → value.
+        Values by the name of the metric in MLflow.
     run
         The run as MLflow knows it.
     now
-        Milliseconds since 1970.
+        The time of the points, in milliseconds since 1970.
     """
     from mlflow.entities import Metric
 

@@ -41,7 +41,7 @@ class StoredGenerator(PythonModel):
             ``n_cells``; ``seed`` (default 0), ``cell_type`` (default: the model's own mixture). A row gives
             the cells of ``bench sample`` with these options.
         params
-            None.
+            Not used.
 
         Returns
         -------

@@ -54,11 +54,11 @@ class Pages:
     Attributes
     ----------
     address
-        Where it answers.
+        Address at which the server answers.
     process
         The guard that ends it (see `bench.work.guard`).
     log
-        What it prints.
+        File with what the server prints.
     """
 
     address: str
@@ -72,7 +72,7 @@ def show(out: Path, *, port: int | None, console: Console) -> None:
     Parameters
     ----------
     out
-        Folder of run folders.
+        Folder that holds the run folders and their store.
     port
         Where to listen on 127.0.0.1; None for any free port.
     console
@@ -110,13 +110,13 @@ def serving(uri: str, *, port: int | None, artifacts: Path, progress: Progress) 
     Parameters
     ----------
     uri
-        The store.
+        Address of the store whose pages are served.
     port
         Where to listen on 127.0.0.1; None for any free port.
     artifacts
         Where artifacts go that are sent to this server.
     progress
-        Told while it starts.
+        Shows that the server is starting.
 
     Raises
     ------

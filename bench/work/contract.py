@@ -61,7 +61,7 @@ class Contract:
         Parameters
         ----------
         cells
-            What `sample` returned.
+            The sample, as the generator returned it.
         n_cells, requested
             What was asked for: how many cells, and of which types.
 

@@ -38,7 +38,13 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
             if record is None:
                 waiting.remove(job)
                 show = _shown(run, job, waiting, outlook, stage, progress.clock)
-                record = _run_job_or_tell(run, job, timeout, show, stop)
+                try:
+                    record = _run_job(run, job, timeout, show, stop)
+                except OSError as error:
+                    if not is_disk_full(error):
+                        raise
+                    # Too full to keep its Record, which is told all the same.
+                    record = unstarted_record(job).but(status=FAILED, reason=NO_SPACE)
                 outlook.learn(record)
             stage.done(job.title, _words(record))
 
@@ -83,22 +89,6 @@ def _shown(
         stage.follow({"title": job.title, **told}, left=str(left), run_left=f"run: {left + behind}")
 
     return show
-
-
-def _run_job_or_tell(
-    run: RunFolder,
-    job: Job,
-    timeout: float | None,
-    on_poll: Callable[[], None],
-    stop: threading.Event,
-) -> Record:
-    """Run a Job; where the disk is too full to keep its Record, it is returned all the same."""
-    try:
-        return _run_job(run, job, timeout, on_poll, stop)
-    except OSError as error:
-        if not is_disk_full(error):
-            raise
-        return unstarted_record(job).but(status=FAILED, reason=NO_SPACE)
 
 
 def _run_job(
@@ -168,7 +158,7 @@ def record_of_death(
     job, outcome
         The Job, and how its process ended.
     progress
-        The last ``progress.json``.
+        Content of the worker's last ``progress.json``.
     fitted
         ``fitted.json``, if the training had ended before.
     """

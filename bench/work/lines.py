@@ -22,26 +22,28 @@ class WorkerFailed(Exception):
     """A process cannot do what it was asked; the message is its reason, in one line."""
 
 
-class LineProcess:
-    """A module that runs as a process in a group of its own, all of which is killed when the block ends.
+class Server:
+    """A process of `bench.work.serve`, or of another module that answers the same lines.
+
+    It runs in a group of its own, all of which is killed when the block ends.
 
     Parameters
     ----------
     module
-        What ``python -P -m`` runs.
+        The module that ``python -P -m`` runs.
     environment
-        The whole of it.
+        All environment variables of the process.
     log
         File for all that it prints.
     folder
         Where it runs; None for this process's own.
     limit_seconds
-        Of one answer; None for none.
+        Most seconds that one answer may take; None for no limit.
     """
 
     def __init__(
         self,
-        module: str,
+        module: str = "bench.work.serve",
         *,
         environment: dict[str, str],
         log: Path,
@@ -119,21 +121,6 @@ class LineProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class Server(LineProcess):
-    """A process of `bench.work.serve`, or of another version's module for the same lines.
-
-    Parameters
-    ----------
-    module
-        What answers.
-    **options
-        Those of `LineProcess`.
-    """
-
-    def __init__(self, module: str = "bench.work.serve", **options: Any) -> None:
-        super().__init__(module, **options)
 
     def greet(self) -> int | None:
         """Wait until it is there, and return the protocol that it names."""

@@ -28,7 +28,7 @@ class WorkerMonitor:
     Parameters
     ----------
     folder
-        The Job's folder.
+        Folder of the Job.
     clock
         The worker's clock; it stops while a checkpoint is written.
     """

@@ -33,7 +33,7 @@ class PacedMonitor(SilentMonitor):
     Parameters
     ----------
     steps
-        Of a block.
+        Number of training steps in a block.
     turn
         Given the phase and the seconds of a step of each block; returns when the next may begin.
     timer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,11 +53,11 @@ class Measured:
     Attributes
     ----------
     record
-        What it measured.
+        The Record of the Job that was measured.
     shape
         Its training cells × genes.
     disk_bytes
-        What its folder holds.
+        Size of the Job's folder.
     """
 
     record: Record
@@ -75,7 +75,7 @@ def predict(job: Job, *, n_train: int, n_genes: int, records: Sequence[Measured]
     Parameters
     ----------
     job
-        The Job.
+        The Job whose cost is predicted.
     n_train, n_genes
         Shape of the training cells.
     records
@@ -142,7 +142,7 @@ class Past:
     Attributes
     ----------
     records
-        Oldest first.
+        Measured Jobs, the oldest first.
     scores
         Metric → seconds of one score, cell a side and gene, in the latest run that has it.
     stages
@@ -223,9 +223,9 @@ class Outlook:
     Parameters
     ----------
     jobs
-        Its plan.
+        All Jobs of the run.
     shape
-        Training cells × genes.
+        Numbers of training cells and of genes.
     experiments
         Metric → the kind of experiment that it scores.
     protocols
@@ -305,8 +305,8 @@ class Outlook:
         cells = max((job.n_cells for job in self._jobs), default=0)
         return {name: seconds * cells * self._shape[1] for name, seconds in self._past.scores.items()}
 
-    def end_left(self, stages: Iterable[str] = STAGES) -> Left:
+    def end_left(self) -> Left:
         """Return how long what is done once a run will take."""
         known = self._past.stages
-        parts = [Left(known[name] * len(self._jobs)) if name in known else UNKNOWN for name in stages]
+        parts = [Left(known[name] * len(self._jobs)) if name in known else UNKNOWN for name in STAGES]
         return sum(parts, Left(0.0))

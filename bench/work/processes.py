@@ -51,7 +51,7 @@ class Outcome:
     out_of_memory
         Whether the kernel ended it for want of memory.
     seconds
-        How long it ran.
+        Seconds that the process ran.
     """
 
     returncode: int

@@ -53,7 +53,7 @@ def sample_from_run(
     device
         ``"cpu"`` or ``"cuda"``.
     console
-        Where progress is shown.
+        The terminal that progress is shown on.
 
     Returns
     -------

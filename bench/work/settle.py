@@ -38,11 +38,11 @@ def settled(
     Parameters
     ----------
     choice
-        The generator.
+        The generator whose settings are settled.
     settings
-        Every hyper-parameter.
+        All hyper-parameters by name.
     n_genes
-        Of the training cells.
+        Number of genes of the training cells.
     device
         ``"cpu"`` or ``"cuda"``.
 

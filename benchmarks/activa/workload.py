@@ -32,7 +32,7 @@ class ActivaShape(Shape):
     on_demand_cells
         Of a type that comes in `rare_share` of the draws.
     batch_size
-        The release's.
+        Cells in a training batch, as in the release.
     """
 
     on_demand_cells: int = 1_500
@@ -89,7 +89,7 @@ def plain_networks(shape: ActivaShape, *, density: float, device: str, seed: int
     density
         Share of non-zero values in the samples.
     device
-        Where they lie.
+        Device that the networks lie on.
     seed
         Of the weights and the pilot's draws.
     """

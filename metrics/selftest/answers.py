@@ -46,7 +46,7 @@ def distances(metric: Metric, values: Sequence[float]) -> Floats:
     Parameters
     ----------
     metric
-        Whose ideal it is.
+        The metric from whose ideal distances are taken.
     values
         That of the unchanged cells first.
     """
@@ -65,11 +65,11 @@ def answer(metric: Metric, values: Sequence[float | None], *, tolerance: float) 
     Parameters
     ----------
     metric
-        Whose ideal it is.
+        The metric from whose ideal distances are taken.
     values
         Rung by rung; None where the metric does not apply.
     tolerance
-        From `tolerance`.
+        The differences that chance makes, from `tolerance`.
     """
     if values[0] is None or all(value is None for value in values[1:]):
         return "not applicable"

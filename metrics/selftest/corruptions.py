@@ -88,7 +88,7 @@ def lose_type(
     types, other_types
         Label of each cell.
     lost
-        The type.
+        The cell type that is replaced.
     share
         Of its cells, 0 to 1.
     others

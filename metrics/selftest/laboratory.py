@@ -24,7 +24,7 @@ class Reply:
     Parameters
     ----------
     value
-        The headline, or None.
+        The headline value, or None where there is none.
     seconds
         Of processor time, over all cores: it does not hang on what else the machine does.
     error
@@ -58,9 +58,9 @@ class Laboratory:
     Parameters
     ----------
     cells
-        The real cells.
+        The real cells that samples are made of.
     metrics
-        Those to ask.
+        The metrics to ask.
     draws
         How many draws of unchanged real cells tell what varies by chance; at least 2.
     ask
@@ -102,7 +102,7 @@ class Laboratory:
         Parameters
         ----------
         what
-            The cells in words.
+            Description of the cells, in words.
         matrix, space
             As for `metrics.evidence.SampleEvidence`.
         of

@@ -28,7 +28,7 @@ class Ladder:
     rungs
         How much of it, from none; what `corrupt` takes.
     labels
-        The rungs in words.
+        Names of the rungs.
     corrupt
         Takes cells, a rung and a seed; returns n_cells × n_genes.
     space

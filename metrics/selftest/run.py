@@ -22,7 +22,7 @@ def self_test(laboratory: Laboratory, *, floors: Mapping[str, CellMatrix] | None
     Parameters
     ----------
     laboratory
-        Metrics and cells.
+        The metrics and the cells that they are asked about.
     floors
         Counts that floor controls made, n_cells × n_genes, by the control's name.
 
@@ -81,7 +81,7 @@ def climb(laboratory: Laboratory, ladder: Ladder, *, of: Sequence[str]) -> Value
     laboratory, ladder
         Who is asked about what.
     of
-        Names of metrics.
+        Names of the metrics to ask.
     """
     asked = [_at(laboratory, ladder, rung, of) for rung in range(len(ladder.rungs))]
     return {name: [values.get(name) for values in asked] for name in of}
@@ -105,9 +105,9 @@ def judged(
     Parameters
     ----------
     laboratory
-        Where it was asked.
+        The laboratory in which the metric was asked.
     name, ladder
-        Which metric about what.
+        Names of the metric and of the ladder.
     values
         Rung by rung; None where it was not asked.
     """

@@ -35,7 +35,7 @@ class Trap:
     name, description
         What it is called, and one line on what must not happen.
     spring
-        Tries it.
+        Function that tries it and returns the outcome.
     """
 
     name: str

@@ -26,7 +26,7 @@ def first_scores(
     view
         The run, under one protocol.
     metric
-        Name.
+        Name of the metric.
     needs
         What the score's ``details`` must hold.
     roles

@@ -5,19 +5,21 @@ After the supplement of Heydari et al. 2022 (doi:10.1093/bioinformatics/btac095)
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from numpy.typing import NDArray
 
 from reports.figures.embedding import SOURCES, SPACE_LABELS, Maps
 from reports.figures.style import STYLE, heading
 from reports.view import RunView
 from reports.words import count, short
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from numpy.typing import NDArray
 
 LEAST_CELLS = 3
 """Of a type on one side: fewer are drawn as points, since they have no shape."""
@@ -30,7 +32,7 @@ def markers_figure(view: RunView, model: str, maps: Maps) -> Figure | None:
     Parameters
     ----------
     view, model
-        Which run and generator.
+        The run, and the name of the generator.
     maps
         From `reports.figures.embedding.stored_maps`.
 

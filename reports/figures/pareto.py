@@ -17,15 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from reports.figures.first_scores import GENERATORS
 from reports.figures.labels import Point, Segment, label_points
-from reports.figures.style import (
-    GREEN,
-    GREY,
-    LINE_COLOURS,
-    STYLE,
-    grid,
-    heading,
-    seeds_in_words,
-)
+from reports.figures.style import GREEN, GREY, LINE_COLOURS, STYLE, grid, heading, seeds_in_words
 from reports.rows import Row, Summary
 from reports.table import results
 from reports.view import RunView

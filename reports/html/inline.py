@@ -19,9 +19,9 @@ def inline_svg(text: str, *, prefix: str, label: str) -> str:
     Parameters
     ----------
     text
-        As matplotlib writes it.
+        The SVG, as matplotlib writes it.
     prefix
-        Goes before every id.
+        Text that is put before every id.
     label
         What it shows, for those who cannot see it.
 

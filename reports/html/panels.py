@@ -35,7 +35,7 @@ class Strip(NamedTuple):
     value, interval, place, status
         In words; `status` says why there is no value.
     dots
-        Of the single seeds.
+        Places of the values of single seeds.
     mean, low, high
         Of the mean, and of its 95 % t interval, cut at the ends of the scale.
     """
@@ -65,11 +65,11 @@ class Panel(NamedTuple):
     left, right
         Values at the ends of the scale.
     ideal
-        Place of the ideal.
+        Place of the ideal on the axis.
     band
         Left end and width of the band between the best floor and the ceiling; None without a scale.
     rows
-        Models, baselines, controls.
+        One strip for each model, baseline and control.
     """
 
     name: str
@@ -92,7 +92,7 @@ def panels(block: Block, sights: Mapping[str, Sight], *, named: bool) -> list[Pa
     block
         Runs, protocol and which metrics.
     sights
-        By metric name.
+        What the self-test says of each metric, by its name.
     named
         Whether rows carry the name of their run.
     """

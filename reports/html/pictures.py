@@ -80,7 +80,7 @@ class Picture(NamedTuple):
     kind, title, words
         Which; what it is called; what it shows.
     width
-        In CSS pixels.
+        Width in CSS pixels.
     svg
         The figure as an element of the page; empty where it is none.
     url
@@ -117,7 +117,7 @@ def pictures(files: Sequence[Path], *, prefix: str, most_bytes: int) -> list[Pic
     prefix
         Goes before every id of an element.
     most_bytes
-        Of all together, encoded.
+        Most bytes that all pictures together may take, encoded.
     """
     stems = list(dict.fromkeys(file.with_suffix("") for file in files))
     step = {stem: 0 if stem.name.startswith(INLINE) else 1 for stem in stems}

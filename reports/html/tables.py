@@ -33,7 +33,7 @@ class PageTable(NamedTuple):
     ends
         Whether a line follows, row by row.
     remarks
-        What stands below.
+        Lines below the table.
     """
 
     caption: str

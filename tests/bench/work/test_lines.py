@@ -5,7 +5,7 @@ import os
 import psutil
 import pytest
 
-from bench.work.lines import LineProcess, WorkerFailed
+from bench.work.lines import Server, WorkerFailed
 from tests.waiting import LIMIT_SECONDS
 
 pytestmark = pytest.mark.slow
@@ -28,7 +28,7 @@ for line in sys.stdin:
 def process(tmp_path):
     (tmp_path / "answers.py").write_text(ANSWERS)
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    with LineProcess(
+    with Server(
         "answers", environment=environment, log=tmp_path / "log", limit_seconds=LIMIT_SECONDS
     ) as asked:
         yield asked
