@@ -19,7 +19,7 @@ from typing import NamedTuple
 from reports.best import copying_models, distances_to_aim
 from reports.comparison import Side, effect_of
 from reports.judge import LEAST_SEEDS, Effect, judge
-from reports.suspicion import TRAINED_ROLES
+from reports.suspicion import TRAINED_ROLES, contradictions
 from reports.table import results
 from reports.view import RunView, once
 
@@ -92,11 +92,11 @@ def bounds_of(
     Returns
     -------
     Mapping
-        Empty where a pair has fewer than three common seeds: then no place is bounded.
+        A pair of fewer than three common seeds is not told apart. Empty where no pair has as many.
     """
     pairs = list(combinations(models, 2))
     effects = [effect(a, b) for a, b in pairs]
-    if any(one.n_seeds < LEAST_SEEDS for one in effects):
+    if all(one.n_seeds < LEAST_SEEDS for one in effects):
         return {}
     better: dict[str, set[str]] = {model: set() for model in models}
     worse: dict[str, set[str]] = {model: set() for model in models}
@@ -132,6 +132,7 @@ def _ordinal(number: int) -> str:
 def ties_in_words(view: RunView) -> list[str]:
     """Return for each metric who shares the first places, or that one has it alone."""
     lines = []
+    suspect = {metric.name for metric in results(view).headline if contradictions(results(view).rows, metric)}
     for metric in dict.fromkeys(row.metric for row in places(view)):
         rows = [row for row in places(view) if row.metric == metric]
         first = rows[0]
@@ -141,4 +142,6 @@ def ties_in_words(view: RunView) -> list[str]:
             lines.append(f"{metric}: {first.model} is {in_words(first)}, tied with {', '.join(first.tied)}")
         else:
             lines.append(f"{metric}: {first.model} is 1st, tied with nobody")
+        if metric in suspect:
+            lines[-1] += "; the controls contradict this metric"
     return lines

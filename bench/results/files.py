@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 from uuid import uuid4
 
 from pydantic import ValidationError
@@ -18,6 +19,9 @@ from reports.view import Facts
 Kind = TypeVar("Kind", bound=Facts)
 SIGNS_OF_A_NAME = 50
 """Of a file, kept in the name of what is to become it."""
+DIGEST: Final = "digest"
+"""The member that holds the digest of all others."""
+Seal: TypeAlias = Literal["whole", "broken", "none"]
 
 
 def write_json(path: Path, content: Any) -> None:
@@ -137,6 +141,33 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(former, ignore_errors=True)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object with a digest of all else in it, by which a later change is seen."""
+    kept = json.loads(json.dumps(content, default=plain))
+    write_json(path, kept | {DIGEST: _digest_of(kept)})
+
+
+def seal_of(path: Path) -> Seal:
+    """Tell whether an object is as it was written; who means to deceive can write another digest.
+
+    Returns
+    -------
+    str
+        ``whole``, ``broken`` (no JSON object, too), or ``none`` where an earlier version wrote no digest.
+    """
+    content = readable(path)
+    if content is None:
+        return "broken"
+    if DIGEST not in content:
+        return "none"
+    return "whole" if content[DIGEST] == _digest_of(content) else "broken"
+
+
+def _digest_of(content: Mapping[str, Any]) -> str:
+    kept = {name: value for name, value in content.items() if name != DIGEST}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 def plain(value: Any) -> Any:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -19,18 +17,20 @@ from bench.errors import RequestError
 from bench.request.plan import Job
 from bench.request.spec import RunSpec
 from bench.results.cells import is_sound
-from bench.results.files import damaged, plain, read_json, read_object, readable, readable_as, write_json
+from bench.results.files import (
+    damaged,
+    read_json,
+    read_object,
+    readable,
+    readable_as,
+    write_json,
+    write_sealed,
+)
 from bench.results.records import StoredBaselines, as_declared_today, scores_under, unstarted_record
 from datasets.cache import file_name
 from reports.view import MetricFacts, Record, RunFacts, RunView, Score
 
 Found = TypeVar("Found")
-
-
-def _digest_of(content: dict[str, Any]) -> str:
-    """Return a hash of all but the digest itself."""
-    kept = {name: value for name, value in content.items() if name != "digest"}
-    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 class JobFolder:
@@ -55,14 +55,7 @@ class JobFolder:
 
     def write_record(self, record: Record) -> None:
         """Store the Record, with a digest by which a later change is seen."""
-        content = json.loads(json.dumps(record.plain(), default=plain))
-        write_json(self.record, content | {"digest": _digest_of(content)})
-
-    @property
-    def record_is_changed(self) -> bool:
-        """Whether the Record is not as it was written; never of one that an earlier version wrote."""
-        content = readable(self.record, "digest") or {}
-        return bool(content) and content["digest"] != _digest_of(content)
+        write_sealed(self.record, record.plain())
 
     def read_fitted(self) -> dict[str, Any] | None:
         """Return what the training took, or None if it has not ended, or if the file is damaged."""
@@ -151,7 +144,7 @@ class RunFolder:
 
     def write_request(self, spec: RunSpec, jobs: list[Job], **context: Any) -> None:
         """Store the request, the plan and what was known when the run began."""
-        write_json(self.request, {"spec": spec.model_dump(mode="json"), **context})
+        write_sealed(self.request, {"spec": spec.model_dump(mode="json"), **context})
         # The plan comes last: a folder without it is no run.
         write_json(self.plan, [job.model_dump(mode="json") for job in jobs])
 
@@ -173,7 +166,7 @@ class RunFolder:
 
     def update_request(self, **context: Any) -> None:
         """Replace parts of the stored context."""
-        write_json(self.request, self.read_request() | context)
+        write_sealed(self.request, self.read_request() | context)
 
     def read_spec(self) -> RunSpec:
         """Return the stored request as a `RunSpec`."""

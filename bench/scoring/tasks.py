@@ -24,7 +24,7 @@ from bench.request.choices import exists_in
 from bench.request.plan import Job
 from bench.request.registry import resolve_metric
 from bench.results.disk import ends_on_full_disk
-from bench.results.files import DamagedFile, read_json, write_json
+from bench.results.files import DamagedFile, read_json, write_json, write_sealed
 from bench.results.records import StoredBaselines
 from bench.results.run_folder import RunFolder
 from bench.scoring.comparison import Comparison
@@ -219,7 +219,7 @@ def _store_baselines(run: RunFolder, scorer: Scorer) -> None:
         file = run.baselines / f"{experiment.slug}.json"
         if _key_in(file) != metrics_code("augmentation"):
             found = StoredBaselines(key=metrics_code("augmentation"), scores=scorer.baselines(experiment))
-            write_json(file, found.plain())
+            write_sealed(file, found.plain())
 
 
 def _without_value(metric: Metric, comparison: Comparison) -> Score:
@@ -228,7 +228,7 @@ def _without_value(metric: Metric, comparison: Comparison) -> Score:
 
 def _store(run: RunFolder, task: ScoreTask, score: Score) -> None:
     known = score.but(key=task.key, code=source_hash(task.metric), sample_seed=task.sample_seed)
-    write_json(task.file(run), known.plain())
+    write_sealed(task.file(run), known.plain())
 
 
 def _is_current(run: RunFolder, task: ScoreTask) -> bool:

@@ -8,28 +8,49 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench.errors import RequestError
 from bench.hardware import usable_cores
 from bench.hardware.environment import describe_for
 from bench.progress import Progress
 from bench.request.registry import resolve_metric
-from bench.results.files import readable_as
-from bench.results.records import StoredBaselines
+from bench.results.cells import is_sound
+from bench.results.files import readable, readable_as, seal_of
+from bench.results.records import StoredBaselines, versions
 from bench.results.reopen import damages
-from bench.results.run_folder import RunFolder
+from bench.results.run_folder import JobFolder, RunFolder
 from bench.scoring.processes import run_scoring
 from bench.scoring.scorer import metrics_code
+from bench.scoring.tasks import ScoreTask, score_tasks
 from datasets.cache import sha256_of
-from reports.view import AugmenterScore, Score
+from reports.view import Score
 
 SAME_MACHINE: Final = 1e-9
 OTHER_MACHINE: Final = 1e-3
-"""Relative: other processors add in another order, and a vote of a forest may fall the other way."""
+"""Relative, or absolute below 1, on other hardware or with other libraries: other processors add in another
+order, and a vote of a forest may fall the other way."""
+COMPUTED: Final = frozenset(
+    {
+        "metric",
+        "protocol",
+        "n_cells",
+        "sample_seed",
+        "values",
+        "details",
+        "notes",
+        "interval",
+        "p_value",
+        "error",
+    }
+)
+"""What of a score comes out again; of seconds only the digest tells that they are as they were."""
+CHANGED: Final = "changed since it was written"
+UNSEALED: Final = "an earlier version wrote it without a digest: nothing tells whether it was changed"
+NO_IMPORT: Final = ("ModuleNotFoundError", "ImportError")
 
 
 @dataclass
@@ -62,37 +83,102 @@ def verify(run: RunFolder, *, progress: Progress) -> Findings:
     progress
         Told what is being computed.
     """
-    request, jobs = run.read_request(), run.jobs()
-    here = describe_for(jobs[0].device, usable_cores())["fingerprint"]
-    same = request["hardware"]["fingerprint"] == here
-    found = Findings(SAME_MACHINE if same else OTHER_MACHINE)
+    found = Findings(SAME_MACHINE if _is_same_machine(run) else OTHER_MACHINE)
     found.differs += [*damages(run), *_changed_files(run)]
+    found.unverified += _unsealed_files(run)
+    checksum = run.read_request().get("dataset_sha256")
+    if not is_sound(run.dataset, checksum):
+        found.differs.append(f"{run.dataset}: missing, or not the cells that the run was made with")
+        found.unverified.append("scores: none is computed again without these cells")
+        return found
+    tasks = _expected(run, found)
     with tempfile.TemporaryDirectory() as home:
         again = _beside(run, Path(home, "again"))
-        for protocol in request["protocols"]:
-            metrics = _installed(run, protocol, found)
+        for protocol in run.read_request()["protocols"]:
+            metrics = _wanted(run, tasks, protocol)
             if metrics and not run_scoring(again, metrics, [protocol], progress=progress):
                 found.unverified.append(f"protocol {protocol}: scoring did not end")
-        _compare_scores(run, again, found)
+        _compare_scores(run, again, tasks, found)
         _compare_augmenters(run, again, found)
     return found
 
 
+def _is_same_machine(run: RunFolder) -> bool:
+    """Tell whether hardware and libraries are those that the run was begun with."""
+    request = run.read_request()
+    here = describe_for(run.jobs()[0].device, usable_cores())["fingerprint"]
+    return request["hardware"]["fingerprint"] == here and request["versions"] == versions()
+
+
 def _changed_files(run: RunFolder) -> Iterator[str]:
-    """Yield a line for cells and Records that are not as they were written."""
-    checksum = run.read_request().get("dataset_sha256")
-    if checksum is not None and checksum != sha256_of(run.dataset):
-        yield f"{run.dataset}: its checksum is not that of the cells that the run was made with"
-    for job in run.jobs():
-        folder, record = run.job_folder(job), run.job_folder(job).read_record()
-        if record is None:
-            continue
-        if folder.record_is_changed:
-            yield f"{folder.record}: changed since it was written"
-        for sample in record.samples.values():
-            path = folder.path / sample.file
-            if sample.sha256 is not None and (not path.exists() or sha256_of(path) != sample.sha256):
-                yield f"{path}: its checksum is not that of the cells as they were drawn"
+    """Yield a line for each file that is not as it was written, is missing, or is no part of the plan."""
+    for file in _sealed_files(run):
+        if readable(file) is not None and seal_of(file) == "broken":
+            yield f"{file}: {CHANGED}"
+    planned = {job.key for job in run.jobs()}
+    for path in sorted(run.path.glob("jobs/*")):
+        if path.is_dir() and path.name not in planned:
+            yield f"{path}: {run.plan.name} has no such Job: one of them was changed"
+    for folder in map(run.job_folder, run.jobs()):
+        yield from _changed_in(folder)
+
+
+def _changed_in(folder: JobFolder) -> Iterator[str]:
+    record = folder.read_record()
+    if record is None:
+        if not folder.record.exists() and any(folder.path.glob("cells-*.h5ad")):
+            yield f"{folder.record}: missing, though its Job left cells"
+        return
+    if record.key != folder.path.name:
+        yield f"{folder.record}: the Record of another Job ({record.key})"
+    for sample in record.samples.values():
+        path = folder.path / sample.file
+        if sample.sha256 is not None and (not path.exists() or sha256_of(path) != sample.sha256):
+            yield f"{path}: its checksum is not that of the cells as they were drawn"
+
+
+def _sealed_files(run: RunFolder) -> list[Path]:
+    folders = [run.job_folder(job) for job in run.jobs()]
+    records = [folder.record for folder in folders if folder.record.exists()]
+    scores = [file for folder in folders for file in sorted(folder.scores.glob("*.json"))]
+    return [run.request, *records, *scores, *sorted(run.baselines.glob("*.json"))]
+
+
+def _unsealed_files(run: RunFolder) -> Iterator[str]:
+    """Yield a line for request and Records without a digest; scores are computed again."""
+    for file in (run.request, *(run.job_folder(job).record for job in run.jobs())):
+        if file.exists() and seal_of(file) == "none":
+            yield f"{file}: {UNSEALED}"
+
+
+def _expected(run: RunFolder, found: Findings) -> list[ScoreTask]:
+    """Return the scores that the run should have: of each metric under each protocol that it has scores of.
+
+    A metric of the request that has no score at all is expected everywhere: somebody took them away.
+    """
+    names = dict.fromkeys([metric.name for metric in run.metrics()])
+    names |= dict.fromkeys(score.metric for score in _stored(run).values())
+    metrics = []
+    for name in names:
+        try:
+            metrics.append(resolve_metric(name))
+        except RequestError as reason:
+            found.unverified.append(f"{name}: {reason}")
+    tasks = score_tasks(run, metrics, run.read_request()["protocols"])
+    scored = {_kind(task) for task in tasks if task.file(run).exists()}
+    known = {name for name, _ in scored}
+    return [task for task in tasks if _kind(task) in scored or task.metric.name not in known]
+
+
+def _kind(task: ScoreTask) -> tuple[str, str]:
+    return task.metric.name, task.comparison.protocol.name
+
+
+def _wanted(run: RunFolder, tasks: Sequence[ScoreTask], protocol: str) -> list[str]:
+    """Return the metrics that are expected of some Job under a protocol, or under what stands for it."""
+    under = {(job.key, job.scored_under(protocol)) for job in run.jobs()}
+    found = (task.metric.name for task in tasks if (task.job.key, task.comparison.protocol.name) in under)
+    return list(dict.fromkeys(found))
 
 
 def _beside(run: RunFolder, home: Path) -> RunFolder:
@@ -118,61 +204,63 @@ def _stored(run: RunFolder) -> dict[Path, Score]:
     return {place: score for place, score in scores.items() if score is not None}
 
 
-def _installed(run: RunFolder, protocol: str, found: Findings) -> list[str]:
-    """Return the metrics that were scored under a protocol and can be computed here."""
-    names = dict.fromkeys(score.metric for score in _stored(run).values() if score.protocol == protocol)
-    metrics = []
-    for name in names:
-        try:
-            resolve_metric(name)
-        except RequestError as reason:
-            found.unverified.append(f"{name}: {reason}")
-            continue
-        metrics.append(name)
-    return metrics
-
-
-def _compare_scores(run: RunFolder, again: RunFolder, found: Findings) -> None:
+def _compare_scores(run: RunFolder, again: RunFolder, tasks: Sequence[ScoreTask], found: Findings) -> None:
     before, now = _stored(run), _stored(again)
+    for task in tasks:
+        if not task.file(run).exists():
+            found.differs.append(f"{task.file(run)}: missing, though its cells are there")
     for place, score in before.items():
-        if (computed := now.get(place)) is None:
+        computed = now.get(place)
+        if computed is None:
             found.unverified.append(f"{run.path / place}: not computed again")
         elif score.key != computed.key:
             found.unverified.append(f"{run.path / place}: the code of {score.metric} has changed since")
+        elif computed.failed and str(computed.error).startswith(NO_IMPORT):
+            found.unverified.append(f"{run.path / place}: a package is missing here: {computed.error}")
         elif difference := _difference(score, computed, found.tolerance):
             found.differs.append(f"{run.path / place}: {difference}")
-        else:
+        elif seal_of(run.path / place) != "broken":
             found.n_scores += 1
 
 
 def _difference(before: Score, now: Score, tolerance: float) -> str:
-    """Say in what two scores differ; empty where they do not."""
+    """Say in what two scores differ first; empty where they do not."""
     if (before.error, before.failed) != (now.error, now.failed):
         return f"stored: {before.error or 'a value'}; computed again: {now.error or 'a value'}"
-    for name in before.values.keys() | now.values.keys():
-        stored, computed = before.values.get(name, math.nan), now.values.get(name, math.nan)
-        if not _alike(stored, computed, tolerance):
-            return f"{name} is stored as {stored:.12g}, computed again {computed:.12g}"
-    ranges = (
-        ("interval", before.interval or (), now.interval or ()),
-        ("p-value", _some(before.p_value), _some(now.p_value)),
-    )
-    for what, first, second in ranges:
-        pairs = zip(first, second, strict=False)
-        if len(first) != len(second) or not all(_alike(a, b, tolerance) for a, b in pairs):
-            return f"its {what} is stored as {first}, computed again {second}"
-    return ""
+    stored, computed = (score.model_dump(mode="json", include=set(COMPUTED)) for score in (before, now))
+    return _first_unlike(stored, computed, tolerance)
 
 
-def _some(value: float | None) -> tuple[float, ...]:
-    return () if value is None else (value,)
+def _first_unlike(stored: Any, computed: Any, tolerance: float, at: str = "") -> str:
+    """Say where two parts of JSON differ first, numbers by more than a tolerance; empty where they do not."""
+    if isinstance(stored, dict) and isinstance(computed, dict):
+        names = dict.fromkeys([*stored, *computed])
+        pairs = [(f"{at}.{name}", stored.get(name), computed.get(name)) for name in names]
+    elif isinstance(stored, list) and isinstance(computed, list) and len(stored) == len(computed):
+        both = enumerate(zip(stored, computed, strict=True))
+        pairs = [(f"{at}[{place}]", *pair) for place, pair in both]
+    else:
+        same = stored == computed or (_are_numbers(stored, computed) and _alike(stored, computed, tolerance))
+        return "" if same else f"{at.lstrip('.')} is stored as {stored!r}, computed again {computed!r}"
+    found = (_first_unlike(before, now, tolerance, where) for where, before, now in pairs)
+    return next(filter(None, found), "")
+
+
+def _are_numbers(*values: Any) -> bool:
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
 def _alike(stored: float, computed: float, tolerance: float) -> bool:
+    if math.isnan(stored) or math.isnan(computed):
+        return math.isnan(stored) and math.isnan(computed)
     return math.isclose(stored, computed, rel_tol=tolerance, abs_tol=tolerance)
 
 
 def _compare_augmenters(run: RunFolder, again: RunFolder, found: Findings) -> None:
+    experiments = dict.fromkeys(job.experiment for job in run.jobs() if job.experiment.kind == "augmentation")
+    here = {run.baselines / f"{experiment.slug}.json" for experiment in experiments}
+    if any(again.baselines.glob("*.json")):
+        found.differs += [f"{file}: missing" for file in sorted(here) if not file.exists()]
     for file in sorted(run.baselines.glob("*.json")):
         before = readable_as(StoredBaselines, file)
         now = readable_as(StoredBaselines, again.baselines / file.name)
@@ -181,16 +269,10 @@ def _compare_augmenters(run: RunFolder, again: RunFolder, found: Findings) -> No
         if now is None or before.key != metrics_code("augmentation"):
             found.unverified.append(f"{file}: the code of the augmenters has changed since, or did not run")
             continue
-        for stored, computed in zip(before.scores, now.scores, strict=False):
-            found.differs += [f"{file}: {line}" for line in _unlike(stored, computed, found.tolerance)]
-        if len(before.scores) != len(now.scores):
-            found.differs.append(f"{file}: {len(before.scores)} augmenters, computed again {len(now.scores)}")
-        found.n_scores += len(now.scores)
-
-
-def _unlike(stored: AugmenterScore, computed: AugmenterScore, tolerance: float) -> Iterator[str]:
-    if stored.augmenter != computed.augmenter:
-        yield f"{stored.augmenter} stands where {computed.augmenter} does"
-    for name, value in stored.values.items():
-        if not _alike(value, computed.values.get(name, math.nan), tolerance):
-            yield f"{name} of {stored.augmenter} is stored as {value:.12g}"
+        stored, computed = (
+            {one.augmenter: one.model_dump(mode="json") for one in scores.scores} for scores in (before, now)
+        )
+        if difference := _first_unlike(stored, computed, found.tolerance):
+            found.differs.append(f"{file}: {difference}")
+        elif seal_of(file) != "broken":
+            found.n_scores += len(computed)

@@ -33,6 +33,9 @@ def test_places_by_hand():
 def test_below_three_seeds_no_place_is_bounded():
     values = {"a": [0.1, 0.2], "b": [0.5, 0.6]}
     assert bounds_of(list(values), effects(values)) == {}
+    # Of whom a seed is lost any place is possible; the others keep theirs.
+    found = bounds_of("abc", effects(values | {"b": [0.5, 0.6, 0.7], "a": [0.1, 0.2, 0.3], "c": [0.9, 0.9]}))
+    assert found == {"a": (1, 2, ["c"]), "b": (2, 3, ["c"]), "c": (1, 3, ["a", "b"])}
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.02, 0.3])
