@@ -40,6 +40,11 @@ WHEN_COMPUTED = (
     "Where no metrics are named, those are computed whose cards say so. `--metrics NAME,NAME` names others, "
     "`--metrics all` all of them; the profile `paper` computes all."
 )
+ATTACKS = (
+    "Not measured: what it sees and what it is blind to. It attacks generators that are trained anew on some "
+    "donors' cells, not a sample, so that it climbs no ladder. `docs/privacy.md` has what it found, and what "
+    "it cannot say."
+)
 SCORES_A_RETRAINING = (
     "Not measured: what it sees and what it is blind to. It scores generators that are trained anew on few "
     "cells of one type, not a sample, so that it climbs no ladder. What it must beat stands beside it in a "
@@ -187,7 +192,7 @@ def _traps(results: SelfTest) -> str:
 def _measured(declaration: MetricFacts, results: SelfTest) -> str:
     """Return the part of a card that was measured."""
     if declaration.experiment != "main":
-        return SCORES_A_RETRAINING
+        return ATTACKS if declaration.experiment == "donors" else SCORES_A_RETRAINING
     report = results.metrics.get(declaration.name)
     if report is None:
         return NOT_MEASURED
