@@ -95,5 +95,5 @@ def _entries(view: RunView) -> Iterator[tuple[tuple[str, float, str], _Entry]]:
     for baseline in view.baselines:
         yield (baseline.cell_type, baseline.fraction, baseline.augmenter), _Entry(baseline.values)
     for record in view.records_of("augmentation"):
-        part, values = record.job.experiment.reduced, score_values(view.scores_of(record))
+        part, values = record.job.experiment.reduced, score_values(view.scores_of_retraining(record))
         yield (part.cell_type, part.fraction, record.job.model), _Entry(values, record)

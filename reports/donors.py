@@ -64,7 +64,12 @@ def attacked(view: RunView) -> list[Attacked]:
         by_model.setdefault(record.job.model, []).append(record)
     rows, splits = [], dict[tuple[str, ...], Mapping[str, Any]]()
     for model, records in by_model.items():
-        scores = [score for record in records for score in view.scores_of(record) if score.metric == METRIC]
+        scores = [
+            score
+            for record in records
+            for score in view.scores_of_retraining(record)
+            if score.metric == METRIC
+        ]
         good = [score for score in scores if score.error is None]
         splits |= {tuple(score.details["trained"]): score.details for score in good}
         status, reason = outcome(records)

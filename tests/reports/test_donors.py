@@ -116,3 +116,10 @@ def test_without_the_experiment_there_is_no_table():
     view = built(make_run_view(seeds=1))
     assert donors_table(view) is None
     assert donors_remarks(view) == []
+
+
+def test_the_attack_is_told_where_the_first_protocol_is_another():
+    told = {"likelihood": [3.0, 2.0, 1.0, 0.0], "density": [3.0, 2.0, 1.0, 0.0]}
+    view = with_attack({"activa": told})
+    view["run"] |= {"protocols": ["activa2022", "strict"]}
+    assert attacked(built(view))[1].auc["density"].mean == 1.0

@@ -195,3 +195,13 @@ def test_figures_of_the_augmentation_experiment_stand_at_their_fraction():
     assert claim.measured == pytest.approx(0.75)
     (none,) = claims_of(view, quantity="augmentation_f1 at 1 %", published_model="none")
     assert none.measured == pytest.approx(0.2)
+
+
+def test_an_experiment_is_found_where_the_first_protocol_is_another():
+    view = make_run_view()
+    view["run"] |= {"protocols": ["activa2022", "strict"], "papers": ["activa2022"]}
+    for record in view["records"]:
+        if record["job"]["experiment"]["kind"] == "augmentation":
+            record["job"]["experiment"]["fraction"] = 0.01
+    (claim,) = claims_of(view, quantity="augmentation_f1 at 1 %", published_model="activa")
+    assert claim.measured == pytest.approx(0.75)
