@@ -147,7 +147,7 @@ def test_a_run_of_an_earlier_version_is_named_with_the_remedy(tmp_path):
             }
         },
         {"metrics": ("all",)},
-        {"metrics": ("cd", "mmd"), "protocol": ("strict", "strict+observed"), "split_by": "donor"},
+        {"metrics": ("cd", "mmd"), "protocol": ("strict", "strict+observed"), "split_by": "donor", "donor_key": "donor"},
         {"dataset": "data/it's mine.h5ad", "label_key": "cell type", "split_seed": 3, "hardware": "v100"},
     ],
 )
@@ -155,7 +155,7 @@ def test_the_command_reads_back_as_the_same_request(monkeypatch, options):
     import shlex
 
     spec, read = RunSpec(**options), []
-    monkeypatch.setattr("bench.commands.run._run", lambda spec, dry_run: read.append(spec) or 0)
+    monkeypatch.setattr("bench.commands.run.begin", lambda spec, dry_run: read.append(spec) or 0)
     program, *arguments = shlex.split(run_command(spec))
     assert program == "bench"
     cli.app(arguments, standalone_mode=False)
