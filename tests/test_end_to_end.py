@@ -137,12 +137,14 @@ def test_mlflow_holds_the_same_numbers(smoke):
     experiment = client.get_experiment_by_name("pbmc68k_reduced")
     runs = client.search_runs([experiment.experiment_id])
     parents = [entry for entry in runs if "mlflow.parentRunId" not in entry.data.tags]
-    children = [entry for entry in runs if "mlflow.parentRunId" in entry.data.tags]
+    children = [entry for entry in runs if "bench.job_key" in entry.data.tags]
     assert (len(parents), len(children)) == (1, 7)
     table = bench.RunResult(run.path).table.set_index("model")
     real = next(entry for entry in children if entry.data.tags["role"] == "ceiling")
     for name in ("rf_auc", "mmd", "cd"):
         assert real.data.metrics[f"headline/{name}"] == pytest.approx(table.loc["real", name])
+    (mean,) = [entry for entry in runs if entry.data.tags.get("bench.summary_of") == "real"]
+    assert mean.data.metrics["headline/mmd"] == pytest.approx(table.loc["real", "mmd"])
     assert real.inputs.dataset_inputs[0].dataset.name == "pbmc68k_reduced"
     assert "record.json" in [artifact.path for artifact in client.list_artifacts(real.info.run_id)]
 

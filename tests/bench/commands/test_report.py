@@ -147,7 +147,12 @@ def test_a_run_of_an_earlier_version_is_named_with_the_remedy(tmp_path):
             }
         },
         {"metrics": ("all",)},
-        {"metrics": ("cd", "mmd"), "protocol": ("strict", "strict+observed"), "split_by": "donor", "donor_key": "donor"},
+        {
+            "metrics": ("cd", "mmd"),
+            "protocol": ("strict", "strict+observed"),
+            "split_by": "donor",
+            "donor_key": "donor",
+        },
         {"dataset": "data/it's mine.h5ad", "label_key": "cell type", "split_seed": 3, "hardware": "v100"},
     ],
 )
