@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from reports.rows import MISSING, Summary, summarise
-from reports.table import outcome, score_values
+from reports.table import outcome, score_values, scores_of_retraining
 from reports.view import OK, Record, RunView, once
 
 QUANTITIES = ("augmentation_f1", "average_precision")
@@ -95,5 +95,5 @@ def _entries(view: RunView) -> Iterator[tuple[tuple[str, float, str], _Entry]]:
     for baseline in view.baselines:
         yield (baseline.cell_type, baseline.fraction, baseline.augmenter), _Entry(baseline.values)
     for record in view.records_of("augmentation"):
-        part, values = record.job.experiment.reduced, score_values(view.scores_of_retraining(record))
+        part, values = record.job.experiment.reduced, score_values(scores_of_retraining(view, record))
         yield (part.cell_type, part.fraction, record.job.model), _Entry(values, record)

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from reports.rows import MISSING, Summary
-from reports.table import outcome
+from reports.table import outcome, scores_of_retraining
 from reports.view import Record, RunView, once
 
 METRIC: Final = "donor_attack"
@@ -67,7 +67,7 @@ def attacked(view: RunView) -> list[Attacked]:
         scores = [
             score
             for record in records
-            for score in view.scores_of_retraining(record)
+            for score in scores_of_retraining(view, record)
             if score.metric == METRIC
         ]
         good = [score for score in scores if score.error is None]

@@ -91,6 +91,13 @@ def score_values(scores: Iterable[Score]) -> dict[str, float]:
     return {name: value for name, value in means.items() if math.isfinite(value)}
 
 
+def scores_of_retraining(view: RunView, record: Record) -> list[Score]:
+    """Return a retraining's scores: under the view's protocol, else under that of its experiment."""
+    if under := view.scores_of(record):
+        return under
+    return list({(one.metric, one.sample_seed): one for one in view.scores.get(record.key, ())}.values())
+
+
 def has_results(view: RunView, record: Record) -> bool:
     """Tell whether a Job ended well, or failed only after cells were stored that could be scored."""
     return record.status == OK or bool(score_values(view.scores_of(record)))

@@ -368,16 +368,6 @@ class RunView:
         """Return a Job's scores under the protocol; those of other protocols never share its columns."""
         return [score for score in self.scores.get(record.key, ()) if score.protocol == self.protocol]
 
-    def scores_of_retraining(self, record: Record) -> list[Score]:
-        """Return a retraining's scores: under the protocol, else under that of its experiment.
-
-        Experiments exist under one protocol each, which need not be the view's.
-        """
-        if under := self.scores_of(record):
-            return under
-        known = {(score.metric, score.sample_seed): score for score in self.scores.get(record.key, ())}
-        return list(known.values())
-
     @property
     def headline_fraction(self) -> float | None:
         """The kept fraction whose augmentation scores stand in the main table.
