@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -116,7 +116,9 @@ def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) ->
     return Draft(spec, prepared, facts, choices, metrics, jobs, machine, train_shape, provenance)
 
 
-def start(plan: Draft, *, papers: Sequence[str] = ()) -> RunFolder:
+def start(
+    plan: Draft, *, papers: Sequence[str] = (), only_under: Mapping[str, Sequence[str]] | None = None
+) -> RunFolder:
     """Make the run folder and write down the request, the plan and the circumstances.
 
     Parameters
@@ -125,6 +127,8 @@ def start(plan: Draft, *, papers: Sequence[str] = ()) -> RunFolder:
         From `draft`.
     papers
         Names of the papers whose figures the results are to stand beside.
+    only_under
+        By metric, the protocols under which it is computed; those that are not named, under all.
 
     Raises
     ------
@@ -135,7 +139,7 @@ def start(plan: Draft, *, papers: Sequence[str] = ()) -> RunFolder:
     try:
         run = RunFolder.create(plan.spec.out, plan.facts.name)
         run.link_dataset(plan.prepared.path)
-        _write_request(run, plan, papers)
+        _write_request(run, plan, papers=list(papers), only_under=dict(only_under or {}))
     except OSError as error:
         if run is not None:
             shutil.rmtree(run.path, ignore_errors=True)
@@ -143,12 +147,12 @@ def start(plan: Draft, *, papers: Sequence[str] = ()) -> RunFolder:
     return run
 
 
-def _write_request(run: RunFolder, plan: Draft, papers: Sequence[str]) -> None:
+def _write_request(run: RunFolder, plan: Draft, **asked: Any) -> None:
     n_cells = plan.facts.cells_to_make(plan.spec.cells, plan.spec.protocol)
     run.write_request(
         plan.spec,
         plan.jobs,
-        papers=list(papers),
+        **asked,
         dataset=plan.provenance,
         dataset_key=plan.facts.key,
         dataset_sha256=sha256_of(run.dataset),

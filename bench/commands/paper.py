@@ -28,7 +28,7 @@ def paper(
     reading: dict[str, Any],
     budget: Annotated[
         str, typer.Option(help="Of each training, such as 2min, or paper for what the papers trained.")
-    ] = "2min",
+    ] = "30s",
     seeds: Annotated[str, typer.Option(help="Training seeds, such as 0,1,2 or 0-4.")] = "0-2",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     out: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("runs"),
@@ -38,7 +38,7 @@ def paper(
 ) -> int:
     """Measure what papers printed, beside floors and real cells; without --dataset show what they printed."""
     from bench.request import spec
-    from bench.request.papers import papers_named, what_papers_take
+    from bench.request.papers import papers_named, protocols_of_metrics, what_papers_take
 
     chosen = papers_named(names_of("paper", names) or ())
     if dataset is None:
@@ -55,6 +55,8 @@ def paper(
     if "donor_key" not in reading:
         # Without donors there is nobody to attack: its rows say so.
         given["metrics"] = tuple(name for name in given["metrics"] if name != "donor_attack")
+        if not given["metrics"]:
+            raise RequestError(f"paper {','.join(chosen)}: name the column of donors with --donor-key")
     if budget == PAPERS_BUDGETS:
         given["profile"] = "paper"
     else:
@@ -69,7 +71,7 @@ def paper(
     )
     from bench.commands.run import begin
 
-    return begin(request, dry_run=dry_run, papers=chosen)
+    return begin(request, dry_run=dry_run, papers=chosen, only_under=protocols_of_metrics(chosen))
 
 
 def _list() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,7 +89,13 @@ def run(
     return begin(spec.RunSpec.checked(**(stored | given)), dry_run=dry_run)
 
 
-def begin(spec: RunSpec, *, dry_run: bool, papers: tuple[str, ...] = ()) -> int:
+def begin(
+    spec: RunSpec,
+    *,
+    dry_run: bool,
+    papers: tuple[str, ...] = (),
+    only_under: dict[str, tuple[str, ...]] | None = None,
+) -> int:
     """Carry out a request, or show what it will cost.
 
     Parameters
@@ -99,6 +106,8 @@ def begin(spec: RunSpec, *, dry_run: bool, papers: tuple[str, ...] = ()) -> int:
         Whether to show the Jobs only.
     papers
         Whose figures the results are to stand beside.
+    only_under
+        By metric, the protocols under which it is computed (all, unless named).
     """
     from bench import flow
     from bench.console import plain_console
@@ -107,12 +116,12 @@ def begin(spec: RunSpec, *, dry_run: bool, papers: tuple[str, ...] = ()) -> int:
     progress = Progress(plain_console())
     plan = flow.draft(spec, progress=progress)
     if dry_run:
-        _show_plan(progress.console, plan)
+        _show_plan(progress.console, plan, _outlook(plan, only_under))
         return DONE
-    folder = flow.start(plan, papers=papers)
+    folder = flow.start(plan, papers=papers, only_under=only_under)
     progress.say(f"{len(plan.jobs)} jobs → {folder.path}")
     if papers:
-        progress.say(_hours(plan))
+        progress.say(_hours(plan, _outlook(plan, only_under)))
     return _carry_out(folder, progress)
 
 
@@ -148,7 +157,7 @@ def _carry_out(folder: RunFolder, progress: Progress) -> int:
     return code
 
 
-def _hours(plan: Draft) -> str:
+def _hours(plan: Draft, outlook: Outlook) -> str:
     """Say how long a run will take: what its budgets make certain, and what earlier runs tell."""
     from models.base import Budget
     from reports.words import duration
@@ -156,12 +165,11 @@ def _hours(plan: Draft) -> str:
     budgets = [Budget.parse(job.budget) for job in plan.jobs if job.budget is not None]
     seconds = sum(budget.amount for budget in budgets if budget.unit == "seconds")
     by_budget = f", {duration(seconds)} by their budgets" if seconds else ""
-    return (
-        f"{len(budgets)} trainings{by_budget}; the whole run: {_outlook(plan).left_with(plan.jobs).as_cost}"
-    )
+    trainings = "1 training" if len(budgets) == 1 else f"{len(budgets)} trainings"
+    return f"{trainings}{by_budget}; the whole run: {outlook.left_with(plan.jobs).as_cost}"
 
 
-def _outlook(plan: Draft) -> Outlook:
+def _outlook(plan: Draft, only_under: Mapping[str, Sequence[str]] | None) -> Outlook:
     from bench.work.predict import Outlook, past
 
     return Outlook(
@@ -169,14 +177,14 @@ def _outlook(plan: Draft) -> Outlook:
         shape=plan.train_shape,
         experiments={metric.name: metric.experiment for metric in plan.metrics},
         protocols=plan.spec.protocol,
+        only_under=only_under,
         past=past(plan.spec.out, plan.machine["fingerprint"]),
     )
 
 
-def _show_plan(console: Console, plan: Draft) -> None:
+def _show_plan(console: Console, plan: Draft, outlook: Outlook) -> None:
     from rich.table import Table
 
-    outlook = _outlook(plan)
     n_train, n_genes = plan.train_shape
     table = Table(title=f"{plan.facts.name}: {n_train} training cells × {n_genes} genes, {plan.spec.profile}")
     for column in ("job", "budget", "device", "time", "memory", "disk"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -109,6 +109,8 @@ def _score_run(path: Path, metrics: tuple[str, ...], protocols: list[str]) -> in
             progress.say(line)
         every = list(dict.fromkeys([*request["protocols"], *wanted]))
         facts = flow.protocol_facts(folder.read_spec(), every, request["n_cells"], n_test=request["n_test"])
+        if metrics or protocols:
+            facts["only_under"] = _also_under(request.get("only_under", {}), names, wanted)
         folder.update_request(metrics=list(declared.values()), **facts)
         forget_scores(folder, names, wanted)
         scored = run_scoring(folder, names, wanted, progress=progress)
@@ -122,6 +124,14 @@ def _score_run(path: Path, metrics: tuple[str, ...], protocols: list[str]) -> in
     if lost:
         progress.say(f"draw these cells again with: bench run --resume {shlex.quote(str(folder.path))}")
     return flow.exit_code(folder) if scored and not lost else SOME_FAILED
+
+
+def _also_under(
+    known: dict[str, list[str]], metrics: Sequence[str], protocols: Sequence[str]
+) -> dict[str, list[str]]:
+    """Return under which protocols a run's metrics are computed, now that some are asked for under these."""
+    asked = dict.fromkeys(metrics, list(protocols))
+    return {name: list(dict.fromkeys([*under, *asked.get(name, [])])) for name, under in known.items()}
 
 
 def _score_files(

@@ -46,25 +46,41 @@ def what_papers_take(names: Sequence[str]) -> dict[str, Any]:
         are controls, which are part of every run.
     """
     models: dict[str, None] = {}
-    metrics: dict[str, None] = {}
-    protocols: dict[str, None] = {}
-    registered = plugins(METRICS)
     for paper in (papers()[name] for name in names):
         for figure in paper.figures:
             models |= dict.fromkeys(map(paper.here, figure.printed))
-            protocols[paper.protocol_of(figure)] = None
-            # Some stand beside the headline value of their metric, as conditioner_f1_alone.
-            metrics |= dict.fromkeys(
-                name
-                for name in registered
-                if figure.quantity == name or figure.quantity.startswith(f"{name}_")
-            )
-    known = plugins(MODELS)
+    known, under = plugins(MODELS), protocols_of_metrics(names)
     return {
         "models": tuple(name for name in models if name in known and not _is_control(name)),
-        "metrics": tuple(metrics),
-        "protocol": tuple(protocols),
+        "metrics": tuple(under),
+        "protocol": tuple(dict.fromkeys(protocol for name in names for protocol in _protocols_of(name))),
     }
+
+
+def protocols_of_metrics(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return by metric the protocols under which these papers printed it: more nobody asked for.
+
+    A figure that another protocol may explain is measured under that, too.
+
+    Parameters
+    ----------
+    names
+        Names of papers, from `papers_named`.
+    """
+    found: dict[str, dict[str, None]] = {}
+    for paper in (papers()[name] for name in names):
+        for figure in paper.figures:
+            under = dict.fromkeys([paper.protocol_of(figure), *paper.differences])
+            for metric in plugins(METRICS):
+                # Some stand beside the headline value of their metric, as conditioner_f1_alone.
+                if figure.quantity == metric or figure.quantity.startswith(f"{metric}_"):
+                    found.setdefault(metric, {}).update(under)
+    return {metric: tuple(under) for metric, under in found.items()}
+
+
+def _protocols_of(name: str) -> list[str]:
+    paper = papers()[name]
+    return [*(paper.protocol_of(figure) for figure in paper.figures), *paper.differences]
 
 
 def _is_control(name: str) -> bool:

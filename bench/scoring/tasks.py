@@ -80,13 +80,20 @@ def score_tasks(run: RunFolder, metrics: Sequence[Metric], protocols: Sequence[s
     """Return the scores that stored cells can have, in an order that computes shared evidence once.
 
     A generator that outputs counts is the same in ``strict`` and ``strict+observed``: it is scored under
-    ``strict`` for both.
+    ``strict`` for both. What a run was asked for under some protocols only it has under these.
     """
     request = run.read_request()
+    only_under = request.get("only_under", {})
     tasks: dict[tuple[str, str, int, str], ScoreTask] = {}
     for name in protocols:
         for job in run.jobs():
-            asked = [m for m in metrics if m.experiment == job.experiment.kind and exists_in(m, name)]
+            asked = [
+                metric
+                for metric in metrics
+                if metric.experiment == job.experiment.kind
+                and exists_in(metric, name)
+                and name in only_under.get(metric.name, protocols)
+            ]
             for sample_seed in job.sample_seeds:
                 if run.job_folder(job).cells(sample_seed).exists():
                     comparison = Comparison.of_job(job, sample_seed, name, request=request)

@@ -232,6 +232,8 @@ class Outlook:
         Under which cells are scored.
     past
         What this machine measured before.
+    only_under
+        By metric, the protocols under which it is computed; those that are not named, under all.
     dataset_bytes
         Size of the prepared cells.
     """
@@ -244,11 +246,13 @@ class Outlook:
         experiments: Mapping[str, str],
         protocols: Sequence[str],
         past: Past,
+        only_under: Mapping[str, Sequence[str]] | None = None,
         dataset_bytes: int = 0,
     ) -> None:
         self._jobs, self._shape, self._past = jobs, shape, past
         self._scoring_processes = scoring_processes(max(1, len(jobs)), dataset_bytes=dataset_bytes)
         self._experiments, self._protocols = experiments, protocols
+        self._only_under = only_under or {}
 
     @classmethod
     def of(cls, run: RunFolder) -> Outlook:
@@ -259,6 +263,7 @@ class Outlook:
             shape=request["train_shape"],
             experiments={metric.name: metric.experiment for metric in run.metrics()},
             protocols=request["protocols"],
+            only_under=request.get("only_under"),
             past=past(run.path.parent, request["hardware"]["fingerprint"]),
             dataset_bytes=run.dataset_bytes,
         )
@@ -291,10 +296,11 @@ class Outlook:
         waiting: Counter[str] = Counter()
         for job in self._jobs:
             kind = job.experiment.kind
-            names = [name for name, wanted in self._experiments.items() if wanted == kind]
             # No retraining is scored as observed (see `bench.request.choices.exists_in`).
-            under = {job.scored_under(p) for p in self._protocols if kind == "main" or OBSERVED not in p}
-            waiting.update(dict.fromkeys(names, len(job.sample_seeds) * len(under)))
+            protocols = [p for p in self._protocols if kind == "main" or OBSERVED not in p]
+            for name in (name for name, wanted in self._experiments.items() if wanted == kind):
+                under = {job.scored_under(p) for p in self._only_under.get(name, protocols) if p in protocols}
+                waiting[name] += len(job.sample_seeds) * len(under)
         # Jobs are shared out among so many processes.
         alone = scores_left(waiting, self.score_seconds, {})
         return Left(alone.seconds / self._scoring_processes, alone.whole)

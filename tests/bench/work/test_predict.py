@@ -159,6 +159,10 @@ def test_a_run_is_its_jobs_their_scores_and_its_end(facts, monkeypatch):  # noqa
     # protocols, in two processes.
     assert outlook.scoring_left() == Left(pytest.approx(6 * 18))
     assert outlook.end_left() == Left(pytest.approx(3 * 2.75))
+    # rf_auc under one of the two only: 15 s less, six times, in two processes.
+    known = {"shape": (200, 100), "experiments": experiments, "protocols": ("strict", "activa2022")}
+    restricted = Outlook(jobs, **known, only_under={"rf_auc": ["strict", "other"]}, past=learnt)
+    assert restricted.scoring_left() == Left(pytest.approx(6 * 18 - 3 * 15))
     assert outlook.left_with(jobs) == Left(pytest.approx(6 * 18 + 3 * 2.75), whole=False)
     outlook.learn(record(status="failed").record)
     assert not outlook.left_with(jobs).whole
