@@ -130,8 +130,10 @@ def _also_under(
     known: dict[str, list[str]], metrics: Sequence[str], protocols: Sequence[str]
 ) -> dict[str, list[str]]:
     """Return under which protocols a run's metrics are computed, now that some are asked for under these."""
-    asked = dict.fromkeys(metrics, list(protocols))
-    return {name: list(dict.fromkeys([*under, *asked.get(name, [])])) for name, under in known.items()}
+    return {
+        name: list(dict.fromkeys([*under, *(protocols if name in metrics else ())]))
+        for name, under in known.items()
+    }
 
 
 def _score_files(
