@@ -251,13 +251,20 @@ def score_seconds(run: RunFolder) -> dict[str, float]:
     return dict(seconds)
 
 
-def present(run: RunFolder, progress: Progress) -> None:
-    """Draw a run's figures, write its table and bring MLflow up to date."""
-    from reports.figures import save_figures
+def write_table(run: RunFolder) -> RunView:
+    """Write a run's table, and return the run as it is seen."""
     from reports.table import results_frame
 
     view = run.view()
     write_text(run.path / "table.csv", results_frame(view).to_csv(index=False))
+    return view
+
+
+def present(run: RunFolder, progress: Progress) -> None:
+    """Draw a run's figures, write its table and bring MLflow up to date."""
+    from reports.figures import save_figures
+
+    view = write_table(run)
     with progress.taking("figures"), progress.stage("drawing figures", total=None) as stage:
         save_figures(view, run.figures, begin=lambda name: stage.only({"title": name}))
     with progress.taking("tracking"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from reports.view import Facts
+from reports.facts import Facts
 
 
 class Printed(Facts):

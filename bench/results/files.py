@@ -14,7 +14,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from bench.errors import RequestError
-from reports.view import Facts
+from reports.facts import Facts
 
 Kind = TypeVar("Kind", bound=Facts)
 SIGNS_OF_A_NAME = 50
@@ -145,8 +145,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object with a digest of all else in it, by which a later change is seen."""
-    kept = json.loads(json.dumps(content, default=plain))
-    write_json(path, kept | {DIGEST: _digest_of(kept)})
+    write_json(path, sealed(content))
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with a digest of all else in it."""
+    kept: dict[str, Any] = json.loads(json.dumps(content, default=plain))
+    return kept | {DIGEST: digest_of(kept)}
 
 
 def seal_of(path: Path) -> Seal:
@@ -162,10 +167,11 @@ def seal_of(path: Path) -> Seal:
         return "broken"
     if DIGEST not in content:
         return "none"
-    return "whole" if content[DIGEST] == _digest_of(content) else "broken"
+    return "whole" if content[DIGEST] == digest_of(content) else "broken"
 
 
-def _digest_of(content: Mapping[str, Any]) -> str:
+def digest_of(content: Mapping[str, Any]) -> str:
+    """Return the digest of a JSON object, without that which it holds."""
     kept = {name: value for name, value in content.items() if name != DIGEST}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
