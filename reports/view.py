@@ -244,8 +244,9 @@ class RunFacts(Facts):
         Training cells and genes; test cells; cells a side.
     dataset_key
         Of the prepared cells.
-    own_budgets
-        Whether the request gave budgets of its own.
+    own_budgets, own_settings, own_cells
+        Whether the request gave budgets of its own; the generators that it gave hyper-parameters; how many
+        cells a side it asked for.
     papers
         Names of the papers whose figures it was made to stand beside (`reports.papers`).
     pieces
@@ -260,6 +261,8 @@ class RunFacts(Facts):
     n_cells: int
     profile: str
     own_budgets: bool = False
+    own_settings: tuple[str, ...] = ()
+    own_cells: int | None = None
     papers: tuple[str, ...] = ()
     protocols: tuple[str, ...]
     protocol_facts: dict[str, ProtocolFacts] = Field(default={})

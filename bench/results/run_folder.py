@@ -237,7 +237,13 @@ class RunFolder:
         """
         request = self.read_request()
         spec = request["spec"]
-        known = {"folder": str(self.path), "profile": spec["profile"], "own_budgets": bool(spec["budget"])}
+        known = {
+            "folder": str(self.path),
+            "profile": spec["profile"],
+            "own_budgets": bool(spec["budget"]),
+            "own_settings": tuple(spec["settings"]),
+            "own_cells": spec["cells"],
+        }
         return self._checked(TypeAdapter(RunFacts), request | known)
 
     def metrics(self) -> list[MetricFacts]:

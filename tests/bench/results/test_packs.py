@@ -1,4 +1,4 @@
-"""``bench publish`` and ``bench merge``: what was sent is what arrives, and pieces come to the same as one run."""
+"""``bench publish``, ``bench merge``: what was sent arrives, and pieces come to the same as one run."""
 
 import json
 import shutil
