@@ -14,7 +14,7 @@ from bench.commands.data import data
 from bench.commands.gate import gate
 from bench.commands.listing import hardware, list_plugins
 from bench.commands.models import new_model, test
-from bench.commands.packs import merge, publish
+from bench.commands.packs import merge, publish, site
 from bench.commands.paper import paper
 from bench.commands.report import report
 from bench.commands.run import run
@@ -45,6 +45,7 @@ for command in (
     verify,
     publish,
     merge,
+    site,
     paper,
     sample,
     speed,

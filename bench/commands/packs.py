@@ -1,14 +1,15 @@
-"""``bench publish`` and ``bench merge``: a run in one file, and pieces of a run as one."""
+"""``bench publish``, ``merge`` and ``site``: a run in one file, pieces as one run, a board of all."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
 
-from bench.errors import DONE
+from bench.errors import DONE, RequestError
 
 Runs = Annotated[
     list[Path],
@@ -47,3 +48,45 @@ def merge(
     with TemporaryDirectory() as home:
         flow.write_table(merge(opened(runs, Path(home)), out))
     return report([out])
+
+
+def site(
+    runs: Runs,
+    out: Annotated[
+        Path, typer.Option(help="Folder of the site; one that is there is replaced.", show_default=False)
+    ],
+) -> int:
+    """Build a leaderboard of runs and packs: pages in a folder, which need no server."""
+    from datetime import UTC, datetime
+
+    from bench.commands.report import named_runs
+    from bench.console import plain_console
+    from bench.results.files import whole_folder
+    from bench.results.merge import merge, opened, pieces_of_one
+    from bench.results.run_folder import RunFolder
+    from reports.figures import save_figures
+    from reports.site import site
+
+    _may_be_replaced(out)
+    with TemporaryDirectory() as home, whole_folder(out) as folder:
+        folders = [
+            RunFolder(pieces[0].path) if len(pieces) == 1 else merge(pieces, Path(home, f"merged-{number}"))
+            for number, pieces in enumerate(pieces_of_one(opened(runs, Path(home))))
+        ]
+        named = named_runs(folders)
+        figures = [save_figures(run.view, Path(home, f"figures-{n}")) for n, run in enumerate(named)]
+        for name, content in site(named, figures, date=f"{datetime.now(UTC):%Y-%m-%d}").items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            if isinstance(content, Path):
+                shutil.copyfile(content, file)
+            else:
+                file.write_text(content, encoding="utf-8")
+    plain_console().print(f"Site  {(out / 'index.html').resolve()}", soft_wrap=True)
+    return DONE
+
+
+def _may_be_replaced(out: Path) -> None:
+    """Refuse to replace what is no site."""
+    if out.exists() and not (out / "assets" / "tables.js").exists():
+        raise RequestError(f"--out {str(out)!r} exists and is no site: name another folder, or delete it")

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from bench import api
+from bench.commands.packs import site
 from bench.errors import RequestError
 from bench.results.files import read_json, sealed, write_json, write_sealed
 from bench.results.merge import differences, merge, opened, pieces_of_one
@@ -201,3 +202,15 @@ def test_a_job_is_taken_from_where_it_ended_well(apart, tmp_path):
     folder.write_record(folder.read_record().but(status="failed", reason="an accident"))
     merged = merge([failing, whole], tmp_path / "merged")
     assert merged.job_folder(job).read_record().status == "ok"
+
+
+def test_a_site_unites_pieces_and_replaces_none_but_a_site(apart, tmp_path):
+    packed, out = tmp_path / "first.json", tmp_path / "site"
+    publish(apart[0], packed, with_cells=False)
+    assert site([packed, apart[1].path], out) == 0
+    assert len(list(out.glob("*/*-nb_copula.html"))) == 1
+    assert "training seeds 0, 1" in (out / "results.md").read_text()
+    assert site([packed], out) == 0
+    (out / "assets" / "tables.js").unlink()
+    with pytest.raises(RequestError, match="exists and is no site"):
+        site([packed], out)
