@@ -33,7 +33,20 @@ class Reduced(NamedTuple):
 
 
 class Experiment(Facts):
-    """What a Job trained on: see `bench.request.plan.Experiment`."""
+    """What a Job trains on.
+
+    Attributes
+    ----------
+    kind
+        ``main``: all training cells. ``augmentation``: all, but a type is reduced to a fraction. ``donors``:
+        the cells of some donors.
+    cell_type, fraction, subsample_seed
+        The type, the share of its training cells that is kept, and the seed that chooses them.
+    kept_cells, added_cells
+        Training cells of the type that are left; synthetic cells of the type that are added.
+    trained_donors, left_out_donors, reference_donors
+        Donors that are trained on, left out, and known to whoever attacks; chosen by ``subsample_seed``.
+    """
 
     kind: Literal["main", "augmentation", "donors"] = "main"
     cell_type: str | None = None

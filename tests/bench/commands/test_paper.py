@@ -19,7 +19,7 @@ def test_papers_are_listed(answer):
 def test_a_paper_shows_what_it_printed(answer):
     code, out, _ = answer("paper", "activa2022")
     assert code == 0
-    assert "real 0.0619, activa 0.7715, scgan 0.9686" in out
+    assert "real 0.0619, activa 0.7715, scgan* 0.9686" in out
     assert "Measured here with activa, scgan, cscgan: bench paper activa2022 --dataset …" in out
 
 
@@ -85,7 +85,7 @@ def test_a_run_stands_beside_the_paper_and_stays_so(answer, tmp_path, tiny2026):
     for quantity in ("mmd", "cd"):
         assert claims[quantity, "scdesign2"]["model"] == "nb_copula"
         assert 0 < claims[quantity, "scdesign2"]["measured"] <= 100
-    attack = claims["donor_attack", "scdesign2"]
+    attack = claims["donor_attack of 10 donors", "scdesign2"]
     assert attack["measured"] is None
     assert attack["why"][0] == "the attack on donors did not run: it takes --donor-key"
     assert {claim["verdict"] for claim in claims.values()} == {"not measured here"}
