@@ -82,6 +82,8 @@ class Board(NamedTuple):
         Models and baselines, the nearest to real cells first; then controls.
     ties
         A sentence for each metric: who shares the first places.
+    marks
+        Why not to trust it, title → lines: contradicted by its controls, near-copies, synthetic data.
     open_questions
         What no generator can do yet, in sentences.
     """
@@ -90,6 +92,7 @@ class Board(NamedTuple):
     metrics: list[MetricFacts]
     lines: list[Line]
     ties: list[str]
+    marks: dict[str, list[str]]
     open_questions: list[str]
 
 
@@ -111,9 +114,20 @@ def board_of(view: RunView) -> Board:
         )
         for row in [*rows, *controls]
     ]
-    return Board(
-        view, metrics, lines, ties_in_words(view), list(_open_questions(view, rows, metrics, copying))
-    )
+    unsolved = list(_open_questions(view, rows, metrics, copying))
+    return Board(view, metrics, lines, ties_in_words(view), _marks(view), unsolved)
+
+
+def _marks(view: RunView) -> dict[str, list[str]]:
+    found = results(view)
+    marks = {
+        "Suspect: the controls do not bear out every metric": found.suspect,
+        "Copies of training cells: the other scores of these say nothing": found.copying,
+    }
+    said = {title: lines for title, lines in marks.items() if lines}
+    if view.run.dataset.name.startswith("synthetic"):
+        said["Synthetic data: for speed and scale, never for quality claims"] = []
+    return said
 
 
 def _middle(row: Row, metrics: Sequence[MetricFacts]) -> float:
@@ -127,7 +141,9 @@ def _heat(row: Row, metric: MetricFacts) -> Heat:
     value = " ".join(filter(None, [figure(summary.mean), interval_in_words(summary.low, summary.high)]))
     title = f"{metric.name} of {row.model}: {value}" if metric.name in row.values else ""
     if not math.isfinite(place):
-        return Heat(figure(summary.mean) if metric.name in row.values else DASH, "none", metric.name, title)
+        missing = DASH if row.n_seeds else row.why_empty
+        words = figure(summary.mean) if metric.name in row.values else missing
+        return Heat(words, "none", metric.name, title)
     words = f"{100 * place:.0f} %" if place > LEAST_SHOWN else "≪ 0 %"
     return Heat(words.replace("-", "−"), _level(place), metric.name, title)
 

@@ -24,7 +24,7 @@ class Number(NamedTuple):
     value, interval, place
         In words.
     seeds
-        Seed, value or reason, and seconds that it took, in words.
+        Key of the Job; its seed, value or reason, and seconds that it took, in words.
     """
 
     anchor: str
@@ -34,7 +34,7 @@ class Number(NamedTuple):
     value: str
     interval: str
     place: str
-    seeds: list[tuple[str, str, str]]
+    seeds: list[tuple[str, str, str, str]]
 
 
 class Origin(NamedTuple):
@@ -76,13 +76,14 @@ def _number(view: RunView, row: Row, metric: MetricFacts) -> Number:
     )
 
 
-def _seeds(view: RunView, model: str, metric: str) -> Iterator[tuple[str, str, str]]:
+def _seeds(view: RunView, model: str, metric: str) -> Iterator[tuple[str, str, str, str]]:
     for record in view.records:
         if record.job.model == model:
             for score in view.scores_of(record):
                 if score.metric == metric:
                     value = score.error or figure(score.values.get(metric, float("nan")))
-                    yield _job_in_words(record), value, figure(score.seconds or float("nan"))
+                    seconds = figure(score.seconds or float("nan"))
+                    yield record.key, _job_in_words(record), value, seconds
 
 
 def _job_in_words(record: Record) -> str:
@@ -117,7 +118,7 @@ def _origin(view: RunView, record: Record) -> Origin:
         "Versions": [", ".join(f"{name} {version}" for name, version in record.versions.items())],
         "Commit": [record.git_commit or ""],
         "Cells": [
-            f"{sample.file}: {sample.n_cells} cells, SHA-256 {sample.sha256}"
+            f"{sample.file}: {sample.n_cells} cells, SHA-256 {sample.sha256 or 'not known'}"
             for sample in record.samples.values()
         ],
         "Warnings": list(record.warnings),

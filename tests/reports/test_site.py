@@ -32,7 +32,7 @@ def test_places_have_the_colour_of_their_quarter(board):
     assert (activa["augmentation_f1"].words, activa["augmentation_f1"].level) == ("0.750", "none")
     scgan = dict(zip([metric.name for metric in board.metrics], line_of(board, "scgan").heat, strict=True))
     assert (scgan["mmd"].words, scgan["mmd"].level) == ("−73 %", "worse")
-    assert [cell.words for cell in line_of(board, "cscgan").heat] == ["–"] * 4
+    assert [cell.words for cell in line_of(board, "cscgan").heat] == ["diverged"] * 4
     assert {cell.level for cell in line_of(board, "real").heat if cell.level != "none"} == {"step5"}
 
 
@@ -85,6 +85,18 @@ def test_what_nobody_can_do_is_said_of_each_metric(board):
     ]
 
 
+def test_what_contradicts_itself_is_marked_on_the_board(board):
+    assert board.marks == {}
+    view = make_run_view()
+    for seed in range(3):
+        score_of(view, "shuffle", "mmd", seed)["values"]["mmd"] = 0.01
+    ((title, lines),) = board_of(built(view)).marks.items()
+    assert title.startswith("Suspect")
+    assert lines[0].startswith("mmd (ideal 0): shuffle 0.01 is not worse than real 0.02")
+    page = site([NamedRun("run", built(view), "")], [[]], date="")["index.html"]
+    assert "shuffle 0.01 is not worse than real 0.02" in page
+
+
 def test_a_number_tells_its_seeds_and_its_origin():
     view = built(make_run_view())
     (mmd,) = [number for number in numbers(view, "activa") if number.metric == "mmd"]
@@ -94,7 +106,11 @@ def test_a_number_tells_its_seeds_and_its_origin():
         "[0.370, 0.470]",
         "17 %",
     )
-    assert [seed[:2] for seed in mmd.seeds] == [("seed 0", "0.400"), ("seed 1", "0.440"), ("seed 2", "0.420")]
+    assert [seed[1:3] for seed in mmd.seeds] == [
+        ("seed 0", "0.400"),
+        ("seed 1", "0.440"),
+        ("seed 2", "0.420"),
+    ]
     jobs = origins(NamedRun("run", view), "activa")
     assert len({job.key for job in jobs}) == sum(record.job.model == "activa" for record in view.records)
     stored = json.loads(jobs[0].record)
