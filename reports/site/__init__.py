@@ -87,7 +87,7 @@ def site(runs: Sequence[NamedRun], figures: Sequence[Sequence[Path]], *, date: s
             parts=parts,
             rows=[row for run, part in zip(runs, parts, strict=True) for row in _rows(run, part)],
         ),
-        "results.md": results_page(runs, date=date),
+        "results.md": results_page(runs),
         "table.csv": runs_frame(runs).to_csv(index=False),
         "assets/site.css": _style(),
         "assets/tables.css": _of_tables("dt_bundle.css"),

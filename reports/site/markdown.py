@@ -17,18 +17,12 @@ from reports.words import DASH, budgets_in_words, figure, interval_in_words, mac
 COSTS: Final = {"training_seconds": "training, s", "sample_seconds": "100 000 cells, s"}
 
 
-def results_page(runs: Sequence[NamedRun], *, date: str) -> str:
-    """Return the page.
+def results_page(runs: Sequence[NamedRun]) -> str:
+    """Return the page: a section for each run, a table for each of its protocols.
 
-    Parameters
-    ----------
-    runs
-        A section for each, a table for each of its protocols.
-    date
-        When it was made, as it is shown; empty where it is not.
+    It follows from the runs alone, so that writing it again shows whether it is theirs.
     """
-    head = "Written by `bench site` from the stored results; not by hand."
-    parts = ["# Results", f"{head} {date}".strip()]
+    parts = ["# Results", "Written by `bench site` from stored results, never by hand."]
     for run in runs:
         parts += [f"## {run.view.run.dataset.name}", *_about(run)]
         for view in run.view.each_protocol:
@@ -43,6 +37,8 @@ def _about(run: NamedRun) -> Iterator[str]:
     lines = [shape_in_words(view.run), machines_in_words(view.run), budgets_in_words(view)]
     seeds = sorted({record.job.seed for record in view.records_of("main")})
     lines.append(f"training seeds {', '.join(map(str, seeds))}")
+    if days := sorted({record.started[:10] for record in view.records if record.started}):
+        lines.append(f"measured on {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else ""))
     if pieces := view.run.pieces:
         lines.append(f"made of the runs {', '.join(piece.name for piece in pieces)}")
     lines.append(f"scgenbench {view.run.bench_version}, commit {view.run.git_commit or 'unknown'}")
