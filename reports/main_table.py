@@ -209,7 +209,7 @@ def _cost_columns(
     unknown = {"sample_seconds", "sample_density"} if math.isnan(timed) else set()
     if not any("peak_device_gib" in row.values for row in rows):
         unknown.add("peak_device_gib")
-    mark = notes.mark(words for view in views for words in _unlike_machines(view))
+    mark = notes.mark(words for view in views for words in unlike_machines(view))
     return [
         Column(
             COST_HEADERS[name].format(count(timed)) + ("" if name == "sample_density" else mark),
@@ -220,7 +220,7 @@ def _cost_columns(
     ]
 
 
-def _unlike_machines(view: RunView) -> Iterator[str]:
+def unlike_machines(view: RunView) -> Iterator[str]:
     """Say which seeds of a merged run were trained where, unless all were on like machines."""
     if len(view.run.machines) < 2:
         return

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bench.errors import DONE, RequestError
+
+if TYPE_CHECKING:
+    from reports.view import NamedRun
 
 Runs = Annotated[
     list[Path],
@@ -67,13 +71,14 @@ def site(
     from reports.figures import save_figures
     from reports.site import site
 
+    out = out.resolve()
     _may_be_replaced(out)
     with TemporaryDirectory() as home, whole_folder(out) as folder:
         folders = [
             RunFolder(pieces[0].path) if len(pieces) == 1 else merge(pieces, Path(home, f"merged-{number}"))
             for number, pieces in enumerate(pieces_of_one(opened(runs, Path(home))))
         ]
-        named = named_runs(folders)
+        named = _numbered(named_runs(folders), [folder.path.name for folder in folders])
         figures = [save_figures(run.view, Path(home, f"figures-{n}")) for n, run in enumerate(named)]
         for name, content in site(named, figures, date=f"{datetime.now(UTC):%Y-%m-%d}").items():
             file = folder / name
@@ -84,6 +89,15 @@ def site(
                 file.write_text(content, encoding="utf-8")
     plain_console().print(f"Site  {(out / 'index.html').resolve()}", soft_wrap=True)
     return DONE
+
+
+def _numbered(runs: Sequence[NamedRun], names: Sequence[str]) -> list[NamedRun]:
+    """Give runs names that no other has and that tell no folder."""
+    numbers = [names[:place].count(name) + 1 for place, name in enumerate(names)]
+    return [
+        run._replace(name=name if number == 1 else f"{name}-{number}")
+        for run, name, number in zip(runs, names, numbers, strict=True)
+    ]
 
 
 def _may_be_replaced(out: Path) -> None:

@@ -38,7 +38,7 @@ def paper(
 ) -> int:
     """Measure what papers printed, beside floors and real cells; without --dataset show what they printed."""
     from bench.request import spec
-    from bench.request.papers import papers_named, protocols_of_metrics, what_papers_take
+    from bench.request.papers import Beside, papers_named, what_papers_take
 
     chosen = papers_named(names_of("paper", names) or ())
     if dataset is None:
@@ -71,7 +71,7 @@ def paper(
     )
     from bench.commands.run import begin
 
-    return begin(request, dry_run=dry_run, papers=chosen, only_under=protocols_of_metrics(chosen))
+    return begin(request, dry_run=dry_run, beside=Beside.of(chosen))
 
 
 def _list() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -190,6 +190,7 @@ def make_plan(
     with_augmentation: bool,
     with_donors: bool = False,
     settled: Mapping[str, Mapping[str, Settled]],
+    timed: Collection[str] | None = None,
 ) -> list[Job]:
     """Lay out every Job of a request, in the order in which they run.
 
@@ -209,6 +210,8 @@ def make_plan(
         Whether one asks for generators that are trained on some donors.
     settled
         By generator, what takes the place of hyper-parameters that are left to the machine, and why.
+    timed
+        Generators whose sampling is timed; None for all that anybody compares.
     """
     jobs = []
     for choice in choices:
@@ -227,6 +230,8 @@ def make_plan(
             # The experiment has seeds of its own for the cells it keeps; one training each is enough.
             seeds = spec.seeds if experiment.kind == "main" else spec.seeds[:1]
             shared = _shared_facts(spec, facts, choice, generator, settings, experiment, device)
+            if timed is not None and generator.name not in timed:
+                shared["timing_cells"] = 0
             shared["settled"] = {name: reason for name, (_, reason) in on_this_machine.items()}
             jobs += [Job(seed=seed, **shared) for seed in seeds]
     return jobs

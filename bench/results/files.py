@@ -132,7 +132,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
         # Libraries that write into a temporary file first leave it readable by its owner alone.
         readable = temporary.stat().st_mode & 0o666
         for file in filter(Path.is_file, temporary.rglob("*")):
-            file.chmod(file.stat().st_mode | readable)
+            # A hard link is somebody's file already.
+            if file.stat().st_nlink == 1:
+                file.chmod(file.stat().st_mode | readable)
         # Renamed aside first: killed at any moment, what stands at `path` is whole or missing.
         former = temporary.with_name(f"{temporary.name}.former")
         if path.exists():

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from bench.errors import RequestError
 from bench.request.plan import Job
 from bench.results.files import whole_folder, write_json, write_sealed
-from bench.results.packs import unpack
+from bench.results.packs import require_unchanged, unpack
 from bench.results.run_folder import JobFolder, RunFolder
 from reports.facts import Piece
+from reports.view import OK
 
+Facts: TypeAlias = dict[str, Any]
+TRAINED: Final = ("model", "baseline")
 SAME: Final = {
     "dataset_key": "prepared cells",
+    "train_shape": "training cells and genes",
     "n_cells": "cells a side",
     "n_test": "test cells",
     "protocol_facts": "protocols",
     "only_under": "protocols of single metrics",
 }
 """What of their requests must be equal, in words."""
-SAME_OF_MODEL: Final = ("version", "source_hash", "content", "space", "draws_from", "budget", "device")
+SAME_OF_MODEL: Final = ("version", "source_hash", "content", "space", "draws_from", "budget")
 KEPT: Final = (
-    "record.json",
-    "fitted.json",
-    "cells-*.h5ad",
-    "embedding-*.npz",
-    "curves.jsonl",
+    *("record.json", "fitted.json", "cells-*.h5ad", "embedding-*.npz", "curves.jsonl"),
     "scores/*.json",
 )
+SAME_SCORE: Final = 1e-3
+"""Relative, or absolute below 1: what scores of the same cells may differ by on other machines."""
 
 
 def opened(paths: Sequence[Path], home: Path) -> list[RunFolder]:
@@ -48,14 +51,17 @@ def opened(paths: Sequence[Path], home: Path) -> list[RunFolder]:
     Raises
     ------
     RequestError
-        If a path is neither, or is named twice.
+        If a path is neither, is named twice, or holds a file that was changed since it was written.
     """
     if len({path.resolve() for path in paths}) < len(paths):
         raise RequestError(f"{' '.join(map(str, paths))}: names a run twice")
-    return [
+    runs = [
         unpack(path, home / str(number)) if path.is_file() else RunFolder.open(path)
         for number, path in enumerate(paths)
     ]
+    for run in runs:
+        require_unchanged(run)
+    return runs
 
 
 def pieces_of_one(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
@@ -74,8 +80,8 @@ def pieces_of_one(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
 def merge(runs: Sequence[RunFolder], folder: Path) -> RunFolder:
     """Make one run of several that differ in seeds, in generators, in hardware, or in what ended.
 
-    A Job that several have is taken from the first in which it ended well. Real and generated cells go along,
-    where a run has them.
+    A Job that several have is taken from the first in which it ended well, with all scores and cells that
+    any of them has of the same cells.
 
     Parameters
     ----------
@@ -104,63 +110,97 @@ def merge(runs: Sequence[RunFolder], folder: Path) -> RunFolder:
 def differences(runs: Sequence[RunFolder]) -> Iterator[str]:
     """Yield a line for each thing that keeps runs from being pieces of one."""
     first, *others = runs
+    mine = first.read_request()
     for other in others:
-        mine, theirs = first.read_request(), other.read_request()
+        theirs = other.read_request()
+        both = f"{first.path.name} and {other.path.name}"
         for name, words in SAME.items():
             if mine.get(name) != theirs.get(name):
-                yield f"{first.path.name} and {other.path.name} differ in their {words}"
-    yield from _unlike(runs, _metrics_of, "metric {} is declared differently")
-    yield from _unlike(
-        runs, _code_of_scores, "metric {} was computed by different code: bench score one of them again"
-    )
-    yield from _unlike(
-        runs, _facts_of_models, "model {} has another version, code, budget or hyper-parameters"
-    )
+                yield f"{both} differ in their {words}"
+        if mine["spec"]["profile"] != theirs["spec"]["profile"]:
+            yield f"{both} differ in their profiles"
+        # What clusters a machine finds is not certain to be what another does.
+        if mine["dataset"].get("clusters") and mine.get("dataset_sha256") != theirs.get("dataset_sha256"):
+            yield f"{both} differ in their prepared cells, whose types are clusters"
+    yield from _unlike(runs, _metrics_of, "metric")
+    yield from _unlike(runs, _facts_of_models, "model")
+    yield from _unlike(runs, _cells_of_jobs, "Job")
+    yield from _unlike_scores(runs)
 
 
-def _unlike(runs: Sequence[RunFolder], told: Any, words: str) -> Iterator[str]:
-    known: dict[str, tuple[RunFolder, Any]] = {}
+def _unlike(
+    runs: Sequence[RunFolder], told: Callable[[RunFolder], dict[str, Facts]], what: str
+) -> Iterator[str]:
+    """Yield what runs tell of the same thing in other ways, each with its two values."""
+    known: dict[str, tuple[RunFolder, Facts]] = {}
     for run in runs:
         for name, facts in told(run).items():
             before, as_before = known.setdefault(name, (run, facts))
-            if facts != as_before:
-                yield f"{before.path.name} and {run.path.name}: {words.format(name)}"
+            both = f"{before.path.name} and {run.path.name}"
+            for fact in facts:
+                if facts[fact] != as_before[fact]:
+                    values = f"{as_before[fact]} and {facts[fact]}"
+                    yield f"{what} {name} differs in {fact} between {both}: {values}"
 
 
-def _metrics_of(run: RunFolder) -> dict[str, Any]:
-    return {metric.name: metric for metric in run.metrics()}
-
-
-def _code_of_scores(run: RunFolder) -> dict[str, set[str]]:
-    scores = chain.from_iterable(run.job_folder(job).read_scores() for job in run.jobs())
+def _metrics_of(run: RunFolder) -> dict[str, Facts]:
     code: dict[str, set[str]] = {}
-    for score in scores:
+    for score in chain.from_iterable(run.job_folder(job).read_scores() for job in run.jobs()):
         code.setdefault(score.metric, set()).add(score.code)
-    return code
+    return {
+        metric.name: {"declaration": metric, "code": sorted(code[metric.name])}
+        for metric in run.metrics()
+        if metric.name in code
+    }
 
 
-def _facts_of_models(run: RunFolder) -> dict[str, Any]:
+def _facts_of_models(run: RunFolder) -> dict[str, Facts]:
     """Return what makes a generator one; what each machine settles for itself may differ."""
-    facts = {}
+    found = {}
     for job in run.jobs():
+        facts: Facts = {name: getattr(job, name) for name in SAME_OF_MODEL}
+        if job.role in TRAINED:
+            facts["device"] = job.device
         settings = {name: value for name, value in job.hyperparameters.items() if name not in job.settled}
-        facts[job.model] = ({name: getattr(job, name) for name in SAME_OF_MODEL}, settings)
-    return facts
+        found[job.model] = facts | {"hyper-parameters": settings}
+    return found
+
+
+def _cells_of_jobs(run: RunFolder) -> dict[str, Facts]:
+    """Return the digests of what was drawn, by Job."""
+    records = [(job, run.job_folder(job).read_record()) for job in run.jobs()]
+    return {
+        f"{job.title} ({job.key})": {"cells": [sample.sha256 for _, sample in sorted(record.samples.items())]}
+        for job, record in records
+        if record is not None and record.status == OK
+    }
+
+
+def _unlike_scores(runs: Sequence[RunFolder]) -> Iterator[str]:
+    known: dict[tuple[str, ...], tuple[RunFolder, float]] = {}
+    scored = [
+        (run, job, score) for run in runs for job in run.jobs() for score in run.job_folder(job).read_scores()
+    ]
+    for run, job, score in scored:
+        for name, value in score.values.items():
+            place = (job.key, score.protocol, str(score.sample_seed), name)
+            before, as_before = known.setdefault(place, (run, value))
+            if not math.isclose(value, as_before, rel_tol=SAME_SCORE, abs_tol=SAME_SCORE):
+                both = f"{before.path.name} and {run.path.name}"
+                yield f"{name} of {job.title} differs between {both}: {as_before:g} and {value:g}"
 
 
 def _write(merged: RunFolder, runs: Sequence[RunFolder]) -> None:
-    chosen: dict[tuple[str, ...], tuple[Job, JobFolder]] = {}
-    for run in runs:
-        for job in run.jobs():
-            folder, question = run.job_folder(job), _question(job)
-            if question not in chosen or (_ended(folder) and not _ended(chosen[question][1])):
-                chosen[question] = (job, folder)
-    for job, folder in chosen.values():
-        _take(folder.path, merged.job_folder(job).path, KEPT)
+    every = [(run, job) for run in runs for job in run.jobs()]
+    chosen: dict[tuple[str, ...], str] = {}
+    for run, job in sorted(every, key=lambda one: _worth(one[0].job_folder(one[1]))):
+        if chosen.setdefault(_question(job), job.key) == job.key:
+            _take(run.job_folder(job).path, merged.job_folder(job).path, KEPT)
+    planned = {job.key: job for _, job in every if job.key in chosen.values()}
     for run in runs:
         _take(run.path, merged.path, ["dataset.h5ad", f"{run.baselines.name}/*.json"])
     write_sealed(merged.request, _request(runs))
-    write_json(merged.plan, [job.model_dump(mode="json") for job, _ in chosen.values()])
+    write_json(merged.plan, [job.model_dump(mode="json") for job in planned.values()])
 
 
 def _question(job: Job) -> tuple[str, ...]:
@@ -168,9 +208,14 @@ def _question(job: Job) -> tuple[str, ...]:
     return (job.key,) if job.experiment.kind == "main" else (job.model, job.experiment.slug)
 
 
-def _ended(folder: JobFolder) -> bool:
+def _worth(folder: JobFolder) -> int:
+    """Return a number by which Jobs are chosen: ended well with cells, well, with a reason, not at all."""
     record = folder.read_record()
-    return record is not None and record.has_ended
+    if record is None or not record.has_ended:
+        return 3
+    if record.status != OK:
+        return 2
+    return 0 if any(folder.path.glob("cells-*.h5ad")) else 1
 
 
 def _take(source: Path, target: Path, patterns: Sequence[str]) -> None:
@@ -192,15 +237,19 @@ def _request(runs: Sequence[RunFolder]) -> dict[str, Any]:
     lists = {name: [spec[name] for spec in specs] for name in ("models", "metrics", "seeds", "sample_seeds")}
     # Nothing stands for a default set, which a few names more are no part of.
     spec = specs[0] | {name: _union(every) if all(every) else [] for name, every in lists.items()}
-    for name in ("budget", "settings"):
-        spec[name] = {model: given for one in specs for model, given in one[name].items()}
+    spec |= {name: sorted(spec[name]) for name in ("seeds", "sample_seeds")}
+    spec["settings"] = {model: given for one in specs for model, given in one["settings"].items()}
+    if any(one["budget"] for one in specs):
+        # A budget for every model was one for those of its own run.
+        spec["budget"] = {job.model: job.budget for run in runs for job in run.jobs() if job.budget}
+    pieces = {piece.name: piece for run in runs for piece in run.facts().pieces or (_piece(run),)}
     return requests[0] | {
         "spec": spec,
         "papers": _union(request.get("papers", []) for request in requests),
         "metrics": list(
             {metric["name"]: metric for request in requests for metric in request["metrics"]}.values()
         ),
-        "pieces": [piece.plain() for run in runs for piece in run.facts().pieces or (_piece(run),)],
+        "pieces": [piece.plain() for piece in pieces.values()],
     }
 
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -19,6 +21,7 @@ from bench.results.files import (
     damaged,
     digest_of,
     read_json,
+    seal_of,
     sealed,
     whole_folder,
     write_json,
@@ -27,12 +30,16 @@ from bench.results.files import (
 )
 from bench.results.run_folder import JobFolder, RunFolder
 from reports.view import Record, Score
-from reports.words import without_folder
 
 PACK: Final = 1
 """Version of what is written."""
 CONTENT: Final = "pack.json"
 REMEDY: Final = "get another copy"
+PATH: Final = re.compile(r"(?<![\w:/.~])/(?:[^\s/'\";,]+/)*([^\s/'\";,]+)")
+"""An absolute path; no address, and no fraction."""
+NAME: Final = re.compile(r"[^/\\\0]+")
+NO_PACK: Final = (KeyError, TypeError, ValueError, AttributeError, zlib.error, zipfile.BadZipFile)
+"""What reading a file raises that is none."""
 KEPT_WITH_CELLS: Final = (
     "dataset.h5ad",
     "figures/*",
@@ -62,6 +69,7 @@ def publish(run: RunFolder, file: Path, *, with_cells: bool) -> None:
     """
     if not any((record := run.job_folder(job).read_record()) and record.has_ended for job in run.jobs()):
         raise RequestError(f"publish {str(run.path)!r}: no Job of it has ended")
+    require_unchanged(run)
     if file.exists():
         raise RequestError(f"--out {str(file)!r} exists: name another file, or delete it")
     try:
@@ -74,19 +82,31 @@ def publish(run: RunFolder, file: Path, *, with_cells: bool) -> None:
         raise RequestError(f"--out {str(file)!r}: {error.strerror}") from error
 
 
+def require_unchanged(run: RunFolder) -> None:
+    """Refuse a run of which a file was changed, or cut off, since it was written.
+
+    Raises
+    ------
+    DamagedFile
+        Naming the first.
+    """
+    for file in run.sealed_files():
+        if seal_of(file) == "broken":
+            raise damaged(file, "changed since it was written", "bench verify says what differs")
+
+
 def _content(run: RunFolder) -> dict[str, Any]:
     """Return what a pack says of a run; where anything lies on this machine is nobody's concern."""
-    jobs = {job.key: _job(run.job_folder(job)) for job in run.jobs()}
+    request = run.read_request()
     content = {
         "pack": PACK,
         "name": run.path.name,
-        "request": run.read_request(),
-        "plan": read_json(run.plan),
-        "jobs": jobs,
+        "request": _elsewhere(request) | {"metrics": request["metrics"]},
+        "plan": _elsewhere(read_json(run.plan)),
+        "jobs": {job.key: _elsewhere(_job(run.job_folder(job))) for job in run.jobs()},
         "augmenters": {file.stem: read_json(file) for file in sorted(run.baselines.glob("*.json"))},
     }
-    folders = {str(run.path): run.path.name, str(Path.home()): "~"}
-    plain: dict[str, Any] = _elsewhere(json.loads(json.dumps(content)), folders)
+    plain: dict[str, Any] = json.loads(json.dumps(content))
     return plain
 
 
@@ -96,17 +116,13 @@ def _job(folder: JobFolder) -> dict[str, Any]:
     return {"record": None if record is None else record.plain(), "scores": scores}
 
 
-def _elsewhere(value: Any, folders: Mapping[str, str]) -> Any:
-    """Return the same without this machine's folders."""
+def _elsewhere(value: Any) -> Any:
+    """Return the same with the last part of each absolute path in it."""
     if isinstance(value, dict):
-        return {name: _elsewhere(part, folders) for name, part in value.items()}
+        return {name: _elsewhere(part) for name, part in value.items()}
     if isinstance(value, list):
-        return [_elsewhere(part, folders) for part in value]
-    if not isinstance(value, str):
-        return value
-    for folder, name in folders.items():
-        value = value.replace(folder, name)
-    return without_folder(value)
+        return [_elsewhere(part) for part in value]
+    return PATH.sub(r"\1", value) if isinstance(value, str) else value
 
 
 def _as_text(content: Mapping[str, Any]) -> str:
@@ -120,13 +136,21 @@ def _as_text(content: Mapping[str, Any]) -> str:
 def _write_archive(run: RunFolder, file: Path) -> None:
     found = [path for pattern in KEPT_WITH_CELLS for path in sorted(run.path.glob(pattern))]
     names = {path.relative_to(run.path).as_posix(): path for path in found if path.is_file()}
-    content = _content(run) | {"files": {name: _sha256(path) for name, path in names.items()}}
+    # Scores with their details, too, tell no folder of this machine.
+    texts = {
+        name: _as_text(_elsewhere(read_json(path))) for name, path in names.items() if path.suffix == ".json"
+    }
+    checksums = {
+        name: hashlib.sha256(texts[name].encode()).hexdigest() if name in texts else _sha256(path)
+        for name, path in names.items()
+    }
+    content = _content(run) | {"files": checksums}
     temporary = file.with_name(f".{file.name}.part")
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr(CONTENT, _as_text(content))
             for name, path in names.items():
-                archive.write(path, name)
+                archive.writestr(name, texts[name]) if name in texts else archive.write(path, name)
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
@@ -152,35 +176,15 @@ def unpack(file: Path, home: Path) -> RunFolder:
     DamagedFile
         If the file is no pack, or was changed since it was written.
     """
-    if not zipfile.is_zipfile(file):
-        return _laid_out(read_pack(file), home)
     try:
+        if not zipfile.is_zipfile(file):
+            return _laid_out(_checked(json.loads(file.read_bytes()), file), home)
         with zipfile.ZipFile(file) as archive:
-            content = _checked(json.loads(archive.read(CONTENT)), file)
-            run = _laid_out(content, home)
-            for name, checksum in _files(content, file):
-                target = run.path / name
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(archive.read(name))
-                if _sha256(target) != checksum:
-                    raise damaged(file, f"{name} was changed", REMEDY)
-    except (KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise damaged(file, error, REMEDY) from error
-    return run
-
-
-def read_pack(file: Path) -> dict[str, Any]:
-    """Return what a pack without cells says.
-
-    Raises
-    ------
-    DamagedFile
-        If the file is no pack, or was changed since it was written.
-    """
-    try:
-        return _checked(json.loads(file.read_bytes()), file)
-    except ValueError as error:
-        raise damaged(file, "no pack of a run", REMEDY) from error
+            return _laid_out(_checked(json.loads(archive.read(CONTENT)), file), home, archive)
+    except RequestError:
+        raise
+    except NO_PACK as error:
+        raise damaged(file, (str(error).splitlines() or ["no pack of a run"])[0], REMEDY) from error
 
 
 def _checked(content: Any, file: Path) -> dict[str, Any]:
@@ -193,27 +197,26 @@ def _checked(content: Any, file: Path) -> dict[str, Any]:
     return content
 
 
-def _files(content: Mapping[str, Any], file: Path) -> Iterator[tuple[str, str]]:
-    for name, checksum in content.get("files", {}).items():
-        parts = PurePosixPath(name).parts
-        if PurePosixPath(name).is_absolute() or ".." in parts:
-            raise damaged(file, f"{name} lies outside of it", REMEDY)
-        yield name, checksum
-
-
-def _laid_out(content: Mapping[str, Any], home: Path) -> RunFolder:
-    name = str(content["name"])
-    if Path(name).name != name:
-        raise RequestError(f"a pack of a run called {name!r}: no name of a folder")
-    with whole_folder(home / name) as folder:
+def _laid_out(content: Mapping[str, Any], home: Path, archive: zipfile.ZipFile | None = None) -> RunFolder:
+    target = home / _name(content["name"])
+    with whole_folder(target) as folder:
         run = RunFolder(folder)
         write_sealed(run.request, content["request"])
         for key, parts in content["jobs"].items():
-            _lay_out(JobFolder(folder / "jobs" / Path(key).name), parts)
+            _lay_out(JobFolder(folder / "jobs" / _name(key)), parts)
         for stem, scores in content["augmenters"].items():
-            write_sealed(run.baselines / f"{Path(stem).name}.json", scores)
+            write_sealed(run.baselines / f"{_name(stem)}.json", scores)
+        if archive is not None:
+            _extract(archive, content["files"], folder)
         write_json(run.plan, content["plan"])
-    return RunFolder(home / name)
+        run.view()
+    return RunFolder(target)
+
+
+def _name(text: Any) -> str:
+    if not isinstance(text, str) or not NAME.fullmatch(text) or text in (".", ".."):
+        raise ValueError(f"{text!r} is no name of a file")
+    return text
 
 
 def _lay_out(job: JobFolder, parts: Mapping[str, Any]) -> None:
@@ -221,5 +224,16 @@ def _lay_out(job: JobFolder, parts: Mapping[str, Any]) -> None:
     if parts["record"] is not None:
         job.write_record(Record.model_validate(parts["record"]))
     for score in map(Score.model_validate, parts["scores"]):
-        file = job.score_file(score.sample_seed, score.metric, score.protocol)
-        write_sealed(job.scores / file.name, score.plain())
+        write_sealed(
+            job.scores / _name(f"{score.sample_seed}-{score.protocol}-{score.metric}.json"), score.plain()
+        )
+
+
+def _extract(archive: zipfile.ZipFile, checksums: Mapping[str, str], folder: Path) -> None:
+    for name, checksum in checksums.items():
+        target = folder.joinpath(*map(_name, PurePosixPath(name).parts))
+        content = archive.read(name)
+        if hashlib.sha256(content).hexdigest() != checksum:
+            raise ValueError(f"{name} was changed")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)

@@ -112,7 +112,7 @@ def _is_same_machine(run: RunFolder) -> bool:
 
 def _changed_files(run: RunFolder) -> Iterator[str]:
     """Yield a line for each file that is not as it was written, is missing, or is no part of the plan."""
-    for file in _sealed_files(run):
+    for file in run.sealed_files():
         if readable(file) is not None and seal_of(file) == "broken":
             yield f"{file}: {CHANGED}"
     planned = {job.key for job in run.jobs()}
@@ -137,13 +137,6 @@ def _changed_in(folder: JobFolder) -> Iterator[str]:
         path = folder.path / sample.file
         if sample.sha256 is not None and (not path.exists() or sha256_of(path) != sample.sha256):
             yield f"{path}: its checksum is not that of the cells as they were drawn"
-
-
-def _sealed_files(run: RunFolder) -> list[Path]:
-    folders = [run.job_folder(job) for job in run.jobs()]
-    records = [folder.record for folder in folders if folder.record.exists()]
-    scores = [file for folder in folders for file in sorted(folder.scores.glob("*.json"))]
-    return [run.request, *records, *scores, *sorted(run.baselines.glob("*.json"))]
 
 
 def _unsealed_files(run: RunFolder) -> Iterator[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -13,11 +15,13 @@ from typing import Final, NamedTuple
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from reports.further_tables import Failure, failures
 from reports.html.pictures import INLINE, Picture, described, pictures
 from reports.side_by_side import runs_frame
-from reports.site.boards import Board, board_of
+from reports.site.boards import Board, board_of, said_of
 from reports.site.markdown import results_page
 from reports.site.provenance import anchor, numbers, origins
+from reports.suspicion import contradictions
 from reports.table import results
 from reports.view import NamedRun, RunView
 from reports.words import (
@@ -35,7 +39,7 @@ ALL_THERE_IS: Final = 100_000_000
 
 
 class _Cell(NamedTuple):
-    """A cell of the large table: its words, what it is sorted by, and where it leads."""
+    """A cell of the large table: its words, what it is sorted by (nothing: last), and where it leads."""
 
     words: str
     order: float | str
@@ -43,7 +47,7 @@ class _Cell(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """A run on the first page."""
+    """A run on the first page; its title is no other run's."""
 
     name: str
     slug: str
@@ -51,6 +55,7 @@ class _Part(NamedTuple):
     facts: list[str]
     boards: list[Board]
     links: dict[str, str]
+    failures: list[Failure]
     pareto: list[Picture]
     command: str
 
@@ -80,7 +85,11 @@ def site(runs: Sequence[NamedRun], figures: Sequence[Sequence[Path]], *, date: s
         undefined=StrictUndefined,
     )
     environment.globals["anchor"] = anchor
-    parts = [_part(run, number, drawn) for number, (run, drawn) in enumerate(zip(runs, figures, strict=True))]
+    named = Counter(run.view.run.dataset.name for run in runs)
+    parts = [
+        _part(run, number, drawn, alone=named[run.view.run.dataset.name] == 1)
+        for number, (run, drawn) in enumerate(zip(runs, figures, strict=True))
+    ]
     found: dict[str, str | Path] = {
         "index.html": environment.get_template("index.html").render(
             date=date,
@@ -102,6 +111,8 @@ def site(runs: Sequence[NamedRun], figures: Sequence[Sequence[Path]], *, date: s
                 date=date,
                 part=part,
                 model=model,
+                said=_said_everywhere(run.view, model),
+                without_cells=not any(file.stem.startswith(("embedding", "markers")) for file in drawn),
                 job=next(record.job for record in run.view.records if record.job.model == model),
                 numbers=numbers(run.view, model),
                 origins=jobs,
@@ -112,20 +123,24 @@ def site(runs: Sequence[NamedRun], figures: Sequence[Sequence[Path]], *, date: s
     return found
 
 
-def _part(run: NamedRun, number: int, drawn: Sequence[Path]) -> _Part:
+def _part(run: NamedRun, number: int, drawn: Sequence[Path], *, alone: bool) -> _Part:
     view = run.view
     slug = f"{number}-{_slug(view.run.dataset.name)}"
     models = dict.fromkeys(record.job.model for record in view.records)
     return _Part(
         name=run.name,
         slug=slug,
-        title=view.run.dataset.name,
+        title=view.run.dataset.name if alone else f"{view.run.dataset.name} · {run.name}",
         facts=[
+            " of ".join(
+                [f"run {run.name}", *filter(None, [", ".join(piece.name for piece in view.run.pieces)])]
+            ),
             f"{shape_in_words(view.run)} · {source_in_words(view.run.dataset)}",
             machines_in_words(view.run),
             budgets_in_words(view),
             f"scgenbench {view.run.bench_version}, commit {view.run.git_commit or 'unknown'}",
         ],
+        failures=failures(view),
         boards=[board_of(seen) for seen in view.each_protocol],
         links={model: f"{slug}/{place}-{_slug(model)}.html" for place, model in enumerate(models)},
         pareto=[
@@ -135,6 +150,17 @@ def _part(run: NamedRun, number: int, drawn: Sequence[Path]) -> _Part:
         ],
         command=run.command,
     )
+
+
+def _said_everywhere(view: RunView, model: str) -> list[str]:
+    """Return what a reader of a generator's page must know: of itself, and of contradicted metrics."""
+    said: dict[str, None] = {}
+    for seen in view.each_protocol:
+        found = results(seen)
+        of_it = [words for row in found.rows if row.model == model for words in said_of(seen, row)]
+        lines = [*of_it, *(f"suspect: {line}" for line in found.suspect)]
+        said |= dict.fromkeys(f"protocol {seen.protocol}: {line}" for line in lines)
+    return list(said)
 
 
 def _slug(name: str) -> str:
@@ -148,33 +174,30 @@ def _rows(run: NamedRun, part: _Part) -> Iterator[list[_Cell]]:
 
 
 def _rows_under(view: RunView, part: _Part) -> Iterator[list[_Cell]]:
-    found = results(view)
-    sizes = sizes_in_words(view)
+    found, sizes = results(view), sizes_in_words(view)
+    suspect = {metric.name for metric in found.metrics if contradictions(found.rows, metric)}
     for row in found.rows:
+        said = "".join(f", {words}" for words in said_of(view, row))
         for metric in found.metrics:
             summary, place = row.summary(metric.name), row.place(metric.name)
-            missing = metric.name not in row.values
+            n_values = len(row.values.get(metric.name, ()))
+            link = f"{part.links[row.model]}#{anchor(metric.name, view.protocol)}"
+            percent = f"{100 * place:.0f} %".replace("-", "−") if math.isfinite(place) else ""
             yield [
+                _Cell(row.model, row.model, part.links[row.model]),
+                _Cell(f"{metric.name}, suspect" if metric.name in suspect else metric.name, metric.name),
+                _Cell(figure(summary.mean) if n_values else row.why_empty, _known(summary.mean), link),
+                _Cell(interval_in_words(summary.low, summary.high), _known(summary.low)),
+                _Cell(percent, _known(place)),
+                _Cell(str(n_values), n_values),
+                _Cell(row.role + said, row.role),
                 _Cell(part.title, part.title),
                 _Cell(f"{view.protocol} · {sizes}" if sizes else view.protocol, view.protocol),
-                _Cell(row.model, row.model, part.links[row.model]),
-                _Cell(row.role, row.role),
-                _Cell(metric.name, metric.name),
-                _Cell(
-                    row.why_empty if missing else figure(summary.mean),
-                    1e300 if missing else summary.mean,
-                    f"{part.links[row.model]}#{anchor(metric.name, view.protocol)}",
-                ),
-                _Cell(
-                    interval_in_words(summary.low, summary.high),
-                    summary.low if summary.low == summary.low else 1e300,
-                ),
-                _Cell(
-                    f"{100 * place:.0f} %".replace("-", "−") if place == place else "",
-                    place if place == place else -1e300,
-                ),
-                _Cell(str(len(row.values.get(metric.name, ()))), len(row.values.get(metric.name, ()))),
             ]
+
+
+def _known(value: float) -> float | str:
+    return value if math.isfinite(value) else ""
 
 
 def _pictures_of(model: str, drawn: Sequence[Path]) -> Iterator[tuple[str, Path]]:

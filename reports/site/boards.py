@@ -8,9 +8,11 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from reports.best import best, copying_models
+from reports.main_table import unlike_machines
 from reports.ranks import Place, in_words, places, ties_in_words
 from reports.rows import Row
-from reports.suspicion import TRAINED_ROLES
+from reports.summary import summary
+from reports.suspicion import TRAINED_ROLES, contradictions
 from reports.table import results
 from reports.view import MetricFacts, RunView
 from reports.words import DASH, figure, interval_in_words
@@ -60,11 +62,11 @@ class Bracket(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A generator's line of the first screen, `copies` if it is made of, or near-copies, training cells."""
+    """A generator's line of the first screen; `said` is what a reader must know of it."""
 
     model: str
     role: str
-    copies: bool
+    said: list[str]
     heat: list[Heat]
     brackets: list[Bracket]
 
@@ -76,8 +78,10 @@ class Board(NamedTuple):
     ----------
     view
         The run as seen.
-    metrics
-        Headline metrics: the columns.
+    summary
+        What ran, what can be said, and where it ran if on unlike machines.
+    metrics, suspect
+        Headline metrics: the columns; names of those that the controls contradict.
     lines
         Models and baselines, the nearest to real cells first; then controls.
     ties
@@ -89,7 +93,9 @@ class Board(NamedTuple):
     """
 
     view: RunView
+    summary: list[str]
     metrics: list[MetricFacts]
+    suspect: set[str]
     lines: list[Line]
     ties: list[str]
     marks: dict[str, list[str]]
@@ -102,20 +108,40 @@ def board_of(view: RunView) -> Board:
     metrics = found.headline
     copying = copying_models(view)
     ranks = {(one.model, one.metric): one for one in places(view)}
-    rows = sorted(found.of(TRAINED_ROLES), key=lambda row: (not row.n_seeds, -_middle(row, metrics)))
+    rows = sorted(found.of(TRAINED_ROLES), key=lambda row: _order(row, metrics))
     controls = [row for row in found.rows if row.role not in TRAINED_ROLES]
     lines = [
         Line(
             row.model,
             row.role,
-            row.model in copying,
+            said_of(view, row),
             [_heat(row, metric) for metric in metrics],
             [_bracket(ranks.get((row.model, metric.name))) for metric in metrics],
         )
         for row in [*rows, *controls]
     ]
     unsolved = list(_open_questions(view, rows, metrics, copying))
-    return Board(view, metrics, lines, ties_in_words(view), _marks(view), unsolved)
+    return Board(
+        view=view,
+        summary=[*summary(view), *unlike_machines(view)],
+        metrics=metrics,
+        suspect={metric.name for metric in metrics if contradictions(found.rows, metric)},
+        lines=lines,
+        ties=ties_in_words(view),
+        marks=_marks(view),
+        open_questions=unsolved,
+    )
+
+
+def said_of(view: RunView, row: Row) -> list[str]:
+    """Return in words what a reader of a generator's numbers must know: copies, seeds that are missing."""
+    n_trained = sum(record.job.model == row.model for record in view.records_of("main"))
+    said = []
+    if row.model in copying_models(view):
+        said.append("of training cells")
+    if row.n_seeds < n_trained:
+        said.append(f"{row.n_seeds} of {n_trained} seeds: {row.status}")
+    return said
 
 
 def _marks(view: RunView) -> dict[str, list[str]]:
@@ -130,10 +156,13 @@ def _marks(view: RunView) -> dict[str, list[str]]:
     return said
 
 
-def _middle(row: Row, metrics: Sequence[MetricFacts]) -> float:
-    """Return the mean place, each cut to between a floor and real cells: the order of lines, no verdict."""
+def _order(row: Row, metrics: Sequence[MetricFacts]) -> tuple[int, float]:
+    """Return what lines are ordered by, which is no verdict: how many places are missing, then their mean.
+
+    Each is cut to between a floor and real cells.
+    """
     known = [row.place(metric.name) for metric in metrics if math.isfinite(row.place(metric.name))]
-    return sum(min(max(place, 0.0), 1.0) for place in known) / len(known) if known else -1.0
+    return -len(known), -sum(min(max(place, 0.0), 1.0) for place in known) / max(1, len(known))
 
 
 def _heat(row: Row, metric: MetricFacts) -> Heat:

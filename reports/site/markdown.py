@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from reports.formats import in_markdown, table_in_markdown
+from reports.further_tables import failures
 from reports.ranks import ties_in_words
 from reports.rows import Row
-from reports.site.boards import board_of, neighbours
-from reports.summary import summary
+from reports.site.boards import Line, board_of, neighbours
 from reports.table import results
 from reports.view import NamedRun, RunView
 from reports.words import DASH, budgets_in_words, figure, interval_in_words, machines_in_words, shape_in_words
@@ -34,7 +34,7 @@ def results_page(runs: Sequence[NamedRun]) -> str:
 
 def _about(run: NamedRun) -> Iterator[str]:
     view = run.view
-    lines = [shape_in_words(view.run), machines_in_words(view.run), budgets_in_words(view)]
+    lines = [f"run {run.name}", shape_in_words(view.run), machines_in_words(view.run), budgets_in_words(view)]
     seeds = sorted({record.job.seed for record in view.records_of("main")})
     lines.append(f"training seeds {', '.join(map(str, seeds))}")
     if days := sorted({record.started[:10] for record in view.records if record.started}):
@@ -48,7 +48,7 @@ def _about(run: NamedRun) -> Iterator[str]:
 def _of_protocol(view: RunView) -> Iterator[str]:
     found, board = results(view), board_of(view)
     yield f"### Protocol {view.protocol}"
-    yield in_markdown(summary(view)[1])
+    yield "\n".join(in_markdown(line) for line in board.summary)
     yield from (f"**Suspect**: {in_markdown(line)}" for line in found.suspect)
     costs = COSTS if view.is_first else {}
     columns = [
@@ -61,8 +61,8 @@ def _of_protocol(view: RunView) -> Iterator[str]:
     drawn = {record.job.model: record.job.draws_from for record in view.records}
     cells = [
         [
-            line.model if line.role == "model" else f"{line.model} ({line.role})",
-            drawn[line.model],
+            _named(line),
+            drawn[line.model] if line.role in ("model", "baseline") else DASH,
             *(figure(rows[line.model].mean(name)) for name in costs),
             *(_value(rows[line.model], metric.name) for metric in board.metrics),
         ]
@@ -75,9 +75,17 @@ def _of_protocol(view: RunView) -> Iterator[str]:
         said = "; ".join(neighbours(view, first)) or "fewer than two"
         yield in_markdown(f"Neighbours by {first}: {said}.")
     yield _listed(ties_in_words(view))
+    if broken := failures(view):
+        yield "Not finished:"
+        yield _listed(f"{one.job}: {one.status}: {one.reason}" for one in broken)
     if board.open_questions:
         yield "What no generator can do yet:"
         yield _listed(board.open_questions)
+
+
+def _named(line: Line) -> str:
+    said = [line.role] * (line.role != "model") + line.said
+    return f"{line.model} ({', '.join(said)})" if said else line.model
 
 
 def _value(row: Row, metric: str) -> str:

@@ -8,7 +8,8 @@ import pytest
 from reports.figures import save_figures
 from reports.site import site
 from reports.view import NamedRun
-from tests.reports.run_view import built, make_run_view
+from tests.reports.run_view import built, make_run_view, score_of
+from tests.reports.test_site import three_generators
 
 pytestmark = pytest.mark.slow
 MODEL = "0-zheng/0-activa.html"
@@ -17,8 +18,10 @@ MODEL = "0-zheng/0-activa.html"
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("site")
-    view, other = built(make_run_view()), make_run_view(seeds=1)
+    view, other = three_generators(gap=0.2), make_run_view(seeds=1)
     other["run"]["dataset"]["name"] = "kang"
+    # A metric that its floor contradicts.
+    score_of(other, "shuffle", "mmd", 0)["values"]["mmd"] = 0.01
     runs = [NamedRun("run-a", view, "bench run --seeds 0-2"), NamedRun("run-b", built(other), "")]
     figures = [save_figures(view, home / "figures"), []]
     for name, content in site(runs, figures, date="2026-01-02").items():
@@ -61,29 +64,30 @@ def test_it_opens_from_a_folder_and_asks_for_nothing_outside(opened, home, name)
     assert page.said == []
 
 
-def first_column(page, number):
-    return page.eval_on_selector_all(
-        f"#all tbody tr td:nth-child({number})", "cells => cells.map(cell => cell.textContent.trim())"
-    )
+def column(page, name):
+    words = "cells => cells.map(cell => cell.textContent.trim())"
+    number = page.eval_on_selector_all("#all thead th", words).index(name) + 1
+    return page.eval_on_selector_all(f"#all tbody tr td:nth-child({number})", words)
 
 
 def test_the_table_is_sorted_by_value_and_filtered_by_words(opened):
     page = opened()
     page.fill(".dt-search input", "zheng mmd model")
-    assert set(first_column(page, 5)) == {"mmd"}
-    assert set(first_column(page, 1)) == {"zheng"}
-    page.click("#all thead th:nth-child(6)")
-    values = first_column(page, 6)
-    # By number, and what has none at the end: 0.420 before 0.850.
-    assert values == ["0.420", "0.850", "diverged"]
-    assert page.get_attribute("#all thead th:nth-child(6)", "aria-sort") == "ascending"
+    assert set(column(page, "metric")) == {"mmd"}
+    assert set(column(page, "data set")) == {"zheng"}
+    page.click("#all thead th:nth-child(3)")
+    assert page.get_attribute("#all thead th:nth-child(3)", "aria-sort") == "ascending"
+    # By number, and what has none at the end, either way.
+    assert column(page, "value") == ["0.420", "0.621", "diverged"]
+    page.click("#all thead th:nth-child(3)")
+    assert column(page, "value") == ["0.621", "0.420", "diverged"]
 
 
 def test_the_table_is_sorted_by_the_keyboard(opened):
     page = opened()
-    page.focus("#all thead th:nth-child(3) [role=button], #all thead th:nth-child(3)[tabindex]")
+    page.focus("#all thead th:nth-child(1) [role=button], #all thead th:nth-child(1)[tabindex]")
     page.keyboard.press("Enter")
-    names = first_column(page, 3)
+    names = column(page, "generator")
     assert names == sorted(names)
 
 
@@ -122,9 +126,17 @@ def test_a_phone_scrolls_only_what_is_wide(opened, name):
     assert page.evaluate("document.documentElement.scrollWidth") == 360
 
 
-def test_all_rows_are_printed(opened):
+def test_all_rows_are_printed_and_no_filter(opened):
+    page = opened(color_scheme="dark")
+    page.emulate_media(media="print", color_scheme="dark")
+    shown = page.eval_on_selector_all("#all tbody tr", "all => all.map(row => row.checkVisibility())")
+    assert shown == [True] * (2 * 7 * 4)
+    assert not page.is_visible(".dt-search")
+    grounds = page.eval_on_selector("div.dt-container", "part => getComputedStyle(part).backgroundColor")
+    assert grounds == "rgb(255, 255, 255)"
+
+
+def test_brackets_and_marks_are_on_the_first_page(opened):
     page = opened()
-    rows = len(first_column(page, 1))
-    page.emulate_media(media="print")
-    assert rows == 2 * 7 * 4
-    assert page.pdf(format="A4").startswith(b"%PDF")
+    assert page.locator(".bracket").count() > 0
+    assert "shuffle 0.01 is not worse than real 0.02" in page.inner_text(".mark")

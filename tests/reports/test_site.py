@@ -120,6 +120,49 @@ def test_a_number_tells_its_seeds_and_its_origin():
     assert told["Ended"][0] == "ok"
 
 
+def test_a_copier_under_one_protocol_is_one_under_all_and_wherever_it_stands():
+    view = make_run_view()
+    view["run"]["protocols"] = ["strict", "activa2022"]
+    copied = {
+        "name": "copied_share",
+        "better": "lower",
+        "ideal": 0.0,
+        "bounds": [0.0, 1.0],
+        "alarm": 0.25,
+        "group": "memorisation",
+    }
+    view["metrics"] = [*view["metrics"], copied]
+    for seed in range(3):
+        record = record_of(view, "activa", seed)
+        scores = view["scores"][record["key"]]
+        scores += [score | {"protocol": "activa2022"} for score in scores]
+        found = {"metric": "copied_share", "protocol": "strict", "values": {"copied_share": 0.9}}
+        scores.append(found | {"n_cells": 140})
+    seen = built(view)
+    other = board_of(seen.under("activa2022"))
+    assert line_of(other, "activa").said == ["of training cells"]
+    assert {bracket.words for bracket in line_of(other, "activa").brackets} == {"–"}
+    found = site([NamedRun("run", seen, "")], [[]], date="")
+    assert "of training cells" in found["0-zheng/0-activa.html"]
+    assert found["index.html"].count("model, of training cells") > 3
+
+
+def test_what_did_not_finish_is_said_on_the_first_page_and_in_markdown():
+    run = NamedRun("run", built(make_run_view()), "")
+    page = site([run], [[]], date="")["index.html"]
+    assert "of scgan, cscgan not every training finished" in page
+    assert "2 of 3 seeds" in page
+    assert "of scgan, cscgan not every training finished" in results_page([run])
+    assert "Not finished:" in results_page([run])
+
+
+def test_runs_of_one_data_set_are_told_apart():
+    view = built(make_run_view(seeds=1))
+    page = site([NamedRun("first", view, ""), NamedRun("second", view, "")], [[], []], date="")["index.html"]
+    assert "zheng · first" in page
+    assert "zheng · second" in page
+
+
 def test_names_that_are_no_file_names_have_pages_of_their_own():
     view = make_run_view(seeds=1)
     for record in view["records"]:

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bench.request.papers import Beside
 from reports.papers import Paper, papers
 
 pytestmark = pytest.mark.slow
@@ -94,10 +95,18 @@ def test_a_run_stands_beside_the_paper_and_stays_so(answer, tmp_path, tiny2026):
     assert "0 things differ, 0 could not be verified" in out
 
 
+def test_only_sampling_that_a_paper_timed_is_timed():
+    assert Beside.of(["activa2022", "groundgan2024"]).timed == {"activa"}
+    assert Beside.of(["scmamamia2026"]).timed == set()
+
+
 def test_a_metric_is_scored_under_the_protocols_that_printed_it(answer, tmp_path, tiny2026):
     asked = ["tiny2026", "--dataset", "synthetic:400x60x2", "--seeds", "0", "--out", str(tmp_path / "runs")]
     assert answer("paper", *asked)[0] == 0
     (run,) = (tmp_path / "runs").glob("*-synthetic*")
+
+    plan = json.loads((run / "plan.json").read_text())
+    assert {job["timing_cells"] for job in plan} == {0}
 
     def scored() -> set[str]:
         return {file.stem.partition("-")[2] for file in run.glob("jobs/*/scores/*.json")}

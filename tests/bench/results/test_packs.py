@@ -4,8 +4,8 @@ import json
 import shutil
 import zipfile
 from io import StringIO
-from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
@@ -15,7 +15,7 @@ from bench.commands.packs import site
 from bench.errors import RequestError
 from bench.results.files import read_json, sealed, write_json, write_sealed
 from bench.results.merge import differences, merge, opened, pieces_of_one
-from bench.results.packs import publish, unpack
+from bench.results.packs import _elsewhere, publish, unpack
 from bench.results.run_folder import RunFolder
 from reports.console import print_report
 from reports.table import results_frame
@@ -81,8 +81,8 @@ def test_a_pack_tells_records_scores_and_digests_and_no_path(apart, tmp_path):
         assert after.read_scores() == [score.but(details={}) for score in before.read_scores()]
         if (record := after.read_record()).samples:
             assert record.samples["0"].sha256
-    assert str(tmp_path) not in file.read_text()
-    assert str(Path.home()) + "/" not in file.read_text()
+    assert str(run.read_spec().out) not in file.read_text()
+    assert run.read_spec().out.is_absolute()
 
 
 def test_a_file_that_is_there_is_not_overwritten(apart, tmp_path):
@@ -90,6 +90,77 @@ def test_a_file_that_is_there_is_not_overwritten(apart, tmp_path):
     with pytest.raises(RequestError, match="exists: name another file"):
         publish(apart[0], tmp_path / "run.json", with_cells=False)
     assert (tmp_path / "run.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("cannot read '/data/secret/patients.h5ad'", "cannot read 'patients.h5ad'"),
+        ("/data/secret/a.h5ad; /data/secret/b.h5ad", "a.h5ad; b.h5ad"),
+        ("https://example.org/a/b.h5ad", "https://example.org/a/b.h5ad"),
+        ("doi:10.1093/bioinformatics/btac095", "doi:10.1093/bioinformatics/btac095"),
+        ("synthetic:400x60", "synthetic:400x60"),
+        ("mmd / real", "mmd / real"),
+    ],
+)
+def test_absolute_paths_lose_their_folders_and_nothing_else_does(text, told):
+    assert _elsewhere({"a": [text]}) == {"a": [told]}
+
+
+def test_a_run_that_was_changed_is_neither_packed_nor_merged_nor_shown(apart, tmp_path):
+    score = next(apart[0].path.glob("jobs/*/scores/*-mmd.json"))
+    content = read_json(score)
+    content["values"]["mmd"] = 0.0
+    write_json(score, content)
+    with pytest.raises(RequestError, match="changed since it was written"):
+        publish(apart[0], tmp_path / "run.json", with_cells=False)
+    with pytest.raises(RequestError, match="changed since it was written"):
+        opened([apart[0].path, apart[1].path], tmp_path)
+    assert not (tmp_path / "run.json").exists()
+
+
+@pytest.mark.parametrize("with_cells", [False, True])
+def test_a_file_with_a_flipped_bit_is_refused_in_one_line(apart, tmp_path, with_cells):
+    file = tmp_path / "run.pack"
+    publish(apart[0], file, with_cells=with_cells)
+    whole = file.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for place in rng.integers(len(whole), size=40):
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        file.write_bytes(bytes(flipped))
+        home = tmp_path / str(place)
+        try:
+            unpack(file, home)
+        except RequestError as error:
+            assert "\n" not in str(error)
+            assert not list(home.glob("*"))
+            refused += 1
+    # A bit of an archive's own book-keeping may mean nothing.
+    assert refused >= 38
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": ".."},
+        {"name": ""},
+        {"name": "a\0b"},
+        {"plan": {}},
+        {"augmenters": None},
+        {"jobs": {"..": {"record": None, "scores": []}}},
+        {"jobs": {"a": {"record": {}, "scores": []}}},
+        {"request": {}},
+    ],
+)
+def test_a_pack_that_somebody_wrote_is_refused_in_one_line(apart, tmp_path, change):
+    file = tmp_path / "run.json"
+    publish(apart[0], file, with_cells=False)
+    write_json(file, sealed(read_json(file) | change))
+    with pytest.raises(RequestError):
+        unpack(file, tmp_path / "home")
+    assert not list((tmp_path / "home").rglob("*.json"))
 
 
 def better(content):
@@ -132,7 +203,7 @@ def test_nothing_is_written_outside(apart, tmp_path, name):
     with zipfile.ZipFile(tmp_path / "forged.zip", "w") as archive:
         archive.writestr("pack.json", json.dumps(sealed(content | {"files": {name: "0"}})))
         archive.writestr(name, "x")
-    with pytest.raises(RequestError, match="lies outside of it"):
+    with pytest.raises(RequestError, match="is no name of a file"):
         unpack(tmp_path / "forged.zip", tmp_path / "home")
 
 
@@ -155,6 +226,10 @@ def with_jobs(run, **changes):
     write_json(run.plan, [job.model_dump(mode="json") | changes for job in run.jobs()])
 
 
+def with_request_profile(run):
+    with_request(run, spec=run.read_request()["spec"] | {"profile": "quick"})
+
+
 def with_code(run):
     file = next(file for job in run.jobs() for file in run.job_folder(job).scores.glob("*-mmd.json"))
     write_sealed(file, read_json(file) | {"code": "another"})
@@ -166,9 +241,10 @@ def with_code(run):
         (lambda run: with_request(run, dataset_key="others"), "differ in their prepared cells"),
         (lambda run: with_request(run, n_cells=7), "differ in their cells a side"),
         (lambda run: with_request(run, protocol_facts={}), "differ in their protocols"),
-        (lambda run: with_jobs(run, source_hash="another"), "model nb_copula has another version, code"),
-        (lambda run: with_jobs(run, budget="7 steps"), "model nb_copula has another version, code"),
-        (with_code, "metric mmd was computed by different code"),
+        (with_request_profile, "differ in their profiles"),
+        (lambda run: with_jobs(run, source_hash="another"), "model nb_copula differs in source_hash between"),
+        (lambda run: with_jobs(run, budget="7 steps"), "model nb_copula differs in budget between .*7 steps"),
+        (with_code, "metric mmd differs in code between"),
     ],
 )
 def test_what_is_no_piece_is_refused_and_stands_alone(apart, tmp_path, change, message):
@@ -193,6 +269,39 @@ def test_pieces_of_unlike_machines_say_so_in_the_columns_of_times(apart, tmp_pat
     print_report(view, console=Console(file=out, width=400))
     assert "Another CPU" in out.getvalue()
     assert "(seeds 1): times and memory do not compare" in out.getvalue()
+
+
+def test_what_both_have_is_united_if_it_is_the_same_and_refused_if_not(apart, tmp_path):
+    """Scores of the same cells come together; the same Job with other cells is another run."""
+    one, other = (
+        RunFolder.open(shutil.copytree(apart[0].path, tmp_path / name)) for name in ("one", "other")
+    )
+    for file in one.path.glob("jobs/*/scores/*-mmd.json"):
+        file.unlink()
+    for file in other.path.glob("jobs/*/cells-0.h5ad"):
+        file.unlink()
+    merged = merge([other, one], tmp_path / "merged")
+    assert len(list(merged.path.glob("jobs/*/scores/*-mmd.json"))) > 0
+    assert len(list(merged.path.glob("jobs/*/cells-0.h5ad"))) > 0
+    score = next(other.path.glob("jobs/*/scores/*-mmd.json"))
+    doubled = read_json(score)
+    doubled["values"]["mmd"] = 2 * doubled["values"]["mmd"] + 1
+    write_sealed(score, doubled)
+    with pytest.raises(RequestError, match=r"mmd of .* differs between"):
+        merge([apart[0], other], tmp_path / "again")
+    job = next(job for job in one.jobs() if one.job_folder(job).read_record().samples)
+    folder = one.job_folder(job)
+    record = folder.read_record()
+    sample = record.samples["0"].but(sha256="0" * 64)
+    folder.write_record(record.but(samples={"0": sample}))
+    with pytest.raises(RequestError, match="differs in cells between"):
+        merge([apart[0], one], tmp_path / "again")
+
+
+def test_merging_leaves_the_pieces_as_they_are(apart, tmp_path):
+    apart[0].dataset.chmod(0o600)
+    merge(apart, tmp_path / "merged")
+    assert apart[0].dataset.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_job_is_taken_from_where_it_ended_well(apart, tmp_path):
