@@ -193,8 +193,10 @@ def _unlike_scores(runs: Sequence[RunFolder]) -> Iterator[str]:
 def _write(merged: RunFolder, runs: Sequence[RunFolder]) -> None:
     every = [(run, job) for run in runs for job in run.jobs()]
     chosen: dict[tuple[str, ...], str] = {}
-    for run, job in sorted(every, key=lambda one: _worth(one[0].job_folder(one[1]))):
-        if chosen.setdefault(_question(job), job.key) == job.key:
+    for _, job in sorted(every, key=lambda one: _worth(one[0].job_folder(one[1]))):
+        chosen.setdefault(_question(job), job.key)
+    for run, job in sorted(every, key=lambda one: _worth(one[0].job_folder(one[1]), with_cells=True)):
+        if chosen[_question(job)] == job.key:
             _take(run.job_folder(job).path, merged.job_folder(job).path, KEPT)
     planned = {job.key: job for _, job in every if job.key in chosen.values()}
     for run in runs:
@@ -208,14 +210,14 @@ def _question(job: Job) -> tuple[str, ...]:
     return (job.key,) if job.experiment.kind == "main" else (job.model, job.experiment.slug)
 
 
-def _worth(folder: JobFolder) -> int:
-    """Return a number by which Jobs are chosen: ended well with cells, well, with a reason, not at all."""
+def _worth(folder: JobFolder, *, with_cells: bool = False) -> int:
+    """Return what Jobs are ordered by: ended well (first those with cells), with a reason, not at all."""
     record = folder.read_record()
     if record is None or not record.has_ended:
         return 3
     if record.status != OK:
         return 2
-    return 0 if any(folder.path.glob("cells-*.h5ad")) else 1
+    return 0 if with_cells and any(folder.path.glob("cells-*.h5ad")) else 1
 
 
 def _take(source: Path, target: Path, patterns: Sequence[str]) -> None:

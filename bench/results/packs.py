@@ -184,7 +184,7 @@ def unpack(file: Path, home: Path) -> RunFolder:
     except RequestError:
         raise
     except NO_PACK as error:
-        raise damaged(file, (str(error).splitlines() or ["no pack of a run"])[0], REMEDY) from error
+        raise damaged(file, f"no pack of a run: {(str(error).splitlines() or [''])[0]}", REMEDY) from error
 
 
 def _checked(content: Any, file: Path) -> dict[str, Any]:
@@ -194,6 +194,8 @@ def _checked(content: Any, file: Path) -> dict[str, Any]:
         raise RequestError(f"{file} is a pack of version {content['pack']}; this is version {PACK}: upgrade")
     if content.get("digest") != digest_of(content):
         raise damaged(file, "it was changed since it was written", REMEDY)
+    if not isinstance(content["plan"], list) or not content["plan"]:
+        raise damaged(file, "a run without Jobs", REMEDY)
     return content
 
 

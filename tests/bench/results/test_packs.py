@@ -26,27 +26,48 @@ TIMES = ["training_seconds", "sample_seconds", "peak_rss_gib", "steps_per_second
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Return a run of two seeds, and one of each of them."""
+def whole(tmp_path_factory):
+    """Return a run of two seeds and both experiments."""
     folder = tmp_path_factory.mktemp("packs")
-    wanted = {"profile": "smoke", "metrics": ("mmd", "augmentation_f1"), "quiet": True}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(folder / "cache"))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        return [
-            RunFolder.open(
-                api.run(["nb_copula"], cells(), seeds=seeds, out=folder / str(len(seeds)), **wanted).folder
-            )
-            for seeds in ((0, 1), (0,), (1,))
-        ]
+        found = api.run(
+            ["nb_copula"],
+            cells(),
+            seeds=(0, 1),
+            profile="smoke",
+            metrics=("mmd", "augmentation_f1"),
+            out=folder / "runs",
+            quiet=True,
+        )
+    return RunFolder.open(found.folder)
 
 
 @pytest.fixture
-def apart(runs, tmp_path):
-    return [
-        RunFolder.open(shutil.copytree(run.path, tmp_path / name))
-        for run, name in zip(runs[1:], ("first", "second"), strict=True)
-    ]
+def apart(whole, tmp_path):
+    """Return what two runs would have been, of a seed each: a retraining is of a run's first seed."""
+    return [piece(whole, tmp_path / name, seed) for name, seed in (("first", 0), ("second", 1))]
+
+
+def piece(whole, home, seed):
+    run = RunFolder.open(shutil.copytree(whole.path, home))
+    jobs = []
+    for job in run.jobs():
+        folder = run.job_folder(job)
+        if job.experiment.kind == "augmentation":
+            own = job.model_copy(update={"seed": seed})
+            record = folder.read_record().but(key=own.key)
+            shutil.move(folder.path, run.job_folder(own).path) if own.key != job.key else None
+            run.job_folder(own).write_record(record)
+            jobs.append(own)
+        elif job.seed == seed:
+            jobs.append(job)
+        else:
+            shutil.rmtree(folder.path)
+    write_json(run.plan, [job.model_dump(mode="json") for job in jobs])
+    run.update_request(spec=run.read_request()["spec"] | {"seeds": [seed]})
+    return run
 
 
 def table(run):
@@ -54,8 +75,7 @@ def table(run):
     return frame[[name for name in frame.columns if not name.startswith(tuple(TIMES))]]
 
 
-def test_pieces_come_to_the_same_as_one_run(runs, apart, tmp_path):
-    whole = runs[0]
+def test_pieces_come_to_the_same_as_one_run(whole, apart, tmp_path):
     packed, archive = tmp_path / "first.json", tmp_path / "second.zip"
     publish(apart[0], packed, with_cells=False)
     publish(apart[1], archive, with_cells=True)
