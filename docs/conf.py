@@ -1,6 +1,11 @@
 """How Sphinx builds the pages; ``tox run -e docs`` calls it, and nothing is asked of any other machine."""
 
+import os
 from importlib.metadata import version as installed
+from pathlib import Path
+
+# What the tutorial prepares stays with the pages, not in the cache of whoever builds them.
+os.environ.setdefault("BENCH_CACHE", str(Path(__file__).parent / "_build" / "cache"))
 
 project = "scgenbench"
 author = "the scgenbench developers"
