@@ -1,0 +1,202 @@
+"""Every command that a page shows: given to the command line at a small size, or left out for a reason.
+
+Pages write placeholders: RUN, ``mine.h5ad``, ``./mine.py:MyGenerator``. What is small and real takes their place
+here. Whatever a page shows must be understood by the command line, also where it is not carried out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import anndata
+import pytest
+import typer
+
+from bench import cli
+from tests.documented import Command, blocks, documented, pages
+from tests.places import THROWAWAY
+
+pytestmark = pytest.mark.slow
+
+LEFT_OUT = {
+    # Ours: understood by the command line, and not carried out.
+    "bench ui": "serves until Ctrl-C; tests/browser and tests/bench/tracking",
+    "bench gate": "times two checkouts, or counts a training: tests/bench/gate, and .ci/run gives the command",
+    "bench speed": "a minute or more: tests/bench/speed",
+    "bench test": "half a minute in a process of its own: tests/bench/promises",
+    "bench test-metrics": "minutes: tests/metrics/selftest",
+    "bench data fetch": "asks another machine: tests/datasets does it on 127.0.0.1",
+    "bench data add": "takes a file of hundreds of megabytes: tests/datasets",
+    # Of others: nothing here can tell whether they are right.
+    "pip install": "installs; .ci/run does it from an empty environment",
+    "tox run": "makes environments; .ci/run does it",
+    "python -m benchmarks.activa": "a laboratory of minutes: tests/benchmarks",
+    "pytest": "a test suite of its own, which tox.ini runs",
+    "cd": "of a shell",
+    "export": "of a shell",
+    "python VAE/VAE_train.py": "scDiffusion's own, not run here, as the page says",
+    "python cell_train.py": "scDiffusion's own, not run here, as the page says",
+    "python classifier_train.py": "scDiffusion's own, not run here, as the page says",
+    "python scripts/train.py": "scLDM's own, not run here, as the page says",
+    "python scripts/train_ldm.py": "scLDM's own, not run here, as the page says",
+    "python scripts/inference.py": "scLDM's own, not run here, as the page says",
+}
+IN_PLACE = {
+    **dict.fromkeys(("brain_small", "pbmc68k", "pbmc3k_fifth.h5ad", "kang_half.h5ad", "kang.h5ad"), "mine.h5ad"),
+    "./mine.py:MyGenerator": f"{THROWAWAY}:Mean",
+    "./mine.py:Mine": f"{THROWAWAY}:Mean",
+    "mine": f"{THROWAWAY}:Mean",
+    "cell_type_scanpy": "cell_type",
+    "CD14+ Monocyte": "alpha",
+    "100000": "100",
+}
+"""A word of a page, or a name in a list of its names → what stands for it where the command is carried out."""
+DRY = ("run", "paper")
+"""Commands that train: minutes at the least, so that their plan is all that is asked for."""
+
+
+def answered(*words: str) -> tuple[Any, str]:
+    """Give a command to this process: its exit code, and all that it printed."""
+    printed = io.StringIO()
+    with (
+        mock.patch.object(sys, "argv", ["bench", *words]),
+        contextlib.redirect_stdout(printed),
+        contextlib.redirect_stderr(printed),
+        pytest.raises(SystemExit) as ended,
+    ):
+        cli.main()
+    return ended.value.code, printed.getvalue()
+
+
+def reason(command: Command) -> str | None:
+    """Return why a command is not carried out."""
+    for length in (3, 2, 1):
+        if found := LEFT_OUT.get(" ".join(command.words[:length])):
+            return found
+    return None
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, prepared):
+    """A folder with all that the pages presuppose: small cells, cells made elsewhere, a run."""
+    home = tmp_path_factory.mktemp("pages")
+    # Planning asks for the version of each generator's package, and each time all packages are looked through.
+    looked_up = cache(importlib.metadata.packages_distributions)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        patch.setenv("BENCH_CACHE", str(home / "cache"))
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
+        patch.setattr("bench.request.registry.packages_distributions", looked_up)
+        obs = prepared.obs[["cell_type", "split"]].assign(donor=[f"donor{row % 8}" for row in range(150)])
+        cells = anndata.AnnData(prepared.layers["counts"], obs=obs, var=prepared.var)
+        for name in ("mine", "all"):
+            cells.write_h5ad(home / f"{name}.h5ad")
+        for name, split in (("train", "train"), ("test", "test"), ("theirs", "test")):
+            cells[obs["split"] == split].write_h5ad(home / f"{name}.h5ad")
+        shutil.copy(THROWAWAY, home / "mine.py")
+        (home / "study.toml").write_text(study())
+        options = ("--profile", "smoke", "--metrics", "mmd,copied_share", "--models", "nb_copula")
+        code, printed = answered("run", "--dataset", "mine.h5ad", *options)
+        assert code == 0, printed
+        (run,) = home.glob("runs/*/plan.json")
+        run.parent.rename(home / "RUN")
+        for other in ("RUN_A", "RUN_B"):
+            shutil.copytree(home / "RUN", home / other)
+        yield home
+
+
+def study() -> str:
+    """Return the request that the page of commands shows as a file."""
+    (page,) = (path for path in pages() if path.name == "commands.md")
+    (block,) = (block for block in blocks(page) if block.language == "toml")
+    return block.text
+
+
+def small(command: Command) -> list[str]:
+    """Return the words of a command at its small size, without ``bench``."""
+    words = [
+        ",".join(IN_PLACE.get(name, name) for name in word.split(",")) for word in command.words[1:] if word != "…"
+    ]
+    # `new-model` takes the very names that elsewhere stand for a model.
+    if words[0] == "new-model":
+        words = list(command.words[1:])
+    # The small run trained one model.
+    if words[0] in ("sample", "compare"):
+        words = [{"activa": "nb_copula", "activa,nb_copula": "nb_copula,real"}.get(word, word) for word in words]
+    # Its test cells are too few for the genes that these protocols choose, and donors need a column.
+    if words[0] in DRY and "--resume" not in words and ("--dataset" in words or words[0] == "run"):
+        words.append("--dry-run")
+    return list(dict.fromkeys(words)) if words[-2:] == ["--dry-run", "--dry-run"] else words
+
+
+def understood(words: list[str]) -> None:
+    """Parse words as the command line does, and carry nothing out."""
+    import typer.main
+
+    group = typer.main.get_command(cli.app)
+    context: Any = group.make_context("bench", list(words), resilient_parsing=False)
+    while hasattr(group, "resolve_command"):
+        name, group, words = group.resolve_command(context, [*context._protected_args, *context.args])
+        context = group.make_context(name, words, parent=context)
+
+
+COMMANDS = documented()
+OURS = {str(command.words): command for command in COMMANDS if command.is_ours}
+CARRIED_OUT = [command for command in OURS.values() if reason(command) is None]
+
+
+def test_every_block_says_what_it_is():
+    unsaid = [f"{block.page}:{block.line}" for path in pages() for block in blocks(path) if not block.language]
+    assert unsaid == [], "a fence without a language: sh for commands, text for what they print"
+
+
+def test_a_command_is_ours_or_is_left_out_for_a_reason():
+    assert len(COMMANDS) > 60
+    assert [str(command) for command in COMMANDS if not command.is_ours and reason(command) is None] == []
+
+
+def test_no_reason_has_lost_its_command():
+    shown = {" ".join(command.words[:length]) for command in COMMANDS for length in (1, 2, 3)}
+    assert LEFT_OUT.keys() - shown == set()
+
+
+@pytest.mark.parametrize("command", OURS.values(), ids=str)
+def test_it_is_understood(command):
+    understood([word for word in command.words[1:] if word != "…"])
+
+
+@pytest.mark.parametrize("words", [["run", "--modles", "activa"], ["rnu"], ["data", "inform", "x"]])
+def test_what_is_misspelt_is_found(words):
+    with pytest.raises(typer.BadParameter.__bases__[0]):
+        understood(words)
+
+
+@pytest.mark.parametrize("command", CARRIED_OUT, ids=str)
+def test_it_does_what_the_page_says(command, place):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(place)
+        code, printed = answered(*small(command))
+    assert code == 0, f"{command}\n{printed[-2000:]}"
+
+
+def test_scripts_are_bash():
+    for path in pages():
+        for block in blocks(path):
+            if block.language == "bash":
+                subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
+
+
+def test_each_page_is_in_reach_of_the_first():
+    """A page that no list of contents names is found by nobody."""
+    listed = {Path(f"docs/{line.strip()}.md") for line in (pages()[0].parent / "docs" / "index.md").read_text().splitlines()}
+    docs = {path.relative_to(pages()[0].parent) for path in pages() if path.parent.name == "docs"}
+    assert docs - listed == {Path("docs/index.md")}
