@@ -54,6 +54,7 @@ IN_PLACE = {
     **dict.fromkeys(("brain_small", "pbmc68k", "pbmc3k_fifth.h5ad", "kang_half.h5ad", "kang.h5ad"), "mine.h5ad"),
     "./mine.py:MyGenerator": f"{THROWAWAY}:Mean",
     "./mine.py:Mine": f"{THROWAWAY}:Mean",
+    "./mine/mine.py:Mine": f"{THROWAWAY}:Mean",
     "mine": f"{THROWAWAY}:Mean",
     "cell_type_scanpy": "cell_type",
     "CD14+ Monocyte": "alpha",
@@ -132,10 +133,8 @@ def small(command: Command) -> list[str]:
     # The small run trained one model.
     if words[0] in ("sample", "compare"):
         words = [{"activa": "nb_copula", "activa,nb_copula": "nb_copula,real"}.get(word, word) for word in words]
-    # Its test cells are too few for the genes that these protocols choose, and donors need a column.
-    if words[0] in DRY and "--resume" not in words and ("--dataset" in words or words[0] == "run"):
-        words.append("--dry-run")
-    return list(dict.fromkeys(words)) if words[-2:] == ["--dry-run", "--dry-run"] else words
+    trains = words[0] in DRY and "--resume" not in words and (words[0] == "run" or "--dataset" in words)
+    return words + ["--dry-run"] * (trains and "--dry-run" not in words)
 
 
 def understood(words: list[str]) -> None:
