@@ -1,13 +1,12 @@
 """Every command that a page shows: given to the command line at a small size, or left out for a reason.
 
-Pages write placeholders: RUN, ``mine.h5ad``, ``./mine.py:MyGenerator``. What is small and real takes their place
-here. Whatever a page shows must be understood by the command line, also where it is not carried out.
+Pages write placeholders: RUN, ``mine.h5ad``, ``./mine.py:MyGenerator``. What is small and real takes their
+place here. Whatever a page shows must be understood by the command line, also where it is not carried out.
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import io
 import shutil
 import subprocess
@@ -20,17 +19,21 @@ from unittest import mock
 import anndata
 import pytest
 import typer
+import typer.main
 
 from bench import cli
+from bench.request import registry
+from bench.request.registry import ModelChoice
+from tests.conftest import make_prepared
 from tests.documented import Command, blocks, documented, pages
-from tests.places import THROWAWAY
+from tests.places import REPOSITORY, THROWAWAY
 
 pytestmark = pytest.mark.slow
 
 LEFT_OUT = {
     # Ours: understood by the command line, and not carried out.
     "bench ui": "serves until Ctrl-C; tests/browser and tests/bench/tracking",
-    "bench gate": "times two checkouts, or counts a training: tests/bench/gate, and .ci/run gives the command",
+    "bench gate": "times two checkouts, or counts a training: tests/bench/gate; .ci/run gives it",
     "bench speed": "a minute or more: tests/bench/speed",
     "bench test": "half a minute in a process of its own: tests/bench/promises",
     "bench test-metrics": "minutes: tests/metrics/selftest",
@@ -51,7 +54,9 @@ LEFT_OUT = {
     "python scripts/inference.py": "scLDM's own, not run here, as the page says",
 }
 IN_PLACE = {
-    **dict.fromkeys(("brain_small", "pbmc68k", "pbmc3k_fifth.h5ad", "kang_half.h5ad", "kang.h5ad"), "mine.h5ad"),
+    **dict.fromkeys(
+        ("brain_small", "pbmc68k", "pbmc3k_fifth.h5ad", "kang_half.h5ad", "kang.h5ad"), "mine.h5ad"
+    ),
     "./mine.py:MyGenerator": f"{THROWAWAY}:Mean",
     "./mine.py:Mine": f"{THROWAWAY}:Mean",
     "./mine/mine.py:Mine": f"{THROWAWAY}:Mean",
@@ -59,10 +64,11 @@ IN_PLACE = {
     "cell_type_scanpy": "cell_type",
     "CD14+ Monocyte": "alpha",
     "100000": "100",
+    "2000": "20",
+    "docs/examples/r/negative_binomial.toml": "mine.toml",
+    "theirs/theirs.toml": "mine.toml",
 }
-"""A word of a page, or a name in a list of its names → what stands for it where the command is carried out."""
-DRY = ("run", "paper")
-"""Commands that train: minutes at the least, so that their plan is all that is asked for."""
+"""A word of a page, or a name in a list of its names → what stands for it where it is carried out."""
 
 
 def answered(*words: str) -> tuple[Any, str]:
@@ -87,32 +93,41 @@ def reason(command: Command) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, prepared):
-    """A folder with all that the pages presuppose: small cells, cells made elsewhere, a run."""
+def looked_up_once():
+    """Plan without looking through all installed packages and all code again for each Job of each command."""
+    of_choice: Any = ModelChoice.source_hash
+    once = cache(lambda generator: of_choice.fget(ModelChoice("", generator)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "packages_distributions", cache(registry.packages_distributions))
+        patch.setattr(registry, "plugins", cache(registry.plugins))
+        patch.setattr(ModelChoice, "source_hash", property(lambda choice: once(choice.generator)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, looked_up_once):
+    """A folder with all that the pages presuppose: small cells, cells made elsewhere, a program, a run."""
     home = tmp_path_factory.mktemp("pages")
-    # Planning asks for the version of each generator's package, and each time all packages are looked through.
-    looked_up = cache(importlib.metadata.packages_distributions)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(home)
         patch.setenv("BENCH_CACHE", str(home / "cache"))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
-        patch.setattr("bench.request.registry.packages_distributions", looked_up)
-        obs = prepared.obs[["cell_type", "split"]].assign(donor=[f"donor{row % 8}" for row in range(150)])
+        prepared = make_prepared(n_cells=300, n_genes=40)
+        obs = prepared.obs[["cell_type", "split"]].assign(donor=[f"donor{row % 8}" for row in range(300)])
         cells = anndata.AnnData(prepared.layers["counts"], obs=obs, var=prepared.var)
         for name in ("mine", "all"):
             cells.write_h5ad(home / f"{name}.h5ad")
         for name, split in (("train", "train"), ("test", "test"), ("theirs", "test")):
             cells[obs["split"] == split].write_h5ad(home / f"{name}.h5ad")
-        shutil.copy(THROWAWAY, home / "mine.py")
         (home / "study.toml").write_text(study())
-        options = ("--profile", "smoke", "--metrics", "mmd,copied_share", "--models", "nb_copula")
-        code, printed = answered("run", "--dataset", "mine.h5ad", *options)
+        assert answered("new-model", "theirs", "--external")[0] == 0
+        shutil.copytree(home / "theirs", home, dirs_exist_ok=True)
+        shutil.copy(home / "theirs.toml", home / "mine.toml")
+        options = ("--split-from", "split", "--metrics", "mmd,copied_share", "--models", "nb_copula")
+        code, printed = answered("run", "--profile", "smoke", "--dataset", "mine.h5ad", *options)
         assert code == 0, printed
-        (run,) = home.glob("runs/*/plan.json")
-        run.parent.rename(home / "RUN")
-        for other in ("RUN_A", "RUN_B"):
-            shutil.copytree(home / "RUN", home / other)
-        yield home
+        (plan,) = home.glob("runs/*/plan.json")
+        yield home, plan.parent
 
 
 def study() -> str:
@@ -122,25 +137,26 @@ def study() -> str:
     return block.text
 
 
-def small(command: Command) -> list[str]:
+def small(command: Command) -> tuple[str, ...]:
     """Return the words of a command at its small size, without ``bench``."""
-    words = [
-        ",".join(IN_PLACE.get(name, name) for name in word.split(",")) for word in command.words[1:] if word != "…"
-    ]
-    # `new-model` takes the very names that elsewhere stand for a model.
-    if words[0] == "new-model":
-        words = list(command.words[1:])
-    # The small run trained one model.
-    if words[0] in ("sample", "compare"):
-        words = [{"activa": "nb_copula", "activa,nb_copula": "nb_copula,real"}.get(word, word) for word in words]
-    trains = words[0] in DRY and "--resume" not in words and (words[0] == "run" or "--dataset" in words)
-    return words + ["--dry-run"] * (trains and "--dry-run" not in words)
+    name, *words = (word for word in command.words[1:])
+    if name == "new-model":
+        # Here `mine` is a name that is free.
+        return name, *words
+    words = [",".join(IN_PLACE.get(part, part) for part in word.split(",")) for word in words]
+    if name in ("sample", "compare"):
+        # The small run trained one model.
+        words = [
+            {"activa": "nb_copula", "activa,nb_copula": "nb_copula,real"}.get(word, word) for word in words
+        ]
+    if name == "score" and "--metrics" not in words:
+        words += ["--metrics", "mmd"]
+    trains = name in ("run", "paper") and "--resume" not in words and (name == "run" or "--dataset" in words)
+    return name, *words, *["--dry-run"] * (trains and "--dry-run" not in words)
 
 
 def understood(words: list[str]) -> None:
     """Parse words as the command line does, and carry nothing out."""
-    import typer.main
-
     group = typer.main.get_command(cli.app)
     context: Any = group.make_context("bench", list(words), resilient_parsing=False)
     while hasattr(group, "resolve_command"):
@@ -148,13 +164,16 @@ def understood(words: list[str]) -> None:
         context = group.make_context(name, words, parent=context)
 
 
+INDEX = REPOSITORY / "docs" / "index.md"
 COMMANDS = documented()
 OURS = {str(command.words): command for command in COMMANDS if command.is_ours}
-CARRIED_OUT = [command for command in OURS.values() if reason(command) is None]
+CARRIED_OUT = {small(command): command for command in OURS.values() if reason(command) is None}
 
 
 def test_every_block_says_what_it_is():
-    unsaid = [f"{block.page}:{block.line}" for path in pages() for block in blocks(path) if not block.language]
+    unsaid = [
+        f"{block.page}:{block.line}" for path in pages() for block in blocks(path) if not block.language
+    ]
     assert unsaid == [], "a fence without a language: sh for commands, text for what they print"
 
 
@@ -179,12 +198,16 @@ def test_what_is_misspelt_is_found(words):
         understood(words)
 
 
-@pytest.mark.parametrize("command", CARRIED_OUT, ids=str)
-def test_it_does_what_the_page_says(command, place):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(place)
-        code, printed = answered(*small(command))
-    assert code == 0, f"{command}\n{printed[-2000:]}"
+@pytest.mark.parametrize("words", CARRIED_OUT, ids=lambda words: str(CARRIED_OUT[words]))
+def test_it_does_what_the_page_says(words, place, tmp_path, monkeypatch):
+    home, run = place
+    monkeypatch.chdir(tmp_path if words[0] == "new-model" else home)
+    for name in {"RUN", "RUN_A", "RUN_B"}.intersection(words):
+        # Whole, whatever an earlier command has scored or written.
+        shutil.rmtree(home / name, ignore_errors=True)
+        shutil.copytree(run, home / name)
+    code, printed = answered(*words)
+    assert code == 0, f"{CARRIED_OUT[words]}\n{printed[-2000:]}"
 
 
 def test_scripts_are_bash():
@@ -196,6 +219,6 @@ def test_scripts_are_bash():
 
 def test_each_page_is_in_reach_of_the_first():
     """A page that no list of contents names is found by nobody."""
-    listed = {Path(f"docs/{line.strip()}.md") for line in (pages()[0].parent / "docs" / "index.md").read_text().splitlines()}
-    docs = {path.relative_to(pages()[0].parent) for path in pages() if path.parent.name == "docs"}
+    listed = {Path(f"docs/{line.strip()}.md") for line in INDEX.read_text().splitlines()}
+    docs = {path.relative_to(REPOSITORY) for path in pages() if path.parent == INDEX.parent}
     assert docs - listed == {Path("docs/index.md")}
