@@ -7,6 +7,7 @@ place here. Whatever a page shows must be understood by the command line, also w
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import io
 import shutil
 import subprocess
@@ -21,9 +22,14 @@ import pytest
 import typer
 import typer.main
 
-from bench import cli
+from bench import cli, flow
 from bench.request import registry
 from bench.request.registry import ModelChoice
+from bench.scoring import processes as scoring
+from bench.scoring import tasks
+from bench.work import processes
+from datasets import pipeline
+from reports import figures
 from tests.conftest import make_prepared
 from tests.documented import Command, blocks, documented, pages
 from tests.places import REPOSITORY, THROWAWAY
@@ -94,18 +100,42 @@ def reason(command: Command) -> str | None:
 
 @pytest.fixture(scope="module")
 def looked_up_once():
-    """Plan without looking through all installed packages and all code again for each Job of each command."""
+    """Plan without looking through all packages, all code and this machine again for each command."""
     of_choice: Any = ModelChoice.source_hash
+    meaning = cache(pipeline.meaning_of)
     once = cache(lambda generator: of_choice.fget(ModelChoice("", generator)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "packages_distributions", cache(registry.packages_distributions))
         patch.setattr(registry, "plugins", cache(registry.plugins))
+        patch.setattr(importlib.metadata, "version", cache(importlib.metadata.version))
+        patch.setattr(pipeline, "meaning_of", lambda files: meaning(tuple(files)))
+        patch.setattr(flow, "all_settled", lambda *_asked, **_named: {})
         patch.setattr(ModelChoice, "source_hash", property(lambda choice: once(choice.generator)))
         yield
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory, looked_up_once):
+def scored_here():
+    """Score in this process, and neither draw nor track: a map alone takes longer than all these commands.
+
+    That processes are started, watched and outlived has tests of its own; so have figures and MLflow.
+    """
+
+    def at_once(arguments, **_options):
+        return processes.Outcome(tasks.main([*arguments[1:], "1"]), False, False, 0.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "run_worker", at_once)
+        patch.setattr(scoring, "scoring_processes", lambda *_sizes, **_named: 1)
+        patch.setattr(tasks, "die_with_parent", lambda _parent: None)
+        patch.setattr(tasks, "store_embeddings", lambda *_things, **_named: None)
+        patch.setattr(flow, "present", lambda *_things: None)
+        patch.setattr(figures, "save_figures", lambda *_things, **_named: [])
+        yield
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, looked_up_once, scored_here):
     """A folder with all that the pages presuppose: small cells, cells made elsewhere, a program, a run."""
     home = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
@@ -157,13 +187,14 @@ def small(command: Command) -> tuple[str, ...]:
 
 def understood(words: list[str]) -> None:
     """Parse words as the command line does, and carry nothing out."""
-    group = typer.main.get_command(cli.app)
+    group: Any = GROUP
     context: Any = group.make_context("bench", list(words), resilient_parsing=False)
     while hasattr(group, "resolve_command"):
         name, group, words = group.resolve_command(context, [*context._protected_args, *context.args])
         context = group.make_context(name, words, parent=context)
 
 
+GROUP = typer.main.get_command(cli.app)
 INDEX = REPOSITORY / "docs" / "index.md"
 COMMANDS = documented()
 OURS = {str(command.words): command for command in COMMANDS if command.is_ours}
