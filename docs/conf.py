@@ -49,6 +49,9 @@ html_theme = "sphinx_book_theme"
 html_title = "scgenbench"
 html_static_path = ["_static"]
 html_css_files = ["scgenbench.css"]
+html_js_files = ["scgenbench.js"]
+# Light or dark as the reader's system has it.
+html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
@@ -56,7 +59,6 @@ html_theme_options = {
     "use_download_button": False,
     "use_fullscreen_button": False,
     "show_toc_level": 2,
-    # Mathematics is not used, and its default would be fetched from another machine.
     "show_navbar_depth": 1,
 }
 copybutton_prompt_text = r"\$ "

@@ -250,6 +250,7 @@ def test_scripts_are_bash():
 
 def test_each_page_is_in_reach_of_the_first():
     """A page that no list of contents names is found by nobody."""
-    listed = {Path(f"docs/{line.strip()}.md") for line in INDEX.read_text().splitlines()}
+    lines = INDEX.read_text(encoding="utf-8").splitlines()
+    listed = {Path(f"docs/{line.rpartition('<')[2].rstrip('>')}.md") for line in lines}
     docs = {path.relative_to(REPOSITORY) for path in pages() if path.parent == INDEX.parent}
     assert docs - listed == {Path("docs/index.md")}
