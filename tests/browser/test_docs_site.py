@@ -73,7 +73,7 @@ def test_it_can_be_read_by_everybody(page, name):
     assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
 
 
-@pytest.mark.parametrize("name", ["index", "first_table", "metrics"])
+@pytest.mark.parametrize("name", ["index", "first_table", "metrics", "api/metrics"])
 def test_a_phone_shows_a_page_at_its_own_width(page, name):
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto((SITE / f"{name}.html").as_uri())
