@@ -14,6 +14,7 @@ from bench.commands.data import data
 from bench.commands.gate import gate
 from bench.commands.listing import hardware, list_plugins
 from bench.commands.models import new_model, test
+from bench.commands.packs import merge, publish, site
 from bench.commands.paper import paper
 from bench.commands.report import report
 from bench.commands.run import run
@@ -42,6 +43,9 @@ for command in (
     report,
     compare,
     verify,
+    publish,
+    merge,
+    site,
     paper,
     sample,
     speed,

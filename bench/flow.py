@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,6 +25,7 @@ from bench.request.choices import (
     metrics_of,
 )
 from bench.request.hyperparameters import hyperparameters
+from bench.request.papers import Beside
 from bench.request.plan import DatasetFacts, Job, augmentation_experiments, make_plan
 from bench.request.registry import ModelChoice
 from bench.request.spec import RunSpec
@@ -64,6 +65,8 @@ class Draft:
         Training cells × genes.
     provenance
         The data set's ``uns["bench"]``.
+    beside
+        What a run of papers is told more.
     """
 
     spec: RunSpec
@@ -75,9 +78,12 @@ class Draft:
     machine: dict[str, Any]
     train_shape: tuple[int, int]
     provenance: dict[str, Any]
+    beside: Beside | None = None
 
 
-def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) -> Draft:
+def draft(
+    spec: RunSpec, *, adata: AnnData | None = None, progress: Progress, beside: Beside | None = None
+) -> Draft:
     """Look up models, metrics, hardware and data set, and lay out the Jobs.
 
     Raises
@@ -105,6 +111,7 @@ def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) ->
         with_augmentation=with_augmentation,
         with_donors=any(metric.experiment == "donors" for metric in metrics),
         settled=on_this_machine,
+        timed=None if beside is None else beside.timed,
     )
     if with_augmentation and not augmentation_experiments(spec, facts):
         rare = facts.augmentation_type
@@ -113,22 +120,16 @@ def draft(spec: RunSpec, *, adata: AnnData | None = None, progress: Progress) ->
         progress.say(missing)
     for note in provenance["notes"]:
         progress.say(f"note: {note}")
-    return Draft(spec, prepared, facts, choices, metrics, jobs, machine, train_shape, provenance)
+    return Draft(spec, prepared, facts, choices, metrics, jobs, machine, train_shape, provenance, beside)
 
 
-def start(
-    plan: Draft, *, papers: Sequence[str] = (), only_under: Mapping[str, Sequence[str]] | None = None
-) -> RunFolder:
+def start(plan: Draft) -> RunFolder:
     """Make the run folder and write down the request, the plan and the circumstances.
 
     Parameters
     ----------
     plan
         From `draft`.
-    papers
-        Names of the papers whose figures the results are to stand beside.
-    only_under
-        By metric, the protocols under which it is computed; those that are not named, under all.
 
     Raises
     ------
@@ -139,7 +140,7 @@ def start(
     try:
         run = RunFolder.create(plan.spec.out, plan.facts.name)
         run.link_dataset(plan.prepared.path)
-        _write_request(run, plan, papers=list(papers), only_under=dict(only_under or {}))
+        _write_request(run, plan)
     except OSError as error:
         if run is not None:
             shutil.rmtree(run.path, ignore_errors=True)
@@ -147,12 +148,13 @@ def start(
     return run
 
 
-def _write_request(run: RunFolder, plan: Draft, **asked: Any) -> None:
+def _write_request(run: RunFolder, plan: Draft) -> None:
     n_cells = plan.facts.cells_to_make(plan.spec.cells, plan.spec.protocol)
     run.write_request(
         plan.spec,
         plan.jobs,
-        **asked,
+        papers=[] if plan.beside is None else list(plan.beside.papers),
+        only_under={} if plan.beside is None else plan.beside.only_under,
         dataset=plan.provenance,
         dataset_key=plan.facts.key,
         dataset_sha256=sha256_of(run.dataset),
@@ -251,13 +253,20 @@ def score_seconds(run: RunFolder) -> dict[str, float]:
     return dict(seconds)
 
 
-def present(run: RunFolder, progress: Progress) -> None:
-    """Draw a run's figures, write its table and bring MLflow up to date."""
-    from reports.figures import save_figures
+def write_table(run: RunFolder) -> RunView:
+    """Write a run's table, and return the run as it is seen."""
     from reports.table import results_frame
 
     view = run.view()
     write_text(run.path / "table.csv", results_frame(view).to_csv(index=False))
+    return view
+
+
+def present(run: RunFolder, progress: Progress) -> None:
+    """Draw a run's figures, write its table and bring MLflow up to date."""
+    from reports.figures import save_figures
+
+    view = write_table(run)
     with progress.taking("figures"), progress.stage("drawing figures", total=None) as stage:
         save_figures(view, run.figures, begin=lambda name: stage.only({"title": name}))
     with progress.taking("tracking"):

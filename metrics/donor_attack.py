@@ -81,9 +81,18 @@ class DonorSetting:
 
 
 def auc(scores: dict[str, float], members: frozenset[str]) -> float:
-    """Return the share of pairs in which a member scores higher than another; ties count half."""
+    """Return the share of pairs in which a member scores higher than another; ties count half.
+
+    Raises
+    ------
+    NotApplicable
+        If no member, or nobody else, has a score.
+    """
     inside = np.array([score for donor, score in scores.items() if donor in members])
     outside = np.array([score for donor, score in scores.items() if donor not in members])
+    if not (inside.size and outside.size):
+        who = "that was trained on" if outside.size else "that was left out"
+        raise NotApplicable(f"no donor {who} has a cell of a type that the attack can compare")
     difference = inside[:, None] - outside[None]
     return float((difference > 0).mean() + 0.5 * (difference == 0).mean())
 
@@ -91,7 +100,7 @@ def auc(scores: dict[str, float], members: frozenset[str]) -> float:
 def found_without_error(scores: dict[str, float], members: frozenset[str]) -> float:
     """Return the share of members that score higher than everybody else does: no false positive."""
     highest = max(score for donor, score in scores.items() if donor not in members)
-    return float(np.mean([scores[donor] > highest for donor in members]))
+    return float(np.mean([scores[donor] > highest for donor in members if donor in scores]))
 
 
 def attacked(
@@ -126,8 +135,9 @@ def attacked(
 
 
 def _means(values: NDArray[np.float64], donors: NDArray[np.str_]) -> dict[str, float]:
-    """Return the mean of each donor's cells that have a value."""
-    return {str(name): float(np.nanmean(values[donors == name])) for name in np.unique(donors)}
+    """Return the mean of each donor's cells that have a value; a donor without one has no score."""
+    known = np.isfinite(values)
+    return {str(name): float(values[known & (donors == name)].mean()) for name in np.unique(donors[known])}
 
 
 def _likelihood_ratios(
@@ -204,7 +214,16 @@ def _compute(setting: DonorSetting, sample: SyntheticCells) -> Score:
         f"donor_attack_{attack}_control": auc(scores, members) for attack, scores in setting.control.items()
     }
     details = {"trained": sorted(members), "scores": found, "control": setting.control}
-    return Score(values=values, details=details, notes=list(sample.notes))
+    return Score(values=values, details=details, notes=[*sample.notes, *_without_score(setting, found)])
+
+
+def _without_score(setting: DonorSetting, found: dict[str, dict[str, float]]) -> list[str]:
+    asked = set(map(str, np.unique(setting.candidate_donors)))
+    return [
+        f"left out donors {', '.join(sorted(missing))} by {attack}: none of their types can be compared"
+        for attack, scores in found.items()
+        if (missing := asked - scores.keys())
+    ]
 
 
 METRIC = Metric(

@@ -93,10 +93,14 @@ def best(view: RunView) -> list[Best]:
 
 
 def copying_models(view: RunView) -> dict[str, str]:
-    """Return the generators that hand out training cells, and whether an alarm or their make says so."""
-    found = results(view)
+    """Return the generators that hand out training cells, and whether an alarm or their make says so.
+
+    Who sets off an alarm under one protocol of the run copies under all.
+    """
+    every = [results(seen) for seen in view.each_protocol]
+    alarmed = {model for found in every for model in copiers(found.rows, found.metrics)}
     made = {record.job.model for record in view.records_of("main") if record.job.draws_from != "model"}
-    return dict.fromkeys(copiers(found.rows, found.metrics), COPIES) | dict.fromkeys(made, MADE_OF_CELLS)
+    return dict.fromkeys(sorted(alarmed), COPIES) | dict.fromkeys(made, MADE_OF_CELLS)
 
 
 def distances_to_aim(view: RunView, metric: MetricFacts) -> tuple[float, dict[str, float]]:

@@ -35,7 +35,7 @@ from reports.main_table import (
 from reports.ranks import ties_in_words
 from reports.table import results
 from reports.view import SKIPPED, NamedRun, RunView
-from reports.words import budgets_in_words, figure, hardware_in_words, shape_in_words, sizes_in_words
+from reports.words import budgets_in_words, figure, machines_in_words, shape_in_words, sizes_in_words
 
 
 def print_report(view: RunView, *, console: Console | None = None) -> None:
@@ -82,7 +82,7 @@ def _heading(view: RunView) -> list[RenderableType]:
     name, size = run.dataset.name, shape_in_words(run)
     blocks: list[RenderableType] = [
         Text.assemble((name, "bold"), " · ", size, f" · profile {run.profile}"),
-        Text(hardware_in_words(run.hardware), style="dim"),
+        Text(machines_in_words(run), style="dim"),
     ]
     if budgets := budgets_in_words(view):
         blocks.append(Text(budgets, style="yellow"))

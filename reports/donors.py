@@ -82,10 +82,14 @@ def attacked(view: RunView) -> list[Attacked]:
     return [_row(CONTROL, "control", control, "ok", ""), *rows]
 
 
-def finds_what_it_should(view: RunView) -> bool:
-    """Tell whether the attack finds the donors of a generator that hands out its training cells."""
+def finds_what_it_should(view: RunView) -> bool | None:
+    """Tell whether the attack finds the donors of a generator that hands out its training cells.
+
+    None where it was not tried on any.
+    """
     copies = {record.job.model for record in view.records_of("donors") if record.job.draws_from != "model"}
-    return any(row.verdict == FOUND for row in attacked(view) if row.model in copies)
+    tried = [row.verdict == FOUND for row in attacked(view) if row.model in copies and row.auc]
+    return any(tried) if tried else None
 
 
 def _row(

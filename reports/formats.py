@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from reports.augmentation import augmentation_frame
@@ -88,20 +88,20 @@ def as_markdown(runs: Sequence[NamedRun]) -> str:
     for run in runs:
         views = run.view.each_protocol
         sentences = [summary(views[0])[0], *(summary(view)[1] for view in views)]
-        parts += [f"## {_markdown(run.name)}", _markdown(" ".join(sentences))]
+        parts += [f"## {in_markdown(run.name)}", in_markdown(" ".join(sentences))]
         for view in views:
             found = results(view)
-            parts += [f"- **Suspect**: {_markdown(line)}" for line in found.suspect]
-            parts += [f"- **Copies of training cells**: {_markdown(line)}" for line in found.copying]
+            parts += [f"- **Suspect**: {in_markdown(line)}" for line in found.suspect]
+            parts += [f"- **Copies of training cells**: {in_markdown(line)}" for line in found.copying]
     for title, table, remarks in _tables(runs):
-        parts += [f"### {_markdown(title)}", _markdown_table(table), *map(_markdown, remarks)]
+        parts += [f"### {in_markdown(title)}", _markdown_table(table), *map(in_markdown, remarks)]
     for run in runs:
         failed = [
             f"- {one.job}: {' in '.join(filter(None, (one.status, one.place)))}: {one.reason}"
             for one in failures(run.view)
         ]
         if failed:
-            parts += [f"### Not finished · {_markdown(run.name)}", "\n".join(map(_markdown, failed))]
+            parts += [f"### Not finished · {in_markdown(run.name)}", "\n".join(map(in_markdown, failed))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -180,7 +180,7 @@ def _rows(table: FittedTable) -> list[tuple[str, ...]]:
     return list(zip(*([cell.plain for cell in column.cells] for column in table.columns), strict=True))
 
 
-def _markdown(text: str) -> str:
+def in_markdown(text: str) -> str:
     """Escape what GitHub would take for a table's edge, a tag, emphasis or a formula."""
     for sign in ("\\", "`", "*", "_", "|", "<", ">", "[", "]", "$", "~", "&"):
         text = text.replace(sign, f"\\{sign}")
@@ -188,10 +188,15 @@ def _markdown(text: str) -> str:
 
 
 def _markdown_table(table: FittedTable) -> str:
-    header = [_markdown("\n".join(column.header_lines)) for column in table.columns]
-    rule = [":--" if column.left else "--:" for column in table.columns]
-    rows = [[_markdown(cell) for cell in row] for row in _rows(table)]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in [header, rule, *rows])
+    headers = ["\n".join(column.header_lines) for column in table.columns]
+    return table_in_markdown(headers, _rows(table), left=[column.left for column in table.columns])
+
+
+def table_in_markdown(headers: Sequence[str], rows: Iterable[Sequence[str]], *, left: Sequence[bool]) -> str:
+    """Return a table in Markdown, its words escaped; the columns marked in `left` are aligned to the left."""
+    rule = [":--" if to_the_left else "--:" for to_the_left in left]
+    lines = [list(map(in_markdown, headers)), rule, *(list(map(in_markdown, row)) for row in rows)]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def _latex(text: str) -> str:

@@ -92,7 +92,7 @@ def donors_table(view: RunView) -> FittedTable | None:
     cells = []
     for row in rows:
         aucs = [mean_cell(row.auc.get(attack, MISSING)) for attack in ATTACKS]
-        told = Text(row.verdict) if row.verdict else status_text(row.status)
+        told = Text(row.verdict) if row.verdict else status_text(row.status.replace(OK, "not scored"))
         cells.append((Text(row.model), *aucs, Text(figure(row.found)), Text(str(row.n_splits)), told))
     headers = ("cells of", "likelihood\nAUC → 0.5", "density\nAUC → 0.5", "found", "n", "verdict")
     return _table(headers, cells, [False] * len(cells), left=("cells of", "verdict"))
@@ -101,9 +101,10 @@ def donors_table(view: RunView) -> FittedTable | None:
 def donors_remarks(view: RunView) -> list[str]:
     """Return what a reader of `donors_table` must know; nothing without one."""
     rows = attacked(view)
-    if not rows:
-        return []
-    n_donors = max(row.n_donors for row in rows)
+    reasons = list(dict.fromkeys(f"{row.model}: {row.reason}" for row in rows if row.reason))
+    n_donors = max((row.n_donors for row in rows), default=0)
+    if not n_donors:
+        return reasons
     known = next((r.job.experiment.reference_donors for r in view.records_of("donors")), ())
     remarks = [
         f"Threat model: whoever attacks sees the synthetic cells and all cells of {len(known)} other donors, "
@@ -112,12 +113,17 @@ def donors_remarks(view: RunView) -> list[str]:
         "attack tells without a false one.",
         "Not resolved is not private: with so few donors the attack may miss what a better one finds.",
     ]
-    if not finds_what_it_should(view):
+    works = finds_what_it_should(view)
+    if works is None:
+        remarks.append("No generator that copies was attacked: nothing tells whether the attack works here.")
+    elif not works:
         remarks.append(
             "The attack does not even find donors whose cells were copied: this run resolves nothing."
         )
-    reasons = dict.fromkeys(f"{row.model}: {row.reason}" for row in rows if row.reason)
     return [*remarks, *reasons]
+
+
+SECOND_HAND: Final = "second-hand: printed by others than those who made the model"
 
 
 class PaperTable(NamedTuple):
@@ -138,12 +144,15 @@ def published_tables(view: RunView) -> list[PaperTable]:
 
 def _paper_table(name: str, claims: Sequence[Claim]) -> PaperTable:
     paper, notes = papers()[name], Footnotes()
-    first = _starts([(claim.dataset, claim.quantity) for claim in claims])
+    first = _starts([(claim.dataset, claim.quantity, claim.protocol, claim.where) for claim in claims])
     cells = [
         (
-            Text(f"{claim.quantity}\n{claim.dataset}, {claim.where}" if starts else ""),
+            Text(f"{claim.quantity}\n{claim.dataset}, {claim.protocol}\n{claim.where}" if starts else ""),
             Text(claim.published_model),
-            Text(figure(claim.published) + _deviation(claim.published_sd)),
+            Text(
+                f"{claim.sign}{figure(claim.published)}{_deviation(claim.published_sd)}"
+                + notes.mark([SECOND_HAND] if claim.second_hand else [])
+            ),
             mean_cell(Summary(claim.measured, claim.low, claim.high)),
             Text(figure(claim.floor)),
             Text(figure(claim.ceiling)),
@@ -157,11 +166,18 @@ def _paper_table(name: str, claims: Sequence[Claim]) -> PaperTable:
     counted = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
     remarks = [f"{len(claims)} figures: {counted}.", *(line.plain for line in notes.lines())]
     unmeasured = dict.fromkeys(claim.dataset for claim in claims if claim.verdict == NOT_MEASURED)
-    if unmeasured:
-        data = ", ".join(unmeasured)
-        remarks.append(f"What would measure them: bench paper {name} --budget paper --dataset …, of {data}.")
+    commands = [
+        f"bench paper {name} --dataset {data} --budget paper" for data in paper.sources if data in unmeasured
+    ]
+    remarks += [
+        f"What would measure them, but for models and hardware that are not here: {'; '.join(commands)}"
+    ] * bool(commands)
+    if other := [data for data in unmeasured if data not in paper.sources]:
+        remarks.append(
+            f"No source of these cells is declared here, so nothing can measure them: {', '.join(other)}."
+        )
     if paper.second_hand:
-        remarks.append(f"Second-hand: printed by {paper.second_hand}.")
+        remarks.append(f"Printed by {paper.second_hand}.")
     title = f"{PUBLISHED_TITLE}: {paper.title}"
     return PaperTable(title, cast("FittedTable", table), [*remarks, paper.note])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from textwrap import fill
 from typing import Final, NamedTuple
 
@@ -79,7 +79,7 @@ def quality_table(runs: Sequence[NamedRun], shows: str, notes: Footnotes, *, nam
     metrics = {metric.name: metric for run in runs for metric in metrics_in(run.view, shows)}
     names = _name_column(every, notes, set(metrics), warnings=shows == MAIN, named=named)
     timed = [run for run in runs if run.view.is_first] if shows == MAIN else []
-    costs = _cost_columns(every, timed, ("training_seconds", "sample_seconds"))
+    costs = _cost_columns(every, timed, ("training_seconds", "sample_seconds"), notes)
     return FittedTable(names, [*costs, *_metric_columns(every, runs, metrics, notes)], _sections(every))
 
 
@@ -91,7 +91,9 @@ def costs_table(runs: Sequence[NamedRun], notes: Footnotes, *, named: bool) -> F
     budgets = Column("budget", [Text(row.budget or DASH) for _, row in every], left=True)
     wanted = ("steps_per_second", "sample_density", "peak_rss_gib", "peak_device_gib")
     return FittedTable(
-        Column("model", names, left=True), [budgets, *_cost_columns(every, runs, wanted)], _sections(every)
+        Column("model", names, left=True),
+        [budgets, *_cost_columns(every, runs, wanted, notes)],
+        _sections(every),
     )
 
 
@@ -196,8 +198,10 @@ def status_text(status: str, *, width: int = 10) -> Text:
     return Text(fill(status.replace("_", " "), width=width), style=style)
 
 
-def _cost_columns(every: Sequence[Entry], runs: Sequence[NamedRun], wanted: Sequence[str]) -> list[Column]:
-    """Return the costs of these runs; of the others cells are empty."""
+def _cost_columns(
+    every: Sequence[Entry], runs: Sequence[NamedRun], wanted: Sequence[str], notes: Footnotes
+) -> list[Column]:
+    """Return the costs of these runs; of the others cells are empty. A run of unlike machines has a mark."""
     told, views = {run.name for run in runs}, [run.view for run in runs]
     rows = [row for view in views for row in results(view).rows]
     timed = max((row.mean("sample_cells") for row in rows if "sample_cells" in row.values), default=math.nan)
@@ -205,14 +209,29 @@ def _cost_columns(every: Sequence[Entry], runs: Sequence[NamedRun], wanted: Sequ
     unknown = {"sample_seconds", "sample_density"} if math.isnan(timed) else set()
     if not any("peak_device_gib" in row.values for row in rows):
         unknown.add("peak_device_gib")
+    mark = notes.mark(words for view in views for words in unlike_machines(view))
     return [
         Column(
-            COST_HEADERS[name].format(count(timed)),
+            COST_HEADERS[name].format(count(timed)) + ("" if name == "sample_density" else mark),
             [_cost_cell(name, row, timed) if run.name in told else Text() for run, row in every],
         )
         for name in wanted
         if runs and name not in unknown
     ]
+
+
+def unlike_machines(view: RunView) -> Iterator[str]:
+    """Say which seeds of a merged run were trained where, unless all were on like machines."""
+    if len(view.run.machines) < 2:
+        return
+    seeds: dict[str, dict[int, None]] = {}
+    for record in view.records_of("main"):
+        seeds.setdefault(record.machine.fingerprint, {})[record.job.seed] = None
+    places = [
+        f"{hardware_in_words(machine)} (seeds {', '.join(map(str, seeds.get(machine.fingerprint, ())))})"
+        for machine in view.run.machines
+    ]
+    yield f"made on unlike machines, {'; '.join(places)}: {TIMES_APART}"
 
 
 def _cost_cell(name: str, row: Row, timed: float) -> Text:

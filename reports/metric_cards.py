@@ -14,6 +14,11 @@ from reports.words import count, figure, hardware_in_words
 GROUPS = {group: title.partition(":")[0] for group, title in GROUP_TITLES.items()} | {
     "headline": "The headline"
 }
+ABOUT_GROUPS = {
+    "memorisation": "Distances to training cells see copying. They do not see membership: new cells of a "
+    "donor can give the donor away without being near any cell of theirs, which `donor_attack` finds "
+    "(docs/privacy.md)."
+}
 SIGNS = {"worse": "●", "none": "·", "better": "▲", "mixed": "~", "not applicable": "", "not asked": ""}
 ANSWERS = {
     "worse": "Sees",
@@ -87,7 +92,7 @@ def metric_page(declarations: Sequence[MetricFacts], results: SelfTest) -> str:
     for group, title in GROUPS.items():
         members = [declaration for declaration in declarations if declaration.group == group]
         if members:
-            blocks.append(f"## {title}")
+            blocks += filter(None, [f"## {title}", ABOUT_GROUPS.get(group)])
         for declaration in members:
             blocks += [declared(declaration), _measured(declaration, results)]
     return "\n\n".join(blocks) + "\n"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from reports.view import Facts
+from reports.facts import Facts
 
 
 class Printed(Facts):
@@ -28,6 +28,10 @@ class Printed(Facts):
         What was timed; empty for anything but times.
     fraction
         Share of the type that was kept, of the augmentation experiment.
+    donors
+        In question, of an attack on donors.
+    sign
+        ``<`` or ``≈`` where the paper prints no more than that.
     printed
         By model the mean, and the standard deviation where one was printed.
     """
@@ -38,7 +42,16 @@ class Printed(Facts):
     protocol: str | None = None
     hardware: str = ""
     fraction: float | None = None
+    donors: int | None = None
+    sign: str = ""
     printed: dict[str, tuple[float, ...]]
+
+    @property
+    def named(self) -> str:
+        """The quantity, with what else tells it from others of its name."""
+        if self.fraction is not None:
+            return f"{self.quantity} at {100 * self.fraction:g} %"
+        return self.quantity if self.donors is None else f"{self.quantity} of {self.donors} donors"
 
 
 class Paper(Facts):
@@ -51,7 +64,11 @@ class Paper(Facts):
     protocol
         Under which its cells were scored.
     second_hand
-        Who printed the figures, if not those who made the models.
+        Who printed the figures, if not the paper by whose protocol they were taken.
+    own
+        Models of the paper's authors: figures of others are second-hand.
+    sources
+        Those of its data sets of which a source is declared, by its name.
     budgets
         By model, what it was trained for; nothing where that is not known.
     in_place
@@ -67,6 +84,8 @@ class Paper(Facts):
     note: str
     protocol: str
     second_hand: str = ""
+    own: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
     budgets: dict[str, str] = Field(default={})
     in_place: dict[str, str] = Field(default={})
     differences: dict[str, str] = Field(default={})
@@ -75,6 +94,10 @@ class Paper(Facts):
     def here(self, model: str) -> str:
         """Return the generator that stands beside a model of the paper."""
         return self.in_place.get(model, model)
+
+    def is_second_hand(self, model: str) -> bool:
+        """Tell whether others made a model; controls and cells without any are nobody's."""
+        return model not in (*self.own, "real", "none")
 
     def protocol_of(self, figure: Printed) -> str:
         """Return the protocol under which a figure was scored."""

@@ -71,6 +71,8 @@ class Claim(NamedTuple):
         Which figure. The quantity ``mmd / real`` is the ratio to the control ``real``, of both sides.
     published_model, model
         What the paper calls it; the generator here that stands beside it.
+    second_hand, sign
+        Whether others made the model; ``<`` or ``≈`` where no more was printed.
     measured, low, high, n_seeds
         Mean over seeds and its 95 % t interval, NaN where there is none.
     floor, ceiling
@@ -85,6 +87,8 @@ class Claim(NamedTuple):
     quantity: str
     protocol: str
     published_model: str
+    second_hand: bool
+    sign: str
     published: float
     published_sd: float
     model: str
@@ -139,9 +143,11 @@ def _claim(
         paper=name,
         where=figure.where,
         dataset=figure.dataset,
-        quantity=figure.quantity if figure.fraction is None else _at(figure),
+        quantity=figure.named,
         protocol=protocol,
         published_model=model,
+        second_hand=paper.is_second_hand(model),
+        sign=figure.sign,
         published=mean,
         published_sd=sd,
         model=here,
@@ -154,10 +160,6 @@ def _claim(
         verdict=verdict,
         why=why,
     )
-
-
-def _at(figure: Printed) -> str:
-    return f"{figure.quantity} at {100 * (figure.fraction or 0):g} %"
 
 
 def measure(view: RunView, figure: Printed, model: str, *, protocol: str, paper: Paper) -> Measured:
@@ -250,9 +252,9 @@ def _seconds_at(view: RunView, model: str, budget: str | None) -> float | None:
     if record is None or budget is None or record.training is None:
         return None
     (amount, unit), (own_amount, own_unit) = _parts(budget), _parts(record.job.budget or "")
-    if unit == own_unit:
-        return record.training.seconds * amount / own_amount
     rate, batch = record.training.steps_per_second, record.job.hyperparameters.get("batch_size")
+    if unit == own_unit and (rate is None or unit != "steps"):
+        return record.training.seconds * amount / own_amount
     if rate is None:
         return None
     if unit == "epochs":
@@ -279,11 +281,26 @@ def _unlike(view: RunView, paper: Paper, figure: Printed, model: str, measured: 
         yield f"other data: {dataset.name} in the place of {figure.dataset}"
     if figure.hardware:
         yield f"other hardware: printed for {figure.hardware}"
+    yield from _asked_otherwise(view, figure, here)
     record = _trained(view, here)
     if record is not None and (budget := record.job.budget) != (printed := paper.budgets.get(model)):
         yield _other_budget(record, str(budget), printed, _seconds_at(view, here, printed))
     if not measured.why_none and measured.n < LEAST_SEEDS:
         yield f"fewer than {LEAST_SEEDS} trainings: no interval"
+
+
+def _asked_otherwise(view: RunView, figure: Printed, here: str) -> Iterator[str]:
+    """Yield in what a run's request and experiments are not those of the paper."""
+    if here in view.run.own_settings:
+        yield f"other hyper-parameters: --set was given for {here}"
+    if view.run.own_cells is not None and figure.quantity not in COST_COLUMNS:
+        yield f"{view.run.own_cells} cells a side, as --cells asked"
+    reduced = [record.job.experiment.reduced for record in view.records_of("augmentation")]
+    if figure.fraction is not None and reduced:
+        yield f"{reduced[0].cell_type} was made rare here, a type of the paper's own there"
+    n_donors = max((row.n_donors for row in attacked(view)), default=0)
+    if figure.donors is not None and n_donors not in (0, figure.donors):
+        yield f"{n_donors} donors in question here, {figure.donors} there"
 
 
 def _other_budget(record: Record, budget: str, printed: str | None, seconds: float | None) -> str:

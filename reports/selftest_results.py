@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from reports.view import Facts, Hardware
+from reports.facts import Facts, Hardware
 
 
 class Ladder(Facts):

@@ -161,14 +161,15 @@ def runs_frame(runs: Sequence[NamedRun]) -> pd.DataFrame:
 
 def _facts(run: NamedRun) -> dict[tuple[str, str], str]:
     """Return what runs may differ in, with its consequence → what it is in this one."""
-    about, machine = run.view.run, run.view.run.hardware
+    about = run.view.run
+    machines = "; ".join(f"{hardware_in_words(one)} ({one.fingerprint})" for one in about.machines)
     seeds = dict.fromkeys(str(record.job.seed) for record in run.view.records)
     return {
         ("data set", OWN_TABLES): f"{about.dataset.name}: {shape_in_words(about)}",
         ("prepared cells", OWN_TABLES): about.dataset_key,
         ("cells a side", OWN_TABLES): str(about.n_cells),
         ("protocols", OWN_TABLES): ", ".join(about.protocols),
-        ("hardware", TIMES_APART): f"{hardware_in_words(machine)} ({machine.fingerprint})",
+        ("hardware", TIMES_APART): machines,
         ("libraries", TIMES_APART): ", ".join(f"{name} {number}" for name, number in about.versions.items()),
         ("budgets", "not the same training"): budgets_in_words(run.view).removeprefix("budgets: "),
         ("training seeds", "more seeds, narrower intervals"): ", ".join(seeds),

@@ -10,65 +10,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
-from typing import Any, Final, Literal, NamedTuple, Self, TypeVar, cast
+from typing import Any, Final, Literal, NamedTuple, TypeVar, cast
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from reports.facts import Facts, Hardware, Machine, OpenFacts, Piece
 
 SCHEMA: Final = 1
 """Version of what is written."""
 OK, SKIPPED, NOT_RUN = "ok", "skipped", "not run"
 MINIMUM_KEPT_CELLS: Final = 10
 Found = TypeVar("Found")
-
-
-class Facts(BaseModel):
-    """Plain facts that nobody changes."""
-
-    model_config = ConfigDict(frozen=True, populate_by_name=True)
-
-    def but(self, **changes: Any) -> Self:
-        """Return the same with some values changed, all of them checked."""
-        if unknown := changes.keys() - type(self).model_fields.keys():
-            raise TypeError(f"{type(self).__name__} has no {', '.join(sorted(unknown))}")
-        return type(self).model_validate(dict(self) | changes)
-
-    def plain(self) -> dict[str, Any]:
-        """Return the facts as JSON holds them."""
-        return self.model_dump(by_alias=True)
-
-
-class OpenFacts(Facts):
-    """Facts of which reports name some, and keep the rest."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class Gpu(OpenFacts):
-    """A GPU."""
-
-    model: str
-    memory_bytes: int
-
-
-class Hardware(OpenFacts):
-    """A machine, as `bench.hardware.describe` describes it."""
-
-    cpu_model: str
-    cpu_features: tuple[str, ...] = ()
-    physical_cores: int
-    logical_cores: int
-    cpu_quota: float | None = None
-    governor: str | None = None
-    memory_bytes: int
-    gpus: tuple[Gpu, ...]
-    driver: str | None = None
-    fingerprint: str
-
-
-class Machine(OpenFacts):
-    """Which machine a Job ran on, and how busy that was when it began."""
-
-    fingerprint: str = ""
 
 
 class Reduced(NamedTuple):
@@ -81,7 +33,20 @@ class Reduced(NamedTuple):
 
 
 class Experiment(Facts):
-    """What a Job trained on: see `bench.request.plan.Experiment`."""
+    """What a Job trains on.
+
+    Attributes
+    ----------
+    kind
+        ``main``: all training cells. ``augmentation``: all, but a type is reduced to a fraction. ``donors``:
+        the cells of some donors.
+    cell_type, fraction, subsample_seed
+        The type, the share of its training cells that is kept, and the seed that chooses them.
+    kept_cells, added_cells
+        Training cells of the type that are left; synthetic cells of the type that are added.
+    trained_donors, left_out_donors, reference_donors
+        Donors that are trained on, left out, and known to whoever attacks; chosen by ``subsample_seed``.
+    """
 
     kind: Literal["main", "augmentation", "donors"] = "main"
     cell_type: str | None = None
@@ -117,8 +82,8 @@ class JobFacts(OpenFacts):
     conditional: bool = False
     space: str = ""
     draws_from: str = "model"
-    hyperparameters: dict[str, Any] = {}
-    settled: dict[str, str] = {}
+    hyperparameters: dict[str, Any] = Field(default={})
+    settled: dict[str, str] = Field(default={})
     dataset: str = ""
     dataset_key: str = ""
     seed: int
@@ -157,8 +122,8 @@ class Memory(Facts):
 
     peak_rss_bytes: int | None = None
     peak_device_bytes: int | None = None
-    device: dict[str, int | None] = {}
-    by_phase: dict[str, int] = {}
+    device: dict[str, int | None] = Field(default={})
+    by_phase: dict[str, int] = Field(default={})
 
 
 class Sample(Facts):
@@ -182,17 +147,17 @@ class Record(Facts):
     seconds_to_failure: float | None = None
     wall_seconds: float | None = None
     job: JobFacts
-    phases: dict[str, float] = {}
-    steps: dict[str, int] = {}
+    phases: dict[str, float] = Field(default={})
+    steps: dict[str, int] = Field(default={})
     training: Training | None = None
     timing: Timing | None = None
     memory: Memory = Memory()
-    samples: dict[str, Sample] = {}
+    samples: dict[str, Sample] = Field(default={})
     warnings: tuple[str, ...] = ()
     started: str | None = None
     finished: str | None = None
     machine: Machine = Machine()
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default={})
     git_commit: str | None = None
 
     @property
@@ -220,7 +185,7 @@ class Score(Facts):
     protocol: str
     n_cells: int
     values: dict[str, float]
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = Field(default={})
     notes: tuple[str, ...] = ()
     interval: tuple[float, float] | None = None
     p_value: float | None = None
@@ -292,10 +257,13 @@ class RunFacts(Facts):
         Training cells and genes; test cells; cells a side.
     dataset_key
         Of the prepared cells.
-    own_budgets
-        Whether the request gave budgets of its own.
+    own_budgets, own_settings, own_cells
+        Whether the request gave budgets of its own; the generators that it gave hyper-parameters; how many
+        cells a side it asked for.
     papers
         Names of the papers whose figures it was made to stand beside (`reports.papers`).
+    pieces
+        The runs that it was merged of; none where it was made as one.
     """
 
     folder: str
@@ -306,13 +274,22 @@ class RunFacts(Facts):
     n_cells: int
     profile: str
     own_budgets: bool = False
+    own_settings: tuple[str, ...] = ()
+    own_cells: int | None = None
     papers: tuple[str, ...] = ()
     protocols: tuple[str, ...]
-    protocol_facts: dict[str, ProtocolFacts] = {}
+    protocol_facts: dict[str, ProtocolFacts] = Field(default={})
     hardware: Hardware
     versions: dict[str, str]
     bench_version: str = ""
     git_commit: str | None = None
+    pieces: tuple[Piece, ...] = ()
+
+    @property
+    def machines(self) -> list[Hardware]:
+        """The machines that it was made on, each once."""
+        every = [self.hardware, *(piece.hardware for piece in self.pieces)]
+        return list({machine.fingerprint: machine for machine in every}.values())
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,8 +6,9 @@ import math
 from collections import Counter
 from pathlib import Path
 
+from reports.facts import Hardware
 from reports.table import GIB
-from reports.view import DataFacts, Hardware, JobFacts, RunFacts, RunView
+from reports.view import DataFacts, JobFacts, RunFacts, RunView
 
 DASH = "–"
 MOST_SIGNS = 32
@@ -69,6 +70,11 @@ def hardware_in_words(hardware: Hardware) -> str:
     gpus = Counter((gpu.model, round(gpu.memory_bytes / GIB)) for gpu in hardware.gpus)
     facts += [f"{count} × {model} with {memory} GiB" for (model, memory), count in gpus.items()]
     return " · ".join(facts if gpus else [*facts, "no GPU"])
+
+
+def machines_in_words(run: RunFacts) -> str:
+    """Return the machine of a run in one line, or all of a merged one."""
+    return "; ".join(map(hardware_in_words, run.machines))
 
 
 def without_folder(words: str) -> str:

@@ -38,7 +38,7 @@ def paper(
 ) -> int:
     """Measure what papers printed, beside floors and real cells; without --dataset show what they printed."""
     from bench.request import spec
-    from bench.request.papers import papers_named, protocols_of_metrics, what_papers_take
+    from bench.request.papers import Beside, papers_named, what_papers_take
 
     chosen = papers_named(names_of("paper", names) or ())
     if dataset is None:
@@ -71,7 +71,7 @@ def paper(
     )
     from bench.commands.run import begin
 
-    return begin(request, dry_run=dry_run, papers=chosen, only_under=protocols_of_metrics(chosen))
+    return begin(request, dry_run=dry_run, beside=Beside.of(chosen))
 
 
 def _list() -> int:
@@ -105,12 +105,18 @@ def _show(name: str) -> None:
 
     console, paper = plain_console(), papers()[name]
     table = Table(box=SIMPLE_HEAD, pad_edge=False, title=paper.title, title_justify="left")
-    for column in ("quantity", "data set", "where", "printed"):
+    for column in ("quantity", "data set", "protocol", "where", "printed (*: of a model that others made)"):
         table.add_column(column, overflow="fold")
     for figure in paper.figures:
-        words = [f"{model} {' ±'.join(f'{v:g}' for v in values)}" for model, values in figure.printed.items()]
-        table.add_row(figure.quantity, figure.dataset, figure.where, ", ".join(words))
+        words = [
+            f"{model}{'*' * paper.is_second_hand(model)} {figure.sign}{' ±'.join(f'{v:g}' for v in values)}"
+            for model, values in figure.printed.items()
+        ]
+        where = ", ".join(filter(None, (figure.where, figure.hardware)))
+        table.add_row(figure.named, figure.dataset, paper.protocol_of(figure), where, ", ".join(words))
     console.print(table)
+    if paper.second_hand:
+        console.print(f"Printed by {paper.second_hand}.")
     console.print(paper.note)
     taken = ", ".join(what_papers_take([name])["models"])
     console.print(f"Measured here with {taken}: bench paper {name} --dataset …", soft_wrap=True)

@@ -140,7 +140,7 @@ def _writer(
         raise RequestError(f"--output {output}: say in which --format")
     if html is not None:
         return lambda folders: _write_html(folders, html)
-    return None if format is None else lambda folders: _write(FORMATS[format](_named(folders)), output)
+    return None if format is None else lambda folders: _write(FORMATS[format](named_runs(folders)), output)
 
 
 def _show_one(folder: RunFolder) -> None:
@@ -156,7 +156,7 @@ def _show_side_by_side(folders: Sequence[RunFolder]) -> None:
     from bench.console import plain_console
     from reports.side_by_side import side_by_side
 
-    plain_console().print(side_by_side(_named(folders)))
+    plain_console().print(side_by_side(named_runs(folders)))
 
 
 def _write_html(folders: Sequence[RunFolder], file: Path) -> None:
@@ -164,7 +164,7 @@ def _write_html(folders: Sequence[RunFolder], file: Path) -> None:
     from reports.figures import save_figures
     from reports.html import html_report
 
-    runs = _named(folders)
+    runs = named_runs(folders)
     with TemporaryDirectory() as home:
         # Of each run in a folder of its own: their figures have the same names.
         figures = [save_figures(run.view, Path(home, str(place))) for place, run in enumerate(runs)]
@@ -186,7 +186,7 @@ def _write(text: str, file: Path | None) -> None:
         raise RequestError(f"{str(file)!r} cannot be written: {error.strerror}") from error
 
 
-def _named(folders: Sequence[RunFolder]) -> list[NamedRun]:
+def named_runs(folders: Sequence[RunFolder]) -> list[NamedRun]:
     """Return what is known of each run, under the name of its folder (its path, where that is no other)."""
     names = [folder.path.name for folder in folders]
     if len(set(names)) < len(names):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
 
     from bench.flow import Draft
     from bench.progress import Progress
+    from bench.request.papers import Beside
     from bench.request.spec import RunSpec
     from bench.results.run_folder import RunFolder
     from bench.work.predict import Outlook
@@ -89,13 +89,7 @@ def run(
     return begin(spec.RunSpec.checked(**(stored | given)), dry_run=dry_run)
 
 
-def begin(
-    spec: RunSpec,
-    *,
-    dry_run: bool,
-    papers: tuple[str, ...] = (),
-    only_under: dict[str, tuple[str, ...]] | None = None,
-) -> int:
+def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None) -> int:
     """Carry out a request, or show what it will cost.
 
     Parameters
@@ -104,24 +98,22 @@ def begin(
         The request.
     dry_run
         Whether to show the Jobs only.
-    papers
-        Whose figures the results are to stand beside.
-    only_under
-        By metric, the protocols under which it is computed (all, unless named).
+    beside
+        What a run of papers is told more.
     """
     from bench import flow
     from bench.console import plain_console
     from bench.progress import Progress
 
     progress = Progress(plain_console())
-    plan = flow.draft(spec, progress=progress)
+    plan = flow.draft(spec, progress=progress, beside=beside)
     if dry_run:
-        _show_plan(progress.console, plan, _outlook(plan, only_under))
+        _show_plan(progress.console, plan)
         return DONE
-    folder = flow.start(plan, papers=papers, only_under=only_under)
+    folder = flow.start(plan)
     progress.say(f"{len(plan.jobs)} jobs → {folder.path}")
-    if papers:
-        progress.say(_hours(plan, _outlook(plan, only_under)))
+    if beside is not None:
+        progress.say(_hours(plan))
     return _carry_out(folder, progress)
 
 
@@ -157,7 +149,7 @@ def _carry_out(folder: RunFolder, progress: Progress) -> int:
     return code
 
 
-def _hours(plan: Draft, outlook: Outlook) -> str:
+def _hours(plan: Draft) -> str:
     """Say how long a run will take: what its budgets make certain, and what earlier runs tell."""
     from models.base import Budget
     from reports.words import duration
@@ -166,10 +158,10 @@ def _hours(plan: Draft, outlook: Outlook) -> str:
     seconds = sum(budget.amount for budget in budgets if budget.unit == "seconds")
     by_budget = f", {duration(seconds)} by their budgets" if seconds else ""
     trainings = "1 training" if len(budgets) == 1 else f"{len(budgets)} trainings"
-    return f"{trainings}{by_budget}; the whole run: {outlook.left_with(plan.jobs).as_cost}"
+    return f"{trainings}{by_budget}; the whole run: {_outlook(plan).left_with(plan.jobs).as_cost}"
 
 
-def _outlook(plan: Draft, only_under: Mapping[str, Sequence[str]] | None) -> Outlook:
+def _outlook(plan: Draft) -> Outlook:
     from bench.work.predict import Outlook, past
 
     return Outlook(
@@ -177,14 +169,15 @@ def _outlook(plan: Draft, only_under: Mapping[str, Sequence[str]] | None) -> Out
         shape=plan.train_shape,
         experiments={metric.name: metric.experiment for metric in plan.metrics},
         protocols=plan.spec.protocol,
-        only_under=only_under,
+        only_under=plan.beside and plan.beside.only_under,
         past=past(plan.spec.out, plan.machine["fingerprint"]),
     )
 
 
-def _show_plan(console: Console, plan: Draft, outlook: Outlook) -> None:
+def _show_plan(console: Console, plan: Draft) -> None:
     from rich.table import Table
 
+    outlook = _outlook(plan)
     n_train, n_genes = plan.train_shape
     table = Table(title=f"{plan.facts.name}: {n_train} training cells × {n_genes} genes, {plan.spec.profile}")
     for column in ("job", "budget", "device", "time", "memory", "disk"):

@@ -110,7 +110,7 @@ def _score_run(path: Path, metrics: tuple[str, ...], protocols: list[str]) -> in
         every = list(dict.fromkeys([*request["protocols"], *wanted]))
         facts = flow.protocol_facts(folder.read_spec(), every, request["n_cells"], n_test=request["n_test"])
         if metrics or protocols:
-            facts["only_under"] = _also_under(request.get("only_under", {}), names, wanted)
+            facts["only_under"] = _also_under(request, names, wanted)
         folder.update_request(metrics=list(declared.values()), **facts)
         forget_scores(folder, names, wanted)
         scored = run_scoring(folder, names, wanted, progress=progress)
@@ -127,12 +127,16 @@ def _score_run(path: Path, metrics: tuple[str, ...], protocols: list[str]) -> in
 
 
 def _also_under(
-    known: dict[str, list[str]], metrics: Sequence[str], protocols: Sequence[str]
+    request: dict[str, Any], metrics: Sequence[str], protocols: Sequence[str]
 ) -> dict[str, list[str]]:
-    """Return under which protocols a run's metrics are computed, now that some are asked for under these."""
+    """Return under which protocols each metric of a run was asked for, now that some are under these."""
+    before = {
+        metric["name"]: request.get("only_under", {}).get(metric["name"], request["protocols"])
+        for metric in request["metrics"]
+    }
     return {
-        name: list(dict.fromkeys([*under, *(protocols if name in metrics else ())]))
-        for name, under in known.items()
+        name: list(dict.fromkeys([*before.get(name, []), *(protocols if name in metrics else ())]))
+        for name in dict.fromkeys([*before, *metrics])
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple, Self
 
 from bench.errors import RequestError
 from bench.request.registry import METRICS, MODELS, plugins
@@ -29,6 +29,36 @@ def papers_named(names: Sequence[str]) -> tuple[str, ...]:
     if len(set(names)) < len(names):
         raise RequestError(f"paper {','.join(names)}: names one twice")
     return tuple(names)
+
+
+class Beside(NamedTuple):
+    """What a run of papers is told beside its request.
+
+    Attributes
+    ----------
+    papers
+        Whose figures the results are to stand beside.
+    only_under
+        By metric, the protocols under which they printed it: more nobody asked for.
+    timed
+        Generators of whose sampling they printed a time: that of the others may take longer than all else.
+    """
+
+    papers: tuple[str, ...]
+    only_under: dict[str, tuple[str, ...]]
+    timed: frozenset[str]
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Self:
+        """Return that of papers, by names from `papers_named`."""
+        figures = [(paper, figure) for paper in map(papers().get, names) if paper for figure in paper.figures]
+        timed = {
+            paper.here(model)
+            for paper, figure in figures
+            if figure.quantity == "sample_seconds"
+            for model in figure.printed
+        }
+        return cls(tuple(names), protocols_of_metrics(names), frozenset(timed))
 
 
 def what_papers_take(names: Sequence[str]) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
 
@@ -19,6 +19,7 @@ from bench.request.hyperparameters import hyperparameters
 from bench.request.registry import ModelChoice
 from bench.request.spec import RunSpec
 from metrics.protocols import OBSERVED, protocol_named
+from reports.view import Experiment as ExperimentFacts
 from reports.view import named_now
 
 if TYPE_CHECKING:
@@ -34,33 +35,10 @@ FEWEST_DONORS = 5
 """Two that are trained on, two left out, one that the attacker knows."""
 
 
-class Experiment(BaseModel):
-    """What a Job trains on.
+class Experiment(ExperimentFacts):
+    """What a Job trains on, with what makes its key: see `reports.view.Experiment`."""
 
-    Attributes
-    ----------
-    kind
-        ``main``: all training cells. ``augmentation``: all, but a type is reduced to a fraction. ``donors``:
-        the cells of some donors.
-    cell_type, fraction, subsample_seed
-        The type, the share of its training cells that is kept, and the seed that chooses them.
-    kept_cells, added_cells
-        Training cells of the type that are left; synthetic cells of the type that are added.
-    trained_donors, left_out_donors, reference_donors
-        Donors that are trained on, left out, and known to whoever attacks; chosen by ``subsample_seed``.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    kind: Literal["main", "augmentation", "donors"] = "main"
-    cell_type: str | None = None
-    fraction: float | None = None
-    subsample_seed: int | None = None
-    kept_cells: int | None = None
-    added_cells: int | None = None
-    trained_donors: tuple[str, ...] = ()
-    left_out_donors: tuple[str, ...] = ()
-    reference_donors: tuple[str, ...] = ()
+    model_config = ConfigDict(extra="forbid")
 
     @model_serializer(mode="wrap")
     def _without_what_it_has_not(self, handler: Any) -> dict[str, Any]:
@@ -212,6 +190,7 @@ def make_plan(
     with_augmentation: bool,
     with_donors: bool = False,
     settled: Mapping[str, Mapping[str, Settled]],
+    timed: Collection[str] | None = None,
 ) -> list[Job]:
     """Lay out every Job of a request, in the order in which they run.
 
@@ -231,6 +210,8 @@ def make_plan(
         Whether one asks for generators that are trained on some donors.
     settled
         By generator, what takes the place of hyper-parameters that are left to the machine, and why.
+    timed
+        Generators whose sampling is timed; None for all that anybody compares.
     """
     jobs = []
     for choice in choices:
@@ -249,6 +230,8 @@ def make_plan(
             # The experiment has seeds of its own for the cells it keeps; one training each is enough.
             seeds = spec.seeds if experiment.kind == "main" else spec.seeds[:1]
             shared = _shared_facts(spec, facts, choice, generator, settings, experiment, device)
+            if timed is not None and generator.name not in timed:
+                shared["timing_cells"] = 0
             shared["settled"] = {name: reason for name, (_, reason) in on_this_machine.items()}
             jobs += [Job(seed=seed, **shared) for seed in seeds]
     return jobs

@@ -14,7 +14,7 @@ from uuid import uuid4
 from pydantic import ValidationError
 
 from bench.errors import RequestError
-from reports.view import Facts
+from reports.facts import Facts
 
 Kind = TypeVar("Kind", bound=Facts)
 SIGNS_OF_A_NAME = 50
@@ -132,7 +132,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
         # Libraries that write into a temporary file first leave it readable by its owner alone.
         readable = temporary.stat().st_mode & 0o666
         for file in filter(Path.is_file, temporary.rglob("*")):
-            file.chmod(file.stat().st_mode | readable)
+            # A hard link is somebody's file already.
+            if file.stat().st_nlink == 1:
+                file.chmod(file.stat().st_mode | readable)
         # Renamed aside first: killed at any moment, what stands at `path` is whole or missing.
         former = temporary.with_name(f"{temporary.name}.former")
         if path.exists():
@@ -145,8 +147,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def write_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object with a digest of all else in it, by which a later change is seen."""
-    kept = json.loads(json.dumps(content, default=plain))
-    write_json(path, kept | {DIGEST: _digest_of(kept)})
+    write_json(path, sealed(content))
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a JSON object with a digest of all else in it."""
+    kept: dict[str, Any] = json.loads(json.dumps(content, default=plain))
+    return kept | {DIGEST: digest_of(kept)}
 
 
 def seal_of(path: Path) -> Seal:
@@ -162,10 +169,11 @@ def seal_of(path: Path) -> Seal:
         return "broken"
     if DIGEST not in content:
         return "none"
-    return "whole" if content[DIGEST] == _digest_of(content) else "broken"
+    return "whole" if content[DIGEST] == digest_of(content) else "broken"
 
 
-def _digest_of(content: Mapping[str, Any]) -> str:
+def digest_of(content: Mapping[str, Any]) -> str:
+    """Return the digest of a JSON object, without that which it holds."""
     kept = {name: value for name, value in content.items() if name != DIGEST}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 

@@ -16,7 +16,8 @@ from bench.request.plan import Job
 from bench.request.registry import resolve_metric
 from bench.results.disk import NO_SPACE, is_disk_full
 from models.base import Diverged
-from reports.view import NOT_RUN, AugmenterScore, Facts, JobFacts, MetricFacts, Record, Score
+from reports.facts import Facts
+from reports.view import NOT_RUN, AugmenterScore, JobFacts, MetricFacts, Record, Score
 
 FAILED: Final = "failed"
 VERSIONED = ("numpy", "scipy", "scikit-learn", "anndata", "torch", "tensorflow-cpu", "tensorflow", "mlflow")

@@ -237,8 +237,21 @@ class RunFolder:
         """
         request = self.read_request()
         spec = request["spec"]
-        known = {"folder": str(self.path), "profile": spec["profile"], "own_budgets": bool(spec["budget"])}
+        known = {
+            "folder": str(self.path),
+            "profile": spec["profile"],
+            "own_budgets": bool(spec["budget"]),
+            "own_settings": tuple(spec["settings"]),
+            "own_cells": spec["cells"],
+        }
         return self._checked(TypeAdapter(RunFacts), request | known)
+
+    def sealed_files(self) -> list[Path]:
+        """Return the files that hold a digest of themselves: request, Records, scores, augmenters."""
+        folders = [self.job_folder(job) for job in self.jobs()]
+        records = [folder.record for folder in folders if folder.record.exists()]
+        scores = [file for folder in folders for file in sorted(folder.scores.glob("*.json"))]
+        return [self.request, *records, *scores, *sorted(self.baselines.glob("*.json"))]
 
     def metrics(self) -> list[MetricFacts]:
         """Return the declarations of the metrics that were asked for."""

@@ -24,11 +24,13 @@ from bench.work.processes import Outcome, run_worker, scoring_processes, side_by
 TRACEBACK = "Traceback (most recent call last):"
 
 
-def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, progress: Progress) -> bool:
+def run_scoring(
+    run: RunFolder, metrics: list[str], protocols: list[str], *, progress: Progress, maps: bool = True
+) -> bool:
     """Score the stored cells in processes of their own; one that dies costs only the score it was computing.
 
     Forests keep no more than a core busy in one process, so there are several, each with its share of the
-    Jobs and of the cores.
+    Jobs and of the cores. `maps` are stored beside the scores, for figures.
 
     Returns
     -------
@@ -51,7 +53,8 @@ def run_scoring(run: RunFolder, metrics: list[str], protocols: list[str], *, pro
                 show_all(told)
                 return told[share].get("current")
 
-            wanted = {"metrics": metrics, "protocols": protocols, "share": share, "n_shares": n_shares}
+            wanted = {"metrics": metrics, "protocols": protocols, "maps": maps}
+            wanted |= {"share": share, "n_shares": n_shares}
             while True:
                 write_json(request, wanted | {"current": None})
                 cause = _score_share(request, run.scoring_log(share), environment, limit, show, stop)

@@ -186,9 +186,10 @@ def main(arguments: list[str]) -> int:
         started = time.perf_counter()
         _store_baselines(run, scorer)
         run.note_seconds("augmenters", time.perf_counter() - started)
-    started = time.perf_counter()
-    store_embeddings(run, scorer, share=share, n_shares=n_shares, begin=begin)
-    run.note_seconds("maps", time.perf_counter() - started)
+    if request["maps"]:
+        started = time.perf_counter()
+        store_embeddings(run, scorer, share=share, n_shares=n_shares, begin=begin)
+        run.note_seconds("maps", time.perf_counter() - started)
     return 0
 
 

@@ -96,7 +96,7 @@ def verify(run: RunFolder, *, progress: Progress) -> Findings:
         again = _beside(run, Path(home, "again"))
         for protocol in run.read_request()["protocols"]:
             metrics = _wanted(run, tasks, protocol)
-            if metrics and not run_scoring(again, metrics, [protocol], progress=progress):
+            if metrics and not run_scoring(again, metrics, [protocol], progress=progress, maps=False):
                 found.unverified.append(f"protocol {protocol}: scoring did not end")
         _compare_scores(run, again, tasks, found)
         _compare_augmenters(run, again, found)
@@ -112,7 +112,7 @@ def _is_same_machine(run: RunFolder) -> bool:
 
 def _changed_files(run: RunFolder) -> Iterator[str]:
     """Yield a line for each file that is not as it was written, is missing, or is no part of the plan."""
-    for file in _sealed_files(run):
+    for file in run.sealed_files():
         if readable(file) is not None and seal_of(file) == "broken":
             yield f"{file}: {CHANGED}"
     planned = {job.key for job in run.jobs()}
@@ -128,6 +128,8 @@ def _changed_in(folder: JobFolder) -> Iterator[str]:
     if record is None:
         if not folder.record.exists() and any(folder.path.glob("cells-*.h5ad")):
             yield f"{folder.record}: missing, though its Job left cells"
+        elif not folder.record.exists():
+            yield f"{folder.record}: missing: its Job was never run, or was taken away"
         return
     if record.key != folder.path.name:
         yield f"{folder.record}: the Record of another Job ({record.key})"
@@ -135,13 +137,6 @@ def _changed_in(folder: JobFolder) -> Iterator[str]:
         path = folder.path / sample.file
         if sample.sha256 is not None and (not path.exists() or sha256_of(path) != sample.sha256):
             yield f"{path}: its checksum is not that of the cells as they were drawn"
-
-
-def _sealed_files(run: RunFolder) -> list[Path]:
-    folders = [run.job_folder(job) for job in run.jobs()]
-    records = [folder.record for folder in folders if folder.record.exists()]
-    scores = [file for folder in folders for file in sorted(folder.scores.glob("*.json"))]
-    return [run.request, *records, *scores, *sorted(run.baselines.glob("*.json"))]
 
 
 def _unsealed_files(run: RunFolder) -> Iterator[str]:
@@ -152,10 +147,7 @@ def _unsealed_files(run: RunFolder) -> Iterator[str]:
 
 
 def _expected(run: RunFolder, found: Findings) -> list[ScoreTask]:
-    """Return the scores that the run should have: of each metric under each protocol that it has scores of.
-
-    A metric of the request that has no score at all is expected everywhere: somebody took them away.
-    """
+    """Return the scores that the run should have: each metric under each protocol that it was asked for."""
     names = dict.fromkeys([metric.name for metric in run.metrics()])
     names |= dict.fromkeys(score.metric for score in _stored(run).values())
     metrics = []
@@ -164,14 +156,7 @@ def _expected(run: RunFolder, found: Findings) -> list[ScoreTask]:
             metrics.append(resolve_metric(name))
         except RequestError as reason:
             found.unverified.append(f"{name}: {reason}")
-    tasks = score_tasks(run, metrics, run.read_request()["protocols"])
-    scored = {_kind(task) for task in tasks if task.file(run).exists()}
-    known = {name for name, _ in scored}
-    return [task for task in tasks if _kind(task) in scored or task.metric.name not in known]
-
-
-def _kind(task: ScoreTask) -> tuple[str, str]:
-    return task.metric.name, task.comparison.protocol.name
+    return score_tasks(run, metrics, run.read_request()["protocols"])
 
 
 def _wanted(run: RunFolder, tasks: Sequence[ScoreTask], protocol: str) -> list[str]:
@@ -190,8 +175,7 @@ def _beside(run: RunFolder, home: Path) -> RunFolder:
     for folder in map(run.job_folder, run.jobs()):
         target = home / "jobs" / folder.path.name
         target.mkdir(parents=True)
-        # Maps, too: they are for eyes, and would be drawn again.
-        for pattern in ("record.json", "cells-*.h5ad", "embedding-*.npz"):
+        for pattern in ("record.json", "cells-*.h5ad"):
             for file in folder.path.glob(pattern):
                 (target / file.name).symlink_to(file)
     return again

@@ -198,7 +198,9 @@ def _facts(view: RunView) -> list[tuple[str, list[str]]]:
         "Notes on the data": list(data.notes),
         "Profile": [run.profile, budgets_in_words(view)],
         "Seeds": [f"training {', '.join(seeds)}", f"samples {', '.join(samples)}"],
-        "Hardware": [hardware_in_words(run.hardware), f"fingerprint {run.hardware.fingerprint}"],
+        "Hardware": [
+            f"{hardware_in_words(machine)}, fingerprint {machine.fingerprint}" for machine in run.machines
+        ],
         "Versions": [", ".join([f"scgenbench {run.bench_version}", *versions])],
         "Commit": [run.git_commit or ""],
         "Begun": [min((record.started for record in records if record.started), default="")],

@@ -1,5 +1,7 @@
 """The attack on donors: densities as scipy has them, shares of pairs by hand, who can be told and who not."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -163,6 +165,22 @@ def test_what_has_no_number():
     few = (cells.matrix[:40], cells.cell_types[:40])
     with pytest.raises(NotApplicable, match="no type has 30 cells of known donors"):
         attacked(task, (few[0][:20], few[1][:20]))
+
+
+def test_a_donor_without_comparable_cells_is_left_out_by_name():
+    rng = np.random.default_rng(7)
+    task, tilts = setting(rng, spread=0.3)
+    cells = drawn_again(rng, tilts, ["d0", "d1", "d2"], 80)
+    types = np.where(task.candidate_donors == "d2", "a type of their own", task.candidate_types)
+    score = METRIC.compute(replace(task, candidate_types=types), cells)
+    assert set(score.details["scores"]["likelihood"]) == set(task.candidate_donors) - {"d2"}
+    assert set(score.details["scores"]["density"]) == set(task.candidate_donors)
+    assert score.headline == 1.0
+    assert "left out donors d2 by likelihood: none of their types can be compared" in score.notes
+    inside = np.isin(task.candidate_donors, ["d0", "d1", "d2"])
+    alone = np.where(inside, "a type of their own", task.candidate_types)
+    with pytest.raises(NotApplicable, match="no donor that was trained on has a cell of a type"):
+        METRIC.compute(replace(task, candidate_types=alone), cells)
 
 
 def test_cells_without_labels_are_attacked_as_one_kind():

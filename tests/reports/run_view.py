@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from reports.view import AugmenterScore, Facts, MetricFacts, OpenFacts, Record, RunFacts, RunView, Score
+from reports.facts import Facts, OpenFacts
+from reports.view import AugmenterScore, MetricFacts, Record, RunFacts, RunView, Score
 
 GIB = 2**30
 HARDWARE = {

@@ -82,6 +82,15 @@ def test_an_interval_that_holds_one_half_resolves_nothing():
     assert row.auc["likelihood"].low < 0.5 < row.auc["likelihood"].high
 
 
+def test_where_no_copies_were_attacked_nothing_tells_whether_the_attack_works():
+    even = {"likelihood": [0.0] * 4, "density": [0.0] * 4}
+    for view in (with_attack({"activa": even}), with_attack({"memorise": None}, draws_from="training cells")):
+        assert finds_what_it_should(built(view)) is None
+    remarks = " ".join(donors_remarks(built(with_attack({"activa": even}))))
+    assert "nothing tells whether the attack works here" in remarks
+    assert "this run resolves nothing" not in remarks
+
+
 def test_two_splits_have_no_interval_and_so_no_finding():
     scores = {"likelihood": [3.0, 2.0, 1.0, 0.0], "density": [3.0, 2.0, 1.0, 0.0]}
     row = attacked(built(with_attack({"activa": scores}, n_splits=2)))[1]
@@ -107,7 +116,9 @@ def test_what_has_no_score_is_a_row_with_its_reason():
     view = built(with_attack({"activa": reason}))
     (row,) = attacked(view)
     assert (row.auc, row.verdict, row.reason) == ({}, "", reason)
-    assert f"activa: {reason}" in donors_remarks(view)
+    # Of what was not scored nothing is said but why: neither how many donors nor that the attack failed.
+    assert donors_remarks(view) == [f"activa: {reason}"]
+    assert [cell.plain for cell in donors_table(view).columns[-1].cells] == ["not scored"]
     names = [cell.plain for cell in donors_table(view).name.cells]
     assert names == ["activa"]
 

@@ -7,6 +7,7 @@ from scipy import stats
 
 from reports.papers import papers
 from reports.published import judged, measure, published
+from reports.words import duration
 from tests.reports.run_view import as_protocol, built, make_run_view, record_of, score_of
 
 
@@ -114,6 +115,31 @@ def test_another_budget_is_not_measured_and_says_how_long_the_papers_would_take(
     view = with_budget(brain_small(), "activa", "30s")
     (claim,) = claims_of(view, quantity="cd", model="activa")
     assert claim.why == ["30s of training at 6.67 steps/s in the place of 500 epochs"]
+
+
+def test_a_budget_of_steps_takes_what_its_rate_says():
+    # 200 steps took 30 s, the start included; at 6.67 a second a million take 150 000 s.
+    view = with_budget(brain_small(), "scgan", "200 steps")
+    (claim,) = claims_of(view, quantity="cd", model="scgan")
+    rate = record_of(view, "scgan")["training"]["steps_per_second"]
+    assert claim.why[0].endswith(f"which would take about {duration(1e6 / rate)} here")
+
+
+def test_what_was_asked_otherwise_than_the_paper_did_is_not_measured():
+    view = with_budget(brain_small(), "activa", "500 epochs")
+    view["run"] |= {"own_settings": ["activa"], "own_cells": 50}
+    (claim,) = claims_of(view, quantity="cd", model="activa")
+    assert claim.why == [
+        "other hyper-parameters: --set was given for activa",
+        "50 cells a side, as --cells asked",
+    ]
+    (control,) = claims_of(view, quantity="mmd", model="real")
+    assert control.why == ["50 cells a side, as --cells asked"]
+
+
+def test_figures_of_models_that_others_made_are_second_hand():
+    found = {claim.published_model: claim.second_hand for claim in published(built(brain_small()))}
+    assert (found["activa"], found["real"], found["scgan"]) == (False, False, True)
 
 
 def test_a_speed_up_is_that_of_the_papers_budgets_at_the_rates_seen():

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bench.request.papers import Beside
 from reports.papers import Paper, papers
 
 pytestmark = pytest.mark.slow
@@ -19,7 +20,7 @@ def test_papers_are_listed(answer):
 def test_a_paper_shows_what_it_printed(answer):
     code, out, _ = answer("paper", "activa2022")
     assert code == 0
-    assert "real 0.0619, activa 0.7715, scgan 0.9686" in out
+    assert "real 0.0619, activa 0.7715, scgan* 0.9686" in out
     assert "Measured here with activa, scgan, cscgan: bench paper activa2022 --dataset …" in out
 
 
@@ -85,7 +86,7 @@ def test_a_run_stands_beside_the_paper_and_stays_so(answer, tmp_path, tiny2026):
     for quantity in ("mmd", "cd"):
         assert claims[quantity, "scdesign2"]["model"] == "nb_copula"
         assert 0 < claims[quantity, "scdesign2"]["measured"] <= 100
-    attack = claims["donor_attack", "scdesign2"]
+    attack = claims["donor_attack of 10 donors", "scdesign2"]
     assert attack["measured"] is None
     assert attack["why"][0] == "the attack on donors did not run: it takes --donor-key"
     assert {claim["verdict"] for claim in claims.values()} == {"not measured here"}
@@ -94,10 +95,18 @@ def test_a_run_stands_beside_the_paper_and_stays_so(answer, tmp_path, tiny2026):
     assert "0 things differ, 0 could not be verified" in out
 
 
+def test_only_sampling_that_a_paper_timed_is_timed():
+    assert Beside.of(["activa2022", "groundgan2024"]).timed == {"activa"}
+    assert Beside.of(["scmamamia2026"]).timed == set()
+
+
 def test_a_metric_is_scored_under_the_protocols_that_printed_it(answer, tmp_path, tiny2026):
     asked = ["tiny2026", "--dataset", "synthetic:400x60x2", "--seeds", "0", "--out", str(tmp_path / "runs")]
     assert answer("paper", *asked)[0] == 0
     (run,) = (tmp_path / "runs").glob("*-synthetic*")
+
+    plan = json.loads((run / "plan.json").read_text())
+    assert {job["timing_cells"] for job in plan} == {0}
 
     def scored() -> set[str]:
         return {file.stem.partition("-")[2] for file in run.glob("jobs/*/scores/*.json")}

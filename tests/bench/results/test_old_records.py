@@ -3,8 +3,9 @@
 import json
 
 from bench.results.run_folder import JobFolder
+from reports.facts import Hardware
 from reports.table import cost_values, results
-from reports.view import Hardware, RunView
+from reports.view import RunView
 from tests.reports.run_view import built, make_run_view
 
 RECORD = """{

@@ -30,6 +30,7 @@ def whole(tmp_path_factory):
             quiet=True,
             profile="smoke",
             metrics=("mmd", "library_size_error", "augmentation_f1"),
+            protocol=("strict", "activa2022"),
             out=folder / "runs",
         )
     return run.folder
@@ -100,7 +101,7 @@ def test_whatever_was_changed_is_named(run):
 def as_stored(monkeypatch, whole):
     """Have what is computed again be what the run had: quick, for changes that no score tells."""
 
-    def copy(again, metrics, protocols, *, progress):
+    def copy(again, metrics, protocols, *, progress, maps):
         assert metrics
         for source in [*whole.glob("jobs/*/scores/*.json"), *whole.glob("augmentation_baselines/*.json")]:
             target = again.path / source.relative_to(whole)
@@ -131,6 +132,11 @@ CHANGES = {
         a_score,
         lambda run: [file.unlink() for file in run.path.glob("jobs/*/scores/*-mmd.json")],
     ),
+    "all scores under a protocol taken away": (
+        lambda run: next(run.path.glob("jobs/*/scores/*-activa2022-mmd.json")),
+        lambda run: [file.unlink() for file in run.path.glob("jobs/*/scores/*-activa2022-*.json")],
+    ),
+    "a Job taken away": (a_record, lambda run: shutil.rmtree(a_record(run).parent)),
     "a Record taken away": (a_record, lambda run: a_record(run).unlink()),
     "a Record of another Job": (
         a_record,
