@@ -43,8 +43,8 @@ LEFT_OUT = {
     "bench speed": "a minute or more: tests/bench/speed",
     "bench test": "half a minute in a process of its own: tests/bench/promises",
     "bench test-metrics": "minutes: tests/metrics/selftest",
-    "bench merge": "takes pieces of one run, made on several machines: tests/bench/commands",
-    "bench site": "takes packs of several studies: tests/bench/commands",
+    "bench merge": "takes pieces of one run, made on several machines: tests/bench/results/test_packs.py",
+    "bench site": "takes packs of several studies: tests/browser/test_site.py",
     "bench data fetch": "asks another machine: tests/datasets does it on 127.0.0.1",
     "bench data add": "takes a file of hundreds of megabytes: tests/datasets",
     # Of others: nothing here can tell whether they are right.
