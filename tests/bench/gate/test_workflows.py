@@ -44,7 +44,7 @@ def test_ci_runs_the_commands_that_tox_has_in_one_environment():
     lent = re.findall(r"tox exec -e tests -- (.+)", script)
     assert lent == [
         tox[f"testenv:{name}"]["commands"].replace(" {posargs}", "")
-        for name in ("types", "gate", "quickstart")
+        for name in ("types", "gate", "quickstart", "docs")
     ]
     assert re.findall(r"tox run -e ([\w-]+)", script) == ["lint", "tests", "tests"]
     # What mypy looks at is what it sees in its own environment.
