@@ -107,7 +107,6 @@ def looked_up_once():
     meaning = cache(pipeline.meaning_of)
     once = cache(lambda generator: of_choice.fget(ModelChoice("", generator)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(registry, "packages_distributions", cache(registry.packages_distributions))
         patch.setattr(registry, "plugins", cache(registry.plugins))
         patch.setattr(importlib.metadata, "version", cache(importlib.metadata.version))
         patch.setattr(pipeline, "meaning_of", lambda files: meaning(tuple(files)))

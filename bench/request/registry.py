@@ -7,7 +7,9 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import EntryPoint, PackageNotFoundError, entry_points, packages_distributions, version
 from pathlib import Path
 from types import ModuleType
@@ -86,7 +88,7 @@ class ModelChoice:
         """Version of the distribution it comes from, or ``"unpackaged"``."""
         top = self.generator.__module__.partition(".")[0]
         try:
-            return version(packages_distributions().get(top, [top])[0])
+            return version(_distributions().get(top, [top])[0])
         except PackageNotFoundError:
             return "unpackaged"
 
@@ -150,9 +152,15 @@ def _reference_of(generator: type) -> str:
             f"put it into a .py file"
         ) from error
     # A worker finds what is installed; a module beside the user's script it finds by its file alone.
-    if generator.__module__.partition(".")[0] in packages_distributions():
+    if generator.__module__.partition(".")[0] in _distributions():
         return f"{generator.__module__}:{generator.__qualname__}"
     return f"{file.resolve()}:{generator.__qualname__}"
+
+
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    """Return what is installed, by the name that is imported; reading it takes about a second."""
+    return packages_distributions()
 
 
 def _import_module(name: str) -> ModuleType:
