@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 from bench.errors import RequestError
+from bench.request.plan import Job
 from bench.results.files import (
     damaged,
     digest_of,
@@ -98,22 +99,28 @@ def require_unchanged(run: RunFolder) -> None:
 def _content(run: RunFolder) -> dict[str, Any]:
     """Return what a pack says of a run; where anything lies on this machine is nobody's concern."""
     request = run.read_request()
+    jobs = {told.key: (told, _job(run.job_folder(job), told.key)) for job, told in _as_told(run)}
     content = {
         "pack": PACK,
         "name": run.path.name,
         "request": _elsewhere(request) | {"metrics": request["metrics"]},
-        "plan": _elsewhere(read_json(run.plan)),
-        "jobs": {job.key: _elsewhere(_job(run.job_folder(job))) for job in run.jobs()},
+        "plan": [job.model_dump(mode="json") for job, _ in jobs.values()],
+        "jobs": {key: _elsewhere(parts) for key, (_, parts) in jobs.items()},
         "augmenters": {file.stem: read_json(file) for file in sorted(run.baselines.glob("*.json"))},
     }
     plain: dict[str, Any] = json.loads(json.dumps(content))
     return plain
 
 
-def _job(folder: JobFolder) -> dict[str, Any]:
+def _as_told(run: RunFolder) -> list[tuple[Job, Job]]:
+    """Return each Job, and what a pack tells of it: where a generator's file lies is part of a Job's key."""
+    return [(job, Job(**_elsewhere(job.model_dump(mode="json")))) for job in run.jobs()]
+
+
+def _job(folder: JobFolder, key: str) -> dict[str, Any]:
     record = folder.read_record()
     scores = [score.but(details={}).plain() for score in folder.read_scores()]
-    return {"record": None if record is None else record.plain(), "scores": scores}
+    return {"record": None if record is None else record.but(key=key).plain(), "scores": scores}
 
 
 def _elsewhere(value: Any) -> Any:
@@ -135,7 +142,8 @@ def _as_text(content: Mapping[str, Any]) -> str:
 
 def _write_archive(run: RunFolder, file: Path) -> None:
     found = [path for pattern in KEPT_WITH_CELLS for path in sorted(run.path.glob(pattern))]
-    names = {path.relative_to(run.path).as_posix(): path for path in found if path.is_file()}
+    keys = {job.key: told.key for job, told in _as_told(run)}
+    names = {_renamed(path.relative_to(run.path), keys): path for path in found if path.is_file()}
     # Scores with their details, too, tell no folder of this machine.
     texts = {
         name: _as_text(_elsewhere(read_json(path))) for name, path in names.items() if path.suffix == ".json"
@@ -154,6 +162,10 @@ def _write_archive(run: RunFolder, file: Path) -> None:
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _renamed(path: Path, keys: Mapping[str, str]) -> str:
+    return "/".join(keys.get(part, part) for part in path.parts)
 
 
 def _sha256(path: Path) -> str:

@@ -52,22 +52,26 @@ def apart(whole, tmp_path):
 
 def piece(whole, home, seed):
     run = RunFolder.open(shutil.copytree(whole.path, home))
-    jobs = []
-    for job in run.jobs():
-        folder = run.job_folder(job)
-        if job.experiment.kind == "augmentation":
-            own = job.model_copy(update={"seed": seed})
-            record = folder.read_record().but(key=own.key)
-            shutil.move(folder.path, run.job_folder(own).path) if own.key != job.key else None
-            run.job_folder(own).write_record(record)
-            jobs.append(own)
-        elif job.seed == seed:
-            jobs.append(job)
-        else:
-            shutil.rmtree(folder.path)
-    write_json(run.plan, [job.model_dump(mode="json") for job in jobs])
+    left_out = [job for job in run.jobs() if job.experiment.kind == "main" and job.seed != seed]
+    for job in left_out:
+        shutil.rmtree(run.job_folder(job).path)
+    kept = [job.model_dump(mode="json") for job in run.jobs() if job not in left_out]
+    write_json(run.plan, kept)
+    rekeyed(run, lambda job: {"seed": seed})
     run.update_request(spec=run.read_request()["spec"] | {"seeds": [seed]})
     return run
+
+
+def rekeyed(run, change):
+    """Change Jobs of a run, and with them their keys."""
+    jobs = [(job, job.model_copy(update=change(job))) for job in run.jobs()]
+    for before, after in jobs:
+        folder, new = run.job_folder(before), run.job_folder(after)
+        record = folder.read_record().but(key=after.key)
+        if before.key != after.key:
+            folder.path.rename(new.path)
+        new.write_record(record)
+    write_json(run.plan, [job.model_dump(mode="json") for _, job in jobs])
 
 
 def table(run):
@@ -110,6 +114,20 @@ def test_a_file_that_is_there_is_not_overwritten(apart, tmp_path):
     with pytest.raises(RequestError, match="exists: name another file"):
         publish(apart[0], tmp_path / "run.json", with_cells=False)
     assert (tmp_path / "run.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("with_cells", [False, True])
+def test_a_generator_of_a_file_is_told_without_its_folder(apart, tmp_path, with_cells):
+    run, file = apart[0], tmp_path / "run.pack"
+    rekeyed(run, lambda job: {"reference": "/data/secret/mine.py:Mine"} if job.model == "nb_copula" else {})
+    publish(run, file, with_cells=with_cells)
+    again = unpack(file, tmp_path / "home")
+    (record, *_) = [record for record in again.view().records if record.job.model == "nb_copula"]
+    assert record.status == "ok"
+    assert {job.reference for job in again.jobs() if job.model == "nb_copula"} == {"mine.py:Mine"}
+    pd.testing.assert_frame_equal(table(again), table(run))
+    jobs = [job for job in again.jobs() if again.job_folder(job).cells(0).exists()]
+    assert len(jobs) == (len(again.jobs()) if with_cells else 0)
 
 
 @pytest.mark.parametrize(
