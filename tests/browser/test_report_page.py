@@ -51,24 +51,9 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, address):
-    """Open a page as it would be in a certain context; what it asks for and complains of is kept."""
-    contexts = []
-
-    def open_page(name="one", **options):
-        context = browser.new_context(offline=True, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.asked, page.said = [], []
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
-        page.goto(f"{address}/{name}.html")
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
+def opened(open_offline, address):
+    """Open a page as it would be in a certain context."""
+    return lambda name="one", **options: open_offline(f"{address}/{name}.html", **options)
 
 
 @pytest.mark.parametrize("name", ["one", "two"])

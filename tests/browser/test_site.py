@@ -35,26 +35,16 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture
-def opened(browser, home):
-    """Open a page of the site; what it asks of others and complains of is kept."""
-    contexts = []
+def opened(open_offline, home):
+    """Open a page of the site."""
 
     def open_page(name="index.html", **options):
-        context = browser.new_context(offline=True, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.asked, page.said = [], []
-        page.on("request", lambda request: page.asked.append(request.url))
-        page.on("console", lambda message: page.said.append(message.text))
-        page.on("pageerror", lambda error: page.said.append(str(error)))
-        page.goto(f"{home.as_uri()}/{name}")
+        page = open_offline(f"{home.as_uri()}/{name}", **options)
         if name == "index.html":
             page.wait_for_selector(".dt-search input")
         return page
 
-    yield open_page
-    for context in contexts:
-        context.close()
+    return open_page
 
 
 @pytest.mark.parametrize("name", ["index.html", MODEL])
