@@ -117,8 +117,8 @@ def test_groundgan2024_chooses_genes_on_all_cells_and_scales_expression_over_the
     rng = np.random.default_rng(1)
     adata = make_prepared(n_genes=1200)
     counts, is_test = rng.poisson(2.0, (150, 1200)).astype(np.float32), adata.obs["split"] == "test"
-    # Silent among the training cells, and loud in a few test cells; as the others on average, since dispersions
-    # are standardised among genes of like means, and of these alone would be alike up to the last digit.
+    # Silent among the training cells, and loud in a few test cells; on average as the others are, since
+    # dispersions are standardised among genes of like means: these alone would differ in no digit.
     only_in_test = np.arange(5, 1200, 100)
     counts[:, only_in_test] = 0
     counts[np.ix_(np.flatnonzero(is_test)[:4], only_in_test)] = 120
