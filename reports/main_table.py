@@ -79,7 +79,7 @@ def quality_table(runs: Sequence[NamedRun], shows: str, notes: Footnotes, *, nam
     metrics = {metric.name: metric for run in runs for metric in metrics_in(run.view, shows)}
     names = _name_column(every, notes, set(metrics), warnings=shows == MAIN, named=named)
     timed = [run for run in runs if run.view.is_first] if shows == MAIN else []
-    costs = _cost_columns(every, timed, ("training_seconds", "sample_seconds"), notes)
+    costs = cost_columns(every, timed, ("training_seconds", "sample_seconds"), notes)
     return FittedTable(names, [*costs, *_metric_columns(every, runs, metrics, notes)], _sections(every))
 
 
@@ -92,7 +92,7 @@ def costs_table(runs: Sequence[NamedRun], notes: Footnotes, *, named: bool) -> F
     wanted = ("steps_per_second", "sample_density", "peak_rss_gib", "peak_device_gib")
     return FittedTable(
         Column("model", names, left=True),
-        [budgets, *_cost_columns(every, runs, wanted, notes)],
+        [budgets, *cost_columns(every, runs, wanted, notes)],
         _sections(every),
     )
 
@@ -198,7 +198,7 @@ def status_text(status: str, *, width: int = 10) -> Text:
     return Text(fill(status.replace("_", " "), width=width), style=style)
 
 
-def _cost_columns(
+def cost_columns(
     every: Sequence[Entry], runs: Sequence[NamedRun], wanted: Sequence[str], notes: Footnotes
 ) -> list[Column]:
     """Return the costs of these runs; of the others cells are empty. A run of unlike machines has a mark."""

@@ -76,7 +76,7 @@ def _clause(row: Best) -> str:
 def _resolution(row: Best) -> str:
     unresolved = row.unresolved
     if not row.others:
-        return "the only one scored"
+        return "the only one that counts"
     if not unresolved:
         return "better than the other" if row.others == 1 else f"better than all {row.others} others"
     if len(unresolved) == row.others > 1:

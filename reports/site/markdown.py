@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
+from reports.fitted_table import Footnotes
 from reports.formats import in_markdown, table_in_markdown
 from reports.further_tables import failures
+from reports.main_table import cost_columns, entries
 from reports.ranks import ties_in_words
 from reports.rows import Row
 from reports.site.boards import Line, board_of, neighbours
+from reports.summary import summary
 from reports.table import results
-from reports.view import NamedRun, RunView
+from reports.view import NamedRun
 from reports.words import DASH, budgets_in_words, figure, interval_in_words, machines_in_words, shape_in_words
 
-COSTS: Final = {"training_seconds": "training, s", "sample_seconds": "100 000 cells, s"}
+COSTS: Final = ("training_seconds", "sample_seconds")
 
 
 def results_page(runs: Sequence[NamedRun]) -> str:
@@ -26,7 +29,7 @@ def results_page(runs: Sequence[NamedRun]) -> str:
     for run in runs:
         parts += [f"## {run.view.run.dataset.name}", *_about(run)]
         for view in run.view.each_protocol:
-            parts += _of_protocol(view)
+            parts += filter(None, _of_protocol(run._replace(view=view)))
         if run.command:
             parts += ["How it was made:", f"```sh\n{run.command}\n```"]
     return "\n\n".join(parts) + "\n"
@@ -45,31 +48,31 @@ def _about(run: NamedRun) -> Iterator[str]:
     yield _listed(filter(None, lines))
 
 
-def _of_protocol(view: RunView) -> Iterator[str]:
+def _of_protocol(run: NamedRun) -> Iterator[str]:
+    view, notes = run.view, Footnotes()
     found, board = results(view), board_of(view)
     yield f"### Protocol {view.protocol}"
-    yield "\n".join(in_markdown(line) for line in board.summary)
+    yield "\n".join(map(in_markdown, summary(view)))
     yield from (f"**Suspect**: {in_markdown(line)}" for line in found.suspect)
-    costs = COSTS if view.is_first else {}
-    columns = [
-        "generator",
-        "draws from",
-        *costs.values(),
-        *(f"{m.name} → {m.ideal:g}" for m in board.metrics),
-    ]
+    every = entries([run])
+    costs = cost_columns(every, [run] if view.is_first else [], COSTS, notes)
+    place = {entry.row.model: number for number, entry in enumerate(every)}
+    headers = [column.header.replace("\n", " ") for column in costs]
+    columns = ["generator", "draws from", *headers, *(f"{m.name} → {m.ideal:g}" for m in board.metrics)]
     rows = {row.model: row for row in found.rows}
     drawn = {record.job.model: record.job.draws_from for record in view.records}
     cells = [
         [
             _named(line),
             drawn[line.model] if line.role in ("model", "baseline") else DASH,
-            *(figure(rows[line.model].mean(name)) for name in costs),
+            *(column.cells[place[line.model]].plain for column in costs),
             *(_value(rows[line.model], metric.name) for metric in board.metrics),
         ]
         for line in board.lines
     ]
     yield table_in_markdown(columns, cells, left=[True, True] + [False] * (len(columns) - 2))
     yield "Mean [95 % t interval over seeds], place between the best floor (0 %) and real cells (100 %)."
+    yield _listed(line.plain for line in notes.lines())
     if board.metrics:
         first = board.metrics[0].name
         said = "; ".join(neighbours(view, first)) or "fewer than two"

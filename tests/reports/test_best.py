@@ -105,7 +105,7 @@ def test_what_is_made_of_training_cells_is_never_the_best():
     assert (found["model"], found["others"]) == ("activa", 0)
     assert found["passed_over"] == {"made of training cells": ["scgan"]}
     assert (
-        "activa with 0.420 [0.370, 0.470], the only one scored, passing over scgan (made of training"
+        "activa with 0.420 [0.370, 0.470], the only one that counts, passing over scgan (made of training"
         in (summary(built(view))[1])
     )
 
@@ -121,7 +121,7 @@ def test_two_sentences_say_what_ran_and_what_can_be_said():
         "than the floor poisson); by mmd (ideal 0) activa with 0.420 [0.370, 0.470], not resolved from "
         "scgan; by cd"
     )
-    assert said.endswith("by augmentation_f1 (ideal 1) activa with 0.750, the only one scored.")
+    assert said.endswith("by augmentation_f1 (ideal 1) activa with 0.750, the only one that counts.")
 
 
 def test_a_single_seed_resolves_nothing_and_says_so():

@@ -147,6 +147,18 @@ def test_a_copier_under_one_protocol_is_one_under_all_and_wherever_it_stands():
     assert found["index.html"].count("model, of training cells") > 3
 
 
+def test_the_column_of_sampling_says_how_many_cells_were_drawn():
+    view = make_run_view()
+    for record in view["records"]:
+        if record["timing"]:
+            record["timing"]["n_cells"] = 2000
+    page = results_page([NamedRun("run", built(view), "")])
+    plain = page.replace("\u202f", " ").replace("\xa0", " ")
+    assert "| training seconds | sampling 2 000 cells, s |" in plain
+    assert "100 000" not in page
+    assert "\n\n\n" not in page
+
+
 def test_what_did_not_finish_is_said_on_the_first_page_and_in_markdown():
     run = NamedRun("run", built(make_run_view()), "")
     page = site([run], [[]], date="")["index.html"]
