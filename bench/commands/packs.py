@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -65,7 +65,6 @@ def site(
 
     from bench.commands.report import named_runs
     from bench.console import plain_console
-    from bench.results.files import whole_folder
     from bench.results.merge import merge, opened, pieces_of_one
     from bench.results.run_folder import RunFolder
     from reports.figures import save_figures
@@ -73,22 +72,33 @@ def site(
 
     out = out.resolve()
     _may_be_replaced(out)
-    with TemporaryDirectory() as home, whole_folder(out) as folder:
+    with TemporaryDirectory() as home:
         folders = [
             RunFolder(pieces[0].path) if len(pieces) == 1 else merge(pieces, Path(home, f"merged-{number}"))
             for number, pieces in enumerate(pieces_of_one(opened(runs, Path(home))))
         ]
         named = _numbered(named_runs(folders), [folder.path.name for folder in folders])
         figures = [save_figures(run.view, Path(home, f"figures-{n}")) for n, run in enumerate(named)]
-        for name, content in site(named, figures, date=f"{datetime.now(UTC):%Y-%m-%d}").items():
+        pages = site(named, figures, date=f"{datetime.now(UTC):%Y-%m-%d}")
+        try:
+            _write(pages, out)
+        except OSError as error:
+            raise RequestError(f"--out {str(out)!r}: {error.strerror}") from error
+    plain_console().print(f"Site  {(out / 'index.html').resolve()}", soft_wrap=True)
+    return DONE
+
+
+def _write(pages: Mapping[str, str | Path], out: Path) -> None:
+    from bench.results.files import whole_folder
+
+    with whole_folder(out) as folder:
+        for name, content in pages.items():
             file = folder / name
             file.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, Path):
                 shutil.copyfile(content, file)
             else:
                 file.write_text(content, encoding="utf-8")
-    plain_console().print(f"Site  {(out / 'index.html').resolve()}", soft_wrap=True)
-    return DONE
 
 
 def _numbered(runs: Sequence[NamedRun], names: Sequence[str]) -> list[NamedRun]:

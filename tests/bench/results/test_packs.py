@@ -4,6 +4,7 @@ import json
 import shutil
 import zipfile
 from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -361,3 +362,5 @@ def test_a_site_unites_pieces_and_replaces_none_but_a_site(apart, tmp_path):
     (out / "assets" / "tables.js").unlink()
     with pytest.raises(RequestError, match="exists and is no site"):
         site([packed], out)
+    with pytest.raises(RequestError, match=r"--out .*: No such file"):
+        site([packed], Path("/proc/board"))
