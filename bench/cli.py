@@ -17,7 +17,7 @@ from bench.commands.models import new_model, test
 from bench.commands.packs import merge, publish, site
 from bench.commands.paper import paper
 from bench.commands.report import report
-from bench.commands.run import run
+from bench.commands.run import job, run
 from bench.commands.sample import sample
 from bench.commands.score import score
 from bench.commands.selftest import test_metrics
@@ -39,6 +39,7 @@ app = typer.Typer(
 app.add_typer(data, name="data")
 for command in (
     run,
+    job,
     score,
     report,
     compare,

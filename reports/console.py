@@ -82,7 +82,7 @@ def _heading(view: RunView) -> list[RenderableType]:
     name, size = run.dataset.name, shape_in_words(run)
     blocks: list[RenderableType] = [
         Text.assemble((name, "bold"), " · ", size, f" · profile {run.profile}"),
-        Text(machines_in_words(run), style="dim"),
+        Text(machines_in_words(view), style="dim"),
     ]
     if budgets := budgets_in_words(view):
         blocks.append(Text(budgets, style="yellow"))

@@ -52,9 +52,18 @@ class Hardware(OpenFacts):
 
 
 class Machine(OpenFacts):
-    """Which machine a Job ran on, and how busy that was when it began."""
+    """Which machine a Job ran on, and how busy that was when it began.
+
+    Attributes
+    ----------
+    fingerprint
+        Of `Hardware`.
+    hardware
+        The machine, where it is another one than the run was planned on.
+    """
 
     fingerprint: str = ""
+    hardware: Hardware | None = None
 
 
 class Piece(Facts):

@@ -153,12 +153,11 @@ def _labels(runs: Sequence[NamedRun], notes: Footnotes, *, named: bool) -> dict[
     """Return what stands below a generator's name: its run, with a mark where that had another machine."""
     if not named:
         return {run.name: Text() for run in runs}
-    first, labels = runs[0].view.run.hardware, {}
+    first, labels = runs[0].view.machines, {}
     for run in runs:
-        machine = run.view.run.hardware
-        words = f"{run.name}: other hardware, {hardware_in_words(machine)} ({machine.fingerprint})"
-        alike = machine.fingerprint == first.fingerprint
-        mark = notes.mark([] if alike else [f"{words}: {TIMES_APART}"])
+        others = [machine for machine in run.view.machines if machine not in first]
+        words = "; ".join(f"{hardware_in_words(one)} ({one.fingerprint})" for one in others)
+        mark = notes.mark([f"{run.name}: other hardware, {words}: {TIMES_APART}"] if others else [])
         labels[run.name] = Text(f"\n{run.name}{mark}", style="not bold dim")
     return labels
 
@@ -222,14 +221,14 @@ def cost_columns(
 
 def unlike_machines(view: RunView) -> Iterator[str]:
     """Say which seeds of a merged run were trained where, unless all were on like machines."""
-    if len(view.run.machines) < 2:
+    if len(view.machines) < 2:
         return
     seeds: dict[str, dict[int, None]] = {}
     for record in view.records_of("main"):
         seeds.setdefault(record.machine.fingerprint, {})[record.job.seed] = None
     places = [
         f"{hardware_in_words(machine)} (seeds {', '.join(map(str, seeds.get(machine.fingerprint, ())))})"
-        for machine in view.run.machines
+        for machine in view.machines
     ]
     yield f"made on unlike machines, {'; '.join(places)}: {TIMES_APART}"
 

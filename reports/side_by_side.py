@@ -140,8 +140,8 @@ def runs_frame(runs: Sequence[NamedRun]) -> pd.DataFrame:
     """Return the results of all runs under all their protocols, each row with all that it must share.
 
     The columns are those of `reports.table.whole_frame`, after ``run``, ``dataset``, ``dataset_key``,
-    ``n_cells`` (a side) and ``hardware`` (its fingerprint): rows in which the middle three and ``protocol``
-    agree compare in their scores, those in which ``hardware`` does in their costs.
+    ``n_cells`` (a side) and ``hardware`` (fingerprints of the run's machines): rows in which the middle three
+    and ``protocol`` agree compare in their scores, those in which ``hardware`` does in their costs.
     """
     frames = []
     for run in runs:
@@ -151,7 +151,7 @@ def runs_frame(runs: Sequence[NamedRun]) -> pd.DataFrame:
             "dataset": facts.dataset.name,
             "dataset_key": facts.dataset_key,
             "n_cells": facts.n_cells,
-            "hardware": facts.hardware.fingerprint,
+            "hardware": " ".join(machine.fingerprint for machine in run.view.machines),
         }
         for place, (name, value) in enumerate(marks.items()):
             frame.insert(place, name, value)
@@ -162,7 +162,7 @@ def runs_frame(runs: Sequence[NamedRun]) -> pd.DataFrame:
 def _facts(run: NamedRun) -> dict[tuple[str, str], str]:
     """Return what runs may differ in, with its consequence → what it is in this one."""
     about = run.view.run
-    machines = "; ".join(f"{hardware_in_words(one)} ({one.fingerprint})" for one in about.machines)
+    machines = "; ".join(f"{hardware_in_words(one)} ({one.fingerprint})" for one in run.view.machines)
     seeds = dict.fromkeys(str(record.job.seed) for record in run.view.records)
     return {
         ("data set", OWN_TABLES): f"{about.dataset.name}: {shape_in_words(about)}",

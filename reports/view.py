@@ -285,12 +285,6 @@ class RunFacts(Facts):
     git_commit: str | None = None
     pieces: tuple[Piece, ...] = ()
 
-    @property
-    def machines(self) -> list[Hardware]:
-        """The machines that it was made on, each once."""
-        every = [self.hardware, *(piece.hardware for piece in self.pieces)]
-        return list({machine.fingerprint: machine for machine in every}.values())
-
 
 @dataclass(frozen=True, eq=False)
 class RunView:
@@ -326,6 +320,18 @@ class RunView:
             self._known[protocol] = seen = replace(self, protocol=protocol)
             seen._known[self.protocol] = self
         return cast("RunView", self._known[protocol])
+
+    @property
+    def machines(self) -> list[Hardware]:
+        """The machines that Jobs of it were carried out on, each once; of a run without, that of the plan."""
+        found = filter(None, map(self.machine_of, self.records))
+        return list({machine.fingerprint: machine for machine in found}.values()) or [self.run.hardware]
+
+    def machine_of(self, record: Record) -> Hardware | None:
+        """Return the machine that a Job was carried out on; None of one that has not begun."""
+        pieces = [piece.hardware for piece in self.run.pieces]
+        known = filter(None, [record.machine.hardware, self.run.hardware, *pieces])
+        return next((one for one in known if one.fingerprint == record.machine.fingerprint), None)
 
     @property
     def each_protocol(self) -> list[RunView]:

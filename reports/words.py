@@ -72,9 +72,9 @@ def hardware_in_words(hardware: Hardware) -> str:
     return " · ".join(facts if gpus else [*facts, "no GPU"])
 
 
-def machines_in_words(run: RunFacts) -> str:
-    """Return the machine of a run in one line, or all of a merged one."""
-    return "; ".join(map(hardware_in_words, run.machines))
+def machines_in_words(view: RunView) -> str:
+    """Return the machine of a run in one line, or all of one that was made on several."""
+    return "; ".join(map(hardware_in_words, view.machines))
 
 
 def without_folder(words: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from tests.places import REPOSITORY
@@ -75,7 +76,7 @@ def commands(block: Block) -> list[Command]:
             run = re.match(r"\s*- run: (.+)", line)
             line = run[1] if run else ""
         for part in re.split(r"\s&&\s", line):
-            words = shlex.split(part, comments=True)
+            words = list(takewhile(lambda word: word != ">", shlex.split(part, comments=True)))
             if words[:3] == ["python", "-m", "bench"]:
                 words = words[2:]
             if words and (block.language in SHELL[:1] or words[0] == "bench"):

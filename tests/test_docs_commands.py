@@ -43,6 +43,7 @@ LEFT_OUT = {
     "bench speed": "a minute or more: tests/bench/speed",
     "bench test": "half a minute in a process of its own: tests/bench/promises",
     "bench test-metrics": "minutes: tests/metrics/selftest",
+    "bench job": "takes a key of the run at hand: tests/bench/faults/test_elsewhere.py",
     "bench merge": "takes pieces of one run, made on several machines: tests/bench/results/test_packs.py",
     "bench site": "takes packs of several studies: tests/browser/test_site.py",
     "bench data fetch": "asks another machine: tests/datasets does it on 127.0.0.1",

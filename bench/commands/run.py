@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.commands.options import Metrics, Protocol, names_of, reads_data
+from bench.commands.options import Metrics, Protocol, Run, names_of, reads_data
 from bench.errors import DONE, SOME_FAILED, RequestError
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the Jobs and what they will cost.")
     ] = False,
+    plan_only: Annotated[
+        bool, typer.Option("--plan-only", help="Write the run folder, and print a command for each Job.")
+    ] = False,
 ) -> int:
     """Train, sample, time and score generators beside controls."""
     from bench.request import spec
@@ -82,11 +85,12 @@ def run(
     }
     given = {name: value for name, value in given.items() if value is not None}
     if resume is not None:
-        if given or config or dry_run:
+        if given or config or dry_run or plan_only:
             raise RequestError("--resume takes the whole request from the run folder: give no other option")
         return _resume(resume)
     stored = {} if config is None else spec.read_config(config)
-    return begin(spec.RunSpec.checked(**(stored | given)), dry_run=dry_run)
+    request = spec.RunSpec.checked(**(stored | given))
+    return _plan(request) if plan_only and not dry_run else begin(request, dry_run=dry_run)
 
 
 def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None) -> int:
@@ -115,6 +119,45 @@ def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None) -> int:
     if beside is not None:
         progress.say(_hours(plan))
     return _carry_out(folder, progress)
+
+
+def _plan(request: RunSpec) -> int:
+    """Write the folder of a run that others carry out, and tell how: a command a line, for any engine."""
+    from bench import flow
+    from bench.console import plain_console
+    from bench.progress import Progress
+
+    progress = Progress(plain_console(stderr=True))
+    folder = flow.start(flow.draft(request, progress=progress))
+    home = shlex.quote(str(folder.path))
+    for job in folder.jobs():
+        plain_console().print(f"python -m bench job {home} {job.key}", soft_wrap=True)
+    progress.say(f"when these have ended, in any order: python -m bench run --resume {home}")
+    return DONE
+
+
+def job(
+    run: Run,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="Of the Job, as --plan-only prints it.")],
+) -> int:
+    """Carry out one Job of RUN, on this machine: for engines that start such commands on many."""
+    from bench.console import plain_console
+    from bench.hardware.environment import resolve_device
+    from bench.progress import Progress
+    from bench.results.reopen import have_dataset, require_same_software
+    from bench.results.run_folder import RunFolder
+    from bench.work.executor import run_jobs
+
+    folder = RunFolder.open(run)
+    chosen = [one for one in folder.jobs() if one.key == key]
+    if not chosen:
+        raise RequestError(f"KEY {key!r} is no Job of {str(run)!r}: see its plan.json")
+    resolve_device(chosen[0].device)
+    require_same_software(folder, chosen)
+    have_dataset(folder)
+    run_jobs(folder, chosen, timeout=folder.read_spec().timeout, progress=Progress(plain_console()))
+    record = folder.job_folder(chosen[0]).read_record()
+    return DONE if record is not None and record.has_ended else SOME_FAILED
 
 
 def _resume(path: Path) -> int:

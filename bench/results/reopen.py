@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from bench.hardware import usable_cores
 from bench.hardware.environment import describe_for
 from bench.request.choices import made
 from bench.request.hyperparameters import hyperparameters
+from bench.request.plan import Job
 from bench.request.registry import resolve_model
 from bench.results.cells import is_sound
 from bench.results.files import readable
@@ -47,20 +48,31 @@ def reopen(path: Path) -> RunFolder:
             f"--resume {path}: {'; '.join(differences(then, now))}: timings would not compare: go on as "
             "it was begun, or start a new run"
         )
-    before, today = request["versions"], versions()
+    require_same_software(run, jobs)
+    have_dataset(run)
+    return run
+
+
+def require_same_software(run: RunFolder, jobs: Sequence[Job]) -> None:
+    """Refuse to carry out Jobs of a run with other libraries or other code than it was planned with.
+
+    Raises
+    ------
+    RequestError
+        Naming the first difference.
+    """
+    before, today = run.read_request()["versions"], versions()
     for name in sorted(before.keys() | today.keys()):
         if before.get(name) != today.get(name):
             raise RequestError(
-                f"--resume {path}: begun with {name} {before.get(name)}, here it is {today.get(name)}: "
+                f"{run.path}: begun with {name} {before.get(name)}, here it is {today.get(name)}: "
                 "start a new run"
             )
     for job in jobs:
         choice = resolve_model(job.reference)
         generator = made(choice, hyperparameters(choice.generator, job.hyperparameters))
         if (choice.source_hash, generator.content()) != (job.source_hash, job.content):
-            raise RequestError(f"--resume {path}: {job.model} has changed since: start a new run")
-    have_dataset(run)
-    return run
+            raise RequestError(f"{run.path}: {job.model} has changed since: start a new run")
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

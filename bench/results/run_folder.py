@@ -174,22 +174,22 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes out while this one works on the run.
+        """Keep other processes out while this one works on the run; `bench job` may carry out Jobs of it.
 
         Raises
         ------
         RequestError
             If one is at work already.
         """
-        lock = FileLock(self.path / ".lock")
         try:
-            lock.acquire(timeout=0)
+            with FileLock(self.path / ".lock", timeout=0):
+                yield
         except Timeout as error:
             raise RequestError(f"{str(self.path)!r}: another bench process is at work on this run") from error
-        try:
-            yield
-        finally:
-            lock.release()
+
+    def job_lock(self, job: Job) -> FileLock:
+        """Return the lock that whoever carries out a Job holds."""
+        return FileLock(self.path / f".{job.key}.lock")
 
     def jobs(self) -> list[Job]:
         """Return the plan.

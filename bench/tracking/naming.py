@@ -98,7 +98,7 @@ def params(record: Record, view: RunView) -> dict[str, Any]:
     experiment = {name: value for name, value in dict(job.experiment).items() if value not in (None, ())}
     experiment["experiment"] = experiment.pop("kind")
     circumstances = {"profile": view.run.profile, "protocol": view.protocol, "n_cells": job.n_cells}
-    circumstances["hardware"] = hardware_in_words(view.run.hardware)
+    circumstances["hardware"] = hardware_in_words(view.machine_of(record) or view.run.hardware)
     return job.hyperparameters | {name: getattr(job, name) for name in names} | experiment | circumstances
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from bench.hardware.environment import worker_environment
+from filelock import Timeout
+
+from bench.hardware.environment import describe_for, worker_environment
 from bench.progress import Progress, Stage
 from bench.request.plan import Job
 from bench.results.disk import DISK_FULL, NO_SPACE, is_disk_full
@@ -19,14 +22,23 @@ from bench.results.run_folder import JobFolder, RunFolder
 from bench.work.clock import training_rate
 from bench.work.left import Watch
 from bench.work.predict import Outlook
-from bench.work.processes import GIB, Outcome, room_for, run_worker, side_by_side
+from bench.work.processes import (
+    GIB,
+    POLL_SECONDS,
+    Outcome,
+    Stopped,
+    room_for,
+    run_worker,
+    side_by_side,
+)
 from reports.view import OK, SKIPPED, Record
 
 
 def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
     """Run every Job that has not ended well yet: one at a time where anything is timed, else side by side.
 
-    A failure becomes that Job's Record and never stops the others.
+    A failure becomes that Job's Record and never stops the others. A Job that another process carries out
+    (`bench job`) is waited for.
     """
     outlook = Outlook.of(run)
     ended = {job.key: _good_record(run, job) for job in jobs}
@@ -38,19 +50,28 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
             if record is None:
                 waiting.remove(job)
                 show = _shown(run, job, waiting, outlook, stage, progress.clock)
-                try:
-                    record = _run_job(run, job, timeout, show, stop)
-                except OSError as error:
-                    if not is_disk_full(error):
-                        raise
-                    # Too full to keep its Record, which is told all the same.
-                    record = unstarted_record(job).but(status=FAILED, reason=NO_SPACE)
+                record = _recorded(run, job, timeout, show, stop)
                 outlook.learn(record)
             stage.done(job.title, _words(record))
 
         for timed, at_once in ((True, 1), (False, _jobs_at_once(run))):
             tasks = [partial(carry_out, job) for job in jobs if job.is_timed == timed]
             side_by_side(tasks, at_once=at_once)
+
+
+@contextlib.contextmanager
+def _alone(run: RunFolder, job: Job, stop: threading.Event) -> Iterator[None]:
+    """Keep other processes from a Job, once none is at work on it."""
+    lock = run.job_lock(job)
+    while not lock.is_locked:
+        if stop.is_set():
+            raise Stopped(job.title)
+        with contextlib.suppress(Timeout):
+            lock.acquire(timeout=POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _jobs_at_once(run: RunFolder) -> int:
@@ -91,6 +112,20 @@ def _shown(
     return show
 
 
+def _recorded(
+    run: RunFolder, job: Job, timeout: float | None, on_poll: Callable[[], None], stop: threading.Event
+) -> Record:
+    """Run a Job; where the disk is too full to keep its Record, that is told all the same."""
+    try:
+        with _alone(run, job, stop):
+            # Another process may have ended it meanwhile.
+            return _good_record(run, job) or _run_job(run, job, timeout, on_poll, stop)
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        return unstarted_record(job).but(status=FAILED, reason=NO_SPACE)
+
+
 def _run_job(
     run: RunFolder,
     job: Job,
@@ -117,6 +152,9 @@ def _run_job(
             record = record_of_death(job, outcome, readable(folder.progress) or {}, folder.read_fitted())
         # Only from outside can be seen what starting the process took.
         record = record.but(wall_seconds=outcome.seconds)
+        if record.machine.fingerprint != run.read_request()["hardware"]["fingerprint"]:
+            here = describe_for(job.device, job.threads)
+            record = record.but(machine=record.machine.but(hardware=here))
         folder.write_record(record)
     finally:
         # A killed worker cannot tidy up after itself.

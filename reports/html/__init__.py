@@ -199,7 +199,7 @@ def _facts(view: RunView) -> list[tuple[str, list[str]]]:
         "Profile": [run.profile, budgets_in_words(view)],
         "Seeds": [f"training {', '.join(seeds)}", f"samples {', '.join(samples)}"],
         "Hardware": [
-            f"{hardware_in_words(machine)}, fingerprint {machine.fingerprint}" for machine in run.machines
+            f"{hardware_in_words(machine)}, fingerprint {machine.fingerprint}" for machine in view.machines
         ],
         "Versions": [", ".join([f"scgenbench {run.bench_version}", *versions])],
         "Commit": [run.git_commit or ""],

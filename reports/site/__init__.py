@@ -136,7 +136,7 @@ def _part(run: NamedRun, number: int, drawn: Sequence[Path], *, alone: bool) -> 
                 [f"run {run.name}", *filter(None, [", ".join(piece.name for piece in view.run.pieces)])]
             ),
             f"{shape_in_words(view.run)} · {source_in_words(view.run.dataset)}",
-            machines_in_words(view.run),
+            machines_in_words(view),
             budgets_in_words(view),
             f"scgenbench {view.run.bench_version}, commit {view.run.git_commit or 'unknown'}",
         ],

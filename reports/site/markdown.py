@@ -37,7 +37,7 @@ def results_page(runs: Sequence[NamedRun]) -> str:
 
 def _about(run: NamedRun) -> Iterator[str]:
     view = run.view
-    lines = [f"run {run.name}", shape_in_words(view.run), machines_in_words(view.run), budgets_in_words(view)]
+    lines = [f"run {run.name}", shape_in_words(view.run), machines_in_words(view), budgets_in_words(view)]
     seeds = sorted({record.job.seed for record in view.records_of("main")})
     lines.append(f"training seeds {', '.join(map(str, seeds))}")
     if days := sorted({record.started[:10] for record in view.records if record.started}):

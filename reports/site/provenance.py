@@ -102,8 +102,7 @@ def origins(run: NamedRun, model: str) -> list[Origin]:
 
 
 def _origin(view: RunView, record: Record) -> Origin:
-    machines = {machine.fingerprint: machine for machine in view.run.machines}
-    machine = machines.get(record.machine.fingerprint)
+    machine = view.machine_of(record)
     training, timing = record.training, record.timing
     facts = {
         "Ended": [f"{record.status} {record.reason}".strip(), f"{record.started} to {record.finished}"],

@@ -303,7 +303,7 @@ def test_pieces_of_unlike_machines_say_so_in_the_columns_of_times(apart, tmp_pat
             folder.write_record(record.but(machine={"fingerprint": "other"}))
     assert next(differences(apart), None) is None
     view = merge(apart, tmp_path / "merged").view()
-    assert [machine.cpu_model for machine in view.run.machines][1:] == ["Another CPU"]
+    assert [machine.cpu_model for machine in view.machines][1:] == ["Another CPU"]
     out = StringIO()
     print_report(view, console=Console(file=out, width=400))
     assert "Another CPU" in out.getvalue()
