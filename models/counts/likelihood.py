@@ -50,11 +50,13 @@ def draw_nb(log_mean: Tensor, log_dispersion: Tensor, *, generator: torch.Genera
     uniform = torch.rand(none.shape, generator=generator, device=none.device)
     counts = torch.zeros_like(none)
     large = log_mean > _LOG_LARGE
-    some = ((uniform >= none) & ~large).nonzero()[:, 0]
+    # To look for entries among all of them takes longer than to draw those that are found: once, for both.
+    found = (large | (uniform >= none)).nonzero()[:, 0]
+    is_large = large[found]
+    some, rest = found[~is_large], found[is_large]
     counts[some] = _inverted(
-        uniform[some], none[some], log_dispersion[some].exp(), (log_mean - log_total)[some].exp()
+        uniform[some], none[some], log_dispersion[some].exp(), (log_mean[some] - log_total[some]).exp()
     )
-    rest = large.nonzero()[:, 0]
     dispersion = log_dispersion[rest].exp()
     gamma = torch._standard_gamma(dispersion, generator=generator)
     rates = gamma * log_mean[rest].exp() / dispersion
@@ -80,8 +82,8 @@ def _inverted(uniform: Tensor, none: Tensor, dispersion: Tensor, ratio: Tensor) 
     while len(left):
         term = term * ratio * ((dispersion + count) / (count + 1))
         reached, count = reached + term, count + 1
-        over = (reached <= uniform) & (term > _LEAST_TERM)
         counts[left] = count
+        over = ((reached <= uniform) & (term > _LEAST_TERM)).nonzero()[:, 0]
         left, term, reached, uniform = left[over], term[over], reached[over], uniform[over]
         dispersion, ratio = dispersion[over], ratio[over]
     return counts

@@ -71,8 +71,9 @@ class ImposedMarginals:
         row = torch.repeat_interleave(torch.arange(len(starts) - 1, device=device), self._starts.diff())
         self._places = row * N_RANGES + self._ranges
         first = self._starts[:-1]
-        self._model_zero = model[first].view(-1, self.n_genes)
-        self._target_zero = target[first].view(-1, self.n_genes)
+        self._model_zero, self._target_zero = model[first], target[first]
+        # The place among a model's zeros above which a zero becomes a count.
+        self._stays_zero = (self._target_zero / self._model_zero).view(-1, self.n_genes)
 
     @classmethod
     def fit(
@@ -133,12 +134,16 @@ class ImposedMarginals:
             Of the place within a step of the model's distribution.
         """
         noise = torch.rand(counts.shape, generator=generator, device=counts.device)
-        ranks = noise * self._model_zero[groups]
-        seen = counts.nonzero(as_tuple=True)
-        ranks[seen] = self._ranks(counts[seen], groups[seen[0]] * self.n_genes + seen[1], noise[seen])
-        above = (ranks > self._target_zero[groups]).nonzero(as_tuple=True)
+        # Most are zeros that stay so; to look for the others takes most of the time, and is done once.
+        other = ((counts > 0) | (noise > self._stays_zero[groups])).view(-1).nonzero()[:, 0]
+        rows = groups[other // self.n_genes] * self.n_genes + other % self.n_genes
+        own, noise = counts.view(-1)[other], noise.view(-1)[other]
+        ranks = noise * self._model_zero[rows]
+        seen = own.nonzero()[:, 0]
+        ranks[seen] = self._ranks(own[seen], rows[seen], noise[seen])
+        above = (ranks > self._target_zero[rows]).nonzero()[:, 0]
         result = torch.zeros_like(counts)
-        result[above] = self._quantiles(ranks[above], groups[above[0]] * self.n_genes + above[1])
+        result.view(-1)[other[above]] = self._quantiles(ranks[above], rows[above])
         return result
 
     def _ranks(self, counts: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
@@ -157,12 +162,13 @@ class ImposedMarginals:
 
     def _quantiles(self, ranks: Tensor, rows: Tensor) -> Tensor:
         """Return counts above 0 at these ranks of the target's marginals."""
-        entry = self._starts[rows]
-        left = torch.arange(len(rows), device=rows.device)
         # The first entry is that of no count; the last one is 1, which no rank exceeds.
+        entry = self._starts[rows] + 1
+        left = (ranks > self._target[entry]).nonzero()[:, 0]
         while len(left):
-            entry[left] += 1
-            left = left[ranks[left] > self._target[entry[left]]]
+            at, rank = entry[left] + 1, ranks[left]
+            entry[left] = at
+            left = left[rank > self._target[at]]
         low, high = self._target[entry - 1], self._target[entry]
         within = ((ranks - low) / (high - low).clamp_min(1e-12)).clamp(0, 1 - 1e-6)
         ranges = self._ranges[entry]
