@@ -6,6 +6,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metrics.arrays import Strings
 from metrics.declaration import Metric, Score
@@ -36,6 +37,8 @@ def prepare(
         Training cells, held-out cells and cells of a generator: cells × genes, dense or sparse, in the same
         order of genes; or AnnData objects, whose ``layers["counts"]`` is taken where there is one, else X,
         and whose genes are matched by name with those of `train`. Real cells are whole-number counts.
+        Where ``train.obs["control_pool"]`` marks cells that `real` and other controls draw from
+        (`datasets.prepare`), components are fitted to the others, as in a run.
     space
         What the synthetic values are: ``"counts"``, ``"cp20k"`` (library size 20 000) or ``"log_cp20k"``
         (and log1p of that). It is never guessed; other values than counts are those of X.
@@ -80,13 +83,18 @@ def prepare(
         matrices[1],
         train_types=types[0],
         test_types=types[1],
-        control_pool=None,
+        control_pool=_pool(train),
         gene_names=genes,
         n_cells=protocol_named(protocol).cells_a_side(available) if n_cells is None else n_cells,
         seed=seed,
         protocol=protocol,
     )
     return real, SampleEvidence(real, matrices[2], space=space, cell_types=types[2])
+
+
+def _pool(train: AnnData | CellMatrix) -> NDArray[np.bool_] | None:
+    obs = getattr(train, "obs", {})
+    return np.asarray(obs["control_pool"], dtype=bool) if "control_pool" in obs else None
 
 
 def score(metric: str, real: RealEvidence, sample: SampleEvidence) -> Score:

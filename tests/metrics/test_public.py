@@ -79,6 +79,19 @@ def test_anndata_and_arrays_are_the_same_cells(matrices):
         metrics.score("tstr_f1", *plain)
 
 
+def test_components_are_fitted_to_other_cells_than_controls_draw_from(matrices):
+    (train, test, made), types = matrices
+    genes = [f"gene{number}" for number in range(12)]
+    facts = {"train_types": types, "test_types": None, "gene_names": genes, "seed": 0}
+    pool = np.arange(80) % 4 == 0
+    real = RealEvidence(train, test, control_pool=pool, **facts)
+    in_a_run = MMD.compute(real, SampleEvidence(real, made, space="counts")).headline
+    adata = as_adata(train, types, np.arange(12))
+    adata.obs["control_pool"] = pool
+    assert metrics.score("mmd", *metrics.prepare(adata, test, made)).headline == pytest.approx(in_a_run)
+    assert metrics.score("mmd", *metrics.prepare(train, test, made)).headline != pytest.approx(in_a_run)
+
+
 def test_expression_is_taken_from_x(matrices):
     (train, test, made), types = matrices
     fake = as_adata(made, types, np.arange(12))
