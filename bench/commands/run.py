@@ -139,6 +139,8 @@ def _plan(request: RunSpec) -> int:
 def job(
     run: Run,
     key: Annotated[str, typer.Argument(metavar="KEY", help="Of the Job, as --plan-only prints it.")],
+    *,
+    score: Annotated[bool, typer.Option("--score", help="Score its cells, too.")] = False,
 ) -> int:
     """Carry out one Job of RUN, on this machine: for engines that start such commands on many."""
     from bench.console import plain_console
@@ -146,18 +148,24 @@ def job(
     from bench.progress import Progress
     from bench.results.reopen import have_dataset, require_same_software
     from bench.results.run_folder import RunFolder
+    from bench.scoring.processes import run_scoring
     from bench.work.executor import run_jobs
 
-    folder = RunFolder.open(run)
+    folder, progress = RunFolder.open(run), Progress(plain_console())
     chosen = [one for one in folder.jobs() if one.key == key]
     if not chosen:
         raise RequestError(f"KEY {key!r} is no Job of {str(run)!r}: see its plan.json")
     resolve_device(chosen[0].device)
     require_same_software(folder, chosen)
     have_dataset(folder)
-    run_jobs(folder, chosen, timeout=folder.read_spec().timeout, progress=Progress(plain_console()))
-    record = folder.job_folder(chosen[0]).read_record()
-    return DONE if record is not None and record.has_ended else SOME_FAILED
+    run_jobs(folder, chosen, timeout=folder.read_spec().timeout, progress=progress)
+    (one,) = chosen
+    record, names = folder.job_folder(one).read_record(), [metric.name for metric in folder.metrics()]
+    scored = not score or run_scoring(
+        folder, names, folder.read_request()["protocols"], progress=progress, only=one
+    )
+    failed = score and any(found.failed for found in folder.job_folder(one).read_scores())
+    return DONE if record is not None and record.has_ended and scored and not failed else SOME_FAILED
 
 
 def _resume(path: Path) -> int:

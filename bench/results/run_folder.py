@@ -134,11 +134,11 @@ class RunFolder:
                 raise RequestError(f"{str(path)!r} is not a run folder: it has no {file.name}")
         return run
 
-    def scoring_request(self, share: int) -> Path:
+    def scoring_request(self, share: int | str) -> Path:
         """Return the file that tells a scoring process what to do, and by which it tells how far it is."""
         return self.path / f"scoring-{share}.json"
 
-    def scoring_log(self, share: int) -> Path:
+    def scoring_log(self, share: int | str) -> Path:
         """Return the file that takes what a scoring process prints."""
         return self.path / f"scoring-{share}.log"
 

@@ -12,6 +12,7 @@ from typing import Any
 from bench.hardware import usable_cores
 from bench.hardware.environment import worker_environment
 from bench.progress import Progress, Stage
+from bench.request.plan import Job
 from bench.request.registry import resolve_metric
 from bench.results.disk import DISK_FULL, NO_SPACE
 from bench.results.files import readable, write_json
@@ -25,19 +26,36 @@ TRACEBACK = "Traceback (most recent call last):"
 
 
 def run_scoring(
-    run: RunFolder, metrics: list[str], protocols: list[str], *, progress: Progress, maps: bool = True
+    run: RunFolder,
+    metrics: list[str],
+    protocols: list[str],
+    *,
+    progress: Progress,
+    maps: bool = True,
+    only: Job | None = None,
 ) -> bool:
     """Score the stored cells in processes of their own; one that dies costs only the score it was computing.
 
     Forests keep no more than a core busy in one process, so there are several, each with its share of the
-    Jobs and of the cores. `maps` are stored beside the scores, for figures.
+    Jobs and of the cores.
+
+    Parameters
+    ----------
+    run, metrics, protocols
+        What is scored by what.
+    progress
+        Where it is shown.
+    maps
+        Whether maps are stored beside the scores, for figures.
+    only
+        The Job whose cells are scored, in one process and without maps; None for all of the run.
 
     Returns
     -------
     bool
         Whether everything was scored, if only with an error that the table shows.
     """
-    jobs = run.jobs()
+    jobs = run.jobs() if only is None else [only]
     n_shares = scoring_processes(len(jobs), dataset_bytes=run.dataset_bytes)
     environment = worker_environment(jobs[0].device, max(1, usable_cores() // n_shares))
     limit, outlook = run.read_spec().metric_timeout, Outlook.of(run)
@@ -46,7 +64,8 @@ def run_scoring(
         show_all = _scoring_shown(outlook, stage, progress.clock)
 
         def score(share: int, stop: threading.Event) -> bool:
-            request = run.scoring_request(share)
+            name = share if only is None else only.key
+            request, log = run.scoring_request(name), run.scoring_log(name)
 
             def show() -> Any:
                 told[share] = readable(request) or {}
@@ -54,10 +73,10 @@ def run_scoring(
                 return told[share].get("current")
 
             wanted = {"metrics": metrics, "protocols": protocols, "maps": maps}
-            wanted |= {"share": share, "n_shares": n_shares}
+            wanted |= {"share": share, "n_shares": n_shares, "only": only and only.key}
             while True:
                 write_json(request, wanted | {"current": None})
-                cause = _score_share(request, run.scoring_log(share), environment, limit, show, stop)
+                cause = _score_share(request, log, environment, limit, show, stop)
                 current = (readable(request) or {}).get("current")
                 if cause is None and current is not None:
                     cause = "scoring ended itself in the middle of this score"
@@ -67,7 +86,7 @@ def run_scoring(
             request.unlink(missing_ok=True)
             told[share] = {}
             if cause is not None:
-                stage.done("scoring", f"{cause}; see {run.scoring_log(share)}")
+                stage.done("scoring", f"{cause}; see {log}")
             return cause is None
 
         return all(side_by_side([partial(score, share) for share in range(n_shares)], at_once=n_shares))

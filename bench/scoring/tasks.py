@@ -176,6 +176,9 @@ def main(arguments: list[str]) -> int:
         cost = f"{score.seconds:.2f} s, evidence {score.shared_seconds:.2f} s"
         print(f"{position} {task.job.title} {task.metric.name} {cost}", flush=True)  # noqa: T201
 
+    if request["only"] is not None:
+        return 0
+
     def begin(title: str, phase: str) -> None:
         write_json(request_file, request | {"current": None, "beside": {"title": title, "phase": phase}})
 
@@ -202,6 +205,8 @@ def _announced(
 ) -> Iterator[tuple[ScoreTask, str]]:
     """Yield the scores that are missing, each written down first, with what is left and what others took."""
     own = {job.key for job in run.jobs()[request["share"] :: request["n_shares"]]}
+    if request["only"] is not None:
+        own = {request["only"]}
     tasks = [task for task in missing_scores(run, metrics, request["protocols"]) if task.job.key in own]
     for number, task in enumerate(tasks):
         waiting = Counter(waiting.metric.name for waiting in tasks[number:])

@@ -65,10 +65,12 @@ def test_jobs_of_other_processes_come_to_the_scores_of_one(tiny):
     run, commands = planned(tiny, models)
     assert [words[2] for words in commands] == [job.key for job in run.jobs()]
     assert not any(record.has_ended for record in run.view().records)
-    # Two at a time, the last ones first.
-    for pair in zip(commands[::-2], commands[-2::-2], strict=False):
-        for process in [bench(*words) for words in pair]:
+    # Two at a time, the last ones first; of each two one is scored there, too.
+    for first, second in zip(commands[::-2], commands[-2::-2], strict=False):
+        for process in (bench(*first), bench(*second, "--score")):
             assert process.wait(timeout=LIMIT_SECONDS) == 0
+        assert len(list((run.path / "jobs" / second[2] / "scores").glob("*.json"))) == 2
+    assert not list((run.path / "jobs" / commands[-1][2] / "scores").glob("*"))
     left = [words for words in commands if run.path / "jobs" / words[2] not in ended(run)]
     assert len(left) == len(commands) % 2
     before = {path: (path / "record.json").read_bytes() for path in ended(run)}
