@@ -39,12 +39,14 @@ def pareto_figure(view: RunView) -> Figure | None:
     """
     found = results(view)
     shown = found.of(GENERATORS)
-    drawn = [
+    every = [
         (metric, label, points)
         for metric in found.headline
         for cost, label in _costs(shown).items()
         if (points := _points(shown, metric.name, cost))
     ]
+    # A cost that was measured of one alone compares nothing, beside those of several.
+    drawn = [panel for panel in every if len(panel[2]) > 1] or every
     if not drawn:
         return None
     figure, panels = grid(len(drawn), columns=2, height=2.5, width=4.4)

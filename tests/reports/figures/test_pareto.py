@@ -53,6 +53,15 @@ def test_a_place_far_below_is_drawn_at_the_edge_and_written():
     assert [text.get_text() for text in mmd.texts] == ["activa", "scgan (-500 %)"]
 
 
+def test_a_cost_of_one_generator_alone_has_no_panel_beside_those_of_several():
+    view = make_run_view()
+    for record in view["records"]:
+        if record["job"]["model"] != "activa":
+            record["timing"] = None
+    figure = pareto_figure(built(view))
+    assert {axes.get_xlabel() for axes in figure.axes} == {"training, seconds"}
+
+
 def test_no_scale_or_no_cost_gives_no_figure():
     view = make_run_view()
     for record in view["records"]:
