@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -31,10 +30,12 @@ from bench.request.registry import ModelChoice
 from bench.request.spec import RunSpec
 from bench.results.files import write_text
 from bench.results.records import git_commit, versions
-from bench.results.reopen import have_dataset
+from bench.results.reopen import have_dataset, require_same_software
 from bench.results.run_folder import RunFolder
+from bench.results.took import phase_seconds, score_seconds
 from bench.scoring.comparison import Comparison
 from bench.scoring.processes import run_scoring
+from bench.work.cluster import run_jobs_on
 from bench.work.executor import run_jobs
 from bench.work.settle import all_settled
 from datasets.cache import sha256_of
@@ -203,8 +204,15 @@ def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int, *, n_t
     }
 
 
-def carry_out(run: RunFolder, progress: Progress) -> int:
+def carry_out(run: RunFolder, progress: Progress, *, scheduler: str | None = None) -> int:
     """Run the Jobs that have not ended well, score, draw, and tell MLflow.
+
+    Parameters
+    ----------
+    run, progress
+        The run, and where it is shown.
+    scheduler
+        Address of a Dask cluster that carries out the Jobs; None for this process.
 
     Returns
     -------
@@ -214,12 +222,15 @@ def carry_out(run: RunFolder, progress: Progress) -> int:
     Raises
     ------
     RequestError
-        If another process is at work on this run.
+        If another process is at work on this run, or if there is no such cluster.
     """
     with run.locked():
         try:
             with progress.taking("training and timing"):
-                run_jobs(run, run.jobs(), timeout=run.read_spec().timeout, progress=progress)
+                if scheduler is None:
+                    run_jobs(run, run.jobs(), timeout=run.read_spec().timeout, progress=progress)
+                else:
+                    run_jobs_on(scheduler, run, run.jobs(), progress=progress)
         except KeyboardInterrupt:
             track(run, run.view(), progress)
             raise
@@ -233,24 +244,32 @@ def carry_out(run: RunFolder, progress: Progress) -> int:
     return exit_code(run) if scored else SOME_FAILED
 
 
-def phase_seconds(run: RunFolder) -> dict[str, float]:
-    """Return seconds by phase, of all Jobs of a run; ``start`` is what lies before and between phases."""
-    seconds: dict[str, float] = defaultdict(float)
-    for record in filter(None, (run.job_folder(job).read_record() for job in run.jobs())):
-        phases = {name: value for name, value in record.phases.items() if "/" not in name}
-        for name, value in phases.items():
-            seconds[name] += value
-        seconds["start"] += max(0.0, (record.wall_seconds or 0.0) - sum(phases.values()))
-    return dict(seconds)
+def carry_out_job(run: RunFolder, key: str, *, score: bool, progress: Progress) -> int:
+    """Run one Job of a run, unless it has ended well already, and score its cells if wanted.
 
+    Returns
+    -------
+    int
+        0 if it is done or skipped and scored, 1 otherwise.
 
-def score_seconds(run: RunFolder) -> dict[str, float]:
-    """Return seconds by metric, of all Jobs of a run, and of the evidence that metrics share."""
-    seconds: dict[str, float] = defaultdict(float)
-    for score in (score for job in run.jobs() for score in run.job_folder(job).read_scores()):
-        seconds[score.metric] += score.seconds or 0.0
-        seconds["evidence"] += score.shared_seconds or 0.0
-    return dict(seconds)
+    Raises
+    ------
+    RequestError
+        If it is no Job of the run, if its device is not to be had, or if libraries or code have changed.
+    """
+    job = next((job for job in run.jobs() if job.key == key), None)
+    if job is None:
+        raise RequestError(f"KEY {key!r} is no Job of {str(run.path)!r}: see its plan.json")
+    resolve_device(job.device)
+    require_same_software(run, [job])
+    have_dataset(run)
+    run_jobs(run, [job], timeout=run.read_spec().timeout, progress=progress)
+    record, scored = run.job_folder(job).read_record(), True
+    if score:
+        metrics = [metric.name for metric in run.metrics()]
+        whole = run_scoring(run, metrics, run.read_request()["protocols"], progress=progress, only=job)
+        scored = whole and not any(found.failed for found in run.job_folder(job).read_scores())
+    return DONE if record is not None and record.has_ended and scored else SOME_FAILED
 
 
 def write_table(run: RunFolder) -> RunView:

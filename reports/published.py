@@ -225,9 +225,12 @@ def _augmented(view: RunView, figure: Printed, model: str) -> Measured:
 
 def _of_donors(view: RunView, model: str) -> Measured:
     """Return the AUC of the stronger attack on a generator's donors."""
-    row = next((row for row in attacked(view) if row.model == model and row.auc), None)
+    row = next((row for row in attacked(view) if row.model == model), None)
     if row is None:
         return Measured(why_none="the attack on donors did not run: it takes --donor-key")
+    if not row.auc:
+        ended = "not attacked" if row.status == OK else row.status.replace("_", " ")
+        return Measured(why_none=": ".join(filter(None, [ended, row.reason])))
     return Measured(row.auc[row.stronger], row.n_splits)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
 from reports.view import RunView, Score
@@ -16,6 +16,7 @@ SAID_OF_A_TYPE = {
     "0 for lack of synthetic cells": re.compile(r"0 for (.+): no synthetic cells"),
 }
 NEVER_CALLED = re.compile(r"(?:^lost types|,)[: ]*(.+?) \(\d+ test cells\)")
+NUMBER = re.compile(r"(?<![\w.])\d+(?:\.\d+)?(?![\w.]*\w)")
 OneThing = tuple[str, str | None]
 
 
@@ -41,9 +42,10 @@ def remarks(view: RunView, *, metrics: Collection[str], warnings: bool) -> dict[
         records = list(group_of_records)
         sources: dict[OneThing, dict[str, None]] = {}
         seeds: dict[OneThing, set[int]] = {}
+        warned = dict.fromkeys(warning for record in records for warning in record.warnings if warnings)
+        sources |= {(warning, None): {} for warning in alike(warned)}
         for record in records:
             for thing, source in [
-                *(((warning, None), None) for warning in record.warnings if warnings),
                 *_noted(view.scores_of(record), metrics),
             ]:
                 sources.setdefault(thing, {}).update({} if source is None else {source: None})
@@ -52,6 +54,30 @@ def remarks(view: RunView, *, metrics: Collection[str], warnings: bool) -> dict[
         for text in _lines(sources, seeds, n_seeds):
             said.setdefault(text, []).append(model)
     return said
+
+
+def alike(texts: Iterable[str]) -> list[str]:
+    """Return texts, those that differ in numbers alone as one that says from where to where they go.
+
+    Parameters
+    ----------
+    texts
+        Such as what each seed's training warned of.
+    """
+    groups: dict[str, list[list[str]]] = {}
+    for text in texts:
+        groups.setdefault(NUMBER.sub("{}", text.replace("{", "{{").replace("}", "}}")), []).append(
+            NUMBER.findall(text)
+        )
+    return [
+        words.format(*(_from_to(column) for column in zip(*numbers, strict=True)))
+        for words, numbers in groups.items()
+    ]
+
+
+def _from_to(numbers: Sequence[str]) -> str:
+    low, high = min(numbers, key=float), max(numbers, key=float)
+    return low if low == high else f"{low} to {high}"
 
 
 def _noted(scores: Iterable[Score], metrics: Collection[str]) -> Iterator[tuple[OneThing, str]]:

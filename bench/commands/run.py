@@ -55,6 +55,9 @@ def run(
         str | None, typer.Option(help="Wall-clock limit of each score, such as 15min (default: 1h).")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for run folders (default: runs).")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Have a Dask cluster carry out the Jobs: tcp://HOST:PORT.")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the Jobs and what they will cost.")
@@ -87,13 +90,17 @@ def run(
     if resume is not None:
         if given or config or dry_run or plan_only:
             raise RequestError("--resume takes the whole request from the run folder: give no other option")
-        return _resume(resume)
+        return _resume(resume, scheduler)
+    if plan_only and scheduler:
+        raise RequestError("--plan-only carries nothing out: give --scheduler to --resume")
     stored = {} if config is None else spec.read_config(config)
     request = spec.RunSpec.checked(**(stored | given))
-    return _plan(request) if plan_only and not dry_run else begin(request, dry_run=dry_run)
+    if plan_only and not dry_run:
+        return _plan(request)
+    return begin(request, dry_run=dry_run, scheduler=scheduler)
 
 
-def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None) -> int:
+def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None, scheduler: str | None = None) -> int:
     """Carry out a request, or show what it will cost.
 
     Parameters
@@ -104,6 +111,8 @@ def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None) -> int:
         Whether to show the Jobs only.
     beside
         What a run of papers is told more.
+    scheduler
+        Address of a Dask cluster that carries out the Jobs.
     """
     from bench import flow
     from bench.console import plain_console
@@ -118,7 +127,7 @@ def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None) -> int:
     progress.say(f"{len(plan.jobs)} jobs → {folder.path}")
     if beside is not None:
         progress.say(_hours(plan))
-    return _carry_out(folder, progress)
+    return _carry_out(folder, progress, scheduler)
 
 
 def _plan(request: RunSpec) -> int:
@@ -141,34 +150,21 @@ def job(
     key: Annotated[str, typer.Argument(metavar="KEY", help="Of the Job, as --plan-only prints it.")],
     *,
     score: Annotated[bool, typer.Option("--score", help="Score its cells, too.")] = False,
+    parent: Annotated[int | None, typer.Option(hidden=True, help="Process that this one ends with.")] = None,
 ) -> int:
     """Carry out one Job of RUN, on this machine: for engines that start such commands on many."""
+    from bench import flow
     from bench.console import plain_console
-    from bench.hardware.environment import resolve_device
     from bench.progress import Progress
-    from bench.results.reopen import have_dataset, require_same_software
     from bench.results.run_folder import RunFolder
-    from bench.scoring.processes import run_scoring
-    from bench.work.executor import run_jobs
+    from bench.work.resources import die_with_parent
 
-    folder, progress = RunFolder.open(run), Progress(plain_console())
-    chosen = [one for one in folder.jobs() if one.key == key]
-    if not chosen:
-        raise RequestError(f"KEY {key!r} is no Job of {str(run)!r}: see its plan.json")
-    resolve_device(chosen[0].device)
-    require_same_software(folder, chosen)
-    have_dataset(folder)
-    run_jobs(folder, chosen, timeout=folder.read_spec().timeout, progress=progress)
-    (one,) = chosen
-    record, names = folder.job_folder(one).read_record(), [metric.name for metric in folder.metrics()]
-    scored = not score or run_scoring(
-        folder, names, folder.read_request()["protocols"], progress=progress, only=one
-    )
-    failed = score and any(found.failed for found in folder.job_folder(one).read_scores())
-    return DONE if record is not None and record.has_ended and scored and not failed else SOME_FAILED
+    if parent is not None:
+        die_with_parent(parent)
+    return flow.carry_out_job(RunFolder.open(run), key, score=score, progress=Progress(plain_console()))
 
 
-def _resume(path: Path) -> int:
+def _resume(path: Path, scheduler: str | None) -> int:
     """Go on with a run: Jobs that ended well are not repeated."""
     from bench.console import plain_console
     from bench.progress import Progress
@@ -177,17 +173,17 @@ def _resume(path: Path) -> int:
     folder, progress = reopen(path), Progress(plain_console())
     for line in damages(folder):
         progress.say(line)
-    return _carry_out(folder, progress)
+    return _carry_out(folder, progress, scheduler)
 
 
-def _carry_out(folder: RunFolder, progress: Progress) -> int:
+def _carry_out(folder: RunFolder, progress: Progress, scheduler: str | None) -> int:
     from bench import flow
     from bench.commands.screen import show
     from bench.results.disk import NO_SPACE, is_disk_full
 
     again = f"bench run --resume {shlex.quote(str(folder.path))}"
     try:
-        code = flow.carry_out(folder, progress)
+        code = flow.carry_out(folder, progress, scheduler=scheduler)
     except KeyboardInterrupt:
         progress.say(f"interrupted; go on with: {again}")
         raise

@@ -41,7 +41,7 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
     (`bench job`) is waited for.
     """
     outlook = Outlook.of(run)
-    ended = {job.key: _good_record(run, job) for job in jobs}
+    ended = {job.key: good_record(run, job) for job in jobs}
     waiting = [job for job in jobs if ended[job.key] is None]
     with progress.stage("training", total=len(jobs)) as stage:
 
@@ -52,7 +52,7 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
                 show = _shown(run, job, waiting, outlook, stage, progress.clock)
                 record = _recorded(run, job, timeout, show, stop)
                 outlook.learn(record)
-            stage.done(job.title, _words(record))
+            stage.done(job.title, words_of(record))
 
         for timed, at_once in ((True, 1), (False, _jobs_at_once(run))):
             tasks = [partial(carry_out, job) for job in jobs if job.is_timed == timed]
@@ -82,7 +82,7 @@ def _jobs_at_once(run: RunFolder) -> int:
     return room_for(len(run.jobs()), bytes_each=GIB + 4 * run.dataset_bytes)
 
 
-def _good_record(run: RunFolder, job: Job) -> Record | None:
+def good_record(run: RunFolder, job: Job) -> Record | None:
     """Return the Record of a Job that ended well and need not run again."""
     record = run.job_folder(job).read_record()
     if record is None or not record.has_ended:
@@ -119,7 +119,7 @@ def _recorded(
     try:
         with _alone(run, job, stop):
             # Another process may have ended it meanwhile.
-            return _good_record(run, job) or _run_job(run, job, timeout, on_poll, stop)
+            return good_record(run, job) or _run_job(run, job, timeout, on_poll, stop)
     except OSError as error:
         if not is_disk_full(error):
             raise
@@ -179,7 +179,8 @@ def _sweep(folder: JobFolder, *, keep_record: bool = False) -> None:
             leftover.unlink(missing_ok=True)
 
 
-def _words(record: Record) -> str:
+def words_of(record: Record) -> str:
+    """Return in a few words how a Job ended."""
     if record.status == OK:
         return "ok" if record.training is None else f"ok, trained {record.training.seconds:.1f} s"
     where = f" in {record.failed_phase}" if record.failed_phase else ""

@@ -9,6 +9,7 @@ from reports.papers import papers
 from reports.published import judged, measure, published
 from reports.words import duration
 from tests.reports.run_view import as_protocol, built, make_run_view, record_of, score_of
+from tests.reports.test_donors import with_attack
 
 
 def claims_of(view, **wanted):
@@ -231,3 +232,22 @@ def test_an_experiment_is_found_where_the_first_protocol_is_another():
             record["job"]["experiment"]["fraction"] = 0.01
     (claim,) = claims_of(view, quantity="augmentation_f1 at 1 %", published_model="activa")
     assert claim.measured == pytest.approx(0.75)
+
+
+def test_why_a_generator_was_not_attacked_is_said_of_it_alone():
+    (paper,) = [paper for paper in papers().values() if any(one.donors for one in paper.figures)]
+    figure = next(one for one in paper.figures if one.donors)
+    found = {
+        given: measure(
+            built(with_attack({"activa": given} if given else {})),
+            figure,
+            "activa",
+            protocol="strict",
+            paper=paper,
+        ).why_none
+        for given in ("these cells are no counts", "")
+    }
+    assert found == {
+        "these cells are no counts": "not attacked: these cells are no counts",
+        "": "the attack on donors did not run: it takes --donor-key",
+    }

@@ -1,6 +1,6 @@
 import pytest
 
-from reports.remarks import one_by_one, remarks
+from reports.remarks import alike, one_by_one, remarks
 from tests.reports.run_view import built, make_run_view
 from tests.reports.test_table import score_of
 
@@ -42,3 +42,21 @@ def test_types_lost_in_as_many_seeds_share_a_line_whatever_their_numbers():
         "mmd: 3 cells are odd": ["activa"],
         "mmd: never called in 1 of 3 seeds: Mega": ["real"],
     }
+
+
+def test_what_differs_in_numbers_alone_is_said_once_from_where_to_where():
+    weigh = "scgan: initial statistics weigh {}%: {{estimated}} anew"
+    view = make_run_view()
+    for seed, share in enumerate((13, 8, 22)):
+        (record,) = [
+            record
+            for record in view["records"]
+            if record["job"]["model"] == "scgan"
+            and record["job"]["seed"] == seed
+            and record["job"]["experiment"]["kind"] == "main"
+        ]
+        record["warnings"] = [weigh.format(share), "bf16 is slow"]
+    said = remarks(built(view), metrics=[], warnings=True)
+    assert said["scgan: initial statistics weigh 8 to 22%: {estimated} anew"] == ["scgan"]
+    assert said["bf16 is slow"] == ["scgan"]
+    assert alike(["bf16 1.5 s", "fp32 1.5 s", "bf16 2 s"]) == ["bf16 1.5 to 2 s", "fp32 1.5 s"]

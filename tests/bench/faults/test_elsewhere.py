@@ -18,7 +18,7 @@ from tests.places import THROWAWAY as FILE
 from tests.waiting import LIMIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
-METRICS = ("--metrics", "zero_fraction_error,mmd")
+METRICS = ("--metrics", "zero_fraction_error")
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_jobs_of_other_processes_come_to_the_scores_of_one(tiny):
     for first, second in zip(commands[::-2], commands[-2::-2], strict=False):
         for process in (bench(*first), bench(*second, "--score")):
             assert process.wait(timeout=LIMIT_SECONDS) == 0
-        assert len(list((run.path / "jobs" / second[2] / "scores").glob("*.json"))) == 2
+        assert len(list((run.path / "jobs" / second[2] / "scores").glob("*.json"))) == 1
     assert not list((run.path / "jobs" / commands[-1][2] / "scores").glob("*"))
     left = [words for words in commands if run.path / "jobs" / words[2] not in ended(run)]
     assert len(left) == len(commands) % 2
@@ -79,7 +79,7 @@ def test_jobs_of_other_processes_come_to_the_scores_of_one(tiny):
     done("run", "--profile", "smoke", "--dataset", tiny, *METRICS, "--models", models, "--out", "alone")
     (alone,) = (tiny.parent / "alone").glob("*/plan.json")
     assert values(run) == values(RunFolder.open(alone.parent))
-    assert len(values(run)) > len(commands)
+    assert len(values(run)) == len(commands)
 
 
 def ended(run):

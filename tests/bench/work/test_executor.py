@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from bench.flow import phase_seconds
 from bench.progress import Progress
 from bench.request.choices import choose_models
 from bench.request.plan import DatasetFacts, make_plan
 from bench.request.registry import resolve_model
 from bench.request.spec import RunSpec
 from bench.results.run_folder import RunFolder
+from bench.results.took import phase_seconds
 from bench.work import processes
 from bench.work.executor import run_jobs
 from tests.places import THROWAWAY

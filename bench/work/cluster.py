@@ -1,0 +1,184 @@
+"""Jobs on a Dask cluster: each is ``bench job``, in a process of its own beside some worker.
+
+The workers see the run folder; a file in it, which lasts as long as the parent wants Jobs carried out, shows
+that they do, and ends them when it goes. Records come back through the folder, not through Dask.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from uuid import uuid4
+
+from bench.errors import RequestError
+from bench.progress import Progress, Stage
+from bench.request.plan import Job
+from bench.results.files import readable
+from bench.results.run_folder import RunFolder
+from bench.work.executor import good_record, words_of
+from bench.work.processes import Stopped, run_worker
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+ADDRESS: Final = re.compile(r"\w+://.+:\d+")
+CONNECT_SECONDS: Final = 10
+LOOK_SECONDS: Final = 0.5
+
+
+def run_jobs_on(scheduler: str, run: RunFolder, jobs: Sequence[Job], *, progress: Progress) -> None:
+    """Run every Job that has not ended well yet on the workers of a Dask cluster, and score its cells there.
+
+    Parameters
+    ----------
+    scheduler
+        Address of the cluster's scheduler, such as ``tcp://127.0.0.1:8786``.
+    run, jobs
+        The run, in a folder that all workers see, and its Jobs.
+    progress
+        Where it is shown.
+
+    Raises
+    ------
+    RequestError
+        If there is no such cluster, if it has no workers or none for these Jobs, if a worker does not see
+        the folder or cannot import this package, or if the scheduler is lost.
+    """
+    with _connected(scheduler) as client, _token(run) as token:
+        _check_workers(client, scheduler, token, jobs)
+        progress.say(f"{len(client.scheduler_info()['workers'])} Dask workers · {client.dashboard_link}")
+        with progress.stage("training and scoring", total=len(jobs)) as stage:
+            records = {job.key: good_record(run, job) for job in jobs}
+            for job in jobs:
+                if (record := records[job.key]) is not None:
+                    stage.done(job.title, words_of(record))
+            left = [job for job in jobs if records[job.key] is None]
+            waiting = [(job, _submitted(client, run, job, token)) for job in left]
+            while waiting:
+                time.sleep(LOOK_SECONDS)
+                if client.status != "running":
+                    raise RequestError(f"--scheduler {scheduler}: lost; go on with --resume {run.path}")
+                waiting = _still_waiting(run, waiting, stage)
+
+
+def _still_waiting(
+    run: RunFolder, waiting: Sequence[tuple[Job, Future]], stage: Stage
+) -> list[tuple[Job, Future]]:
+    """Show where Jobs are; return those that have not ended."""
+    left = []
+    for job, future in waiting:
+        if future.done():
+            stage.done(job.title, _ending(run, job, future))
+            continue
+        left.append((job, future))
+        if told := readable(run.job_folder(job).progress):
+            stage.follow({"title": job.title, **told})
+    return left
+
+
+@contextlib.contextmanager
+def _connected(scheduler: str) -> Iterator[Client]:
+    try:
+        from distributed import Client
+    except ModuleNotFoundError as error:
+        raise RequestError(
+            f"--scheduler {scheduler}: Dask is not installed: pip install 'scgenbench[cluster]'"
+        ) from error
+    if not ADDRESS.fullmatch(scheduler):
+        raise RequestError(f"--scheduler {scheduler!r} is no address: give one such as tcp://127.0.0.1:8786")
+    try:
+        client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise RequestError(f"--scheduler {scheduler}: no Dask scheduler answers there: {error}") from error
+    try:
+        yield client
+    finally:
+        client.close(timeout=CONNECT_SECONDS)
+
+
+@contextlib.contextmanager
+def _token(run: RunFolder) -> Iterator[Path]:
+    token = run.path / f".{uuid4().hex}.token"
+    token.touch()
+    try:
+        yield token
+    finally:
+        token.unlink(missing_ok=True)
+
+
+def _check_workers(client: Client, scheduler: str, token: Path, jobs: Sequence[Job]) -> None:
+    try:
+        seen: dict[str, bool] = client.run(_sees, str(token))
+    except ModuleNotFoundError as error:
+        raise RequestError(f"--scheduler {scheduler}: its workers have other packages: {error}") from error
+    if not seen:
+        raise RequestError(f"--scheduler {scheduler}: it has no workers: start some with dask worker")
+    if blind := [address for address, sees in seen.items() if not sees]:
+        raise RequestError(
+            f"--scheduler {scheduler}: worker {blind[0]} does not see {token.parent}: give --out a folder "
+            "that all workers see"
+        )
+    known = client.scheduler_info()["workers"].values()
+    if any(job.device == "cuda" for job in jobs) and not any("GPU" in one["resources"] for one in known):
+        raise RequestError(
+            f"--scheduler {scheduler}: no worker has a GPU to give: start one with --resources GPU=1"
+        )
+
+
+def _sees(token: str) -> bool:
+    return Path(token).exists()
+
+
+def _submitted(client: Client, run: RunFolder, job: Job, token: Path) -> Future:
+    return client.submit(
+        carry_out,
+        str(run.path),
+        job.key,
+        str(token),
+        key=f"{job.title} · {job.key}",
+        resources={"GPU": 1} if job.device == "cuda" else None,
+        pure=False,
+    )
+
+
+def carry_out(run: str, key: str, token: str) -> int:
+    """Carry out a Job and score its cells: what a Dask worker is asked for.
+
+    Parameters
+    ----------
+    run, key
+        The run folder, and the Job's key.
+    token
+        A file; when it is gone, nobody waits for the Job any longer.
+
+    Returns
+    -------
+    int
+        The exit code of ``bench job``.
+    """
+
+    def wanted() -> None:
+        if not Path(token).exists():
+            raise Stopped(key)
+
+    wanted()
+    command = ["bench", "job", run, key, "--score", "--parent"]
+    return run_worker(command, log=_log(Path(run), key), timeout=None, on_poll=wanted).returncode
+
+
+def _ending(run: RunFolder, job: Job, future: Future) -> str:
+    """Say how a Job ended: what its Record says, or why it has none."""
+    record = run.job_folder(job).read_record()
+    if record is not None and future.status == "finished":
+        return words_of(record)
+    # Dask gives up on what several workers died under.
+    why = future.exception() if future.status == "error" else f"the task was {future.status}"
+    return f"not carried out: {why}; see {_log(run.path, job.key)}"
+
+
+def _log(run: Path, key: str) -> Path:
+    return run / f"cluster-{key}.log"
