@@ -26,7 +26,7 @@ from bench.request.choices import (
 from bench.request.hyperparameters import hyperparameters
 from bench.request.papers import Beside
 from bench.request.plan import DatasetFacts, Job, augmentation_experiments, make_plan
-from bench.request.registry import ModelChoice
+from bench.request.registry import ModelChoice, resolve_metric
 from bench.request.spec import RunSpec
 from bench.results.files import write_text
 from bench.results.records import git_commit, versions
@@ -35,6 +35,7 @@ from bench.results.run_folder import RunFolder
 from bench.results.took import phase_seconds, score_seconds
 from bench.scoring.comparison import Comparison
 from bench.scoring.processes import run_scoring
+from bench.scoring.tasks import missing_scores
 from bench.work.cluster import run_jobs_on
 from bench.work.executor import run_jobs
 from bench.work.settle import all_settled
@@ -224,6 +225,7 @@ def carry_out(run: RunFolder, progress: Progress, *, scheduler: str | None = Non
     RequestError
         If another process is at work on this run, or if there is no such cluster.
     """
+    run.require_locks()
     with run.locked():
         try:
             with progress.taking("training and timing"):
@@ -238,7 +240,11 @@ def carry_out(run: RunFolder, progress: Progress, *, scheduler: str | None = Non
         have_dataset(run)
         metrics = [metric.name for metric in run.metrics()]
         with progress.taking("scoring"):
-            scored = run_scoring(run, metrics, run.read_request()["protocols"], progress=progress)
+            protocols = run.read_request()["protocols"]
+            scored = run_scoring(run, metrics, protocols, progress=progress)
+            # Of cells that another process has drawn meanwhile.
+            if scored and missing_scores(run, [resolve_metric(name) for name in metrics], protocols):
+                scored = run_scoring(run, metrics, protocols, progress=progress)
         present(run, progress)
     progress.say_what_it_took(jobs=phase_seconds(run), scores=score_seconds(run))
     return exit_code(run) if scored else SOME_FAILED
@@ -260,7 +266,10 @@ def carry_out_job(run: RunFolder, key: str, *, score: bool, progress: Progress) 
     job = next((job for job in run.jobs() if job.key == key), None)
     if job is None:
         raise RequestError(f"KEY {key!r} is no Job of {str(run.path)!r}: see its plan.json")
+    run.require_locks()
     resolve_device(job.device)
+    if (cores := hardware.usable_cores()) < job.threads:
+        progress.say(f"note: planned for {job.threads} threads, and there are {cores} cores to use here")
     require_same_software(run, [job])
     have_dataset(run)
     run_jobs(run, [job], timeout=run.read_spec().timeout, progress=progress)

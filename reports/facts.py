@@ -59,7 +59,7 @@ class Machine(OpenFacts):
     fingerprint
         Of `Hardware`.
     hardware
-        The machine, where it is another one than the run was planned on.
+        The machine itself; None in what an earlier version wrote.
     """
 
     fingerprint: str = ""

@@ -149,6 +149,7 @@ def _run(run: NamedRun) -> dict[str, Any]:
         "name": run.name,
         "command": run.command,
         **facts.model_dump(include=set(FACTS)),
+        "machines": [machine.plain() for machine in run.view.machines],
         "dataset": facts.dataset.plain() | {"source": source_in_words(facts.dataset)},
         "summary": each(summary),
         "suspect": each(lambda view: results(view).suspect),

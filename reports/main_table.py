@@ -14,7 +14,7 @@ from reports.remarks import remarks
 from reports.rows import Row, Summary, summarise
 from reports.suspicion import TRAINED_ROLES
 from reports.table import ROLES, results
-from reports.view import NOT_RUN, MetricFacts, NamedRun, RunView
+from reports.view import NOT_RUN, JobFacts, MetricFacts, NamedRun, RunView
 from reports.words import DASH, count, figure, hardware_in_words, interval_in_words
 
 METRIC_LABELS: Final = {"augmentation_f1": "augm. F1"}
@@ -153,9 +153,9 @@ def _labels(runs: Sequence[NamedRun], notes: Footnotes, *, named: bool) -> dict[
     """Return what stands below a generator's name: its run, with a mark where that had another machine."""
     if not named:
         return {run.name: Text() for run in runs}
-    first, labels = runs[0].view.machines, {}
+    first, labels = {machine.fingerprint for machine in runs[0].view.machines}, {}
     for run in runs:
-        others = [machine for machine in run.view.machines if machine not in first]
+        others = [machine for machine in run.view.machines if machine.fingerprint not in first]
         words = "; ".join(f"{hardware_in_words(one)} ({one.fingerprint})" for one in others)
         mark = notes.mark([f"{run.name}: other hardware, {words}: {TIMES_APART}"] if others else [])
         labels[run.name] = Text(f"\n{run.name}{mark}", style="not bold dim")
@@ -220,17 +220,32 @@ def cost_columns(
 
 
 def unlike_machines(view: RunView) -> Iterator[str]:
-    """Say which seeds of a merged run were trained where, unless all were on like machines."""
+    """Say what was trained where, unless all was on like machines."""
     if len(view.machines) < 2:
         return
-    seeds: dict[str, dict[int, None]] = {}
+    models: dict[str, dict[int, None]] = {}
     for record in view.records_of("main"):
-        seeds.setdefault(record.machine.fingerprint, {})[record.job.seed] = None
-    places = [
-        f"{hardware_in_words(machine)} (seeds {', '.join(map(str, seeds.get(machine.fingerprint, ())))})"
-        for machine in view.machines
-    ]
+        models.setdefault(record.job.model, {})[record.job.seed] = None
+    places = []
+    for machine in view.machines:
+        here = [
+            record.job
+            for record in view.records_of("main")
+            if record.machine.fingerprint == machine.fingerprint
+        ]
+        words = f"{hardware_in_words(machine)}, {machine.fingerprint}"
+        places.append(f"{words} ({_jobs_in_words(here, n_models=len(models)) or 'other experiments'})")
     yield f"made on unlike machines, {'; '.join(places)}: {TIMES_APART}"
+
+
+def _jobs_in_words(jobs: Sequence[JobFacts], *, n_models: int) -> str:
+    """Name Jobs by their seeds, where all generators have them, else by generator and seed."""
+    by_seed: dict[int, list[str]] = {}
+    for job in jobs:
+        by_seed.setdefault(job.seed, []).append(job.model)
+    whole = [seed for seed, models in by_seed.items() if len(models) == n_models]
+    parts = [f"{job.model} · seed {job.seed}" for job in jobs if job.seed not in whole]
+    return ", ".join([*([f"seeds {', '.join(map(str, whole))}"] if whole else []), *parts])
 
 
 def _cost_cell(name: str, row: Row, timed: float) -> Text:

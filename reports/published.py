@@ -236,6 +236,8 @@ def _of_donors(view: RunView, model: str) -> Measured:
 
 def _speed_up(view: RunView, paper: Paper, model: str) -> Measured:
     """Return how much longer scGAN's training takes, at the paper's budgets and the rates seen here."""
+    if len(view.machines) > 1:
+        return Measured(why_none="made on unlike machines: seconds do not compare")
     seconds = [_seconds_at(view, name, paper.budgets.get(name)) for name in ("scgan", model)]
     if None in seconds:
         return Measured(why_none="the rate of one of the two is not known")

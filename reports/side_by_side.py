@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import pandas as pd
 from rich.console import Group, RenderableType
@@ -140,18 +140,21 @@ def runs_frame(runs: Sequence[NamedRun]) -> pd.DataFrame:
     """Return the results of all runs under all their protocols, each row with all that it must share.
 
     The columns are those of `reports.table.whole_frame`, after ``run``, ``dataset``, ``dataset_key``,
-    ``n_cells`` (a side) and ``hardware`` (fingerprints of the run's machines): rows in which the middle three
+    ``n_cells`` (a side) and ``hardware`` (fingerprints of the machines): rows in which the middle three
     and ``protocol`` agree compare in their scores, those in which ``hardware`` does in their costs.
     """
     frames = []
     for run in runs:
         frame, facts = whole_frame(run.view), run.view.run
-        marks: dict[str, str | int] = {
+        machines: dict[str, dict[str, None]] = {}
+        for record in run.view.records:
+            machines.setdefault(record.job.model, {})[record.machine.fingerprint] = None
+        marks: dict[str, Any] = {
             "run": run.name,
             "dataset": facts.dataset.name,
             "dataset_key": facts.dataset_key,
             "n_cells": facts.n_cells,
-            "hardware": " ".join(machine.fingerprint for machine in run.view.machines),
+            "hardware": [" ".join(filter(None, machines.get(model, ()))) for model in frame["model"]],
         }
         for place, (name, value) in enumerate(marks.items()):
             frame.insert(place, name, value)

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from bench.errors import RequestError
 from bench.request.plan import Job
 from bench.results.files import whole_folder, write_json, write_sealed
-from bench.results.packs import require_unchanged, unpack
+from bench.results.packs import as_told, require_unchanged, unpack
 from bench.results.run_folder import JobFolder, RunFolder
 from reports.facts import Piece
 from reports.view import OK
@@ -207,7 +207,8 @@ def _write(merged: RunFolder, runs: Sequence[RunFolder]) -> None:
 
 def _question(job: Job) -> tuple[str, ...]:
     """Return what a Job answers: other experiments than the main one train once, whatever the seed."""
-    return (job.key,) if job.experiment.kind == "main" else (job.model, job.experiment.slug)
+    # As a pack tells it, so that where a generator's file lies makes no other Job of it.
+    return (as_told(job).key,) if job.experiment.kind == "main" else (job.model, job.experiment.slug)
 
 
 def _worth(folder: JobFolder, *, with_cells: bool = False) -> int:

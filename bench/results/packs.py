@@ -112,9 +112,13 @@ def _content(run: RunFolder) -> dict[str, Any]:
     return plain
 
 
+def as_told(job: Job) -> Job:
+    """Return what a pack tells of a Job: where a generator's file lies is part of a Job's key."""
+    return Job(**_elsewhere(job.model_dump(mode="json")))
+
+
 def _as_told(run: RunFolder) -> list[tuple[Job, Job]]:
-    """Return each Job, and what a pack tells of it: where a generator's file lies is part of a Job's key."""
-    return [(job, Job(**_elsewhere(job.model_dump(mode="json")))) for job in run.jobs()]
+    return [(job, as_told(job)) for job in run.jobs()]
 
 
 def _job(folder: JobFolder, key: str) -> dict[str, Any]:

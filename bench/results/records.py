@@ -32,11 +32,11 @@ def unstarted_record(job: Job) -> Record:
 
 def new_record(job: Job) -> Record:
     """Return the Record of a Job that is about to start; it has failed until it has not."""
-    fingerprint = describe_for(job.device, job.threads)["fingerprint"]
+    here = describe_for(job.device, job.threads)
     return unstarted_record(job).but(
         status=FAILED,
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        machine={"fingerprint": fingerprint, **hardware.load()},
+        machine={"fingerprint": here["fingerprint"], "hardware": here, **hardware.load()},
         versions=versions(),
         git_commit=git_commit(),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,10 @@ def require_same_software(run: RunFolder, jobs: Sequence[Job]) -> None:
     RequestError
         Naming the first difference.
     """
-    before, today = run.read_request()["versions"], versions()
+    request, installed = run.read_request(), version("scgenbench")
+    before, today = request["versions"], versions()
+    if (planned := request.get("bench_version", installed)) != installed:
+        before, today = {"scgenbench": planned}, {"scgenbench": installed}
     for name in sorted(before.keys() | today.keys()):
         if before.get(name) != today.get(name):
             raise RequestError(

@@ -17,6 +17,7 @@ from bench.errors import RequestError
 from bench.request.plan import Job
 from bench.request.spec import RunSpec
 from bench.results.cells import is_sound
+from bench.results.disk import is_disk_full
 from bench.results.files import (
     damaged,
     read_json,
@@ -47,6 +48,7 @@ class JobFolder:
         self.model = path / "model"
         self.fitted = path / "fitted.json"
         self.checkpoint = path / "checkpoint"
+        self.machine = path / "machine.json"
         self.scores = path / "scores"
 
     def read_record(self) -> Record | None:
@@ -182,14 +184,28 @@ class RunFolder:
             If one is at work already.
         """
         try:
-            with FileLock(self.path / ".lock", timeout=0):
+            with _lock(self.path / ".lock", timeout=0):
                 yield
         except Timeout as error:
             raise RequestError(f"{str(self.path)!r}: another bench process is at work on this run") from error
 
+    def require_locks(self) -> None:
+        """Raise a RequestError if nothing can be locked in the folder: processes could not keep apart."""
+        try:
+            with _lock(self.path / ".probe.lock"):
+                pass
+        except (OSError, NotImplementedError) as error:
+            if is_disk_full(error):
+                raise
+            reason = getattr(error, "strerror", None) or str(error)
+            raise RequestError(
+                f"{str(self.path)!r} cannot be locked here ({reason}): carry it out where it can be written, "
+                "on a file system that keeps locks"
+            ) from error
+
     def job_lock(self, job: Job) -> FileLock:
         """Return the lock that whoever carries out a Job holds."""
-        return FileLock(self.path / f".{job.key}.lock")
+        return _lock(self.path / f".{job.key}.lock")
 
     def jobs(self) -> list[Job]:
         """Return the plan.
@@ -281,3 +297,8 @@ class RunFolder:
             ],
             metrics=[as_declared_today(metric) for metric in self.metrics()],
         )
+
+
+def _lock(file: Path, *, timeout: float = -1) -> FileLock:
+    # A lock of another kind would outlive whoever is killed, and keep the next one out for ever.
+    return FileLock(file, timeout=timeout, fallback_to_soft=False)

@@ -104,10 +104,10 @@ def verify(run: RunFolder, *, progress: Progress) -> Findings:
 
 
 def _is_same_machine(run: RunFolder) -> bool:
-    """Tell whether hardware and libraries are those that the run was begun with."""
-    request = run.read_request()
+    """Tell whether hardware and libraries are those of the run, wherever its Jobs were carried out."""
     here = describe_for(run.jobs()[0].device, usable_cores())["fingerprint"]
-    return request["hardware"]["fingerprint"] == here and request["versions"] == versions()
+    made_on = {machine.fingerprint for machine in run.view().machines}
+    return made_on == {here} and run.read_request()["versions"] == versions()
 
 
 def _changed_files(run: RunFolder) -> Iterator[str]:

@@ -35,7 +35,7 @@ from bench.tracking.store import (
 from reports.curves import curves_file, read_curves, read_resources, resources_file
 from reports.table import outcome, results, results_frame
 from reports.view import NOT_RUN, Record, RunView, Score
-from reports.words import hardware_in_words
+from reports.words import hardware_in_words, machines_in_words
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -282,7 +282,11 @@ class _Upload:
         for path, place in pages.items():
             self.client.log_artifact(run_id, str(path), place)
         self.client.log_inputs(run_id, [self._dataset_input(records[0])])
-        self._log(run_id, tags=naming.origin_tags(records[0]) | {"status": status})
+        machines = {
+            "hardware": machines_in_words(self.view),
+            "hardware.fingerprint": " ".join(machine.fingerprint for machine in self.view.machines),
+        }
+        self._log(run_id, tags=naming.origin_tags(records[0]) | machines | {"status": status})
         if suspect:
             self.client.set_tag(run_id, "suspect", suspect)
         elif "suspect" in parent.data.tags:

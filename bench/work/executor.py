@@ -50,7 +50,10 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
             if record is None:
                 waiting.remove(job)
                 show = _shown(run, job, waiting, outlook, stage, progress.clock)
-                record = _recorded(run, job, timeout, show, stop)
+                waits = partial(
+                    progress.say, f"  {job.title}: waiting for another process that is at work on it"
+                )
+                record = _recorded(run, job, timeout, show, stop, waits)
                 outlook.learn(record)
             stage.done(job.title, words_of(record))
 
@@ -60,14 +63,18 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
 
 
 @contextlib.contextmanager
-def _alone(run: RunFolder, job: Job, stop: threading.Event) -> Iterator[None]:
-    """Keep other processes from a Job, once none is at work on it."""
-    lock = run.job_lock(job)
+def _alone(run: RunFolder, job: Job, stop: threading.Event, waits: Callable[[], None]) -> Iterator[None]:
+    """Keep other processes from a Job, once none is at work on it; `waits` is called if one is."""
+    lock, told = run.job_lock(job), False
     while not lock.is_locked:
         if stop.is_set():
             raise Stopped(job.title)
-        with contextlib.suppress(Timeout):
+        try:
             lock.acquire(timeout=POLL_SECONDS)
+        except Timeout:
+            if not told:
+                waits()
+            told = True
     try:
         yield
     finally:
@@ -113,11 +120,16 @@ def _shown(
 
 
 def _recorded(
-    run: RunFolder, job: Job, timeout: float | None, on_poll: Callable[[], None], stop: threading.Event
+    run: RunFolder,
+    job: Job,
+    timeout: float | None,
+    on_poll: Callable[[], None],
+    stop: threading.Event,
+    waits: Callable[[], None],
 ) -> Record:
     """Run a Job; where the disk is too full to keep its Record, that is told all the same."""
     try:
-        with _alone(run, job, stop):
+        with _alone(run, job, stop, waits):
             # Another process may have ended it meanwhile.
             return good_record(run, job) or _run_job(run, job, timeout, on_poll, stop)
     except OSError as error:
@@ -135,6 +147,7 @@ def _run_job(
 ) -> Record:
     folder = run.job_folder(job)
     _sweep(folder)
+    _forget_what_others_trained(folder, describe_for(job.device, job.threads)["fingerprint"])
     write_json(folder.job, job.model_dump(mode="json"))
     scratch = folder.path / "tmp"
     scratch.mkdir()
@@ -152,14 +165,20 @@ def _run_job(
             record = record_of_death(job, outcome, readable(folder.progress) or {}, folder.read_fitted())
         # Only from outside can be seen what starting the process took.
         record = record.but(wall_seconds=outcome.seconds)
-        if record.machine.fingerprint != run.read_request()["hardware"]["fingerprint"]:
-            here = describe_for(job.device, job.threads)
-            record = record.but(machine=record.machine.but(hardware=here))
         folder.write_record(record)
     finally:
         # A killed worker cannot tidy up after itself.
         _sweep(folder, keep_record=True)
     return record
+
+
+def _forget_what_others_trained(folder: JobFolder, here: str) -> None:
+    """Remove what a Job has trained on another machine: its seconds would be told as this one's."""
+    if (readable(folder.machine) or {}).get("fingerprint", here) != here:
+        folder.fitted.unlink(missing_ok=True)
+        for trained in (folder.checkpoint, folder.model):
+            shutil.rmtree(trained, ignore_errors=True)
+    write_json(folder.machine, {"fingerprint": here})
 
 
 def _sweep(folder: JobFolder, *, keep_record: bool = False) -> None:

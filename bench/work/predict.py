@@ -164,7 +164,7 @@ def past(out: Path, fingerprint: str) -> Past:
     for folder, request in _runs(out, fingerprint):
         with suppress(*UNREADABLE):
             shape = request["train_shape"]
-            records = list(_records(folder, shape))
+            records = list(_records(folder, shape, fingerprint))
             scores = _score_seconds(folder, shape, known=found.scores)
             n_jobs = len(read_json(folder / "plan.json"))
             noted = folder / "seconds.json"
@@ -192,11 +192,11 @@ def _runs(out: Path, fingerprint: str) -> Iterator[tuple[Path, dict[str, Any]]]:
                 return
 
 
-def _records(folder: Path, shape: Shape) -> Iterator[Measured]:
+def _records(folder: Path, shape: Shape, fingerprint: str) -> Iterator[Measured]:
     for file in sorted(folder.glob("jobs/*/record.json"), key=lambda file: file.stat().st_mtime):
         record = Record.model_validate({"key": file.parent.name} | read_json(file))
         # What another process is just writing may be gone again.
-        if record.status == OK:
+        if record.status == OK and record.machine.fingerprint == fingerprint:
             size = 0
             for path in file.parent.rglob("*"):
                 with suppress(FileNotFoundError):

@@ -61,7 +61,8 @@ def pareto_figure(view: RunView) -> Figure | None:
     )
     there = {point.row.model for _, _, points in drawn for point in points}
     missing = _missing([row for row in shown if row.model not in there])
-    figure.suptitle(f"{heading(view, what)} · n = {seeds_in_words(view)}{missing}")
+    unlike = "\nmade on unlike machines: seconds do not compare" if len(view.machines) > 1 else ""
+    figure.suptitle(f"{heading(view, what)} · n = {seeds_in_words(view)}{unlike}{missing}")
     figure.supylabel("place between the best floor (0 %) and real cells (100 %)", fontsize=9)
     _legend(figure, panels)
     # Where names have room is known only when everything else has its place.

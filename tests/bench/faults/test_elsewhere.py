@@ -139,11 +139,19 @@ def test_another_machine_is_told_wherever_times_are(tiny, monkeypatch):
     printed = done("run", "--resume", run.path)
     view = run.view()
     assert len(view.machines) == 2
-    marked = {record.job.seed for record in view.records if record.machine.hardware is not None}
-    assert marked == {1}
+    here, there = (machine.fingerprint for machine in view.machines)
+    assert {record.job.seed for record in view.records if record.machine.fingerprint == there} == {1}
     (words,) = unlike_machines(view)
     # Controls were carried out where the run was planned.
-    assert words.count("(seeds 0, 1)") == words.count("(seeds 1)") == 1
+    assert f"{there} (mean · seed 1)" in words
+    assert f"{here} (seeds 0, " in words
+    rows = json.loads(done("report", run.path, "--format", "json"))["runs"][0]
+    assert [machine["fingerprint"] for machine in rows["machines"]] == [here, there]
+    # What was trained there is not told as trained here.
+    (run.path / "jobs" / second.key / "cells-0.h5ad").unlink()
+    done("run", "--resume", run.path)
+    assert run.job_folder(second).read_record().machine.fingerprint == here
+    assert [machine.fingerprint for machine in run.view().machines] == [here]
     assert "unlike machines" in " ".join(printed.split())
     assert len(commands) == len(view.records)
 
