@@ -204,7 +204,14 @@ def _of_row(view: RunView, model: str, quantity: str) -> Measured:
         return Measured(why_none=f"{row.status.replace('_', ' ')}: {row.reason}")
     values = row.values.get(quantity)
     if not values:
-        return Measured(why_none=f"no {quantity}")
+        scores = [
+            score
+            for record in view.records_of("main")
+            if record.job.model == model
+            for score in view.scores_of(record)
+        ]
+        why = dict.fromkeys(score.error for score in scores if score.metric == quantity and score.error)
+        return Measured(why_none=": ".join([f"no {quantity}", *why]))
     return Measured.of(summarise(values), len(values), shown=row.summary(quantity))
 
 
@@ -283,7 +290,8 @@ def _unlike(view: RunView, paper: Paper, figure: Printed, model: str, measured: 
     if here != model:
         yield f"{here} stands in the place of {model}, which is not here"
     if figure.dataset != dataset.declared:
-        yield f"other data: {dataset.name} in the place of {figure.dataset}"
+        name = "a file of that name" if dataset.name == figure.dataset else dataset.name
+        yield f"other data: {name} in the place of {figure.dataset}"
     if figure.hardware:
         yield f"other hardware: printed for {figure.hardware}"
     yield from _asked_otherwise(view, figure, here)

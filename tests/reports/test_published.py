@@ -251,3 +251,16 @@ def test_why_a_generator_was_not_attacked_is_said_of_it_alone():
         "these cells are no counts": "not attacked: these cells are no counts",
         "": "the attack on donors did not run: it takes --donor-key",
     }
+
+
+def test_why_there_is_no_score_is_said_and_a_name_makes_no_data():
+    view = as_protocol(make_run_view(), "activa2022")
+    view["run"] |= {"papers": ["activa2022"]}
+    view["run"]["dataset"]["name"] = "brain_small"
+    for seed in range(3):
+        score_of(view, "activa", "cd", seed).update(values={}, error="too few types")
+    (claim,) = claims_of(view, quantity="cd", published_model="activa", dataset="brain_small")
+    assert claim.why[:2] == [
+        "no cd: too few types",
+        "other data: a file of that name in the place of brain_small",
+    ]
