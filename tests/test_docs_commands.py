@@ -64,7 +64,8 @@ LEFT_OUT = {
 }
 IN_PLACE = {
     **dict.fromkeys(
-        ("brain_small", "pbmc68k", "pbmc3k_fifth.h5ad", "kang_half.h5ad", "kang.h5ad"), "mine.h5ad"
+        ("brain_small", "pbmc68k", "pbmc3k.h5ad", "pbmc3k_fifth.h5ad", "kang_half.h5ad", "kang.h5ad"),
+        "mine.h5ad",
     ),
     "./mine.py:MyGenerator": f"{THROWAWAY}:Mean",
     "./mine.py:Mine": f"{THROWAWAY}:Mean",
