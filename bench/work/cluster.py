@@ -66,8 +66,8 @@ def run_jobs_on(scheduler: str, run: RunFolder, jobs: Sequence[Job], *, progress
 
 
 def _still_waiting(
-    run: RunFolder, waiting: Sequence[tuple[Job, Future]], stage: Stage
-) -> list[tuple[Job, Future]]:
+    run: RunFolder, waiting: Sequence[tuple[Job, Future[int]]], stage: Stage
+) -> list[tuple[Job, Future[int]]]:
     """Show where Jobs are; return those that have not ended."""
     left = []
     for job, future in waiting:
@@ -133,7 +133,7 @@ def _sees(token: str) -> bool:
     return Path(token).exists()
 
 
-def _submitted(client: Client, run: RunFolder, job: Job, token: Path) -> Future:
+def _submitted(client: Client, run: RunFolder, job: Job, token: Path) -> Future[int]:
     return client.submit(
         carry_out,
         str(run.path),
@@ -170,7 +170,7 @@ def carry_out(run: str, key: str, token: str) -> int:
     return run_worker(command, log=_log(Path(run), key), timeout=None, on_poll=wanted).returncode
 
 
-def _ending(run: RunFolder, job: Job, future: Future) -> str:
+def _ending(run: RunFolder, job: Job, future: Future[int]) -> str:
     """Say how a Job ended: what its Record says, or why it has none."""
     record = run.job_folder(job).read_record()
     if record is not None and future.status == "finished":
