@@ -67,6 +67,7 @@ IN_PLACE = {
         ("brain_small", "pbmc68k", "pbmc3k.h5ad", "pbmc3k_fifth.h5ad", "kang_half.h5ad", "kang.h5ad"),
         "mine.h5ad",
     ),
+    "kang_ctrl_12261x1287.h5ad": "mine.h5ad",
     "./mine.py:MyGenerator": f"{THROWAWAY}:Mean",
     "./mine.py:Mine": f"{THROWAWAY}:Mean",
     "./mine/mine.py:Mine": f"{THROWAWAY}:Mean",

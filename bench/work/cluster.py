@@ -86,7 +86,8 @@ def _connected(scheduler: str) -> Iterator[Client]:
         from distributed import Client
     except ModuleNotFoundError as error:
         raise RequestError(
-            f"--scheduler {scheduler}: Dask is not installed: pip install 'scgenbench[cluster]'"
+            f"--scheduler {scheduler}: Dask is not installed: pip install 'scgenbench[cluster]', or "
+            "'.[cluster]' in a checkout"
         ) from error
     if not ADDRESS.fullmatch(scheduler):
         raise RequestError(f"--scheduler {scheduler!r} is no address: give one such as tcp://127.0.0.1:8786")
