@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -23,7 +24,7 @@ from bench.work.executor import good_record, words_of
 from bench.work.processes import Stopped, run_worker
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, Worker
 
 ADDRESS: Final = re.compile(r"\w+://.+:\d+")
 CONNECT_SECONDS: Final = 10
@@ -49,8 +50,9 @@ def run_jobs_on(scheduler: str, run: RunFolder, jobs: Sequence[Job], *, progress
         the folder or cannot import this package, or if the scheduler is lost.
     """
     with _connected(scheduler) as client, _token(run) as token:
-        _check_workers(client, scheduler, token, jobs)
-        progress.say(f"{len(client.scheduler_info()['workers'])} Dask workers · {client.dashboard_link}")
+        at_once = _check_workers(client, scheduler, token, jobs)
+        progress.say(f"{len(client.nthreads())} Dask workers · {client.dashboard_link}")
+        _note_crowds(run, at_once, progress)
         with progress.stage("training and scoring", total=len(jobs)) as stage:
             records = {job.key: good_record(run, job) for job in jobs}
             for job in jobs:
@@ -111,27 +113,44 @@ def _token(run: RunFolder) -> Iterator[Path]:
         token.unlink(missing_ok=True)
 
 
-def _check_workers(client: Client, scheduler: str, token: Path, jobs: Sequence[Job]) -> None:
+def _check_workers(client: Client, scheduler: str, token: Path, jobs: Sequence[Job]) -> Counter[str]:
+    """Return how many Jobs go on at once on each host, if all workers can carry Jobs of this run out."""
     try:
-        seen: dict[str, bool] = client.run(_sees, str(token))
+        seen: dict[str, tuple[bool, bool]] = client.run(_seen, str(token))
     except ModuleNotFoundError as error:
         raise RequestError(f"--scheduler {scheduler}: its workers have other packages: {error}") from error
     if not seen:
         raise RequestError(f"--scheduler {scheduler}: it has no workers: start some with dask worker")
-    if blind := [address for address, sees in seen.items() if not sees]:
+    if blind := [address for address, (sees, _) in seen.items() if not sees]:
         raise RequestError(
             f"--scheduler {scheduler}: worker {blind[0]} does not see {token.parent}: give --out a folder "
             "that all workers see"
         )
-    known = client.scheduler_info()["workers"].values()
-    if any(job.device == "cuda" for job in jobs) and not any("GPU" in one["resources"] for one in known):
+    if any(job.device == "cuda" for job in jobs) and not any(has_gpu for _, has_gpu in seen.values()):
         raise RequestError(
             f"--scheduler {scheduler}: no worker has a GPU to give: start one with --resources GPU=1"
         )
+    at_once: Counter[str] = Counter()
+    for address, threads in client.nthreads().items():
+        at_once[address.rpartition(":")[0]] += threads
+    return at_once
 
 
-def _sees(token: str) -> bool:
-    return Path(token).exists()
+def _seen(token: str, dask_worker: Worker) -> tuple[bool, bool]:
+    """Tell, on a worker, whether it sees a file, and whether it has a GPU to give."""
+    return Path(token).exists(), "GPU" in dask_worker.state.total_resources
+
+
+def _note_crowds(run: RunFolder, at_once: Counter[str], progress: Progress) -> None:
+    """Note that times of Jobs that share a machine do not count, where they will."""
+    crowded = [f"{n} Jobs at once on {host}" for host, n in at_once.items() if n > 1]
+    if not crowded:
+        return
+    note = f"{', '.join(crowded)}: they disturb each other's times (dask worker --nthreads 1)"
+    progress.say(f"note: {note}")
+    dataset = run.read_request()["dataset"]
+    if note not in dataset["notes"]:
+        run.update_request(dataset=dataset | {"notes": [*dataset["notes"], note]})
 
 
 def _submitted(client: Client, run: RunFolder, job: Job, token: Path) -> Future[int]:

@@ -77,6 +77,7 @@ def test_a_cluster_comes_to_the_scores_of_one_process(cluster, tiny):
     # It hangs, and the limit holds there, too.
     printed = done("run", "--resume", run.path, "--scheduler", cluster.address, code=1)
     assert "2 Dask workers" in printed
+    assert any(note.startswith("2 Jobs at once on tcp://127.0.0.1") for note in run.view().run.dataset.notes)
     assert "hangs · seed 0: timeout" in printed
     assert len(ended(run)) == len(commands)
     logs = list(run.path.glob("cluster-*.log"))
@@ -169,7 +170,7 @@ def test_workers_that_do_not_see_the_folder_are_refused(cluster, tiny, monkeypat
     from bench.work import cluster as module
 
     run, _ = planned(tiny, f"{FILE}:Mean")
-    monkeypatch.setattr(module, "_sees", lambda token: False)
+    monkeypatch.setattr(module, "_seen", lambda token: (False, False))
     with (
         module._connected(cluster.address) as client,
         module._token(run) as token,
