@@ -15,7 +15,7 @@ from reports.rows import Row, Summary, summarise
 from reports.suspicion import TRAINED_ROLES
 from reports.table import ROLES, results
 from reports.view import NOT_RUN, JobFacts, MetricFacts, NamedRun, RunView
-from reports.words import DASH, count, figure, hardware_in_words, interval_in_words
+from reports.words import DASH, count, figure, hardware_in_words, interval_in_words, percent
 
 METRIC_LABELS: Final = {"augmentation_f1": "augm. F1"}
 MAIN: Final = "main"
@@ -291,7 +291,7 @@ def _place(name: str, row: Row) -> str:
     place = row.place(name)
     if row.role in SCALE_ROLES or not math.isfinite(place):
         return ""
-    return f"\n{100 * place:.0f} %" if place > LEAST_PLACE else "\n≪ 0 %"
+    return f"\n{percent(place)}" if place > LEAST_PLACE else "\n≪ 0 %"
 
 
 def _metric_cell(name: str, row: Row) -> Text:

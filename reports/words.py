@@ -60,6 +60,11 @@ def job_in_words(job: JobFacts) -> str:
     return f"{job.model} · {100 * part.fraction:g} % of {part.cell_type} · subsample {part.subsample_seed}"
 
 
+def percent(share: float) -> str:
+    """Return a share in whole per cent; what rounds to nothing has no sign."""
+    return f"{round(100 * share)} %".replace("-", "−")
+
+
 def hardware_in_words(hardware: Hardware) -> str:
     """Return a machine in one line: processor, cores, memory, GPUs."""
     facts = [

@@ -21,7 +21,7 @@ from reports.figures.style import GREEN, GREY, LINE_COLOURS, STYLE, grid, headin
 from reports.rows import Row, Summary
 from reports.table import results
 from reports.view import RunView
-from reports.words import count
+from reports.words import count, percent
 
 LOWEST: Final = -1.0
 MARKERS: Final = {"model": "o", "baseline": "s"}
@@ -150,7 +150,7 @@ def _draw(
             ends = [max(point.cost.low, point.cost.mean / 10), point.cost.high]
             axes.plot(ends, [place[1]] * 2, color=colour, linewidth=1)
             lines.append(((ends[0], place[1]), (ends[1], place[1])))
-        name = f"{row.model} ({100 * point.quality:.0f} %)" if below else row.model
+        name = f"{row.model} ({percent(point.quality)})" if below else row.model
         named.append(Point(*place, name, colour))
     _scale(axes)
     return named, lines

@@ -12,7 +12,7 @@ from reports.scale import CEILING
 from reports.side_by_side import Block
 from reports.table import results
 from reports.view import MetricFacts
-from reports.words import figure, interval_in_words
+from reports.words import figure, interval_in_words, percent
 
 MARGIN: Final = 3.0
 PLACELESS: Final = ("ceiling", "floor")
@@ -142,7 +142,7 @@ def _row(run: str, row: Row, name: str, scale: _Scale) -> Strip:
         role=row.role,
         value=figure(mean),
         interval=interval_in_words(low, high),
-        place=f"{100 * position:.0f} %".replace("-", "−") if placed else "",
+        place=percent(position) if placed else "",
         status="" if values else row.why_empty,
         dots=[scale.place(value) for value in values] if len(values) > 1 else [],
         mean=scale.place(mean) if values else None,

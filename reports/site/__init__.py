@@ -29,6 +29,7 @@ from reports.words import (
     figure,
     interval_in_words,
     machines_in_words,
+    percent,
     shape_in_words,
     sizes_in_words,
     source_in_words,
@@ -182,13 +183,13 @@ def _rows_under(view: RunView, part: _Part) -> Iterator[list[_Cell]]:
             summary, place = row.summary(metric.name), row.place(metric.name)
             n_values = len(row.values.get(metric.name, ()))
             link = f"{part.links[row.model]}#{anchor(metric.name, view.protocol)}"
-            percent = f"{100 * place:.0f} %".replace("-", "−") if math.isfinite(place) else ""
+            scaled = percent(place) if math.isfinite(place) else ""
             yield [
                 _Cell(row.model, row.model, part.links[row.model]),
                 _Cell(f"{metric.name}, suspect" if metric.name in suspect else metric.name, metric.name),
                 _Cell(figure(summary.mean) if n_values else row.why_empty, _known(summary.mean), link),
                 _Cell(interval_in_words(summary.low, summary.high), _known(summary.low)),
-                _Cell(percent, _known(place)),
+                _Cell(scaled, _known(place)),
                 _Cell(str(n_values), n_values),
                 _Cell(row.role + said, row.role),
                 _Cell(part.title, part.title),

@@ -15,7 +15,7 @@ from reports.summary import summary
 from reports.suspicion import TRAINED_ROLES, contradictions
 from reports.table import results
 from reports.view import MetricFacts, RunView
-from reports.words import DASH, figure, interval_in_words
+from reports.words import DASH, figure, interval_in_words, percent
 
 STEPS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Where the colours of the heat map change; below the first a generator is worse than a floor."""
@@ -173,8 +173,8 @@ def _heat(row: Row, metric: MetricFacts) -> Heat:
         missing = DASH if row.n_seeds else row.why_empty
         words = figure(summary.mean) if metric.name in row.values else missing
         return Heat(words, "none", metric.name, title)
-    words = f"{100 * place:.0f} %" if place > LEAST_SHOWN else "≪ 0 %"
-    return Heat(words.replace("-", "−"), _level(place), metric.name, title)
+    words = percent(place) if place > LEAST_SHOWN else "≪ 0 %"
+    return Heat(words, _level(place), metric.name, title)
 
 
 def _level(place: float) -> str:
@@ -217,7 +217,7 @@ def _open_questions(
             said.append(f"{metric.name}: no generator is better than the best floor.")
         elif place < HALF_WAY:
             said.append(
-                f"{metric.name}: the best, {first}, is {100 * place:.0f} % of the way from floor to real."
+                f"{metric.name}: the best, {first}, is {percent(place)} of the way from floor to real."
             )
         elif winners.get(metric.name) is None:
             said.append(f"{metric.name}: nobody can be named best.")

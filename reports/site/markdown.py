@@ -15,7 +15,15 @@ from reports.site.boards import Line, board_of, neighbours
 from reports.summary import summary
 from reports.table import results
 from reports.view import NamedRun
-from reports.words import DASH, budgets_in_words, figure, interval_in_words, machines_in_words, shape_in_words
+from reports.words import (
+    DASH,
+    budgets_in_words,
+    figure,
+    interval_in_words,
+    machines_in_words,
+    percent,
+    shape_in_words,
+)
 
 COSTS: Final = ("training_seconds", "sample_seconds")
 
@@ -97,7 +105,7 @@ def _value(row: Row, metric: str) -> str:
     summary, place = row.summary(metric), row.place(metric)
     words = [figure(summary.mean), interval_in_words(summary.low, summary.high)]
     if place == place and row.role in ("model", "baseline"):
-        words.append(f"{100 * place:.0f} %")
+        words.append(percent(place))
     return " ".join(filter(None, words))
 
 

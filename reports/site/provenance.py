@@ -9,7 +9,7 @@ from typing import NamedTuple
 from reports.rows import Row
 from reports.table import results
 from reports.view import MetricFacts, NamedRun, Record, RunView
-from reports.words import duration, figure, hardware_in_words, interval_in_words
+from reports.words import duration, figure, hardware_in_words, interval_in_words, percent
 
 
 class Number(NamedTuple):
@@ -71,7 +71,7 @@ def _number(view: RunView, row: Row, metric: MetricFacts) -> Number:
         description=metric.description,
         value=figure(summary.mean),
         interval=interval_in_words(summary.low, summary.high),
-        place=f"{100 * place:.0f} %".replace("-", "−") if place == place else "",
+        place=percent(place) if place == place else "",
         seeds=list(_seeds(view, row.model, metric.name)),
     )
 

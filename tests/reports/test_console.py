@@ -102,7 +102,7 @@ def test_half_an_interval_has_the_decimals_of_its_mean():
     assert lines[place].split()[-2:] == ["0.00747", "0.564"]
     assert lines[place + 1].split()[-2] == "±0.01629"
     # As for rf_auc, a place between the best floor and real cells.
-    assert lines[place + 2].split()[:2] == ["-13", "%"]
+    assert lines[place + 2].split()[:2] == ["−13", "%"]
 
 
 def test_what_else_it_cost_stands_in_a_table_of_its_own():

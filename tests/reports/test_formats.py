@@ -80,7 +80,7 @@ def test_latex_has_booktabs_and_escapes_what_it_reads():
     assert line.split(" & ")[1] == "30.0" and line.endswith(r"\\")
     assert costs.split(" & ")[1] == "40 epochs"
     assert places.split(" & ")[1:] == ["(1st)", "(1st)", "(1st) \\\\"]
-    assert r" & 0.900 -5 \% & " in line
+    assert r" & 0.900 $-$5 \% & " in line
     for word in (r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{lrrrrrr}"):
         assert word in text
     assert r"rf\_auc strict $\to$ 0.5" in text
@@ -92,7 +92,7 @@ def test_latex_has_booktabs_and_escapes_what_it_reads():
 def test_markdown_is_a_table_that_names_cannot_break():
     text = as_markdown([a_run(renamed("a|b<script>_c_"))])
     line, *_ = (line for line in text.splitlines() if line.startswith(r"| a\|b\<script\>\_c\_ |"))
-    assert r"| 0.900<br>-5 % |" in line
+    assert r"| 0.900<br>−5 % |" in line
     header = next(line for line in text.splitlines() if line.startswith("| model |"))
     assert header.count("|") == line.replace(r"\|", "").count("|") == 8
     assert "- cscgan · seed 0: diverged in fit: critic loss is NaN at step 17" in text

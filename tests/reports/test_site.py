@@ -191,7 +191,7 @@ def test_names_that_are_no_file_names_have_pages_of_their_own():
 def test_the_page_of_markdown_has_controls_verdicts_and_the_command():
     page = results_page([NamedRun("run", three_generators(gap=0.2), "bench run --seeds 0-2")])
     lines = page.splitlines()
-    assert r"| activa | model | 33.0 | 1.25 | 0.930 \[0.840, 1.00\] -13 % |" in next(
+    assert r"| activa | model | 33.0 | 1.25 | 0.930 \[0.840, 1.00\] −13 % |" in next(
         line for line in lines if line.startswith("| activa |")
     )
     assert any(line.startswith("| real (ceiling) |") for line in lines)

@@ -160,7 +160,7 @@ def test_the_command_reads_back_as_the_same_request(monkeypatch, options):
     import shlex
 
     spec, read = RunSpec(**options), []
-    monkeypatch.setattr("bench.commands.run.begin", lambda spec, dry_run: read.append(spec) or 0)
+    monkeypatch.setattr("bench.commands.run.begin", lambda spec, **_rest: read.append(spec) or 0)
     program, *arguments = shlex.split(run_command(spec))
     assert program == "bench"
     cli.app(arguments, standalone_mode=False)

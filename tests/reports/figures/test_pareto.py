@@ -50,7 +50,7 @@ def test_a_place_far_below_is_drawn_at_the_edge_and_written():
     mmd = pareto_figure(built(view)).axes[2]
     (far,) = [line for line in mmd.lines if line.get_marker() == "v"]
     assert far.get_ydata().tolist() == [-1]
-    assert [text.get_text() for text in mmd.texts] == ["activa", "scgan (-500 %)"]
+    assert [text.get_text() for text in mmd.texts] == ["activa", "scgan (−500 %)"]
 
 
 def test_a_cost_of_one_generator_alone_has_no_panel_beside_those_of_several():
