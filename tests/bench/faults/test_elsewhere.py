@@ -133,9 +133,9 @@ def test_another_machine_is_told_wherever_times_are(tiny, monkeypatch):
     (first, second) = (job for job in run.jobs() if job.model == "mean")
     done("job", run.path, first.key)
     # Other instructions make another machine of this one.
-    monkeypatch.setenv("ATEN_CPU_CAPABILITY", "default")
-    done("job", run.path, second.key)
-    monkeypatch.delenv("ATEN_CPU_CAPABILITY")
+    with monkeypatch.context() as patch:
+        patch.setenv("ATEN_CPU_CAPABILITY", "default")
+        done("job", run.path, second.key)
     printed = done("run", "--resume", run.path)
     view = run.view()
     assert len(view.machines) == 2
@@ -184,3 +184,10 @@ def test_a_device_that_is_not_there_is_refused(tiny):
     if has_cuda():
         pytest.skip("there is a GPU")
     assert "--device cuda" in done("job", run.path, first.key, code=2)
+
+
+def test_the_limit_of_a_job_holds_wherever_it_is_carried_out(tiny):
+    run, _ = planned(tiny, f"{FILE}:Hangs", "--timeout", "8")
+    (job,) = (job for job in run.jobs() if job.model == "hangs")
+    done("job", run.path, job.key, code=1)
+    assert run.job_folder(job).read_record().status == "timeout"
