@@ -276,7 +276,9 @@ def carry_out_job(run: RunFolder, key: str, *, score: bool, progress: Progress) 
     record, scored = run.job_folder(job).read_record(), True
     if score:
         metrics = [metric.name for metric in run.metrics()]
-        whole = run_scoring(run, metrics, run.read_request()["protocols"], progress=progress, only=job)
+        protocols = run.read_request()["protocols"]
+        with run.job_lock(job):
+            whole = run_scoring(run, metrics, protocols, progress=progress, only=job)
         scored = whole and not any(found.failed for found in run.job_folder(job).read_scores())
     return DONE if record is not None and record.has_ended and scored else SOME_FAILED
 

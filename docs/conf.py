@@ -4,8 +4,11 @@ import os
 from importlib.metadata import version as installed
 from pathlib import Path
 
+from bench.commands.packs import site
+
 # What the tutorial prepares stays with the pages, not in the cache of whoever builds them.
-os.environ.setdefault("BENCH_CACHE", str(Path(__file__).parent / "_build" / "cache"))
+HERE = Path(__file__).parent
+os.environ.setdefault("BENCH_CACHE", str(HERE / "_build" / "cache"))
 
 project = "scgenbench"
 author = "the scgenbench developers"
@@ -50,6 +53,10 @@ html_title = "scgenbench"
 html_static_path = ["_static"]
 html_css_files = ["scgenbench.css"]
 html_js_files = ["scgenbench.js"]
+# The leaderboard of the stored results, as pages of its own beside these: board/index.html.
+BOARD = HERE / "_build" / "extra" / "board"
+site(sorted((HERE / "results").glob("*.json")), BOARD)
+html_extra_path = [str(BOARD.parent)]
 # Light or dark as the reader's system has it.
 html_context = {"default_mode": "auto"}
 html_show_sourcelink = False

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from bench.errors import RequestError
+from bench.errors import DONE, SOME_FAILED, RequestError
 from bench.progress import Progress, Stage
 from bench.request.plan import Job
 from bench.results.files import readable
@@ -62,7 +62,8 @@ def run_jobs_on(scheduler: str, run: RunFolder, jobs: Sequence[Job], *, progress
             waiting = [(job, _submitted(client, run, job, token)) for job in left]
             while waiting:
                 time.sleep(LOOK_SECONDS)
-                if client.status != "running":
+                # A client that lost its scheduler for a moment has called off all that it waited for.
+                if client.status != "running" or any(future.cancelled() for _, future in waiting):
                     raise RequestError(f"--scheduler {scheduler}: lost; go on with --resume {run.path}")
                 waiting = _still_waiting(run, waiting, stage)
 
@@ -73,7 +74,7 @@ def _still_waiting(
     """Show where Jobs are; return those that have not ended."""
     left = []
     for job, future in waiting:
-        if future.done():
+        if future.done() and not future.cancelled():
             stage.done(job.title, _ending(run, job, future))
             continue
         left.append((job, future))
@@ -159,7 +160,8 @@ def _submitted(client: Client, run: RunFolder, job: Job, token: Path) -> Future[
         str(run.path),
         job.key,
         str(token),
-        key=f"{job.title} · {job.key}",
+        # Two runs of the same cells have Jobs of the same key, and none shares a task with another.
+        key=f"{job.title} · {job.key} · {token.stem}",
         resources={"GPU": 1} if job.device == "cuda" else None,
         pure=False,
     )
@@ -178,16 +180,26 @@ def carry_out(run: str, key: str, token: str) -> int:
     Returns
     -------
     int
-        The exit code of ``bench job``.
+        The exit code of ``bench job``, 0 or 1.
+
+    Raises
+    ------
+    RuntimeError
+        If it refused to carry out the Job, or was killed.
+    Stopped
+        If nobody waits for the Job, or this worker does not see the folder.
     """
 
     def wanted() -> None:
         if not Path(token).exists():
-            raise Stopped(key)
+            raise Stopped(f"{token} is not seen: the run has ended, or this worker does not see its folder")
 
     wanted()
     command = ["bench", "job", run, key, "--score", "--parent"]
-    return run_worker(command, log=_log(Path(run), key), timeout=None, on_poll=wanted).returncode
+    code = run_worker(command, log=_log(Path(run), key), timeout=None, on_poll=wanted).returncode
+    if code not in (DONE, SOME_FAILED):
+        raise RuntimeError(f"bench job ended with code {code}")
+    return code
 
 
 def _ending(run: RunFolder, job: Job, future: Future[int]) -> str:
