@@ -238,16 +238,23 @@ def carry_out(run: RunFolder, progress: Progress, *, scheduler: str | None = Non
             raise
         # Training may have taken days.
         have_dataset(run)
-        metrics = [metric.name for metric in run.metrics()]
         with progress.taking("scoring"):
-            protocols = run.read_request()["protocols"]
-            scored = run_scoring(run, metrics, protocols, progress=progress)
-            # Of cells that another process has drawn meanwhile.
-            if scored and missing_scores(run, [resolve_metric(name) for name in metrics], protocols):
-                scored = run_scoring(run, metrics, protocols, progress=progress)
+            scored = _scored_whole(run, progress)
         present(run, progress)
     progress.say_what_it_took(jobs=phase_seconds(run), scores=score_seconds(run))
     return exit_code(run) if scored else SOME_FAILED
+
+
+def _scored_whole(run: RunFolder, progress: Progress) -> bool:
+    """Score a run, then once more what another process has drawn meanwhile; tell whether all is scored."""
+    names, protocols = [metric.name for metric in run.metrics()], run.read_request()["protocols"]
+    metrics = [resolve_metric(name) for name in names]
+    for _ in range(2):
+        if not run_scoring(run, names, protocols, progress=progress):
+            return False
+        if not missing_scores(run, metrics, protocols):
+            return True
+    return False
 
 
 def carry_out_job(run: RunFolder, key: str, *, score: bool, progress: Progress) -> int:

@@ -223,18 +223,13 @@ def unlike_machines(view: RunView) -> Iterator[str]:
     """Say what was trained where, unless all was on like machines."""
     if len(view.machines) < 2:
         return
-    models: dict[str, dict[int, None]] = {}
-    for record in view.records_of("main"):
-        models.setdefault(record.job.model, {})[record.job.seed] = None
+    records = view.records_of("main")
+    n_models = len({record.job.model for record in records})
     places = []
     for machine in view.machines:
-        here = [
-            record.job
-            for record in view.records_of("main")
-            if record.machine.fingerprint == machine.fingerprint
-        ]
+        here = [record.job for record in records if record.machine.fingerprint == machine.fingerprint]
         words = f"{hardware_in_words(machine)}, {machine.fingerprint}"
-        places.append(f"{words} ({_jobs_in_words(here, n_models=len(models)) or 'other experiments'})")
+        places.append(f"{words} ({_jobs_in_words(here, n_models=n_models) or 'other experiments'})")
     yield f"made on unlike machines, {'; '.join(places)}: {TIMES_APART}"
 
 
@@ -244,8 +239,8 @@ def _jobs_in_words(jobs: Sequence[JobFacts], *, n_models: int) -> str:
     for job in jobs:
         by_seed.setdefault(job.seed, []).append(job.model)
     whole = [seed for seed, models in by_seed.items() if len(models) == n_models]
-    parts = [f"{job.model} · seed {job.seed}" for job in jobs if job.seed not in whole]
-    return ", ".join([*([f"seeds {', '.join(map(str, whole))}"] if whole else []), *parts])
+    seeds = [f"seeds {', '.join(map(str, whole))}"] if whole else []
+    return ", ".join([*seeds, *(f"{job.model} · seed {job.seed}" for job in jobs if job.seed not in whole)])
 
 
 def _cost_cell(name: str, row: Row, timed: float) -> Text:

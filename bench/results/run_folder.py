@@ -183,24 +183,27 @@ class RunFolder:
         RequestError
             If one is at work already.
         """
+        lock = _lock(self.path / ".lock")
         try:
-            with _lock(self.path / ".lock", timeout=0):
-                yield
+            lock.acquire(timeout=0)
         except Timeout as error:
             raise RequestError(f"{str(self.path)!r}: another bench process is at work on this run") from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def require_locks(self) -> None:
         """Raise a RequestError if nothing can be locked in the folder: processes could not keep apart."""
         try:
             with _lock(self.path / ".probe.lock"):
                 pass
-        except (OSError, NotImplementedError) as error:
+        except OSError as error:
             if is_disk_full(error):
                 raise
-            reason = getattr(error, "strerror", None) or str(error)
             raise RequestError(
-                f"{str(self.path)!r} cannot be locked here ({reason}): carry it out where it can be written, "
-                "on a file system that keeps locks"
+                f"{str(self.path)!r} cannot be locked here ({error.strerror}): carry it out where it can be "
+                "written, on a file system that keeps locks"
             ) from error
 
     def job_lock(self, job: Job) -> FileLock:
@@ -299,6 +302,6 @@ class RunFolder:
         )
 
 
-def _lock(file: Path, *, timeout: float = -1) -> FileLock:
+def _lock(file: Path) -> FileLock:
     # A lock of another kind would outlive whoever is killed, and keep the next one out for ever.
-    return FileLock(file, timeout=timeout, fallback_to_soft=False)
+    return FileLock(file, fallback_to_soft=False)

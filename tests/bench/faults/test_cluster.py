@@ -9,8 +9,13 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from rich.console import Console
 
+from bench.errors import RequestError
+from bench.progress import Progress
 from bench.results.run_folder import RunFolder
+from bench.work import cluster as module
+from bench.work.processes import Stopped
 from tests.bench.faults.test_elsewhere import METRICS, done, ended, planned, values
 from tests.bench.faults.test_elsewhere import tiny as tiny
 from tests.bench.faults.test_kills import bench, is_gone
@@ -163,16 +168,26 @@ def test_what_cannot_be_is_refused(cluster, tiny, change, said):
     assert ended(run) == set()
 
 
-def test_workers_that_do_not_see_the_folder_are_refused(cluster, tiny, monkeypatch):
-    from bench.errors import RequestError
-    from bench.work import cluster as module
-
+def test_workers_that_cannot_carry_a_run_out_are_refused(cluster, tiny, monkeypatch):
     run, _ = planned(tiny, f"{FILE}:Mean")
-    monkeypatch.setattr(module, "_seen", lambda token: (False, False))
-    with (
-        module._connected(cluster.address) as client,
-        module._token(run) as token,
-        pytest.raises(RequestError, match="does not see"),
-    ):
-        module._check_workers(client, cluster.address, token, run.jobs())
+    on_a_gpu = [job.model_copy(update={"device": "cuda"}) for job in run.jobs()]
+    with module._connected(cluster.address) as client, module._token(run) as token:
+        assert sum(module._check_workers(client, cluster.address, token, run.jobs()).values()) == 2
+        with pytest.raises(RequestError, match="no worker has a GPU"):
+            module._check_workers(client, cluster.address, token, on_a_gpu)
+        with pytest.raises(RequestError, match="does not see"):
+            module._check_workers(client, cluster.address, token.with_name("elsewhere"), run.jobs())
+        with pytest.raises(RuntimeError, match="ended with code 2"):
+            module.carry_out(str(run.path), "0" * 16, str(token))
     assert list(run.path.glob(".*.token")) == []
+    with pytest.raises(Stopped, match="the run has ended"):
+        module.carry_out(str(run.path), run.jobs()[0].key, str(token))
+    assert ended(run) == set()
+
+
+def test_what_a_lost_connection_called_off_has_not_ended(tiny):
+    run, _ = planned(tiny, f"{FILE}:Mean")
+    called_off = SimpleNamespace(done=lambda: True, cancelled=lambda: True)
+    waiting = [(run.jobs()[0], called_off)]
+    with Progress(Console(quiet=True)).stage("training", total=1) as stage:
+        assert module._still_waiting(run, waiting, stage) == waiting

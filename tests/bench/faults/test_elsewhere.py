@@ -1,5 +1,7 @@
 """A run whose Jobs other processes carry out, as an engine on many machines has them do."""
 
+import errno
+import fcntl
 import json
 import random
 import shlex
@@ -10,6 +12,7 @@ import anndata
 import psutil
 import pytest
 
+from bench.errors import RequestError
 from bench.hardware import has_cuda
 from bench.results.run_folder import RunFolder
 from reports.main_table import unlike_machines
@@ -191,3 +194,12 @@ def test_the_limit_of_a_job_holds_wherever_it_is_carried_out(tiny):
     (job,) = (job for job in run.jobs() if job.model == "hangs")
     done("job", run.path, job.key, code=1)
     assert run.job_folder(job).read_record().status == "timeout"
+
+
+def test_a_file_system_that_keeps_no_locks_is_refused(tmp_path, monkeypatch):
+    def unknown(_file, _operation):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with pytest.raises(RequestError, match=r"cannot be locked here \(Function not implemented\)"):
+        RunFolder(tmp_path).require_locks()
