@@ -93,6 +93,10 @@ def run(
         return _resume(resume, scheduler)
     if plan_only and scheduler:
         raise RequestError("--plan-only carries nothing out: give --scheduler to --resume")
+    if scheduler and not dry_run:
+        from bench.work.cluster import require_scheduler
+
+        require_scheduler(scheduler)
     stored = {} if config is None else spec.read_config(config)
     request = spec.RunSpec.checked(**(stored | given))
     if plan_only and not dry_run:

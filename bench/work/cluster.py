@@ -31,6 +31,12 @@ CONNECT_SECONDS: Final = 10
 LOOK_SECONDS: Final = 0.5
 
 
+def require_scheduler(scheduler: str) -> None:
+    """Raise a RequestError if no Dask scheduler answers at an address: before anything is written."""
+    with _connected(scheduler):
+        pass
+
+
 def run_jobs_on(scheduler: str, run: RunFolder, jobs: Sequence[Job], *, progress: Progress) -> None:
     """Run every Job that has not ended well yet on the workers of a Dask cluster, and score its cells there.
 
@@ -85,6 +91,8 @@ def _still_waiting(
 
 @contextlib.contextmanager
 def _connected(scheduler: str) -> Iterator[Client]:
+    if not ADDRESS.fullmatch(scheduler):
+        raise RequestError(f"--scheduler {scheduler!r} is no address: give one such as tcp://127.0.0.1:8786")
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
@@ -92,8 +100,6 @@ def _connected(scheduler: str) -> Iterator[Client]:
             f"--scheduler {scheduler}: Dask is not installed: pip install 'scgenbench[cluster]', or "
             "'.[cluster]' in a checkout"
         ) from error
-    if not ADDRESS.fullmatch(scheduler):
-        raise RequestError(f"--scheduler {scheduler!r} is no address: give one such as tcp://127.0.0.1:8786")
     try:
         client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:

@@ -152,20 +152,16 @@ def test_a_parent_that_ends_leaves_nothing_that_is_run_twice(waits, cluster, tin
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("options", "said"),
     [
-        (
-            lambda run, _: ["--resume", run.path, "--scheduler", "tcp://127.0.0.1:9"],
-            "no Dask scheduler answers",
-        ),
-        (lambda run, _: ["--resume", run.path, "--scheduler", "nonsense"], "is no address"),
-        (lambda _, address: ["--plan-only", "--scheduler", address], "carries nothing out"),
+        (["--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers"),
+        (["--scheduler", "nonsense"], "is no address"),
+        (["--plan-only", "--scheduler", "tcp://127.0.0.1:9"], "carries nothing out"),
     ],
 )
-def test_what_cannot_be_is_refused(cluster, tiny, change, said):
-    run, _ = planned(tiny, f"{FILE}:Mean")
-    assert said in done("run", *change(run, cluster.address), code=2)
-    assert ended(run) == set()
+def test_a_cluster_that_cannot_be_is_refused_before_anything_is_written(tiny, options, said):
+    assert said in done("run", "--dataset", tiny, "--models", f"{FILE}:Mean", *options, code=2)
+    assert not (tiny.parent / "runs").exists()
 
 
 def test_workers_that_cannot_carry_a_run_out_are_refused(cluster, tiny, monkeypatch):
