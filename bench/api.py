@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.console import plain_console
-from bench.flow import carry_out, draft, start
+from bench.draft import draft
+from bench.flow import carry_out, start
 from bench.progress import Progress
 from bench.request.registry import resolve_model
 from bench.request.spec import IN_MEMORY, RunSpec

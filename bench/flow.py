@@ -1,11 +1,11 @@
-"""The journey of one run, in the order it happens: draft, start, carry out."""
+"""The journey of one run, in the order it happens: drafted (`bench.draft`), it is started and carried out."""
 
 from __future__ import annotations
 
 import shlex
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,19 +14,10 @@ from filelock import FileLock
 
 from bench import hardware
 from bench.errors import DONE, SOME_FAILED, RequestError
-from bench.hardware.environment import describe_for, resolve_device
+from bench.hardware.environment import resolve_device
 from bench.progress import Progress
-from bench.request.choices import (
-    budget_of,
-    choose_models,
-    declaration_of,
-    made,
-    metrics_of,
-)
-from bench.request.hyperparameters import hyperparameters
-from bench.request.papers import Beside
-from bench.request.plan import DatasetFacts, Job, augmentation_experiments, make_plan
-from bench.request.registry import ModelChoice, resolve_metric
+from bench.request.choices import declaration_of
+from bench.request.registry import resolve_metric
 from bench.request.spec import RunSpec
 from bench.results.files import write_text
 from bench.results.records import git_commit, versions
@@ -38,91 +29,12 @@ from bench.scoring.processes import run_scoring
 from bench.scoring.tasks import missing_scores
 from bench.work.cluster import run_jobs_on
 from bench.work.executor import run_jobs
-from bench.work.settle import all_settled
 from datasets.cache import sha256_of
 from reports.view import OK, RunView
 
 if TYPE_CHECKING:
-    import pandas as pd
-    from anndata import AnnData
-
+    from bench.draft import Draft
     from bench.tracking import TrackingResult
-    from datasets import Prepared
-    from metrics.declaration import Metric
-
-
-@dataclass(frozen=True)
-class Draft:
-    """A request with everything looked up, before anything is written.
-
-    Attributes
-    ----------
-    spec, prepared, facts
-        The request; its data set in the cache; what the plan needs to know of it.
-    choices, metrics, jobs
-        Generators, metrics and Jobs.
-    machine
-        `bench.hardware.describe` of this machine.
-    train_shape
-        Training cells × genes.
-    provenance
-        The data set's ``uns["bench"]``.
-    beside
-        What a run of papers is told more.
-    """
-
-    spec: RunSpec
-    prepared: Prepared
-    facts: DatasetFacts
-    choices: list[ModelChoice]
-    metrics: list[Metric]
-    jobs: list[Job]
-    machine: dict[str, Any]
-    train_shape: tuple[int, int]
-    provenance: dict[str, Any]
-    beside: Beside | None = None
-
-
-def draft(
-    spec: RunSpec, *, adata: AnnData | None = None, progress: Progress, beside: Beside | None = None
-) -> Draft:
-    """Look up models, metrics, hardware and data set, and lay out the Jobs.
-
-    Raises
-    ------
-    RequestError
-        If any of them is not to be had; the cheap checks come first.
-    """
-    device = resolve_device(spec.device)
-    machine = describe_for(device, hardware.usable_cores())
-    check_hardware(spec.hardware, machine)
-    if spec.out.exists() and not spec.out.is_dir():
-        raise RequestError(f"--out {str(spec.out)!r} is a file: give a folder")
-    choices = choose_models(spec)
-    check_models(spec, choices)
-    metrics = metrics_of(spec)
-    prepared = prepare_dataset(spec, adata, progress)
-    facts, train_shape, provenance = read_facts(prepared)
-    with_augmentation = any(metric.experiment == "augmentation" for metric in metrics)
-    on_this_machine = all_settled(spec, choices, n_genes=facts.n_genes, device=device)
-    jobs = make_plan(
-        spec,
-        facts,
-        choices,
-        device=device,
-        with_augmentation=with_augmentation,
-        with_donors=any(metric.experiment == "donors" for metric in metrics),
-        settled=on_this_machine,
-        timed=None if beside is None else beside.timed,
-    )
-    if with_augmentation and not augmentation_experiments(spec, facts):
-        rare = facts.augmentation_type
-        missing = f"no augmentation experiment: its type, {rare}, has too few training cells"
-        provenance["notes"].append(missing)
-        progress.say(missing)
-    for note in provenance["notes"]:
-        progress.say(f"note: {note}")
-    return Draft(spec, prepared, facts, choices, metrics, jobs, machine, train_shape, provenance, beside)
 
 
 def start(plan: Draft) -> RunFolder:
@@ -345,61 +257,3 @@ def exit_code(run: RunFolder) -> int:
         if any(score.failed for score in folder.read_scores()):
             return SOME_FAILED
     return DONE
-
-
-def check_models(spec: RunSpec, choices: list[ModelChoice]) -> None:
-    """Raise a RequestError for a hyper-parameter or budget that cannot be, before any data are fetched."""
-    for choice in choices:
-        made(choice, hyperparameters(choice.generator, spec.settings.get(choice.name)))
-        budget_of(spec, choice)
-
-
-def check_hardware(declared: str | None, machine: dict[str, Any]) -> None:
-    """Raise a RequestError if this machine is not what `declared` says it should be."""
-    if declared is None:
-        return
-    try:
-        differences = hardware.check(hardware.declared(declared), machine)
-    except ValueError as error:
-        raise RequestError(f"--hardware {declared}: {error}") from error
-    if differences:
-        raise RequestError(f"--hardware {declared}: {'; '.join(differences)}")
-
-
-def prepare_dataset(spec: RunSpec, adata: AnnData | None, progress: Progress) -> Prepared:
-    """Return the request's data set, prepared and in the cache."""
-    import datasets
-
-    try:
-        with progress.transfers() as report:
-            return datasets.prepare(
-                spec.dataset if adata is None else adata, progress=report, **spec.data_options
-            )
-    except datasets.DatasetError as error:
-        raise RequestError(str(error)) from error
-
-
-def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[str, Any]]:
-    """Read what the plan needs from a prepared data set, without its matrix."""
-    import datasets
-
-    adata = datasets.load(prepared.path, backed=True)
-    try:
-        train = adata.obs["split"] == "train"
-        facts = DatasetFacts(
-            name=prepared.name,
-            key=prepared.key,
-            train_types=adata.obs.loc[train, "cell_type"].astype(str),
-            n_genes=adata.n_vars,
-            n_test=int((adata.obs["split"] == "test").sum()),
-            n_pool=int(adata.obs["control_pool"].sum()),
-            augmentation_type=datasets.rare_type(adata),
-            pool_donors=_pool_donors(adata.obs),
-        )
-        return facts, (int(train.sum()), adata.n_vars), adata.uns["bench"]
-    finally:
-        adata.file.close()
-
-
-def _pool_donors(obs: pd.DataFrame) -> list[str] | None:
-    return obs.loc[obs["control_pool"], "donor"].astype(str).tolist() if "donor" in obs.columns else None

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.flow import prepare_dataset
+from bench.draft import prepare_dataset
 from bench.gate.looks import paired_ratio
 from bench.progress import Progress
 from bench.request.spec import RunSpec

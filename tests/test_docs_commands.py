@@ -22,7 +22,7 @@ import pytest
 import typer
 import typer.main
 
-from bench import cli, flow
+from bench import cli, draft, flow
 from bench.request import registry
 from bench.request.registry import ModelChoice
 from bench.scoring import processes as scoring
@@ -113,7 +113,7 @@ def looked_up_once():
         patch.setattr(registry, "plugins", cache(registry.plugins))
         patch.setattr(importlib.metadata, "version", cache(importlib.metadata.version))
         patch.setattr(pipeline, "meaning_of", lambda files: meaning(tuple(files)))
-        patch.setattr(flow, "all_settled", lambda *_asked, **_named: {})
+        patch.setattr(draft, "all_settled", lambda *_asked, **_named: {})
         patch.setattr(ModelChoice, "source_hash", property(lambda choice: once(choice.generator)))
         yield
 

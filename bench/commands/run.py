@@ -14,7 +14,7 @@ from bench.errors import DONE, SOME_FAILED, RequestError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bench.flow import Draft
+    from bench.draft import Draft
     from bench.progress import Progress
     from bench.request.papers import Beside
     from bench.request.spec import RunSpec
@@ -120,10 +120,11 @@ def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None, schedul
     """
     from bench import flow
     from bench.console import plain_console
+    from bench.draft import draft
     from bench.progress import Progress
 
     progress = Progress(plain_console())
-    plan = flow.draft(spec, progress=progress, beside=beside)
+    plan = draft(spec, progress=progress, beside=beside)
     if dry_run:
         _show_plan(progress.console, plan)
         return DONE
@@ -138,10 +139,11 @@ def _plan(request: RunSpec) -> int:
     """Write the folder of a run that others carry out, and tell how: a command a line, for any engine."""
     from bench import flow
     from bench.console import plain_console
+    from bench.draft import draft
     from bench.progress import Progress
 
     progress = Progress(plain_console(stderr=True))
-    folder = flow.start(flow.draft(request, progress=progress))
+    folder = flow.start(draft(request, progress=progress))
     home = shlex.quote(str(folder.path))
     for job in folder.jobs():
         plain_console().print(f"python -m bench job {home} {job.key}", soft_wrap=True)

@@ -24,8 +24,8 @@ def test_metrics(
     json: Annotated[Path | None, typer.Option(help="Write everything measured there, too.")] = None,
 ) -> int:
     """Make real cells worse, step by step, and see which metrics notice."""
-    from bench import flow
     from bench.console import plain_console
+    from bench.draft import prepare_dataset
     from bench.progress import Progress
     from bench.request.spec import RunSpec
     from bench.results.files import write_json, write_text
@@ -36,7 +36,7 @@ def test_metrics(
     progress = Progress(plain_console())
     chosen = testable_metrics(names_of("metrics", metrics) or ())
     spec = RunSpec.checked(**reading if dataset is None else reading | {"dataset": dataset})
-    prepared = flow.prepare_dataset(spec, None, progress)
+    prepared = prepare_dataset(spec, None, progress)
     for note in prepared.notes:
         progress.say(f"note: {note}")
     results = run_self_test(prepared.read(), chosen, cells=cells, progress=progress)

@@ -10,7 +10,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bench.flow import draft, start
+from bench.draft import draft
+from bench.flow import start
 from bench.progress import Progress
 from bench.request.spec import RunSpec
 from bench.results.reopen import open_whole
