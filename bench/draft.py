@@ -14,7 +14,9 @@ from bench.request.hyperparameters import hyperparameters
 from bench.request.papers import Beside
 from bench.request.plan import DatasetFacts, Job, augmentation_experiments, make_plan
 from bench.request.registry import ModelChoice
+from bench.request.scored import MOST_SCORED, scored_rows, told_of_scored
 from bench.request.spec import RunSpec
+from bench.work.resources import available_bytes
 from bench.work.settle import all_settled
 
 if TYPE_CHECKING:
@@ -90,8 +92,11 @@ def draft(
         timed=None if beside is None else beside.timed,
     )
     if with_augmentation and not augmentation_experiments(spec, facts):
-        rare = facts.augmentation_type
-        missing = f"no augmentation experiment: its type, {rare}, has too few training cells"
+        missing = (
+            f"no augmentation experiment: its type, {facts.augmentation_type}, has too few training cells"
+        )
+        if len(facts.train_types) > MOST_SCORED["train"]:
+            missing = "no augmentation experiment: scores look at a sample of the training cells"
         provenance["notes"].append(missing)
         progress.say(missing)
     for note in provenance["notes"]:
@@ -125,7 +130,10 @@ def prepare_dataset(spec: RunSpec, adata: AnnData | None, progress: Progress) ->
     try:
         with progress.transfers() as report:
             return datasets.prepare(
-                spec.dataset if adata is None else adata, progress=report, **spec.data_options
+                spec.dataset if adata is None else adata,
+                memory=spec.memory or available_bytes(),
+                progress=report,
+                **spec.data_options,
             )
     except datasets.DatasetError as error:
         raise RequestError(str(error)) from error
@@ -135,22 +143,20 @@ def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[
     """Read what the plan needs from a prepared data set, without its matrix."""
     import datasets
 
-    adata = datasets.load(prepared.path, backed=True)
-    try:
-        train = adata.obs["split"] == "train"
+    with datasets.opened(prepared.path) as adata:
+        train, scored = adata.obs["split"] == "train", adata.obs[scored_rows(adata.obs)]
         facts = DatasetFacts(
             name=prepared.name,
             key=prepared.key,
             train_types=adata.obs.loc[train, "cell_type"].astype(str),
             n_genes=adata.n_vars,
-            n_test=int((adata.obs["split"] == "test").sum()),
-            n_pool=int(adata.obs["control_pool"].sum()),
+            n_test=int((scored["split"] == "test").sum()),
+            n_pool=int(scored["control_pool"].sum()),
             augmentation_type=datasets.rare_type(adata),
             pool_donors=_pool_donors(adata.obs),
         )
+        adata.uns["bench"]["notes"] += told_of_scored(adata.obs)
         return facts, (int(train.sum()), adata.n_vars), adata.uns["bench"]
-    finally:
-        adata.file.close()
 
 
 def _pool_donors(obs: pd.DataFrame) -> list[str] | None:

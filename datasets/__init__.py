@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from datasets.errors import DatasetError
     from datasets.labels import rare_type
     from datasets.library import add, fetch
-    from datasets.pipeline import Prepared, load, prepare
+    from datasets.pipeline import Prepared, load, opened, prepare
 
 __all__ = [
     "DatasetError",
@@ -30,6 +30,7 @@ __all__ = [
     "fetch",
     "info",
     "load",
+    "opened",
     "prepare",
     "rare_type",
 ]
@@ -44,6 +45,7 @@ _HOME = {
     "fetch": "library",
     "info": "about",
     "load": "pipeline",
+    "opened": "pipeline",
     "prepare": "pipeline",
     "rare_type": "labels",
 }

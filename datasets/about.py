@@ -12,7 +12,7 @@ from datasets.counts import matrices, whole_matrices
 from datasets.declaration import Declaration, find_declaration
 from datasets.errors import DatasetError
 from datasets.library import file_info, folder_of, silent
-from datasets.pipeline import load, prepare, stored_notes
+from datasets.pipeline import opened, prepare, stored_notes
 from datasets.resolve import resolve
 from datasets.selection import Selection
 
@@ -82,13 +82,10 @@ def _read_info(
         prepared = prepare(source, registry=registry, cache_folder=cache, **options)
     except DatasetError as error:
         return facts | {"refused": str(error)}
-    cells = load(prepared.path, backed=True)
-    try:
+    with opened(prepared.path) as cells:
         split = cells.obs["split"].value_counts()
         comes_to = {"cells": cells.n_obs, "genes": cells.n_vars, "types": cells.obs["cell_type"].nunique()}
         comes_to |= {part: int(split[part]) for part in ("train", "valid", "test")}
-    finally:
-        cells.file.close()
     return facts | {"prepared": comes_to, "notes": list(prepared.notes)}
 
 

@@ -86,13 +86,64 @@ def assemble(
     DatasetError
         For every input that cannot be used.
     """
-    require_counts(raw.X, where=f"{declaration.name}: ")
+    import pandas as pd
+    from anndata import AnnData
+
+    require_counts(raw.X.nnz, raw.shape, where=f"{declaration.name}: ")
     notes = [*declaration.notes, *raw.uns.get(NOTES, ())]
-    label_key = parameters.label_key or ("cell_type" if "cell_type" in raw.obs.columns else None)
     if parameters.drop_unlabelled:
-        raw = labelled(raw, label_key, notes)
+        raw = labelled(raw, label_column(raw.obs, parameters), notes)
     with step(progress, "filtering"):
         counts, obs, genes = _filtered(raw, notes)
+    obs, uns = annotate(
+        obs, declaration, parameters, notes, n_genes=len(genes), counts=counts, progress=progress
+    )
+    with step(progress, "normalising"):
+        return AnnData(
+            preprocessing.normalise(counts),
+            obs=obs,
+            var=pd.DataFrame(index=genes),
+            layers={"counts": counts},
+            uns=uns,
+        )
+
+
+def label_column(obs: pd.DataFrame, parameters: Parameters) -> str | None:
+    """Return the column of labels: the one that was named, else ``cell_type`` where there is one."""
+    return parameters.label_key or ("cell_type" if "cell_type" in obs.columns else None)
+
+
+def annotate(
+    obs: pd.DataFrame,
+    declaration: Declaration,
+    parameters: Parameters,
+    notes: list[str],
+    *,
+    n_genes: int,
+    counts: csr_matrix | None,
+    progress: Progress,
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Type, split and describe cells that passed the filters.
+
+    Parameters
+    ----------
+    obs
+        What is known of them.
+    declaration, parameters, progress
+        As for `assemble`.
+    notes
+        What was told so far; more is added.
+    n_genes
+        Genes that passed the filters.
+    counts
+        n_cells × n_genes; None where they stay on disk, and no clusters can be found.
+
+    Returns
+    -------
+    obs, uns
+        Under the contract of `datasets.pipeline`.
+    """
+    label_key = label_column(obs, parameters)
     given = None if label_key is None else given_labels(obs, label_key)
     columns, found = _types_and_clusters(counts, given, parameters, notes, progress)
     if parameters.donor_key is not None:
@@ -102,7 +153,7 @@ def assemble(
         pool = splits.control_pool(assigned, seed=parameters.split_seed)
         half = splits.null_half(pool, seed=parameters.split_seed)
     notes += _size_notes(columns["cell_type"], assigned)
-    notes += differences(declaration, _numbers(columns, assigned, counts.shape))
+    notes += differences(declaration, _numbers(columns, assigned, n_genes))
     facts = {
         "name": declaration.name,
         "labels": "cluster" if given is None else "given",
@@ -112,12 +163,11 @@ def assemble(
         "notes": notes,
     }
     columns |= {"split": assigned, "control_pool": pool, "null_half": half}
-    with step(progress, "normalising"):
-        return _under_contract(counts, columns, (obs.index, genes), facts)
+    return _as_obs(columns, obs.index), {"bench": facts}
 
 
 def _types_and_clusters(
-    counts: csr_matrix,
+    counts: csr_matrix | None,
     given: np.ndarray | None,
     parameters: Parameters,
     notes: list[str],
@@ -127,6 +177,11 @@ def _types_and_clusters(
     stratified_by_type = parameters.stratify_by != "cluster" or parameters.split_from is not None
     if given is not None and stratified_by_type:
         return {"cell_type": given}, None
+    if counts is None:
+        raise DatasetError(
+            f"clusters stand in where no types are given, and they need all cells in memory, where these do "
+            f"not fit: name a column of types with {LABEL_KEY}"
+        )
     found, how = clusters.cluster(counts, seed=parameters.cluster_seed, progress=progress)
     if given is None:
         notes.append(f"no cell types are given: {len(np.unique(found))} clusters stand in for them")
@@ -137,23 +192,40 @@ def _filtered(raw: AnnData, notes: list[str]) -> tuple[csr_matrix, pd.DataFrame,
     counts = raw.X
     genes, cells = unique_names(raw.var_names, "gene", notes), unique_names(raw.obs_names, "cell", notes)
     keep_cells, keep_genes = preprocessing.kept_cells_and_genes(counts)
+    tell_dropped(keep_cells, keep_genes, notes)
+    return counts[keep_cells][:, keep_genes], raw.obs.set_axis(cells)[keep_cells], genes[keep_genes]
+
+
+def tell_dropped(keep_cells: np.ndarray, keep_genes: np.ndarray, notes: list[str]) -> None:
+    """Note how many cells and genes do not pass the filters.
+
+    Raises
+    ------
+    DatasetError
+        If no cell does.
+    """
     rules = (
         (keep_cells, "cells", f"fewer than {preprocessing.MIN_GENES} detected genes, or no count left"),
         (keep_genes, "genes", f"seen in fewer than {preprocessing.MIN_CELLS} cells"),
     )
     if not keep_cells.any():
         raise DatasetError(
-            f"nothing is left of {counts.shape[0]} cells × {counts.shape[1]} genes once cells with "
+            f"nothing is left of {len(keep_cells)} cells × {len(keep_genes)} genes once cells with "
             f"{rules[0][2]} and genes {rules[1][2]} are dropped: give more data"
         )
     for kept, what, rule in rules:
         if not kept.all():
             notes.append(f"{int((~kept).sum())} of {len(kept)} {what} dropped: {rule}")
-    return counts[keep_cells][:, keep_genes], raw.obs.set_axis(cells)[keep_cells], genes[keep_genes]
 
 
 def labelled(cells: AnnData, label_key: str | None, notes: list[str]) -> AnnData:
-    """Return the cells that have a label; `notes` are told how many are left out.
+    """Return the cells that have a label; see `has_label`."""
+    kept = has_label(cells.obs, label_key, notes)
+    return cells if kept.all() else some_cells(cells, kept)
+
+
+def has_label(obs: pd.DataFrame, label_key: str | None, notes: list[str]) -> np.ndarray:
+    """Tell which cells have a label; `notes` are told how many are left out.
 
     Raises
     ------
@@ -162,15 +234,14 @@ def labelled(cells: AnnData, label_key: str | None, notes: list[str]) -> AnnData
     """
     if label_key is None:
         raise DatasetError("--drop-unlabelled: no column of labels is known: name it with --label-key")
-    missing = unlabelled(cells.obs, label_key)
+    missing = unlabelled(obs, label_key)
     if missing.all():
         raise DatasetError(f"obs[{label_key!r}] labels no cell: name another column with {LABEL_KEY}")
-    if not missing.any():
-        return cells
-    notes.append(
-        f"{int(missing.sum())} of {cells.n_obs} cells have no label in obs[{label_key!r}] and are left out"
-    )
-    return some_cells(cells, ~missing)
+    if missing.any():
+        notes.append(
+            f"{int(missing.sum())} of {len(obs)} cells have no label in obs[{label_key!r}] and are left out"
+        )
+    return ~missing
 
 
 def _split(
@@ -230,10 +301,10 @@ def differences(declaration: Declaration, found: Mapping[str, int]) -> list[str]
     ]
 
 
-def _numbers(columns: dict[str, np.ndarray], assigned: np.ndarray, shape: tuple[int, int]) -> dict[str, int]:
+def _numbers(columns: dict[str, np.ndarray], assigned: np.ndarray, n_genes: int) -> dict[str, int]:
     found = {
-        "cells": shape[0],
-        "genes": shape[1],
+        "cells": len(assigned),
+        "genes": n_genes,
         "train": int(np.sum(assigned == "train")),
         "test": int(np.sum(assigned == "test")),
         "types": len(np.unique(columns["cell_type"])),
@@ -242,23 +313,11 @@ def _numbers(columns: dict[str, np.ndarray], assigned: np.ndarray, shape: tuple[
     return found | ({"clusters": len(np.unique(columns["cluster"]))} if "cluster" in columns else {})
 
 
-def _under_contract(
-    counts: csr_matrix,
-    columns: dict[str, np.ndarray],
-    names: tuple[pd.Index, pd.Index],
-    facts: dict[str, Any],
-) -> AnnData:
+def _as_obs(columns: dict[str, np.ndarray], names: pd.Index) -> pd.DataFrame:
     import pandas as pd
-    from anndata import AnnData
 
-    obs = pd.DataFrame(columns, index=names[0])
+    obs = pd.DataFrame(columns, index=names)
     for column in obs.columns.intersection(["cell_type", "cluster", "donor"]):
         obs[column] = pd.Categorical(obs[column])
     obs["split"] = pd.Categorical(obs["split"], categories=_SPLITS)
-    return AnnData(
-        preprocessing.normalise(counts),
-        obs=obs,
-        var=pd.DataFrame(index=names[1]),
-        layers={"counts": counts},
-        uns={"bench": facts},
-    )
+    return obs

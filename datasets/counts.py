@@ -108,7 +108,9 @@ def find_matrix(adata: AnnData, layer: str | None, *, counts: bool = True) -> st
     return layer
 
 
-def take_matrix(adata: AnnData, name: str, *, counts: bool = True) -> csr_matrix:
+def take_matrix(
+    adata: AnnData, name: str, *, counts: bool = True, first_cell: int | None = None
+) -> csr_matrix:
     """Return one of `matrices`, checked.
 
     Parameters
@@ -119,6 +121,8 @@ def take_matrix(adata: AnnData, name: str, *, counts: bool = True) -> csr_matrix
         Name of the matrix to take.
     counts
         Whether its values must be whole; in any case they must be finite and not negative.
+    first_cell
+        Number of the first cell, where these are a piece of more.
 
     Returns
     -------
@@ -132,12 +136,21 @@ def take_matrix(adata: AnnData, name: str, *, counts: bool = True) -> csr_matrix
     """
     matrix, _, where = matrices(adata)[name]
     return checked_values(
-        matrix, where=where, whole=counts, remedy=lambda: _remedy(adata, name, counts=counts)
+        matrix,
+        where=where,
+        whole=counts,
+        first_cell=first_cell,
+        remedy=lambda: _remedy(adata, name, counts=counts),
     )
 
 
 def checked_values(
-    matrix: Any, *, where: str = "X", whole: bool = True, remedy: Callable[[], str] = lambda: _GIVE_COUNTS
+    matrix: Any,
+    *,
+    where: str = "X",
+    whole: bool = True,
+    first_cell: int | None = None,
+    remedy: Callable[[], str] = lambda: _GIVE_COUNTS,
 ) -> csr_matrix:
     """Return a matrix as finite values from 0 on, whole ones where that is wanted.
 
@@ -149,6 +162,8 @@ def checked_values(
         What to call it in an error, and what to do about it.
     whole
         Whether the values must be whole.
+    first_cell
+        Number of the first cell, where these are a piece of more.
 
     Returns
     -------
@@ -161,7 +176,7 @@ def checked_values(
         If the sparse structure is damaged, or a value is not a number, NaN, infinite, negative or not whole.
     """
     values = _numbers(matrix, where=where)
-    if (found := _fault(values, whole=whole)) is not None:
+    if (found := _fault(values, whole=whole, first_cell=first_cell)) is not None:
         raise DatasetError(f"{where} holds {found}: {remedy()}")
     values.data = values.data.astype(np.float32)
     values.eliminate_zeros()
@@ -173,10 +188,10 @@ def whole_matrices(adata: AnnData) -> list[str]:
     return [name for name, (matrix, _, where) in matrices(adata).items() if _is_whole(matrix, where)]
 
 
-def require_counts(matrix: csr_matrix, *, where: str = "") -> None:
+def require_counts(n_values: int, shape: tuple[int, int], *, where: str = "") -> None:
     """Raise a `DatasetError` that begins with `where` if there is no count in any cell."""
-    if not matrix.nnz:
-        n_cells, n_genes = matrix.shape
+    if not n_values:
+        n_cells, n_genes = shape
         raise DatasetError(
             f"{where}no counts at all in {n_cells} cells × {n_genes} genes: give whole-number counts, or "
             f"another matrix with --layer"
@@ -212,7 +227,7 @@ def _numbers(matrix: Any, *, where: str) -> csr_matrix:
     return values
 
 
-def _fault(values: csr_matrix, *, whole: bool) -> str | None:
+def _fault(values: csr_matrix, *, whole: bool, first_cell: int | None = None) -> str | None:
     """Say which values are wrong, and where the first of them is."""
     faults = [
         ("NaN", np.isnan(values.data)),
@@ -226,9 +241,11 @@ def _fault(values: csr_matrix, *, whole: bool) -> str | None:
             position = int(np.argmax(wrong))
             cell = int(np.searchsorted(values.indptr, position, side="right")) - 1
             gene = int(values.indices[position])
+            # There may be more in the pieces that were not looked at any more.
+            number = f"{'' if first_cell is None else 'at least '}{int(wrong.sum())}"
             return (
-                f"{int(wrong.sum())} values that are {what}, the first is {values.data[position]} "
-                f"at cell {cell}, gene {gene}"
+                f"{number} values that are {what}, the first is {values.data[position]} "
+                f"at cell {(first_cell or 0) + cell}, gene {gene}"
             )
     return None
 

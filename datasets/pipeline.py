@@ -16,7 +16,8 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datasets import stored
 from datasets.assemble import Parameters, assemble
 from datasets.cache import atomic, locked, prepared_path, require_space, sha256_of
 from datasets.cache import cache_folder as default_folder
@@ -32,6 +34,7 @@ from datasets.code import imported_with, meaning_of
 from datasets.declaration import Progress, step
 from datasets.resolve import Resolved, resolve
 from datasets.selection import Selection
+from datasets.streamed import is_too_large, prepare_streamed
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -81,6 +84,7 @@ def prepare(
     genome: str | None = None,
     donor_key: str | None = None,
     cache_folder: str | Path | None = None,
+    memory: int | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
     """Fetch, check, preprocess and split a data set, unless the cache has it already.
@@ -117,6 +121,9 @@ def prepare(
         An obs column that names each cell's donor, kept as ``donor``.
     cache_folder
         The cache folder; `datasets.cache_folder` by default.
+    memory
+        Bytes that preparing may take: an ``.h5ad`` that needs more is read piece by piece, with the same
+        outcome. By default all cells are read at once.
     progress
         Called with what is being done, how far it is, and how far it goes.
 
@@ -154,46 +161,77 @@ def prepare(
         with locked(path):
             # Another process may have filled it while this one waited.
             if not is_whole(path):
-                _fill(path, resolved, parameters, progress)
+                _fill(path, resolved, parameters, memory, progress)
     return Prepared(name, key, path, stored_notes(path))
 
 
-def load(path: str | Path, *, backed: bool = False) -> AnnData:
-    """Read a prepared data set, with uns["bench"] in plain Python values as it was before it was written.
-
-    Parameters
-    ----------
-    path
-        The .h5ad file to read.
-    backed
-        Leave the matrices on disk.
-    """
+def load(path: str | Path) -> AnnData:
+    """Read a prepared data set, with uns["bench"] in plain Python values as it was before it was written."""
     import anndata
 
-    adata = anndata.read_h5ad(path, backed="r" if backed else None)
+    return _with_plain_facts(anndata.read_h5ad(path))
+
+
+@contextmanager
+def opened(path: str | Path) -> Iterator[AnnData]:
+    """Give a prepared data set whose matrices stay on disk and are read where they are indexed."""
+    with stored.opened(Path(path)) as adata:
+        yield _with_plain_facts(adata)
+
+
+def _with_plain_facts(adata: AnnData) -> AnnData:
     adata.uns["bench"] = _plain(adata.uns["bench"])
     return adata
 
 
-def _fill(path: Path, resolved: Resolved, parameters: Parameters, progress: Progress) -> None:
-    with step(progress, "reading"):
-        raw = resolved.read()
-    adata = assemble(raw, resolved.declaration, parameters, progress=progress)
-    adata.uns["bench"] |= {
-        "source": resolved.origin,
-        "checksum": resolved.checksum,
-        "declared": resolved.declared,
-        "versions": _versions() | {"python": platform.python_version()},
-    }
-    adata.uns["bench"]["notes"] += resolved.notes
-    with step(progress, "writing"), atomic(path) as temporary:
-        # A full disk crashes the process inside HDF5, too late for any error: look before it starts.
-        require_space(path.parent, 16 * adata.X.nnz + 100 * sum(adata.shape) + 1_000_000)
-        # Not compressed: every Job reads this file, and reading is five times faster so.
-        adata.write_h5ad(temporary)
+def _fill(
+    path: Path, resolved: Resolved, parameters: Parameters, memory: int | None, progress: Progress
+) -> None:
+    def tell(facts: dict[str, Any]) -> None:
+        facts |= {
+            "source": resolved.origin,
+            "checksum": resolved.checksum,
+            "declared": resolved.declared,
+            "versions": _versions() | {"python": platform.python_version()},
+        }
+        facts["notes"] += resolved.notes
+
+    in_pieces = (
+        memory is not None and resolved.file is not None and is_too_large(resolved.file, memory=memory)
+    )
+    with atomic(path) as temporary:
+        if in_pieces and resolved.file is not None:
+            prepare_streamed(
+                resolved.file,
+                temporary,
+                wanted=Selection(parameters.layer, parameters.gene_names, parameters.genome),
+                declaration=resolved.declaration,
+                parameters=parameters,
+                progress=progress,
+                tell=tell,
+            )
+        else:
+            _prepare_at_once(temporary, resolved, parameters, tell, progress)
         checksum = sha256_of(temporary)
     with atomic(_checksum_file(path)) as temporary:
         temporary.write_text(checksum)
+
+
+def _prepare_at_once(
+    target: Path,
+    resolved: Resolved,
+    parameters: Parameters,
+    tell: Callable[[dict[str, Any]], None],
+    progress: Progress,
+) -> None:
+    with step(progress, "reading"):
+        raw = resolved.read()
+    adata = assemble(raw, resolved.declaration, parameters, progress=progress)
+    tell(adata.uns["bench"])
+    with step(progress, "writing"):
+        # A full disk crashes the process inside HDF5, too late for any error: look before it starts.
+        require_space(target.parent, 16 * adata.X.nnz + 100 * sum(adata.shape) + 1_000_000)
+        stored.write_cells(adata, target)
 
 
 def is_whole(path: Path) -> bool:

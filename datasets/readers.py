@@ -43,7 +43,7 @@ def kind_of(path: Path) -> Kind:
 
     if not path.exists():
         raise DatasetError(f"{path} does not exist: {_REMEDY}")
-    with _damage_told(path):
+    with damage_told(path):
         if path.is_dir():
             if holds_mtx(path):
                 return "10x mtx folder"
@@ -90,7 +90,7 @@ def read_cells(path: str | Path, *, genome: str | None = None) -> AnnData:
         for category in (FutureWarning, PendingDeprecationWarning):
             # What anndata says of files in its older formats, which it reads all the same.
             warnings.simplefilter("ignore", category)
-        with _damage_told(path):
+        with damage_told(path):
             if kind == "h5ad":
                 adata = _read_h5ad(path)
             else:
@@ -173,7 +173,7 @@ def _mudata(path: Path, modalities: list[str]) -> DatasetError:
 def _read_table(path: Path) -> DataFrame:
     import pandas
 
-    with _damage_told(path):
+    with damage_told(path):
         table = pandas.read_csv(path, sep="\t", dtype=str)
         if table.shape[1] < 2:
             raise ValueError("not a tab-separated table with a header")
@@ -187,7 +187,8 @@ def _read_to_the_end(archive: tarfile.TarFile) -> None:
 
 
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
+def damage_told(path: Path) -> Iterator[None]:
+    """Tell what goes wrong in reading a file in one line that names it."""
     try:
         yield
     except DatasetError:

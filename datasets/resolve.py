@@ -39,6 +39,9 @@ class Resolved:
         Returns the cells as they are held, with all matrices.
     notes
         What fetching it brought to light.
+    file
+        The ``.h5ad`` that all of it is in, where it is in one: what is too large for memory can be read from
+        there piece by piece.
     declared
         Name of the source among those that this project declares, where its files are certain to be it; else
         None. A file's name says nothing, nor does that of somebody else's declaration.
@@ -51,6 +54,7 @@ class Resolved:
     read_all: Callable[[], AnnData]
     notes: tuple[str, ...] = ()
     declared: str | None = None
+    file: Path | None = None
 
 
 def resolve(
@@ -99,10 +103,13 @@ def resolve(
             f"synthetic:CELLSxGENES"
         )
     name = printable(path.stem.strip(".") or path.resolve().stem)
-    declaration = Declaration(name=name, description=f"your own ({kind_of(path)})", reference="")
+    kind = kind_of(path)
+    declaration = Declaration(name=name, description=f"your own ({kind})", reference="")
     checksum = sha256_of(*files_of(path, genome=wanted.genome))
     read = partial(read_cells, path, genome=wanted.genome)
-    return Resolved(declaration, str(path.resolve()), checksum, partial(choose, read), read)
+    file = path if kind == "h5ad" else None
+    choose_read = partial(choose, read)
+    return Resolved(declaration, str(path.resolve()), checksum, choose_read, read, file=file)
 
 
 def _chosen(

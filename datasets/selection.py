@@ -54,6 +54,7 @@ def select(
     notes: Iterable[str] = (),
     counts: bool = True,
     label_key: str | None = None,
+    first_cell: int | None = None,
 ) -> AnnData:
     """Return the cells that were asked for, checked.
 
@@ -69,6 +70,8 @@ def select(
         Whether X must be whole numbers; in any case it is finite and not negative.
     label_key
         A column that cells should have, by which cells are told from genes.
+    first_cell
+        Number of the first cell, where these are a piece of more.
 
     Returns
     -------
@@ -90,7 +93,8 @@ def select(
     with warnings.catch_warnings():
         # Duplicate names are made unique, and noted, where the cells are preprocessed.
         warnings.filterwarnings("ignore", message=".*names are not unique", category=UserWarning)
-        cells = AnnData(take_matrix(adata, name, counts=counts), obs=adata.obs.copy(), var=var.copy())
+        matrix = take_matrix(adata, name, counts=counts, first_cell=first_cell)
+        cells = AnnData(matrix, obs=adata.obs.copy(), var=var.copy())
         cells = only_genes(cells, told)
         cells = _of_genome(cells, wanted.genome, told)
         if wanted.gene_names is not None:

@@ -227,6 +227,9 @@ class Generator(ABC):
     draws_from
         ``"training cells"`` if each cell that it draws is made of single training cells, with noise or
         without: whatever it scores, it is never called the best. Else ``"model"``.
+    streams
+        Whether `fit` takes cells whose matrices stay on disk and never holds all of them: X and
+        ``layers["counts"]`` may then be AnnData's sparse data sets, as `models.streaming` reads them.
     configured_by
         Hyper-parameter without which it can do nothing: ``--models all`` takes it only where that is given.
     """
@@ -241,6 +244,7 @@ class Generator(ABC):
     default_budgets: ClassVar[dict[str, str]] = {}
     settled_by: ClassVar[tuple[str, ...]] = ()
     draws_from: ClassVar[Source] = "model"
+    streams: ClassVar[bool] = False
     configured_by: ClassVar[str] = ""
 
     monitor: Monitor = SilentMonitor()

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from models.base import Budget, GeneratorError, Monitor
 from models.counts.generator import CountGenerator, TrainingSet
@@ -66,6 +70,7 @@ class LatentFlow(CountGenerator):
     """
 
     name = "latent_flow"
+    streams = True
     paper = "arXiv:2407.11734"
     default_budgets: ClassVar[dict[str, str]] = {
         "smoke": "4epochs",
@@ -124,24 +129,23 @@ class LatentFlow(CountGenerator):
         return nn.ModuleDict(networks).to(self._device)
 
     def _learn(self, train: TrainingSet, *, seed: int, device: str, budget: Budget, monitor: Monitor) -> None:
-        import numpy as np
         import torch
 
-        from models.baselines.shared import library_sizes
         from models.counts.flow import antithetic_times, matching_loss, paired
         from models.counts.libraries import LibrarySizes
         from models.counts.likelihood import nb_log_likelihood
         from models.counts.training import Trainer
+        from models.streaming import column_sums, row_sums
 
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self._net = net = self._networks(train.counts.shape[1], train.n_types)
-        sizes = library_sizes(train.counts)
+        sizes = row_sums(train.counts)
         self._libraries = LibrarySizes.fit(sizes, train.types, n_types=train.n_types, seed=seed)
         encoder, decoder, velocity = net["encoder"], net["decoder"], net["velocity"]
         coder, flow = [*encoder.parameters(), *decoder.parameters()], list(velocity.parameters())
         # At the networks' pace shares and dispersions would be thousands of steps on their way.
-        totals = torch.tensor(train.counts.sum(axis=0, dtype=np.float64)).ravel() + 1
+        totals = torch.tensor(column_sums(train.counts)) + 1
         decoder.output.bias.data = (totals / totals.sum()).log().float().to(device)
         dispersions = [weight for name, weight in decoder.named_parameters() if "dispersion" in name]
         slow = [weight for weight in coder if all(weight is not fast for fast in dispersions)]
@@ -182,21 +186,6 @@ class LatentFlow(CountGenerator):
             fit = nb_log_likelihood(batch.counts, log_mean, decoder.log_dispersion(batch.types))
             return descend(-fit.sum(dim=1).mean(), "coder", coder)
 
-        with monitor.phase("autoencoder"):
-            net.train()
-            trainer.run(decode_step, until=FIRST_STAGE)
-        net.eval()
-        with torch.no_grad():
-            codes = torch.cat([encoder(batch.counts.log1p()) for batch in trainer.epoch(1024)])
-        logs = torch.tensor(np.log(np.maximum(sizes, 1)), dtype=torch.float32, device=codes.device)[:, None]
-        self._scale = {
-            "mean": codes.mean(dim=0),
-            "deviation": codes.std(dim=0).clamp_min(1e-6),
-            "log_mean": logs.mean(dim=0),
-            "log_deviation": logs.std(dim=0).clamp_min(1e-6),
-        }
-        codes, given = self._scaled(codes, ""), self._scaled(logs, "log_")
-
         def flow_step(batch: Any) -> dict[str, Tensor]:
             rows = batch.rows.to(codes.device)
             ends = codes[rows]
@@ -209,8 +198,18 @@ class LatentFlow(CountGenerator):
             )
             return descend(loss, "flow", flow)
 
-        with monitor.phase("flow"):
-            trainer.run(flow_step)
+        with closing(trainer):
+            with monitor.phase("autoencoder"):
+                net.train()
+                trainer.run(decode_step, until=FIRST_STAGE)
+            net.eval()
+            with torch.no_grad():
+                codes = torch.cat([encoder(batch.counts.log1p()) for batch in trainer.epoch(1024)])
+            self._scale = _scale_of(codes, sizes)
+            codes = self._scaled(codes, "")
+            given = self._scaled(_log_sizes(sizes, codes.device), "log_")
+            with monitor.phase("flow"):
+                trainer.run(flow_step)
 
     def _scaled(self, values: Tensor, which: str) -> Tensor:
         """Return values at mean 0 and variance 1 over the training cells."""
@@ -248,3 +247,21 @@ class LatentFlow(CountGenerator):
         codes = solve(velocity, starts, n_steps=self.solver_steps)
         log_mean = decoder(codes * self._scale["deviation"] + self._scale["mean"]) + log_sizes
         return draw_nb(log_mean, decoder.log_dispersion(types), generator=generator)
+
+
+def _log_sizes(sizes: NDArray[np.float64], device: torch.device) -> Tensor:
+    """Return log library sizes, n_cells × 1; an empty cell counts as one of a single count."""
+    import torch
+
+    return torch.tensor(np.log(np.maximum(sizes, 1)), dtype=torch.float32, device=device)[:, None]
+
+
+def _scale_of(codes: Tensor, sizes: NDArray[np.float64]) -> dict[str, Tensor]:
+    """Return mean and deviation, over the training cells, of codes and log library sizes."""
+    logs = _log_sizes(sizes, codes.device)
+    return {
+        "mean": codes.mean(dim=0),
+        "deviation": codes.std(dim=0).clamp_min(1e-6),
+        "log_mean": logs.mean(dim=0),
+        "log_deviation": logs.std(dim=0).clamp_min(1e-6),
+    }

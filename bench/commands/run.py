@@ -54,6 +54,9 @@ def run(
     metric_timeout: Annotated[
         str | None, typer.Option(help="Wall-clock limit of each score, such as 15min (default: 1h).")
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option(help="What cells may take of memory, such as 4GB; others stay on disk.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for run folders (default: runs).")] = None,
     scheduler: Annotated[
         str | None, typer.Option(help="Have a Dask cluster carry out the Jobs: tcp://HOST:PORT.")
@@ -84,6 +87,7 @@ def run(
         "hardware": hardware,
         "timeout": timeout and spec.parse_duration("timeout", timeout),
         "metric_timeout": metric_timeout and spec.parse_duration("metric-timeout", metric_timeout),
+        "memory": memory and spec.parse_bytes("memory", memory),
         "out": out,
     }
     given = {name: value for name, value in given.items() if value is not None}

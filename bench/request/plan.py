@@ -17,6 +17,7 @@ from bench.hardware import library_versions, usable_cores
 from bench.request.choices import budget_of, made
 from bench.request.hyperparameters import hyperparameters
 from bench.request.registry import ModelChoice
+from bench.request.scored import MOST_SCORED
 from bench.request.spec import RunSpec
 from metrics.protocols import OBSERVED, protocol_named
 from reports.view import Experiment as ExperimentFacts
@@ -248,6 +249,9 @@ def augmentation_experiments(spec: RunSpec, facts: DatasetFacts) -> list[Experim
     """Return the fractions × subsampling seeds of the augmentation experiment (Heydari 2022, §5.5)."""
     from datasets.splits import kept_cells
 
+    if len(facts.train_types) > MOST_SCORED["train"]:
+        # Which cells of a type were left to a generator must be known to its scores.
+        return []
     n_type = int((facts.train_types == facts.augmentation_type).sum())
     least = AUGMENTATION_MINIMUM_KEPT if spec.scale.augmentation_one_fraction else 1
     fractions = [

@@ -94,6 +94,10 @@ class RunSpec(DataOptions):
         Wall-clock limit of each Job in seconds.
     metric_timeout
         Wall-clock limit of each score in seconds.
+    memory
+        Bytes that cells may take where they are prepared and trained on: larger data sets are read from disk
+        piece by piece, and generators that need all cells in memory are skipped. None means what the machine
+        has left, and then none is skipped.
     out
         Folder that holds the run folders and MLflow's store.
     """
@@ -112,6 +116,7 @@ class RunSpec(DataOptions):
     hardware: str | None = None
     timeout: float | None = Field(default=None, gt=0)
     metric_timeout: float = Field(default=3600.0, gt=0)
+    memory: int | None = Field(default=None, gt=0)
     out: Path = Path("runs")
 
     @field_validator("metrics", mode="before")
@@ -264,6 +269,28 @@ def parse_duration(option: str, text: str) -> float:
     if budget is None or budget.unit != "seconds":
         raise RequestError(f"--{option} {text!r} is not like 90s, 15min or 2h")
     return budget.amount
+
+
+def parse_bytes(option: str, text: str) -> int:
+    """Read ``4GB``, ``500MB`` or ``1.5GiB``.
+
+    Parameters
+    ----------
+    option
+        Whose value it is, for the error.
+    text
+        The size as it was written.
+
+    Raises
+    ------
+    RequestError
+        If the text is none of these.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT])(i?)B", text.strip())
+    if match is None:
+        raise RequestError(f"--{option} {text!r} is not like 4GB, 500MB or 1.5GiB")
+    power = "kMGT".index(match[2]) + 1
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
 def parse_seeds(option: str, text: str) -> list[int]:

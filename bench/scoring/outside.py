@@ -167,7 +167,7 @@ def _read_real(path: Path, reading: Reading, part: Literal["train", "test"], say
         if column is None and reading.drop_unlabelled:
             raise DatasetError("--drop-unlabelled: no column of labels is known: name it with --label-key")
         cells = _taken(path, held, wanted, column, reading, say, counts=True)
-        require_counts(cells.adata.X)
+        require_counts(cells.adata.X.nnz, cells.adata.shape)
         if poor := int((~kept_cells_and_genes(cells.adata.X)[0]).sum()):
             rule = f"fewer than {MIN_GENES} detected genes, or none that is kept"
             cells.note(f"{poor} of {cells.adata.n_obs} cells have {rule}: bench run would drop them")

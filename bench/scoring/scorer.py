@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.request.plan import Experiment, Job
+from bench.request.scored import scored_rows
 from bench.results.files import named_if_damaged
 from bench.results.records import versions
 from bench.results.run_folder import RunFolder
 from bench.scoring.comparison import METRICS_SEED, Comparison
-from bench.work.worker import training_cells
+from bench.work.training import training_cells
 from datasets.cache import sha256_of
 from datasets.code import imported_with, meaning_of
 from metrics.shared_cost import EVIDENCE
@@ -73,13 +74,15 @@ class Scorer:
 
     @cached_property
     def adata(self) -> AnnData:
-        """Counts and labels of the run's data set; its normalised matrix is not read."""
-        import anndata
-        import h5py
+        """Counts and labels of the prepared cells that scores look at."""
+        from anndata import AnnData
 
-        with named_if_damaged(self.run.dataset, "start a new run"), h5py.File(self.run.dataset) as file:
-            parts = {name: anndata.io.read_elem(file[name]) for name in ("obs", "var", "layers/counts")}
-        return anndata.AnnData(obs=parts["obs"], var=parts["var"], layers={"counts": parts["layers/counts"]})
+        from datasets.stored import opened, rows_of
+
+        with named_if_damaged(self.run.dataset, "start a new run"), opened(self.run.dataset) as cells:
+            rows = scored_rows(cells.obs)
+            counts = rows_of(cells, np.flatnonzero(rows))
+        return AnnData(obs=cells.obs[rows], var=cells.var, layers={"counts": counts})
 
     def compute(self, metric: Metric, job: Job, sample_seed: int, comparison: Comparison) -> Score:
         """Compute one score.

@@ -197,8 +197,12 @@ def checksum(train: AnnData) -> dict[str, int]:
 
 def _parts(train: AnnData) -> Iterator[tuple[str, np.ndarray]]:
     from pandas.util import hash_pandas_object
+    from scipy.sparse import issparse
 
     for name, matrix in (("X", train.X), ('layers["counts"]', train.layers["counts"])):
+        if not issparse(matrix):
+            # On disk, in a file that was opened for reading.
+            continue
         for part in ("data", "indices", "indptr"):
             yield f"{name}.{part}", getattr(matrix, part)
     # Of values, not of codes: these would not see that two types changed names.

@@ -11,6 +11,7 @@ import traceback
 import warnings
 from collections import deque
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,19 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 from bench.errors import RequestError
 from bench.request.hyperparameters import hyperparameters
-from bench.request.plan import Experiment, Job
+from bench.request.plan import Job
 from bench.request.registry import resolve_model
 from bench.request.seeds import derive
 from bench.results.cells import write_cells
 from bench.results.disk import ends_on_full_disk
 from bench.results.files import named_if_damaged, read_json, whole_folder, write_json
 from bench.results.records import new_record, status_of, versions
-from bench.results.run_folder import JobFolder
+from bench.results.run_folder import JobFolder, RunFolder
 from bench.work.clock import PhaseClock, nothing_to_wait_for, repeat, summarise, training_rate
 from bench.work.contract import BrokenContract, Contract, checksum, in_csr, require_unchanged
 from bench.work.monitor import WorkerMonitor
 from bench.work.processes import end_now
 from bench.work.resources import ResourceSampler, die_with_parent, own_peak_rss_bytes
+from bench.work.training import Skipped, training_set
 from datasets.cache import sha256_of
 from models.base import Budget, TooFewCells
 from reports.view import OK, SKIPPED, Sample, Timing
@@ -43,10 +45,6 @@ if TYPE_CHECKING:
 
 TIMING_CHUNK = 2048
 OVERRUN = 1.1
-
-
-class Skipped(Exception):
-    """The generator cannot run on this data set, and says why."""
 
 
 @dataclass
@@ -102,20 +100,23 @@ def main(arguments: list[str]) -> int:
 
 
 def _run(job: Job, folder: JobFolder, clock: PhaseClock, monitor: WorkerMonitor, measured: Measured) -> None:
-    import anndata
-
-    dataset = folder.path.parents[1] / "dataset.h5ad"
-    with monitor.phase("load"), named_if_damaged(dataset, "start a new run"):
-        train = training_cells(job.experiment, anndata.read_h5ad(dataset))
-    choice = resolve_model(job.reference)
-    if choice.source_hash != job.source_hash:
-        raise RequestError(f"the code of {job.model} has changed since the run was planned: start a new run")
-    generator_class = choice.generator
-    if (reason := generator_class.skip(train)) is not None:
-        raise Skipped(reason)
-    generator = _trained(generator_class, job, train, folder, clock, monitor)
-    contract = Contract.of(generator.space, train)
-    del train
+    run = RunFolder(folder.path.parents[1])
+    with ExitStack() as stack:
+        choice = resolve_model(job.reference)
+        with monitor.phase("load"), named_if_damaged(run.dataset, "start a new run"):
+            memory = run.read_spec().memory
+            train = stack.enter_context(
+                training_set(run.dataset, job.experiment, choice.generator, memory=memory)
+            )
+        if choice.source_hash != job.source_hash:
+            raise RequestError(
+                f"the code of {job.model} has changed since the run was planned: start a new run"
+            )
+        if (reason := choice.generator.skip(train)) is not None:
+            raise Skipped(reason)
+        generator = _trained(choice.generator, job, train, folder, clock, monitor)
+        contract = Contract.of(generator.space, train)
+        del train
     if job.is_trained:
         measured.training = training_rate(clock.seconds, clock.steps)
     generator.monitor = monitor
@@ -126,25 +127,6 @@ def _run(job: Job, folder: JobFolder, clock: PhaseClock, monitor: WorkerMonitor,
     if job.timing_cells:
         with monitor.phase("sample_timing"):
             measured.timing = _time_sampling(generator, job)
-
-
-def training_cells(experiment: Experiment, adata: AnnData) -> AnnData:
-    """Return the cells a Job trains on: of the training split, what its experiment says."""
-    from datasets.splits import keep_fraction
-
-    train = adata[adata.obs["split"] == "train"]
-    if experiment.kind == "augmentation":
-        train = train[
-            keep_fraction(
-                train.obs["cell_type"],
-                cell_type=str(experiment.cell_type),
-                fraction=float(experiment.fraction or 0),
-                seed=int(experiment.subsample_seed or 0),
-            )
-        ]
-    if experiment.kind == "donors":
-        train = train[train.obs["donor"].isin(experiment.trained_donors)]
-    return train.copy()
 
 
 def _trained(
@@ -169,9 +151,11 @@ def _trained(
         clock.restore(seconds)
     generator = generator_class(**hyperparameters(generator_class, job.hyperparameters))
     clock.synchronise = generator.synchronise
+    from scipy.sparse import issparse
+
     budget = Budget.parse(job.budget or "1steps")
     with monitor.phase("check"):
-        for matrix in (train.X, train.layers["counts"]):
+        for matrix in filter(issparse, (train.X, train.layers["counts"])):
             # Whoever sorts them changes nothing.
             matrix.sort_indices()
         before = checksum(train)

@@ -10,7 +10,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from models.activa.streaming import RowReader, in_memory
+from models.streaming import RowReader, in_memory
 
 _DENSE_BYTES_ON_CPU: Final = 2**28
 _SHARE_OF_GPU: Final = 0.25
@@ -28,7 +28,7 @@ class TrainingCells:
     Parameters
     ----------
     matrix
-        n_cells × n_genes: CSR, or what `models.activa.streaming.RowReader` reads from.
+        n_cells × n_genes: CSR, or what `models.streaming.RowReader` reads from.
     device
         Where batches are wanted.
     """

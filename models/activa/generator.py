@@ -81,6 +81,7 @@ class Activa(Generator):
     """
 
     name: ClassVar[str] = "activa"
+    streams: ClassVar[bool] = True
     framework: ClassVar[str] = "pytorch"
     conditional: ClassVar[bool] = True
     space: ClassVar[Space] = "cp20k"

@@ -25,10 +25,10 @@ from models.activa.randomness import seeded
 from models.activa.recording import RecordedStep, Step
 from models.activa.settings import Settings
 from models.activa.storage import read_state, write_state
-from models.activa.streaming import in_memory
 from models.activa.weights import Weights
 from models.activa.wide import narrow_arithmetic
 from models.base import Budget, Diverged, Monitor, Progress, SilentMonitor
+from models.streaming import in_memory
 
 LOG_EVERY: Final = 20
 """Steps between two curve points, each of which costs a synchronisation of the device; a checkpoint is
@@ -52,7 +52,7 @@ def train(
     ----------
     matrix
         n_cells × n_genes, ``cp20k``; at least two cells. One that stays on disk (see
-        `models.activa.streaming.RowReader`) is read batch by batch.
+        `models.streaming.RowReader`) is read batch by batch.
     types
         n_cells codes in 0 … n_cell_types − 1.
     n_cell_types

@@ -11,6 +11,7 @@ from models.activa_counts.settings import Settings
 from models.base import AUTO, Budget, Monitor, Settled
 from models.counts.generator import BLOCK, CountGenerator, TrainingSet
 from models.precision import Precision, settle_precision
+from models.streaming import row_sums
 
 if TYPE_CHECKING:
     import torch
@@ -49,6 +50,7 @@ class ActivaCounts(CountGenerator):
     """
 
     name: ClassVar[str] = "activa_counts"
+    streams: ClassVar[bool] = True
     paper: ClassVar[str] = "doi:10.1093/bioinformatics/btac095"
     settled_by: ClassVar[tuple[str, ...]] = ("precision", "hidden_sizes", "batch_size")
     default_budgets: ClassVar[dict[str, str]] = {
@@ -144,7 +146,7 @@ class ActivaCounts(CountGenerator):
         from models.counts.marginals import ImposedMarginals
 
         generator = torch.Generator(self._device).manual_seed(seed)
-        log_library = np.log(np.maximum(np.asarray(train.counts.sum(axis=1)).ravel(), 1))
+        log_library = np.log(np.maximum(row_sums(train.counts), 1))
         groups = self._prior.groups(
             torch.tensor(train.types, device=self._device),
             torch.tensor(log_library, dtype=torch.float32, device=self._device),

@@ -12,6 +12,7 @@ from models.activa_counts.settings import Settings
 from models.activa_counts.training import Learnt
 from models.counts.generator import TrainingSet
 from models.counts.mixtures import TypeMixtures
+from models.streaming import row_sums
 
 LEAST_KL: Final = 0.02
 """In nats: a latent dimension that tells less of a cell, on average, is drawn as standard normal."""
@@ -84,7 +85,7 @@ def fit(learnt: Learnt, train: TrainingSet, settings: Settings, *, seed: int) ->
     used = torch.nonzero(kl > LEAST_KL)[:, 0]
     noise = torch.randn(learnt.mean.shape, generator=torch.Generator().manual_seed(seed))
     latent = learnt.mean + torch.exp(learnt.log_variance / 2) * noise
-    log_library = np.log(np.maximum(np.asarray(train.counts.sum(axis=1)).ravel(), 1))
+    log_library = np.log(np.maximum(row_sums(train.counts), 1))
     library = networks.library.cpu().clone()
     standardised = (log_library - library[0].item()) / library[1].item()
     mixtures = TypeMixtures.fit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import closing
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from models.base import Budget, Monitor
 from models.counts.generator import TrainingSet
 from models.counts.networks import log_scaled
 from models.counts.training import Batch, Trainer
+from models.streaming import column_sums, row_sums
 
 CLASSIFIER_SHARE: Final = 0.1
 """Of the budget, for the conditioner."""
@@ -80,23 +82,21 @@ def train(
         device=place,
     )
     steps = _Steps(trainer, networks, settings, end=SHARE_OF_SECONDS if budget.unit == "seconds" else 1.0)
-    if settings.weight_conditioning:
-        with monitor.phase("classifier"):
-            trainer.run(steps.classify, until=CLASSIFIER_SHARE)
-        networks.conditioner.requires_grad_(False)
-    with monitor.phase("networks"):
-        trainer.run(steps.play, until=steps.end)
-    networks.eval().requires_grad_(False)
-    return _with_posteriors(trainer, networks)
+    with closing(trainer):
+        if settings.weight_conditioning:
+            with monitor.phase("classifier"):
+                trainer.run(steps.classify, until=CLASSIFIER_SHARE)
+            networks.conditioner.requires_grad_(False)
+        with monitor.phase("networks"):
+            trainer.run(steps.play, until=steps.end)
+        networks.eval().requires_grad_(False)
+        return _with_posteriors(trainer, networks)
 
 
 def _new_networks(settings: Settings, cells: TrainingSet, *, seed: int) -> Networks:
     with seeded(seed, device=torch.device("cpu")):
         networks = Networks(settings, n_genes=cells.counts.shape[1], n_types=cells.n_types)
-    sizes = np.asarray(cells.counts.sum(axis=1), dtype=np.float64).ravel()
-    networks.start_at(
-        np.asarray(cells.counts.sum(axis=0), dtype=np.float64).ravel(), np.log(np.maximum(sizes, 1))
-    )
+    networks.start_at(column_sums(cells.counts), np.log(np.maximum(row_sums(cells.counts), 1)))
     return networks
 
 

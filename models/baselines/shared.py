@@ -46,6 +46,8 @@ class Baseline(DrawnByType):
     """
 
     role: ClassVar[Role] = "baseline"
+    # What controls remember of cells on disk would be a part of them.
+    streams: ClassVar[bool] = False
     keeps_counts: ClassVar[bool] = False
     """Whether the training cells' counts are needed after `fit`."""
     libraries: ClassVar[tuple[str, ...]] = ()

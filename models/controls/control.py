@@ -14,9 +14,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
 from models.base import Budget, Generator, GeneratorError, Monitor, Unsupported
+from models.streaming import in_memory, some_rows
 
 if TYPE_CHECKING:
     from anndata import AnnData
+
+MOST_FROM_DISK = 20_000
 
 Integers = NDArray[np.int64]
 Labels = NDArray[np.str_]
@@ -42,12 +45,14 @@ class Control(Generator):
 
     `prepare` and `synchronise` do nothing; `fit` is timed and copies the counts; the time of
     `sample` is that of drawing and of building the CSR matrix. The training seed and the
-    sample seed both enter each draw, so that controls vary over training seeds as models do.
+    sample seed both enter each draw, so that controls vary over training seeds as models do. Where
+    cells stay on disk, `MOST_FROM_DISK` of them are remembered, drawn at random.
     """
 
     licence = "BSD-3-Clause"
     paper = ""
     conditional = True
+    streams = True
     drawn_from: ClassVar[tuple[str, int] | None] = None
     """Column of ``obs`` and the value in it that mark the cells to remember; None for all training cells."""
 
@@ -76,8 +81,10 @@ class Control(Generator):
             raise GeneratorError(
                 f"{self.name}: 0 of {train.n_obs} training cells may be drawn; use more cells"
             )
+        if not in_memory(train.layers["counts"]) and len(kept) > MOST_FROM_DISK:
+            kept = np.sort(np.random.default_rng(seed).choice(kept, MOST_FROM_DISK, replace=False))
         cells = RememberedCells(
-            counts=csr_matrix(train.layers["counts"], dtype=np.float32)[kept],
+            counts=some_rows(train.layers["counts"], kept),
             cell_types=np.asarray(train.obs["cell_type"], dtype=np.str_)[kept],
             genes=np.asarray(train.var_names, dtype=np.str_),
         )

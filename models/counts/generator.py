@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
 
 from models.base import Budget, Generator, GeneratorError, Monitor, Space, Unsupported
+from models.streaming import in_memory
 
 if TYPE_CHECKING:
     import torch
@@ -31,14 +32,14 @@ class TrainingSet:
     Attributes
     ----------
     counts
-        n_cells × n_genes, CSR float32, whole numbers.
+        n_cells × n_genes, whole numbers: CSR float32, or rows on disk (see `models.streaming`).
     types
         n_cells codes in 0 … n_types - 1, each type with a cell at least.
     n_types
         How many there are.
     """
 
-    counts: csr_matrix
+    counts: Any
     types: NDArray[np.int64]
     n_types: int
 
@@ -86,7 +87,9 @@ class CountGenerator(Generator):
             "type_shares": (np.bincount(codes, minlength=len(names)) / len(codes)).tolist(),
             "training_seed": seed,
         }
-        counts = csr_matrix(train.layers["counts"], dtype=np.float32)
+        counts = train.layers["counts"]
+        if in_memory(counts):
+            counts = csr_matrix(counts, dtype=np.float32)
         self._learn(
             TrainingSet(counts, codes, len(names)), seed=seed, device=device, budget=budget, monitor=monitor
         )

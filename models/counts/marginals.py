@@ -8,13 +8,15 @@ ranks: Dunn & Smyth 1996, J. Comput. Graph. Stat. 5, 236.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from models.streaming import pieces
 
 EXACT_COUNTS: Final = 24
 """Counts below it are told apart; above, ranges of counts are, each a tenth wider than the one before."""
@@ -79,7 +81,7 @@ class ImposedMarginals:
     def fit(
         cls,
         drawn: Iterable[tuple[Tensor, Tensor]],
-        counts: sp.csr_matrix,
+        counts: Any,
         groups: NDArray[np.integer],
         *,
         n_groups: int,
@@ -92,7 +94,7 @@ class ImposedMarginals:
         drawn
             Blocks of the model's counts (n × n_genes) and their groups (codes), some of every group.
         counts, groups
-            Training cells, n_cells × n_genes, and their codes in 0 … n_groups - 1.
+            Training cells, n_cells × n_genes, CSR or on disk, and their codes in 0 … n_groups - 1.
         n_groups
             How many there are.
         prior_cells
@@ -104,7 +106,8 @@ class ImposedMarginals:
         for block, codes in drawn:
             model.add(sp.csr_matrix(block.cpu().numpy()), codes.cpu().numpy())
         real = _Histogram(n_groups, n_genes)
-        real.add(counts, np.asarray(groups))
+        for part, piece in pieces(counts):
+            real.add(piece, np.asarray(groups)[part])
         of_model = model.shares()
         weights = np.repeat(real.n_cells / (real.n_cells + prior_cells), n_genes)
         target = sp.diags(weights) @ real.shares() + sp.diags(1 - weights) @ of_model

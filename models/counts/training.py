@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
@@ -50,7 +49,7 @@ class Trainer:
     optimisers
         Theirs, too, by name.
     counts
-        n_cells × n_genes, CSR.
+        n_cells × n_genes, CSR or on disk.
     types
         n_cells codes.
     batch_size
@@ -74,7 +73,7 @@ class Trainer:
         self,
         network: nn.Module,
         optimisers: Mapping[str, torch.optim.Optimizer],
-        counts: sp.csr_matrix,
+        counts: Any,
         types: np.ndarray,
         *,
         batch_size: int,
@@ -112,7 +111,7 @@ class Trainer:
         """
         terms: dict[str, Tensor] = {}
         while self.progress.fraction < until:
-            terms = step(self.batch(self._order.next()))
+            terms = step(self.batch(self._order.next(), ahead=self._order.upcoming()))
             self.progress.steps += 1
             self.monitor.advance(self.progress.fraction)
             if self.progress.steps % LOG_EVERY == 1:
@@ -125,14 +124,19 @@ class Trainer:
             if not torch.isfinite(tensor).all():
                 raise Diverged(f"{name} holds NaN or infinite values; lower the learning rate")
 
-    def batch(self, rows: Tensor) -> Batch:
-        """Return training cells by their numbers (on the CPU, each once)."""
-        return Batch(self.cells.batch(rows), self.types[on_device(rows, self._device)], rows)
+    def batch(self, rows: Tensor, *, ahead: Iterable[Tensor] = ()) -> Batch:
+        """Return training cells by their numbers (on the CPU, each once); `ahead` has the next ones."""
+        return Batch(self.cells.batch(rows, ahead=ahead), self.types[on_device(rows, self._device)], rows)
 
     def epoch(self, batch_size: int) -> Iterator[Batch]:
         """Go through all training cells once, in their order."""
-        for rows in torch.arange(len(self.cells)).split(batch_size):
-            yield self.batch(rows)
+        batches = torch.arange(len(self.cells)).split(batch_size)
+        for number, rows in enumerate(batches):
+            yield self.batch(rows, ahead=batches[number + 1 : number + 2])
+
+    def close(self) -> None:
+        """Read nothing ahead any more."""
+        self.cells.close()
 
     def _log(self, terms: dict[str, Tensor]) -> None:
         values = dict(zip(terms, torch.stack(list(terms.values())).tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""Which training cells a batch holds, and how they become dense on the device."""
+"""Which training cells a batch holds, and how they become dense."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from scipy import sparse
+
+from models.streaming import RowReader, in_memory
 
 
 class CellStream:
@@ -85,3 +87,54 @@ class DeviceCells:
             validate_indices=False,
         )
         return tf.ensure_shape(dense, [None, self.n_genes]), tf.gather(self._types, rows)
+
+    def announce(self, batches: np.ndarray) -> None:
+        """Be told which batches come next: they are here already."""
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+class StoredCells:
+    """Training cells that stay on disk: a batch is read, and made dense, on the host.
+
+    Parameters
+    ----------
+    cells
+        n_cells × n_genes, as `models.streaming.RowReader` reads them.
+    types
+        Cell type of each row, as a number.
+    """
+
+    def __init__(self, cells: Any, types: np.ndarray) -> None:
+        self.n_genes = cells.shape[1]
+        self._reader = RowReader(cells)
+        self._types = tf.constant(types, tf.int64)
+        self._coming: list[np.ndarray] = []
+
+    def announce(self, batches: np.ndarray) -> None:
+        """Be told which batches come next, in this order: each is read while the one before is in use."""
+        self._coming = [np.unique(rows) for rows in batches]
+
+    def batch(self, rows: Any) -> tuple[Any, Any]:
+        """Return the cells of `rows`, dense, and their types."""
+        dense = tf.numpy_function(self._read, [rows], tf.float32)
+        return tf.ensure_shape(dense, [None, self.n_genes]), tf.gather(self._types, rows)
+
+    def close(self) -> None:
+        """Read nothing ahead any more."""
+        self._reader.close()
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        # Where one pass ends and the next begins, a batch may hold a cell twice.
+        wanted, places = np.unique(rows, return_inverse=True)
+        if self._coming and np.array_equal(self._coming[0], wanted):
+            del self._coming[0]
+        return self._reader.read(wanted, ahead=self._coming[:1])[places].toarray()
+
+
+def training_cells(cells: Any, types: np.ndarray) -> DeviceCells | StoredCells:
+    """Return training cells as batches, from the device if they are in memory, else from disk."""
+    if in_memory(cells):
+        return DeviceCells(sparse.csr_matrix(cells, dtype=np.float32), types)
+    return StoredCells(cells, types)

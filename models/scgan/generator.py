@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -77,6 +78,7 @@ class ScGAN(Generator):
     """
 
     name: ClassVar[str] = "scgan"
+    streams: ClassVar[bool] = True
     framework: ClassVar[str] = "tensorflow"
     space: ClassVar[Space] = "cp20k"
     licence: ClassVar[str] = "MIT (the authors' code); this implementation BSD-3-Clause"
@@ -136,8 +138,6 @@ class ScGAN(Generator):
         self, train: AnnData, *, seed: int, device: str = "cpu", budget: Budget, monitor: Monitor
     ) -> None:
         """Train on the cells' X; see `Generator.fit` and, for steps and phases, the class."""
-        from scipy import sparse
-
         if reason := self.skip(train):
             raise Unsupported(f"{self.name}: {reason}")
         with on_device(device):
@@ -149,14 +149,14 @@ class ScGAN(Generator):
             with monitor.phase("compile"):
                 trainer = training.Trainer(
                     self.settings,
-                    cells=sparse.csr_matrix(train.X, dtype=np.float32),
+                    cells=train.X,
                     types=codes,
                     frequencies=self._frequencies,
                     seed=training_key,
                 )
                 trainer.compile()
             progress = self._start(trainer, train.n_obs, budget, monitor.resume_from)
-            with monitor.phase("adversarial"):
+            with monitor.phase("adversarial"), closing(trainer):
                 training.train(trainer, progress, monitor)
             self._settle_batch_norm(trainer, estimate_key, monitor)
             self._use(trainer.generator)

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
-from scipy import sparse
 
 from models.base import Diverged, Monitor, Progress
-from models.scgan.batches import CellStream, DeviceCells
+from models.scgan.batches import CellStream, training_cells
 from models.scgan.networks import Critic, GeneratorNetwork, read_variables, write_variables
 from models.scgan.objective import CriticObjective, critic_objective, generator_loss
 from models.scgan.optimiser import AMSGrad
@@ -46,7 +45,7 @@ class Trainer:
     settings
         Hyper-parameters.
     cells
-        Training cells, n_cells × n_genes, in the space the generator shall learn.
+        Training cells, n_cells × n_genes, CSR or on disk, in the space the generator shall learn.
     types
         Cell type of each, numbered from 0.
     frequencies
@@ -59,7 +58,7 @@ class Trainer:
         self,
         settings: Settings,
         *,
-        cells: sparse.csr_matrix,
+        cells: Any,
         types: np.ndarray,
         frequencies: Sequence[float],
         seed: int,
@@ -67,7 +66,7 @@ class Trainer:
         self.settings = settings
         generator_key, critic_key, stream_key, self._draw_key = seed_keys(seed, 4)
         self._stream = CellStream(cells.shape[0], seed=stream_key)
-        self._cells = DeviceCells(cells, types)
+        self._cells = training_cells(cells, types)
         self.prior = Prior(settings.latent_dim, frequencies)
         sizes = {"n_genes": cells.shape[1], "n_types": len(frequencies)}
         self.generator = GeneratorNetwork(settings, **sizes, key=generator_key)
@@ -98,6 +97,7 @@ class Trainer:
         size, later = self.settings.batch_size, self.settings.critic_steps
         n_batches, consumed = (later, 1 + (number - 1) * later) if number else (1, 0)
         rows = self._stream.rows(consumed * size, n_batches * size).reshape(n_batches, size)
+        self._cells.announce(rows)
         return self._graph(
             tf.constant(rows, tf.int64), tf.constant(number, tf.int64), tf.constant(learning_rate, tf.float32)
         )
@@ -157,6 +157,10 @@ class Trainer:
         variables = self.critic.trainable_variables
         self.critic_optimiser.apply(tape.gradient(objective.loss, variables), learning_rate)
         return objective
+
+    def close(self) -> None:
+        """Read no cells any more."""
+        self._cells.close()
 
     def state(self) -> dict[str, np.ndarray]:
         """Copy all that training has changed to the host; the draws have no state but the step's number."""

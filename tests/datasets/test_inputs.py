@@ -278,11 +278,11 @@ def test_split_by_holds_out_whole_donors(cache):
     [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("Can't write (No space left on device)")],
 )
 def test_a_full_disk_while_caching_leaves_nothing(error, cache, monkeypatch):
-    def full(self, path, **options):
+    def full(adata, path):
         path.write_bytes(b"half a file")
         raise error
 
-    monkeypatch.setattr("anndata.AnnData.write_h5ad", full)
+    monkeypatch.setattr("datasets.stored.write_cells", full)
     with pytest.raises(DatasetError, match="is full"):
         datasets.prepare(make_cells(), cache_folder=cache)
     assert files_below(cache) == []

@@ -57,7 +57,7 @@ def test_settings_by_model():
 
 def test_every_way_of_reading_data_is_an_option_of_a_run():
     options = set(inspect.signature(datasets.prepare).parameters)
-    apart = {"source", "registry", "validation_share", "cache_folder", "progress"}
+    apart = {"source", "registry", "validation_share", "cache_folder", "memory", "progress"}
     spec = RunSpec.checked(layer="raw", gene_names="symbol", genome="mm10", split_from="part")
     assert set(spec.data_options) == set(READING) == options - apart
     assert spec.data_options["layer"] == "raw" and spec.data_options["drop_unlabelled"] is False

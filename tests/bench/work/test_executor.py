@@ -208,7 +208,7 @@ def test_choosing_the_same_name_twice_is_refused():
 
 def test_the_training_cells_of_an_augmentation_job(prepared):
     from bench.request.plan import Experiment
-    from bench.work.worker import training_cells
+    from bench.work.training import training_cells
 
     experiment = Experiment(kind="augmentation", cell_type="alpha", fraction=0.1, subsample_seed=0)
     whole = training_cells(Experiment(), prepared)
