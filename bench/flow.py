@@ -18,6 +18,7 @@ from bench.hardware.environment import resolve_device
 from bench.progress import Progress
 from bench.request.choices import declaration_of
 from bench.request.registry import resolve_metric
+from bench.request.sharing import Sharing
 from bench.request.spec import RunSpec
 from bench.results.files import write_text
 from bench.results.records import git_commit, versions
@@ -117,13 +118,21 @@ def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int, *, n_t
     }
 
 
-def carry_out(run: RunFolder, progress: Progress, *, scheduler: str | None = None) -> int:
+def carry_out(
+    run: RunFolder,
+    progress: Progress,
+    *,
+    sharing: Sharing | None = None,
+    scheduler: str | None = None,
+) -> int:
     """Run the Jobs that have not ended well, score, draw, and tell MLflow.
 
     Parameters
     ----------
     run, progress
         The run, and where it is shown.
+    sharing
+        How Jobs share this machine; None for what the request says.
     scheduler
         Address of a Dask cluster that carries out the Jobs; None for this process.
 
@@ -142,7 +151,7 @@ def carry_out(run: RunFolder, progress: Progress, *, scheduler: str | None = Non
         try:
             with progress.taking("training and timing"):
                 if scheduler is None:
-                    run_jobs(run, run.jobs(), timeout=run.read_spec().timeout, progress=progress)
+                    run_jobs_here(run, sharing, progress=progress)
                 else:
                     run_jobs_on(scheduler, run, run.jobs(), progress=progress)
         except KeyboardInterrupt:
@@ -155,6 +164,13 @@ def carry_out(run: RunFolder, progress: Progress, *, scheduler: str | None = Non
         present(run, progress)
     progress.say_what_it_took(jobs=phase_seconds(run), scores=score_seconds(run))
     return exit_code(run) if scored else SOME_FAILED
+
+
+def run_jobs_here(run: RunFolder, sharing: Sharing | None, *, progress: Progress) -> None:
+    """Run a run's Jobs on this machine, which they share as is said, else as their request says."""
+    spec, jobs = run.read_spec(), run.jobs()
+    sharing = sharing or Sharing.of(spec, device=jobs[0].device)
+    run_jobs(run, jobs, timeout=spec.timeout, progress=progress, sharing=sharing)
 
 
 def _scored_whole(run: RunFolder, progress: Progress) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from bench.draft import Draft
     from bench.progress import Progress
     from bench.request.papers import Beside
+    from bench.request.sharing import Sharing
     from bench.request.spec import RunSpec
     from bench.results.run_folder import RunFolder
     from bench.work.predict import Outlook
@@ -58,6 +59,12 @@ def run(
     scheduler: Annotated[
         str | None, typer.Option(help="Have a Dask cluster carry out the Jobs: tcp://HOST:PORT.")
     ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="So many Jobs at once here; what they take is then not told.")
+    ] = None,
+    gpus: Annotated[
+        str | None, typer.Option(help="A Job on each GPU at once: how many (2), which (0,1), or all.")
+    ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the Jobs and what they will cost.")
@@ -87,10 +94,15 @@ def run(
         "out": out,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    shared = {name: value for name, value in {"jobs": jobs, "gpus": gpus}.items() if value is not None}
+    if shared and scheduler:
+        raise RequestError(
+            f"--{next(iter(shared))} is for Jobs on this machine: leave it out with --scheduler {scheduler}"
+        )
     if resume is not None:
         if given or config or dry_run or plan_only:
             raise RequestError("--resume takes the whole request from the run folder: give no other option")
-        return _resume(resume, scheduler)
+        return _resume(resume, scheduler, shared)
     if plan_only and scheduler:
         raise RequestError("--plan-only carries nothing out: give --scheduler to --resume")
     if scheduler and not dry_run:
@@ -98,7 +110,7 @@ def run(
 
         require_scheduler(scheduler)
     stored = {} if config is None else spec.read_config(config)
-    request = spec.RunSpec.checked(**(stored | given))
+    request = spec.RunSpec.checked(**(stored | given | shared))
     if plan_only and not dry_run:
         return _plan(request)
     return begin(request, dry_run=dry_run, scheduler=scheduler)
@@ -170,26 +182,37 @@ def job(
     return flow.carry_out_job(RunFolder.open(run), key, score=score, progress=Progress(plain_console()))
 
 
-def _resume(path: Path, scheduler: str | None) -> int:
-    """Go on with a run: Jobs that ended well are not repeated."""
+def _resume(path: Path, scheduler: str | None, shared: dict[str, Any]) -> int:
+    """Go on with a run: Jobs that ended well are not repeated. They share this machine as it is said now."""
     from bench.console import plain_console
     from bench.progress import Progress
+    from bench.request.sharing import Sharing
+    from bench.request.spec import RunSpec
     from bench.results.reopen import damages, reopen
 
     folder, progress = reopen(path), Progress(plain_console())
+    sharing = None
+    if shared:
+        planned = folder.jobs()
+        asked = RunSpec.checked(**({"jobs": 1, "gpus": None} | shared))
+        sharing = Sharing.of(asked, device=planned[0].device)
+        sharing.require_cores(planned[0].threads)
+        sharing.require_budgets({job.model: job.budget for job in planned})
     for line in damages(folder):
         progress.say(line)
-    return _carry_out(folder, progress, scheduler)
+    return _carry_out(folder, progress, scheduler, sharing)
 
 
-def _carry_out(folder: RunFolder, progress: Progress, scheduler: str | None) -> int:
+def _carry_out(
+    folder: RunFolder, progress: Progress, scheduler: str | None, sharing: Sharing | None = None
+) -> int:
     from bench import flow
     from bench.commands.screen import show
     from bench.results.disk import NO_SPACE, is_disk_full
 
     again = f"bench run --resume {shlex.quote(str(folder.path))}"
     try:
-        code = flow.carry_out(folder, progress, scheduler=scheduler)
+        code = flow.carry_out(folder, progress, sharing=sharing, scheduler=scheduler)
     except KeyboardInterrupt:
         progress.say(f"interrupted; go on with: {again}")
         raise
