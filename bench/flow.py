@@ -18,7 +18,6 @@ from bench.hardware.environment import resolve_device
 from bench.progress import Progress
 from bench.request.choices import declaration_of
 from bench.request.registry import resolve_metric
-from bench.request.sharing import Sharing
 from bench.request.spec import RunSpec
 from bench.results.files import write_text
 from bench.results.records import git_commit, versions
@@ -28,8 +27,8 @@ from bench.results.took import phase_seconds, score_seconds
 from bench.scoring.comparison import Comparison
 from bench.scoring.processes import run_scoring
 from bench.scoring.tasks import missing_scores
-from bench.work.cluster import run_jobs_on
 from bench.work.executor import run_jobs
+from bench.work.hands import HERE, Hands
 from datasets.cache import sha256_of
 from reports.view import OK, RunView
 
@@ -118,23 +117,15 @@ def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int, *, n_t
     }
 
 
-def carry_out(
-    run: RunFolder,
-    progress: Progress,
-    *,
-    sharing: Sharing | None = None,
-    scheduler: str | None = None,
-) -> int:
+def carry_out(run: RunFolder, progress: Progress, *, hands: Hands = HERE) -> int:
     """Run the Jobs that have not ended well, score, draw, and tell MLflow.
 
     Parameters
     ----------
     run, progress
         The run, and where it is shown.
-    sharing
-        How Jobs share this machine; None for what the request says.
-    scheduler
-        Address of a Dask cluster that carries out the Jobs; None for this process.
+    hands
+        Who carries out the Jobs.
 
     Returns
     -------
@@ -150,10 +141,7 @@ def carry_out(
     with run.locked():
         try:
             with progress.taking("training and timing"):
-                if scheduler is None:
-                    run_jobs_here(run, sharing, progress=progress)
-                else:
-                    run_jobs_on(scheduler, run, run.jobs(), progress=progress)
+                hands.run_jobs(run, progress)
         except KeyboardInterrupt:
             track(run, run.view(), progress)
             raise
@@ -164,13 +152,6 @@ def carry_out(
         present(run, progress)
     progress.say_what_it_took(jobs=phase_seconds(run), scores=score_seconds(run))
     return exit_code(run) if scored else SOME_FAILED
-
-
-def run_jobs_here(run: RunFolder, sharing: Sharing | None, *, progress: Progress) -> None:
-    """Run a run's Jobs on this machine, which they share as is said, else as their request says."""
-    spec, jobs = run.read_spec(), run.jobs()
-    sharing = sharing or Sharing.of(spec, device=jobs[0].device)
-    run_jobs(run, jobs, timeout=spec.timeout, progress=progress, sharing=sharing)
 
 
 def _scored_whole(run: RunFolder, progress: Progress) -> bool:
