@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -27,6 +28,7 @@ from bench.results.took import phase_seconds, score_seconds
 from bench.scoring.comparison import Comparison
 from bench.scoring.processes import run_scoring
 from bench.scoring.tasks import missing_scores
+from bench.work.beside import at_work
 from bench.work.executor import run_jobs
 from bench.work.hands import HERE, Hands
 from datasets.cache import sha256_of
@@ -193,7 +195,7 @@ def carry_out_job(run: RunFolder, key: str, *, score: bool, progress: Progress) 
     if score:
         metrics = [metric.name for metric in run.metrics()]
         protocols = run.read_request()["protocols"]
-        with run.job_lock(job):
+        with run.job_lock(job), at_work(run, job, os.environ, scores=True):
             whole = run_scoring(run, metrics, protocols, progress=progress, only=job)
         scored = whole and not any(found.failed for found in run.job_folder(job).read_scores())
     return DONE if record is not None and record.has_ended and scored else SOME_FAILED

@@ -7,7 +7,7 @@ with itself. What is noted stays as long as what was trained meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 from filelock import Timeout
@@ -20,7 +20,9 @@ from bench.results.run_folder import JobFolder, RunFolder
 
 
 @contextmanager
-def at_work(run: RunFolder, job: Job, environment: dict[str, str]) -> Iterator[None]:
+def at_work(
+    run: RunFolder, job: Job, environment: Mapping[str, str], *, scores: bool = False
+) -> Iterator[None]:
     """Be seen at work on a Job, and note it in its folder, and those of the others, wherever they disturb it.
 
     Parameters
@@ -29,12 +31,14 @@ def at_work(run: RunFolder, job: Job, environment: dict[str, str]) -> Iterator[N
         The run, and the Job that begins.
     environment
         Of its process: which GPUs it sees.
+    scores
+        Whether its cells are only scored: that disturbs others, and changes nothing about it.
     """
     folder = run.job_folder(job)
     gpus = gpu_uuids(environment) if job.device == "cuda" else []
     with run.work_lock(job.key):
         with run.work_lock():
-            write_json(folder.at_work, {"machine": machine_id(), "gpus": gpus})
+            write_json(folder.at_work, {"machine": machine_id(), "gpus": gpus, "scores": scores})
             _note(run)
         try:
             yield
@@ -51,12 +55,16 @@ def _note(run: RunFolder) -> None:
     """Note in the folder of each Job that is at work on this machine how many others disturb it."""
     found = {}
     for folder in run.begun():
-        told = readable(folder.at_work, "machine", "gpus")
+        told = readable(folder.at_work, "machine", "gpus", "scores")
         if told is not None and told["machine"] == machine_id() and _is_at_work(run, folder):
-            found[folder] = told["gpus"]
-    for folder, gpus in found.items():
-        others = [other for other in found if other is not folder and _share(gpus, found[other])]
-        if len(others) > most_beside(folder):
+            found[folder] = told
+    for folder, told in found.items():
+        others = [
+            other
+            for other, theirs in found.items()
+            if other is not folder and _share(told["gpus"], theirs["gpus"])
+        ]
+        if len(others) > most_beside(folder) and not told["scores"]:
             write_json(folder.beside, {"most": len(others)})
 
 

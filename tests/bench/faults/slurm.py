@@ -1,9 +1,9 @@
 """Slurm's commands, as far as bench uses them: tasks of an array are real processes in the background.
 
-The first argument is the command: sbatch, sacct, squeue, scancel or srun. SLURM_FAKE names a folder:
+The first argument is the command: sbatch, sacct, squeue, scancel or srun. SLURM_FAKE names a folder: in it
 ``JOB/INDEX`` holds a task's state, ``JOB/INDEX.pid`` the first of its processes, ``calls`` each command. A file
-``end-INDEX`` in it that holds a state (TIMEOUT, OUT_OF_MEMORY) has the task with this index ended so, once a
-file ``begun`` is there.
+``end-INDEX`` that holds a state (TIMEOUT, OUT_OF_MEMORY) has the task with this index ended so, once there is a
+file ``begun``; while there is one called ``hold``, no task begins.
 """
 
 import os
@@ -35,7 +35,7 @@ def sbatch(script):
         # Nobody waits for it, nor for the end of its output.
         nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
         subprocess.Popen(command, start_new_session=True, **nothing)
-    print(f"Submitted batch job {number}")
+    sys.stdout.write(f"Submitted batch job {number}\n")
 
 
 def task(number, index, script, output, last):
@@ -75,9 +75,9 @@ def states():
 
 
 def sacct(*_options):
-    print("JobID|State|NodeList")
+    sys.stdout.write("JobID|State|NodeList\n")
     for name, state in states():
-        print(f"{name}|{state}|node1")
+        sys.stdout.write(f"{name}|{state}|node1\n")
 
 
 def scancel(number):
@@ -94,7 +94,7 @@ def scancel(number):
 
 def squeue(*_options):
     for name, state in states():
-        print(name, state)
+        sys.stdout.write(f"{name} {state}\n")
 
 
 def srun(*_options):

@@ -115,6 +115,7 @@ def test_what_slurm_ends_is_a_row_with_its_reason_and_resume_makes_it_again(slur
     assert "array" not in options(slurm, 2)
 
 
+@pytest.mark.long
 def test_memory_that_slurm_ended_it_for_is_told_as_such(slurm, tiny, monkeypatch):
     monkeypatch.setenv("BENCH_TEST_WAIT", str(tiny.parent / "wait"))
     (tiny.parent / "wait").touch()

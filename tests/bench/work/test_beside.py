@@ -66,7 +66,7 @@ def test_a_job_that_was_killed_is_not_beside_those_after_it(tmp_path, prepared, 
     run, _ = make_run(tmp_path, prepared, ["Mean"], seeds=(0, 1))
     killed, job = run.jobs()
     run.job_folder(killed).path.mkdir(parents=True)
-    here = {"machine": beside.machine_id(), "gpus": []}
+    here = {"machine": beside.machine_id(), "gpus": [], "scores": False}
     run.job_folder(killed).at_work.write_text(json.dumps(here))
     carry_out(run, [job])
     assert run.job_folder(job).read_record().beside == 0
@@ -82,6 +82,17 @@ def test_a_job_that_was_killed_is_not_beside_those_after_it(tmp_path, prepared, 
         run.job_folder(job).fitted.unlink()
         carry_out(run, [job])
         assert run.job_folder(job).read_record().beside == 1
+
+
+def test_scoring_disturbs_others_and_is_not_disturbed(tmp_path, prepared, place):
+    run, _ = make_run(tmp_path, prepared, ["Mean"], seeds=(0, 1))
+    scored, job = run.jobs()
+    carry_out(run, [scored])
+    with beside.at_work(run, scored, {}, scores=True):
+        carry_out(run, [job])
+    assert run.job_folder(job).read_record().beside == 1
+    assert beside.most_beside(run.job_folder(scored)) == 0
+    assert not list(run.begun())
 
 
 def test_each_gpu_has_one_job_at_a_time_and_times_count(tmp_path, prepared, place, monkeypatch):
