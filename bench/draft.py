@@ -82,7 +82,7 @@ def draft(
     prepared = prepare_dataset(spec, adata, progress)
     facts, train_shape, provenance = read_facts(prepared)
     with_augmentation = any(metric.experiment == "augmentation" for metric in metrics)
-    on_this_machine = all_settled(spec, choices, n_genes=facts.n_genes, device=device)
+    on_this_machine = all_settled(spec, choices, n_genes=facts.n_genes, device=device, threads=threads)
     jobs = make_plan(
         spec,
         facts,

@@ -1,9 +1,9 @@
 """Slurm's commands, as far as bench uses them: tasks of an array are real processes in the background.
 
-The first argument is the command: sbatch, sacct, squeue, scancel or srun. SLURM_FAKE names a folder: in it
-``JOB/INDEX`` holds a task's state, ``JOB/INDEX.pid`` the first of its processes, ``calls`` each command. A file
-``end-INDEX`` that holds a state (TIMEOUT, OUT_OF_MEMORY) has the task with this index ended so, once there is a
-file ``begun``; while there is one called ``hold``, no task begins.
+The first argument is the command: sbatch, sacct, squeue, scancel or srun. SLURM_FAKE names a folder: in
+it ``JOB/INDEX`` holds a task's state, ``JOB/INDEX.pid`` the first of its processes, ``calls`` each command.
+A file ``end-INDEX`` that holds a state (TIMEOUT, OUT_OF_MEMORY) has the task with this index ended so, once
+there is a file ``begun``; while there is one called ``hold``, no task begins.
 """
 
 import os
