@@ -15,6 +15,7 @@ from bench.request.papers import Beside
 from bench.request.plan import DatasetFacts, Job, augmentation_experiments, make_plan
 from bench.request.registry import ModelChoice
 from bench.request.scored import MOST_SCORED, scored_rows, told_of_scored
+from bench.request.sharing import Sharing
 from bench.request.spec import RunSpec
 from bench.work.resources import available_bytes
 from bench.work.settle import all_settled
@@ -70,17 +71,20 @@ def draft(
         If any of them is not to be had; the cheap checks come first.
     """
     device = resolve_device(spec.device)
-    machine = describe_for(device, hardware.usable_cores())
+    sharing = Sharing.of(spec, device=device)
+    threads = sharing.threads(spec.threads)
+    machine = describe_for(device, threads, sharing.first_gpu)
     check_hardware(spec.hardware, machine)
     if spec.out.exists() and not spec.out.is_dir():
         raise RequestError(f"--out {str(spec.out)!r} is a file: give a folder")
     choices = choose_models(spec)
     check_models(spec, choices)
+    sharing.require_budgets({choice.name: budget_of(spec, choice) for choice in choices})
     metrics = metrics_of(spec)
     prepared = prepare_dataset(spec, adata, progress)
     facts, train_shape, provenance = read_facts(prepared)
     with_augmentation = any(metric.experiment == "augmentation" for metric in metrics)
-    on_this_machine = all_settled(spec, choices, n_genes=facts.n_genes, device=device)
+    on_this_machine = all_settled(spec, choices, n_genes=facts.n_genes, device=device, threads=threads)
     jobs = make_plan(
         spec,
         facts,
@@ -89,7 +93,9 @@ def draft(
         with_augmentation=with_augmentation,
         with_donors=any(metric.experiment == "donors" for metric in metrics),
         settled=on_this_machine,
-        timed=None if beside is None else beside.timed,
+        # What Jobs take that share cores is not told.
+        timed=() if sharing.jobs > 1 else None if beside is None else beside.timed,
+        threads=threads,
     )
     if with_augmentation and not augmentation_experiments(spec, facts):
         missing = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 from collections.abc import Sequence
@@ -27,8 +28,9 @@ from bench.results.took import phase_seconds, score_seconds
 from bench.scoring.comparison import Comparison
 from bench.scoring.processes import run_scoring
 from bench.scoring.tasks import missing_scores
-from bench.work.cluster import run_jobs_on
+from bench.work.beside import at_work
 from bench.work.executor import run_jobs
+from bench.work.hands import HERE, Hands
 from datasets.cache import sha256_of
 from reports.view import OK, RunView
 
@@ -117,15 +119,15 @@ def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int, *, n_t
     }
 
 
-def carry_out(run: RunFolder, progress: Progress, *, scheduler: str | None = None) -> int:
+def carry_out(run: RunFolder, progress: Progress, *, hands: Hands = HERE) -> int:
     """Run the Jobs that have not ended well, score, draw, and tell MLflow.
 
     Parameters
     ----------
     run, progress
         The run, and where it is shown.
-    scheduler
-        Address of a Dask cluster that carries out the Jobs; None for this process.
+    hands
+        Who carries out the Jobs.
 
     Returns
     -------
@@ -141,10 +143,7 @@ def carry_out(run: RunFolder, progress: Progress, *, scheduler: str | None = Non
     with run.locked():
         try:
             with progress.taking("training and timing"):
-                if scheduler is None:
-                    run_jobs(run, run.jobs(), timeout=run.read_spec().timeout, progress=progress)
-                else:
-                    run_jobs_on(scheduler, run, run.jobs(), progress=progress)
+                hands.run_jobs(run, progress)
         except KeyboardInterrupt:
             track(run, run.view(), progress)
             raise
@@ -196,7 +195,7 @@ def carry_out_job(run: RunFolder, key: str, *, score: bool, progress: Progress) 
     if score:
         metrics = [metric.name for metric in run.metrics()]
         protocols = run.read_request()["protocols"]
-        with run.job_lock(job):
+        with run.job_lock(job), at_work(run, job, os.environ, scores=True):
             whole = run_scoring(run, metrics, protocols, progress=progress, only=job)
         scored = whole and not any(found.failed for found in run.job_folder(job).read_scores())
     return DONE if record is not None and record.has_ended and scored else SOME_FAILED

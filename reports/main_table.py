@@ -13,7 +13,7 @@ from reports.fitted_table import Column, FittedTable, Footnotes
 from reports.remarks import remarks
 from reports.rows import Row, Summary, summarise
 from reports.suspicion import TRAINED_ROLES
-from reports.table import ROLES, results
+from reports.table import ROLES, not_timed, results
 from reports.view import NOT_RUN, JobFacts, MetricFacts, NamedRun, RunView
 from reports.words import DASH, count, figure, hardware_in_words, interval_in_words, percent
 
@@ -208,15 +208,36 @@ def cost_columns(
     unknown = {"sample_seconds", "sample_density"} if math.isnan(timed) else set()
     if not any("peak_device_gib" in row.values for row in rows):
         unknown.add("peak_device_gib")
-    mark = notes.mark(words for view in views for words in unlike_machines(view))
+    marks = {
+        name: notes.mark(words for view in views for words in _apart(view, name))
+        for name in wanted
+        if name not in unknown
+    }
     return [
         Column(
-            COST_HEADERS[name].format(count(timed)) + ("" if name == "sample_density" else mark),
+            COST_HEADERS[name].format(count(timed)) + marks[name],
             [_cost_cell(name, row, timed) if run.name in told else Text() for run, row in every],
         )
         for name in wanted
         if runs and name not in unknown
     ]
+
+
+def _apart(view: RunView, cost: str) -> Iterator[str]:
+    """Say what keeps a column of costs from being compared, or from being whole."""
+    if cost != "sample_density":
+        yield from unlike_machines(view)
+    if cost not in ("peak_rss_gib", "peak_device_gib"):
+        yield from untimed(view)
+
+
+def untimed(view: RunView) -> Iterator[str]:
+    """Say of which generators times are not told, and why, unless all are."""
+    disturbed = [record for record in view.records_of("main") if record.beside]
+    if disturbed:
+        n_models = len({record.job.model for record in view.records_of("main")})
+        jobs = _jobs_in_words([record.job for record in disturbed], n_models=n_models)
+        yield f"{not_timed(disturbed)}: {jobs}"
 
 
 def unlike_machines(view: RunView) -> Iterator[str]:

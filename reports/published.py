@@ -19,7 +19,7 @@ from reports.donors import METRIC as DONOR_ATTACK
 from reports.donors import attacked
 from reports.papers import Paper, Printed, papers
 from reports.rows import MISSING, Summary, summarise
-from reports.table import COST_COLUMNS, results
+from reports.table import COST_COLUMNS, not_timed, results
 from reports.view import OK, Record, RunView, once
 from reports.words import duration
 from reports.words import figure as figure_in_words
@@ -245,6 +245,9 @@ def _speed_up(view: RunView, paper: Paper, model: str) -> Measured:
     """Return how much longer scGAN's training takes, at the paper's budgets and the rates seen here."""
     if len(view.machines) > 1:
         return Measured(why_none="made on unlike machines: seconds do not compare")
+    of_both = [record for record in view.records_of("main") if record.job.model in ("scgan", model)]
+    if untimed := not_timed(of_both):
+        return Measured(why_none=untimed)
     seconds = [_seconds_at(view, name, paper.budgets.get(name)) for name in ("scgan", model)]
     if None in seconds:
         return Measured(why_none="the rate of one of the two is not known")

@@ -55,6 +55,8 @@ class Row:
     places
         Metric → place between the best floor (0) and the ceiling (1); NaN without a value, none without a
         scale (see `reports.scale`).
+    not_timed
+        Why times of some of its Jobs are not told (see `reports.table.not_timed`); empty where all are.
     """
 
     model: str
@@ -66,6 +68,7 @@ class Row:
     n_seeds: int
     summaries: Mapping[str, Summary]
     places: Mapping[str, float] = field(default_factory=dict)
+    not_timed: str = ""
 
     def summary(self, name: str) -> Summary:
         """Return mean and interval of a column, NaN where it has no value."""

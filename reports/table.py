@@ -80,6 +80,12 @@ def cost_values(record: Record) -> dict[str, float]:
     return {name: float(value) for name, value in named if value is not None}
 
 
+def not_timed(records: Iterable[Record]) -> str:
+    """Say why times of some Jobs are not told: others were at work beside them; empty if none were."""
+    most = max((record.beside for record in records), default=0)
+    return f"carried out beside {most} other Job{'s' * (most > 1)} on one machine: not timed" if most else ""
+
+
 def score_values(scores: Iterable[Score]) -> dict[str, float]:
     """Return the metrics' values of one Job, averaged over sample seeds; failed scores are left out."""
     collected: dict[str, list[float]] = {}
@@ -166,7 +172,17 @@ def _row(
         for name, group in values.items()
     }
     n_seeds = sum(has_results(view, record) for record in records)
-    return Row(job.model, job.role, job.budget, values, status, reason, n_seeds, summaries)
+    return Row(
+        job.model,
+        job.role,
+        job.budget,
+        values,
+        status,
+        reason,
+        n_seeds,
+        summaries,
+        not_timed=not_timed(records),
+    )
 
 
 @once
@@ -182,7 +198,8 @@ def results_frame(view: RunView) -> pd.DataFrame:
         ``NAME_low`` and ``NAME_high``, a metric's within its bounds; one that rests on another number of
         values than ``n_seeds`` has that in ``NAME_n`` (subsampling seeds, for the augmentation experiment). A
         metric that declares floors has its place between the best of them (0) and the ceiling (1) in
-        ``NAME_position`` (see `reports.scale`). What failed is a row with its status and reason.
+        ``NAME_position`` (see `reports.scale`). ``not_timed``, where there is any, says why times are missing
+        or are those of fewer seeds. What failed is a row with its status and reason.
     """
     found = results(view)
     counts = dict.fromkeys(name for row in found.rows for name in row.values)
@@ -207,6 +224,8 @@ def results_frame(view: RunView) -> pd.DataFrame:
         for name in uneven
     }
     columns |= {f"{name}_position": [row.place(name) for row in found.rows] for name in placed}
+    if any(row.not_timed for row in found.rows):
+        columns["not_timed"] = [row.not_timed for row in found.rows]
     return pd.DataFrame(columns)
 
 

@@ -137,7 +137,11 @@ class Sample(Facts):
 
 
 class Record(Facts):
-    """What a Job measured, or why it failed; of one that has not run, its plan."""
+    """What a Job measured, or why it failed; of one that has not run, its plan.
+
+    ``beside`` tells of a Job of which something is timed how many others were at most at work on its machine
+    (or its GPU) while it was: if there were any, ``training`` and ``timing`` are not told.
+    """
 
     schema_version: int = Field(default=SCHEMA, alias="schema")
     key: str
@@ -157,6 +161,7 @@ class Record(Facts):
     started: str | None = None
     finished: str | None = None
     machine: Machine = Machine()
+    beside: int = 0
     versions: dict[str, str] = Field(default={})
     git_commit: str | None = None
 

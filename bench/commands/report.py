@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bench.results.run_folder import RunFolder
     from reports.view import NamedRun, RunView
 
+OF_THE_MACHINE = ("jobs", "gpus", "threads")
+"""How Jobs shared the machine that carried them out."""
+
 
 def report(
     runs: Annotated[
@@ -53,9 +56,9 @@ def report(
 def run_command(spec: RunSpec) -> str:
     """Return the ``bench run`` that makes a request again; empty if its cells came from Python.
 
-    Reading it gives an equal `RunSpec`, but for what is this machine's: ``--out`` is left out, and of an
-    absolute path only the name at its end is told. Hyper-parameters that were given as numbers or lists (in a
-    TOML file, or from Python) come back as the text that means the same.
+    Reading it gives an equal `RunSpec`, but for what is this machine's: ``--out`` and how Jobs shared it are
+    left out, and of an absolute path only the name at its end is told. Hyper-parameters that were given as
+    numbers or lists (in a TOML file, or from Python) come back as the text that means the same.
     """
     from bench.request.spec import IN_MEMORY
     from reports.words import without_folder
@@ -63,7 +66,9 @@ def run_command(spec: RunSpec) -> str:
     if spec.dataset == IN_MEMORY:
         return ""
     words = ["bench", "run"]
-    for name, value in spec.model_dump(mode="json", exclude_defaults=True, exclude={"out"}).items():
+    for name, value in spec.model_dump(
+        mode="json", exclude_defaults=True, exclude={"out", *OF_THE_MACHINE}
+    ).items():
         option = f"--{name.replace('_', '-')}"
         if name == "settings":
             pairs = [(m, n, v) for m, settings in value.items() for n, v in settings.items()]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from bench.request.papers import Beside
     from bench.request.spec import RunSpec
     from bench.results.run_folder import RunFolder
+    from bench.work.hands import Hands
     from bench.work.predict import Outlook
 
 
@@ -59,7 +60,16 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for run folders (default: runs).")] = None,
     scheduler: Annotated[
-        str | None, typer.Option(help="Have a Dask cluster carry out the Jobs: tcp://HOST:PORT.")
+        str | None, typer.Option(help="Who carries out the Jobs: slurm, or Dask at tcp://HOST:PORT.")
+    ] = None,
+    resources: Annotated[
+        str | None, typer.Option(help="Of each Job on Slurm, such as memory=8GB,hours=2,partition=short.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="So many Jobs at once here; what they take is then not told.")
+    ] = None,
+    gpus: Annotated[
+        str | None, typer.Option(help="A Job on each GPU at once: how many (2), which (0,1), or all.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
     dry_run: Annotated[
@@ -91,24 +101,45 @@ def run(
         "out": out,
     }
     given = {name: value for name, value in given.items() if value is not None}
+    shared = {name: value for name, value in {"jobs": jobs, "gpus": gpus}.items() if value is not None}
+    hands = _hands(scheduler, resources, shared)
     if resume is not None:
         if given or config or dry_run or plan_only:
             raise RequestError("--resume takes the whole request from the run folder: give no other option")
-        return _resume(resume, scheduler)
+        return _resume(resume, hands, shared)
     if plan_only and scheduler:
         raise RequestError("--plan-only carries nothing out: give --scheduler to --resume")
-    if scheduler and not dry_run:
-        from bench.work.cluster import require_scheduler
-
-        require_scheduler(scheduler)
+    if not dry_run:
+        hands.require()
     stored = {} if config is None else spec.read_config(config)
-    request = spec.RunSpec.checked(**(stored | given))
+    asked = {} if hands.resources.cores is None else {"threads": hands.resources.cores}
+    request = spec.RunSpec.checked(**(stored | given | shared | asked))
+    if scheduler and (request.jobs > 1 or request.gpus):
+        raise _of_this_machine("jobs" if request.jobs > 1 else "gpus", scheduler)
     if plan_only and not dry_run:
         return _plan(request)
-    return begin(request, dry_run=dry_run, scheduler=scheduler)
+    return begin(request, dry_run=dry_run, hands=hands)
 
 
-def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None, scheduler: str | None = None) -> int:
+def _hands(scheduler: str | None, resources: str | None, shared: dict[str, Any]) -> Hands:
+    """Return who carries out the Jobs, as far as the options say."""
+    from bench.work.hands import Hands
+    from bench.work.slurm import SLURM, Resources
+
+    if scheduler and shared:
+        raise _of_this_machine(next(iter(shared)), scheduler)
+    if resources is None:
+        return Hands(scheduler)
+    if scheduler != SLURM:
+        raise RequestError(f"--resources {resources} is what Jobs ask Slurm for: give --scheduler {SLURM}")
+    return Hands(scheduler, Resources.parse(resources))
+
+
+def _of_this_machine(option: str, scheduler: str) -> RequestError:
+    return RequestError(f"--{option} is for Jobs on this machine: leave it out with --scheduler {scheduler}")
+
+
+def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None, hands: Hands | None = None) -> int:
     """Carry out a request, or show what it will cost.
 
     Parameters
@@ -119,8 +150,8 @@ def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None, schedul
         Whether to show the Jobs only.
     beside
         What a run of papers is told more.
-    scheduler
-        Address of a Dask cluster that carries out the Jobs.
+    hands
+        Who carries out the Jobs; None for this machine.
     """
     from bench import flow
     from bench.console import plain_console
@@ -136,7 +167,7 @@ def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None, schedul
     progress.say(f"{len(plan.jobs)} jobs → {folder.path}")
     if beside is not None:
         progress.say(_hours(plan))
-    return _carry_out(folder, progress, scheduler)
+    return _carry_out(folder, progress, hands)
 
 
 def _plan(request: RunSpec) -> int:
@@ -174,26 +205,42 @@ def job(
     return flow.carry_out_job(RunFolder.open(run), key, score=score, progress=Progress(plain_console()))
 
 
-def _resume(path: Path, scheduler: str | None) -> int:
-    """Go on with a run: Jobs that ended well are not repeated."""
+def _resume(path: Path, hands: Hands, shared: dict[str, Any]) -> int:
+    """Go on with a run: Jobs that ended well are not repeated. They share this machine as is said now."""
+    from dataclasses import replace
+
     from bench.console import plain_console
     from bench.progress import Progress
+    from bench.request.sharing import Sharing
+    from bench.request.spec import RunSpec
     from bench.results.reopen import damages, reopen
 
     folder, progress = reopen(path), Progress(plain_console())
+    if shared:
+        planned = folder.jobs()
+        asked = RunSpec.checked(**({"jobs": 1, "gpus": None} | shared))
+        sharing = Sharing.of(asked, device=planned[0].device)
+        sharing.require_cores(planned[0].threads)
+        sharing.require_budgets({job.model: job.budget for job in planned})
+        hands = replace(hands, sharing=sharing)
     for line in damages(folder):
         progress.say(line)
-    return _carry_out(folder, progress, scheduler)
+    return _carry_out(folder, progress, hands)
 
 
-def _carry_out(folder: RunFolder, progress: Progress, scheduler: str | None) -> int:
+def _carry_out(folder: RunFolder, progress: Progress, hands: Hands | None) -> int:
     from bench import flow
     from bench.commands.screen import show
     from bench.results.disk import NO_SPACE, is_disk_full
+    from bench.work.hands import HERE
+    from bench.work.interrupts import heed_termination
 
+    hands = hands or HERE
+    if hands.scheduler is not None:
+        heed_termination()
     again = f"bench run --resume {shlex.quote(str(folder.path))}"
     try:
-        code = flow.carry_out(folder, progress, scheduler=scheduler)
+        code = flow.carry_out(folder, progress, hands=hands)
     except KeyboardInterrupt:
         progress.say(f"interrupted; go on with: {again}")
         raise

@@ -31,6 +31,7 @@ __all__ = [
     "known_names",
     "library_versions",
     "load",
+    "machine_id",
     "memory_left",
     "usable_cores",
 ]
@@ -113,6 +114,11 @@ def fingerprint(description: Mapping[str, Any]) -> str:
     stable["memory_gib"] = round(description["memory_bytes"] / _GIB)
     stable["gpus"] = [(gpu["model"], round(gpu["memory_bytes"] / _GIB)) for gpu in description["gpus"]]
     return hashlib.sha256(json.dumps(stable, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def machine_id() -> str:
+    """Return what no other machine has, nor this one once it was started anew; its containers share it."""
+    return _read("/proc/sys/kernel/random/boot_id").strip() or platform.node()
 
 
 def load() -> dict[str, Any]:

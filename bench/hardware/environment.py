@@ -7,18 +7,28 @@ from typing import Any
 
 from bench.errors import RequestError
 from bench.hardware import THREAD_VARIABLES, describe, has_cuda
+from bench.hardware.gpus import gpu_uuids
 
 
-def describe_for(device: str, threads: int) -> dict[str, Any]:
+def describe_for(device: str, threads: int, gpu: str | None = None) -> dict[str, Any]:
     """Return `bench.hardware.describe` of this machine as a worker sees it."""
-    return describe(worker_environment(device, threads))
+    return describe(worker_environment(device, threads, gpu))
 
 
-def worker_environment(device: str, threads: int) -> dict[str, str]:
+def worker_environment(device: str, threads: int, gpu: str | None = None) -> dict[str, str]:
     """Return the whole environment in which a Job runs; part of what makes timings comparable.
 
     Threads that wait sleep: spinning, they take the cores from whoever else works on the machine, themselves
     included (docs/performance.md has the figures).
+
+    Parameters
+    ----------
+    device
+        ``"cpu"`` or ``"cuda"``.
+    threads
+        Of each library.
+    gpu
+        The one GPU that it sees, as CUDA_VISIBLE_DEVICES names it; None for all that this process sees.
     """
     from datasets import cache_folder
 
@@ -33,7 +43,43 @@ def worker_environment(device: str, threads: int) -> dict[str, str]:
     environment.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
     if device == "cpu":
         environment["CUDA_VISIBLE_DEVICES"] = ""
+    elif gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
     return environment
+
+
+def gpus_named(text: str | None) -> tuple[str, ...]:
+    """Return the GPUs that ``--gpus`` names, as CUDA_VISIBLE_DEVICES names them; none where it is not given.
+
+    Parameters
+    ----------
+    text
+        ``all``, how many (``2``), or which, by commas (``0,1``), of those that this process sees.
+
+    Raises
+    ------
+    RequestError
+        If it is none of these, or if there are not so many.
+    """
+    if text is None:
+        return ()
+    # Indices in the order of NVML, which CUDA else would set by speed, are told apart by their UUIDs.
+    seen = gpu_uuids(os.environ)
+    if not seen:
+        raise RequestError(f"--gpus {text}: no NVIDIA GPU is to be seen here; leave it out")
+    if text == "all":
+        return tuple(seen)
+    words = [word.strip() for word in text.split(",")]
+    if not all(word.isdecimal() for word in words) or len(set(words)) < len(words) or words == ["0"]:
+        raise RequestError(f"--gpus {text}: give how many (2), which (0,1), or all")
+    wanted = range(int(text)) if len(words) == 1 else [int(word) for word in words]
+    if len(wanted) > len(seen) or max(wanted) >= len(seen):
+        raise RequestError(
+            f"--gpus {text}: there are {len(seen)} GPUs to be seen here, 0 to {len(seen) - 1}"
+            if len(seen) > 1
+            else f"--gpus {text}: there is 1 GPU to be seen here; leave it out"
+        )
+    return tuple(seen[index] for index in wanted)
 
 
 def resolve_device(wanted: str) -> str:

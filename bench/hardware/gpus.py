@@ -62,6 +62,12 @@ def _device(nvml: ModuleType, handles: list[Any], entry: str) -> Any | None:
     return matching[0] if len(matching) == 1 else None
 
 
+def gpu_uuids(environment: Mapping[str, str]) -> list[str]:
+    """Return NVML's UUID of each GPU that a process with this environment sees: no other GPU has it."""
+    with nvml_session() as nvml:
+        return [nvml.nvmlDeviceGetUUID(device) for device in visible_devices(nvml, environment)]  # type: ignore[union-attr]
+
+
 def describe_gpus(environment: Mapping[str, str]) -> tuple[list[dict[str, Any]], str | None]:
     """Return model and memory (bytes) of each visible GPU, and the driver's version (None without GPUs)."""
     with nvml_session() as nvml:

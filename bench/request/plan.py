@@ -192,6 +192,7 @@ def make_plan(
     with_donors: bool = False,
     settled: Mapping[str, Mapping[str, Settled]],
     timed: Collection[str] | None = None,
+    threads: int | None = None,
 ) -> list[Job]:
     """Lay out every Job of a request, in the order in which they run.
 
@@ -213,6 +214,8 @@ def make_plan(
         By generator, what takes the place of hyper-parameters that are left to the machine, and why.
     timed
         Generators whose sampling is timed; None for all that anybody compares.
+    threads
+        Of each Job; None for as many as there are cores.
     """
     jobs = []
     for choice in choices:
@@ -233,6 +236,7 @@ def make_plan(
             shared = _shared_facts(spec, facts, choice, generator, settings, experiment, device)
             if timed is not None and generator.name not in timed:
                 shared["timing_cells"] = 0
+            shared["threads"] = threads or usable_cores()
             shared["settled"] = {name: reason for name, (_, reason) in on_this_machine.items()}
             jobs += [Job(seed=seed, **shared) for seed in seeds]
     return jobs
@@ -343,7 +347,6 @@ def _shared_facts(
         "experiment": experiment,
         "budget": budget_of(spec, choice),
         "device": device,
-        "threads": usable_cores(),
         "n_cells": facts.cells_to_make(spec.cells, spec.protocol) if main else experiment.added_cells or 0,
         # Nobody compares the speed of controls; a retraining has been timed already.
         "timing_cells": scale.timing_cells if main and generator.role in ("model", "baseline") else 0,

@@ -98,6 +98,12 @@ class RunSpec(DataOptions):
         Bytes that cells may take where they are prepared and trained on: larger data sets are read from disk
         piece by piece, and generators that need all cells in memory are skipped. None means what the machine
         has left, and then none is skipped.
+    jobs
+        How many Jobs go on at once on this machine; of more than one nothing is timed.
+    gpus
+        GPUs of which each Job has one to itself: ``all``, how many, or which, by commas.
+    threads
+        Of each Job; None means the cores of this machine, shared out among the Jobs that go on at once.
     out
         Folder that holds the run folders and MLflow's store.
     """
@@ -117,6 +123,9 @@ class RunSpec(DataOptions):
     timeout: float | None = Field(default=None, gt=0)
     metric_timeout: float = Field(default=3600.0, gt=0)
     memory: int | None = Field(default=None, gt=0)
+    jobs: int = Field(default=1, ge=1)
+    gpus: str | None = None
+    threads: int | None = Field(default=None, ge=1)
     out: Path = Path("runs")
 
     @field_validator("metrics", mode="before")

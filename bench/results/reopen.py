@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import RequestError
-from bench.hardware import usable_cores
 from bench.hardware.environment import describe_for
 from bench.request.choices import made
 from bench.request.hyperparameters import hyperparameters
 from bench.request.plan import Job
 from bench.request.registry import resolve_model
+from bench.request.sharing import Sharing
 from bench.results.cells import is_sound
 from bench.results.files import readable
 from bench.results.records import versions
@@ -42,8 +42,10 @@ def reopen(path: Path) -> RunFolder:
         since, or if its cells are lost.
     """
     run = RunFolder.open(path)
-    request, jobs = run.read_request(), run.jobs()
-    then, now = request["hardware"], describe_for(jobs[0].device, usable_cores())
+    jobs = run.jobs()
+    sharing = Sharing.of(run.read_spec(), device=jobs[0].device)
+    then = run.read_request()["hardware"]
+    now = describe_for(jobs[0].device, jobs[0].threads, sharing.first_gpu)
     if then["fingerprint"] != now["fingerprint"]:
         raise RequestError(
             f"--resume {path}: {'; '.join(differences(then, now))}: timings would not compare: go on as "

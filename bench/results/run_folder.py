@@ -49,6 +49,8 @@ class JobFolder:
         self.fitted = path / "fitted.json"
         self.checkpoint = path / "checkpoint"
         self.machine = path / "machine.json"
+        self.at_work = path / "at_work.json"
+        self.beside = path / "beside.json"
         self.scores = path / "scores"
 
     def read_record(self) -> Record | None:
@@ -210,6 +212,10 @@ class RunFolder:
         """Return the lock that whoever carries out a Job holds."""
         return _lock(self.path / f".{job.key}.lock")
 
+    def work_lock(self, key: str = "") -> FileLock:
+        """Return the lock that who is at work on a Job holds; without a key, that of who looks for others."""
+        return _lock(self.path / f".{key}.work.lock")
+
     def jobs(self) -> list[Job]:
         """Return the plan.
 
@@ -226,6 +232,10 @@ class RunFolder:
     def job_folder(self, job: Job) -> JobFolder:
         """Return the folder of a Job."""
         return JobFolder(self.path / "jobs" / job.key)
+
+    def begun(self) -> list[JobFolder]:
+        """Return the folders of the Jobs that are at work, or were when their processes were killed."""
+        return [JobFolder(file.parent) for file in self.path.glob("jobs/*/at_work.json")]
 
     def note_seconds(self, stage: str, seconds: float) -> None:
         """Keep how long something took that is done once a run; doing it again, in part, takes no less."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.errors import RequestError
-from bench.hardware import usable_cores
 from bench.hardware.environment import describe_for
 from bench.progress import Progress
 from bench.request.registry import resolve_metric
@@ -105,7 +104,8 @@ def verify(run: RunFolder, *, progress: Progress) -> Findings:
 
 def _is_same_machine(run: RunFolder) -> bool:
     """Tell whether hardware and libraries are those of the run, wherever its Jobs were carried out."""
-    here = describe_for(run.jobs()[0].device, usable_cores())["fingerprint"]
+    first = run.jobs()[0]
+    here = describe_for(first.device, first.threads)["fingerprint"]
     made_on = {machine.fingerprint for machine in run.view().machines}
     return made_on == {here} and run.read_request()["versions"] == versions()
 

@@ -25,7 +25,7 @@ from typing import Any
 
 from reports.curves import Curve
 from reports.rows import Row
-from reports.table import COST_COLUMNS, GIB, cost_values, score_values
+from reports.table import COST_COLUMNS, GIB, cost_values, not_timed, score_values
 from reports.view import JobFacts, MetricFacts, Record, RunView, Score
 from reports.words import hardware_in_words
 
@@ -49,7 +49,8 @@ def scalars(record: Record, scores: Iterable[Score], view: RunView) -> dict[str,
     headline = {metric.name for metric in view.metrics if metric.group == "headline"}
     named = {("headline" if k in headline else "scores", k): v for k, v in score_values(scores).items()}
     named |= {(_group_of_cost(k), k): v for k, v in cost_values(record).items()}
-    named |= {("seconds", phase): float(seconds) for phase, seconds in record.phases.items()}
+    if not record.beside:
+        named |= {("seconds", phase): float(seconds) for phase, seconds in record.phases.items()}
     named |= {("steps", phase): float(steps) for phase, steps in record.steps.items()}
     by_phase = record.memory.by_phase
     # Not another "/", and behind `rss_gib`: sections and charts stand in alphabetical order.
@@ -105,6 +106,7 @@ def params(record: Record, view: RunView) -> dict[str, Any]:
 def tags(record: Record) -> dict[str, str]:
     """Return how a Job ended, where it ran, and its role."""
     ending = {"status": record.status, "reason": record.reason, "failed_phase": record.failed_phase or ""}
+    ending["not_timed"] = not_timed([record])
     told = {name: words for name, words in ending.items() if words}
     return told | origin_tags(record) | {"role": record.job.role}
 

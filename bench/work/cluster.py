@@ -1,6 +1,6 @@
-"""Jobs on a Dask cluster: each is ``bench job``, in a process of its own beside some worker.
+"""Jobs on other machines: each is ``bench job``, in a process of its own. Here: beside some worker of Dask.
 
-The workers see the run folder; a file in it, which lasts as long as the parent wants Jobs carried out, shows
+They see the run folder; a file in it, which lasts as long as the parent wants Jobs carried out, shows
 that they do, and ends them when it goes. Records come back through the folder, not through Dask.
 """
 
@@ -10,9 +10,9 @@ import contextlib
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import uuid4
 
 from bench.errors import DONE, SOME_FAILED, RequestError
@@ -26,6 +26,7 @@ from bench.work.processes import Stopped, run_worker
 if TYPE_CHECKING:
     from distributed import Client, Future, Worker
 
+Task = TypeVar("Task")
 ADDRESS: Final = re.compile(r"\w+://.+:\d+")
 CONNECT_SECONDS: Final = 10
 LOOK_SECONDS: Final = 0.5
@@ -55,35 +56,50 @@ def run_jobs_on(scheduler: str, run: RunFolder, jobs: Sequence[Job], *, progress
         If there is no such cluster, if it has no workers or none for these Jobs, if a worker does not see
         the folder or cannot import this package, or if the scheduler is lost.
     """
-    with _connected(scheduler) as client, _token(run) as token:
+    with _connected(scheduler) as client, token_of(run) as token:
         at_once = _check_workers(client, scheduler, token, jobs)
         progress.say(f"{len(client.nthreads())} Dask workers · {client.dashboard_link}")
-        _note_crowds(run, at_once, progress)
+        _say_crowds(at_once, progress)
         with progress.stage("training and scoring", total=len(jobs)) as stage:
-            records = {job.key: good_record(run, job) for job in jobs}
-            for job in jobs:
-                if (record := records[job.key]) is not None:
-                    stage.done(job.title, words_of(record))
-            left = [job for job in jobs if records[job.key] is None]
-            waiting = [(job, _submitted(client, run, job, token)) for job in left]
+            waiting = [(job, _submitted(client, run, job, token)) for job in left_of(run, jobs, stage)]
             while waiting:
                 time.sleep(LOOK_SECONDS)
                 # A client that lost its scheduler for a moment has called off all that it waited for.
                 if client.status != "running" or any(future.cancelled() for _, future in waiting):
                     raise RequestError(f"--scheduler {scheduler}: lost; go on with --resume {run.path}")
-                waiting = _still_waiting(run, waiting, stage)
+                waiting = still_waiting(run, waiting, stage, _ending)
 
 
-def _still_waiting(
-    run: RunFolder, waiting: Sequence[tuple[Job, Future[int]]], stage: Stage
-) -> list[tuple[Job, Future[int]]]:
-    """Show where Jobs are; return those that have not ended."""
+def left_of(run: RunFolder, jobs: Sequence[Job], stage: Stage) -> list[Job]:
+    """Show the Jobs that have ended well, and return the others."""
+    records = {job.key: good_record(run, job) for job in jobs}
+    for job in jobs:
+        if (record := records[job.key]) is not None:
+            stage.done(job.title, words_of(record))
+    return [job for job in jobs if records[job.key] is None]
+
+
+def still_waiting(
+    run: RunFolder,
+    waiting: Sequence[tuple[Job, Task]],
+    stage: Stage,
+    ending: Callable[[RunFolder, Job, Task], str | None],
+) -> list[tuple[Job, Task]]:
+    """Show where Jobs are; return those that have not ended.
+
+    Parameters
+    ----------
+    run, waiting, stage
+        The run; Jobs, each with what stands for it elsewhere; where they are shown.
+    ending
+        Says in a few words how a Job ended; None where it has not.
+    """
     left = []
-    for job, future in waiting:
-        if future.done() and not future.cancelled():
-            stage.done(job.title, _ending(run, job, future))
+    for job, task in waiting:
+        if (words := ending(run, job, task)) is not None:
+            stage.done(job.title, words)
             continue
-        left.append((job, future))
+        left.append((job, task))
         if told := readable(run.job_folder(job).progress):
             stage.follow({"title": job.title, **told})
     return left
@@ -92,7 +108,9 @@ def _still_waiting(
 @contextlib.contextmanager
 def _connected(scheduler: str) -> Iterator[Client]:
     if not ADDRESS.fullmatch(scheduler):
-        raise RequestError(f"--scheduler {scheduler!r} is no address: give one such as tcp://127.0.0.1:8786")
+        raise RequestError(
+            f"--scheduler {scheduler!r} is no address: give one such as tcp://127.0.0.1:8786, or slurm"
+        )
     try:
         from distributed import Client
     except ModuleNotFoundError as error:
@@ -111,7 +129,8 @@ def _connected(scheduler: str) -> Iterator[Client]:
 
 
 @contextlib.contextmanager
-def _token(run: RunFolder) -> Iterator[Path]:
+def token_of(run: RunFolder) -> Iterator[Path]:
+    """Keep a file in the run folder for as long as somebody waits for Jobs."""
     token = run.path / f".{uuid4().hex}.token"
     token.touch()
     try:
@@ -148,16 +167,10 @@ def _seen(token: str, dask_worker: Worker) -> tuple[bool, bool]:
     return Path(token).exists(), "GPU" in dask_worker.state.total_resources
 
 
-def _note_crowds(run: RunFolder, at_once: Counter[str], progress: Progress) -> None:
-    """Note that times of Jobs that share a machine do not count, where they will."""
-    crowded = [f"{n} Jobs at once on {host}" for host, n in at_once.items() if n > 1]
-    if not crowded:
-        return
-    note = f"{', '.join(crowded)}: they disturb each other's times (dask worker --nthreads 1)"
-    progress.say(f"note: {note}")
-    dataset = run.read_request()["dataset"]
-    if note not in dataset["notes"]:
-        run.update_request(dataset=dataset | {"notes": [*dataset["notes"], note]})
+def _say_crowds(at_once: Counter[str], progress: Progress) -> None:
+    """Say that what Jobs take that share a machine will not be told (`bench.work.beside`)."""
+    if crowded := [f"{n} Jobs at once on {host}" for host, n in at_once.items() if n > 1]:
+        progress.say(f"note: {', '.join(crowded)}: beside each other they are not timed (--nthreads 1)")
 
 
 def _submitted(client: Client, run: RunFolder, job: Job, token: Path) -> Future[int]:
@@ -174,7 +187,7 @@ def _submitted(client: Client, run: RunFolder, job: Job, token: Path) -> Future[
 
 
 def carry_out(run: str, key: str, token: str) -> int:
-    """Carry out a Job and score its cells: what a Dask worker is asked for.
+    """Carry out a Job and score its cells: what another machine is asked for.
 
     Parameters
     ----------
@@ -202,21 +215,25 @@ def carry_out(run: str, key: str, token: str) -> int:
 
     wanted()
     command = ["bench", "job", run, key, "--score", "--parent"]
-    code = run_worker(command, log=_log(Path(run), key), timeout=None, on_poll=wanted).returncode
+    code = run_worker(command, log=log_of(Path(run), key), timeout=None, on_poll=wanted).returncode
     if code not in (DONE, SOME_FAILED):
         raise RuntimeError(f"bench job ended with code {code}")
     return code
 
 
-def _ending(run: RunFolder, job: Job, future: Future[int]) -> str:
+def _ending(run: RunFolder, job: Job, future: Future[int]) -> str | None:
     """Say how a Job ended: what its Record says, or why it has none."""
+    # One that a lost connection called off has not.
+    if not future.done() or future.cancelled():
+        return None
     record = run.job_folder(job).read_record()
     if record is not None and future.status == "finished":
         return words_of(record)
     # Dask gives up on what several workers died under.
     why = future.exception() if future.status == "error" else f"the task was {future.status}"
-    return f"not carried out: {why}; see {_log(run.path, job.key)}"
+    return f"not carried out: {why}; see {log_of(run.path, job.key)}"
 
 
-def _log(run: Path, key: str) -> Path:
+def log_of(run: Path, key: str) -> Path:
+    """Return the file that takes what a Job's process on another machine prints."""
     return run / f"cluster-{key}.log"

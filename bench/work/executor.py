@@ -8,17 +8,21 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from queue import Queue
 from typing import Any
 
 from filelock import Timeout
 
-from bench.hardware.environment import describe_for, worker_environment
+from bench.hardware import describe
+from bench.hardware.environment import worker_environment
 from bench.progress import Progress, Stage
 from bench.request.plan import Job
+from bench.request.sharing import Sharing
 from bench.results.disk import DISK_FULL, NO_SPACE, is_disk_full
 from bench.results.files import readable, write_json
 from bench.results.records import FAILED, new_record, unstarted_record
 from bench.results.run_folder import JobFolder, RunFolder
+from bench.work.beside import at_work, most_beside
 from bench.work.clock import training_rate
 from bench.work.left import Watch
 from bench.work.predict import Outlook
@@ -31,16 +35,40 @@ from bench.work.processes import (
     run_worker,
     side_by_side,
 )
+from models.base import Budget
 from reports.view import OK, SKIPPED, Record
 
+ALONE = Sharing()
 
-def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress: Progress) -> None:
+
+def run_jobs(
+    run: RunFolder,
+    jobs: list[Job],
+    *,
+    timeout: float | None,
+    progress: Progress,
+    sharing: Sharing = ALONE,
+) -> None:
     """Run every Job that has not ended well yet: one at a time where anything is timed, else side by side.
 
     A failure becomes that Job's Record and never stops the others. A Job that another process carries out
     (`bench job`) is waited for.
+
+    Parameters
+    ----------
+    run, jobs
+        The run, and those of its Jobs that are wanted.
+    timeout
+        Wall-clock limit of each, in seconds.
+    progress
+        Where it is shown.
+    sharing
+        How many go on at once, and on which GPUs; of those that are timed, one, if nothing else is said.
     """
     outlook = Outlook.of(run)
+    free: Queue[str | None] = Queue()
+    for gpu in sharing.gpus or [None] * len(jobs):
+        free.put(gpu)
     ended = {job.key: good_record(run, job) for job in jobs}
     waiting = [job for job in jobs if ended[job.key] is None]
     with progress.stage("training", total=len(jobs)) as stage:
@@ -53,13 +81,29 @@ def run_jobs(run: RunFolder, jobs: list[Job], *, timeout: float | None, progress
                 waits = partial(
                     progress.say, f"  {job.title}: waiting for another process that is at work on it"
                 )
-                record = _recorded(run, job, timeout, show, stop, waits)
+                gpu = free.get()
+                try:
+                    record = _recorded(run, job, timeout, show, stop, waits, gpu)
+                finally:
+                    free.put(gpu)
                 outlook.learn(record)
             stage.done(job.title, words_of(record))
 
+        if sharing.at_once > 1:
+            at_once = min(sharing.at_once, room_for(len(jobs), bytes_each=_most_bytes(run, jobs, outlook)))
+            progress.say(_how_many(at_once, sharing, jobs))
+            side_by_side([partial(carry_out, job) for job in jobs], at_once=at_once)
+            return
         for timed, at_once in ((True, 1), (False, _jobs_at_once(run))):
             tasks = [partial(carry_out, job) for job in jobs if job.is_timed == timed]
             side_by_side(tasks, at_once=at_once)
+
+
+def _how_many(at_once: int, sharing: Sharing, jobs: Sequence[Job]) -> str:
+    """Say how many Jobs go on at once, and what that means for their times."""
+    told = "one on each GPU" if sharing.gpus else "what they take is not told"
+    fewer = "" if at_once == sharing.at_once else f" (there is no room for {sharing.at_once} here)"
+    return f"{at_once} Jobs at once{fewer}, {max(job.threads for job in jobs)} threads each: {told}"
 
 
 @contextlib.contextmanager
@@ -86,7 +130,17 @@ def _jobs_at_once(run: RunFolder) -> int:
 
     A worker holds the libraries and, while it reads them, the cells a few times over.
     """
-    return room_for(len(run.jobs()), bytes_each=GIB + 4 * run.dataset_bytes)
+    return room_for(len(run.jobs()), bytes_each=_least_bytes(run))
+
+
+def _least_bytes(run: RunFolder) -> int:
+    return GIB + 4 * run.dataset_bytes
+
+
+def _most_bytes(run: RunFolder, jobs: Sequence[Job], outlook: Outlook) -> int:
+    """Return how much memory the largest of some Jobs takes, by what this machine measured before."""
+    known = [outlook.prediction(job).peak_rss_bytes or 0 for job in jobs]
+    return max(_least_bytes(run), *(int(peak) for peak in known))
 
 
 def good_record(run: RunFolder, job: Job) -> Record | None:
@@ -126,12 +180,13 @@ def _recorded(
     on_poll: Callable[[], None],
     stop: threading.Event,
     waits: Callable[[], None],
+    gpu: str | None,
 ) -> Record:
     """Run a Job; where the disk is too full to keep its Record, that is told all the same."""
     try:
         with _alone(run, job, stop, waits):
             # Another process may have ended it meanwhile.
-            return good_record(run, job) or _run_job(run, job, timeout, on_poll, stop)
+            return good_record(run, job) or _run_job(run, job, timeout, on_poll, stop, gpu)
     except OSError as error:
         if not is_disk_full(error):
             raise
@@ -144,32 +199,50 @@ def _run_job(
     timeout: float | None,
     on_poll: Callable[[], None],
     stop: threading.Event,
+    gpu: str | None,
 ) -> Record:
-    folder = run.job_folder(job)
+    folder, environment = run.job_folder(job), worker_environment(job.device, job.threads, gpu)
     _sweep(folder)
-    _forget_what_others_trained(folder, describe_for(job.device, job.threads)["fingerprint"])
+    _forget_what_others_trained(folder, describe(environment)["fingerprint"])
+    if not (folder.fitted.exists() or folder.checkpoint.exists()):
+        # Of what is trained anew nothing was done beside others yet.
+        folder.beside.unlink(missing_ok=True)
     write_json(folder.job, job.model_dump(mode="json"))
     scratch = folder.path / "tmp"
     scratch.mkdir()
     try:
-        outcome = run_worker(
-            ["bench.work.worker", str(folder.path)],
-            log=folder.log,
-            timeout=timeout,
-            on_poll=on_poll,
-            environment=worker_environment(job.device, job.threads) | {"TMPDIR": str(scratch)},
-            stop=stop,
-        )
+        with at_work(run, job, environment):
+            outcome = run_worker(
+                ["bench.work.worker", str(folder.path)],
+                log=folder.log,
+                timeout=timeout,
+                on_poll=on_poll,
+                environment=environment | {"TMPDIR": str(scratch)},
+                stop=stop,
+            )
         record = folder.read_record()
         if record is None:
             record = record_of_death(job, outcome, readable(folder.progress) or {}, folder.read_fitted())
         # Only from outside can be seen what starting the process took.
-        record = record.but(wall_seconds=outcome.seconds)
+        record = _without_times(record.but(wall_seconds=outcome.seconds), job, most_beside(folder))
         folder.write_record(record)
     finally:
         # A killed worker cannot tidy up after itself.
         _sweep(folder, keep_record=True)
     return record
+
+
+def _without_times(record: Record, job: Job, beside: int) -> Record:
+    """Return the Record of a Job that others disturbed without what would be taken for its times."""
+    if not (beside and job.is_timed):
+        return record
+    warnings = record.warnings
+    if job.budget is not None and Budget.parse(job.budget).unit == "seconds":
+        warnings = (
+            *warnings,
+            f"trained beside {beside} other Jobs: less than its budget of {job.budget} allows",
+        )
+    return record.but(beside=beside, training=None, timing=None, warnings=warnings)
 
 
 def _forget_what_others_trained(folder: JobFolder, here: str) -> None:
@@ -201,7 +274,8 @@ def _sweep(folder: JobFolder, *, keep_record: bool = False) -> None:
 def words_of(record: Record) -> str:
     """Return in a few words how a Job ended."""
     if record.status == OK:
-        return "ok" if record.training is None else f"ok, trained {record.training.seconds:.1f} s"
+        beside = f", beside {record.beside} others" if record.beside else ""
+        return f"ok{beside}" if record.training is None else f"ok, trained {record.training.seconds:.1f} s"
     where = f" in {record.failed_phase}" if record.failed_phase else ""
     return f"{record.status}{where}: {record.reason}"
 

@@ -20,6 +20,11 @@ def heed_the_first() -> bool:
     return True
 
 
+def heed_termination() -> None:
+    """Have SIGTERM do what Ctrl-C does: what runs on other machines does not end with this process."""
+    signal.signal(signal.SIGTERM, interrupt)
+
+
 def interrupt(number: int, _frame: FrameType | None) -> None:
     """Raise KeyboardInterrupt, and ignore this signal and Ctrl-C from then on: ending takes its time."""
     for handled in (number, signal.SIGINT):

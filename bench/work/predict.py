@@ -196,7 +196,7 @@ def _records(folder: Path, shape: Shape, fingerprint: str) -> Iterator[Measured]
     for file in sorted(folder.glob("jobs/*/record.json"), key=lambda file: file.stat().st_mtime):
         record = Record.model_validate({"key": file.parent.name} | read_json(file))
         # What another process is just writing may be gone again.
-        if record.status == OK and record.machine.fingerprint == fingerprint:
+        if record.status == OK and record.machine.fingerprint == fingerprint and not record.beside:
             size = 0
             for path in file.parent.rglob("*"):
                 with suppress(FileNotFoundError):
@@ -275,7 +275,7 @@ class Outlook:
 
     def learn(self, record: Record) -> None:
         """Take a Record that was just made for the next prediction."""
-        if record.status == OK:
+        if record.status == OK and not record.beside:
             self._past.records.append(Measured(record, self._shape, 0))
 
     def left_with(self, waiting: Sequence[Job]) -> Left:

@@ -28,7 +28,12 @@ from models.base import AUTO, Generator, Settled
 
 
 def settled(
-    choice: ModelChoice, settings: dict[str, Any], *, n_genes: int, device: str
+    choice: ModelChoice,
+    settings: dict[str, Any],
+    *,
+    n_genes: int,
+    device: str,
+    threads: int | None = None,
 ) -> dict[str, Settled]:
     """Return what takes the place of each hyper-parameter that is ``"auto"``, and why.
 
@@ -45,6 +50,8 @@ def settled(
         Number of genes of the training cells.
     device
         ``"cpu"`` or ``"cuda"``.
+    threads
+        Of the Job; None for as many as there are cores.
 
     Raises
     ------
@@ -56,11 +63,12 @@ def settled(
         return {}
     looked_at = {name: settings[name] for name in choice.generator.settled_by or settings}
     request = {"model": choice.reference, "settings": looked_at, "n_genes": n_genes, "device": device}
-    memory = _memory(choice, request)
+    threads = threads or usable_cores()
+    memory = _memory(choice, request, threads)
     try:
         found = read_json(memory)
     except (OSError, DamagedFile):
-        found = _ask(choice.name, request)
+        found = _ask(choice.name, request, threads)
         # A cache that cannot be written to costs only the time.
         with suppress(OSError):
             write_json(memory, found)
@@ -68,7 +76,12 @@ def settled(
 
 
 def all_settled(
-    spec: RunSpec, choices: Sequence[ModelChoice], *, n_genes: int, device: str
+    spec: RunSpec,
+    choices: Sequence[ModelChoice],
+    *,
+    n_genes: int,
+    device: str,
+    threads: int | None = None,
 ) -> dict[str, dict[str, Settled]]:
     """Return what `settled` does for each generator of a request, by its name."""
     return {
@@ -77,23 +90,24 @@ def all_settled(
             hyperparameters(choice.generator, spec.settings.get(choice.name)),
             n_genes=n_genes,
             device=device,
+            threads=threads,
         )
         for choice in choices
     }
 
 
-def _memory(choice: ModelChoice, request: dict[str, Any]) -> Path:
+def _memory(choice: ModelChoice, request: dict[str, Any], threads: int) -> Path:
     """Return the file in which the answer to this request on this machine is kept."""
     from datasets import cache_folder
 
-    machine = describe_for(request["device"], usable_cores())
+    machine = describe_for(request["device"], threads)
     facts = [request, choice.source_hash, machine["fingerprint"], machine["versions"]]
     key = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
     return cache_folder() / "settled" / f"{key}.json"
 
 
-def _ask(model: str, request: dict[str, Any]) -> dict[str, Any]:
-    environment = with_own_code(worker_environment(request["device"], usable_cores()))
+def _ask(model: str, request: dict[str, Any], threads: int) -> dict[str, Any]:
+    environment = with_own_code(worker_environment(request["device"], threads))
     with TemporaryDirectory() as folder, Server(environment=environment, log=Path(folder) / "log") as server:
         try:
             server.greet()

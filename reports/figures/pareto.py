@@ -19,7 +19,7 @@ from reports.figures.first_scores import GENERATORS
 from reports.figures.labels import Point, Segment, label_points
 from reports.figures.style import GREEN, GREY, LINE_COLOURS, STYLE, grid, heading, seeds_in_words
 from reports.rows import Row, Summary
-from reports.table import results
+from reports.table import not_timed, results
 from reports.view import RunView
 from reports.words import count, percent
 
@@ -62,7 +62,8 @@ def pareto_figure(view: RunView) -> Figure | None:
     there = {point.row.model for _, _, points in drawn for point in points}
     missing = _missing([row for row in shown if row.model not in there])
     unlike = "\nmade on unlike machines: seconds do not compare" if len(view.machines) > 1 else ""
-    figure.suptitle(f"{heading(view, what)} · n = {seeds_in_words(view)}{unlike}{missing}")
+    untimed = "".join(f"\n{words}" for words in [not_timed(view.records_of("main"))] if words)
+    figure.suptitle(f"{heading(view, what)} · n = {seeds_in_words(view)}{unlike}{untimed}{missing}")
     figure.supylabel("place between the best floor (0 %) and real cells (100 %)", fontsize=9)
     _legend(figure, panels)
     # Where names have room is known only when everything else has its place.

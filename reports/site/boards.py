@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from reports.best import best, copying_models
-from reports.main_table import unlike_machines
+from reports.main_table import unlike_machines, untimed
 from reports.ranks import Place, in_words, places, ties_in_words
 from reports.rows import Row
 from reports.summary import summary
@@ -79,7 +79,7 @@ class Board(NamedTuple):
     view
         The run as seen.
     summary
-        What ran, what can be said, and where it ran if on unlike machines.
+        What ran, what can be said, and where it ran if on unlike machines, what was not timed.
     metrics, suspect
         Headline metrics: the columns; names of those that the controls contradict.
     lines
@@ -123,7 +123,7 @@ def board_of(view: RunView) -> Board:
     unsolved = list(_open_questions(view, rows, metrics, copying))
     return Board(
         view=view,
-        summary=[*summary(view), *unlike_machines(view)],
+        summary=[*summary(view), *unlike_machines(view), *untimed(view)],
         metrics=metrics,
         suspect={metric.name for metric in metrics if contradictions(found.rows, metric)},
         lines=lines,

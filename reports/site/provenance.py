@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from reports.rows import Row
-from reports.table import results
+from reports.table import not_timed, results
 from reports.view import MetricFacts, NamedRun, Record, RunView
 from reports.words import duration, figure, hardware_in_words, interval_in_words, percent
 
@@ -110,6 +110,7 @@ def _origin(view: RunView, record: Record) -> Origin:
         "Sampling": []
         if timing is None
         else [f"{timing.n_cells} cells in {figure(timing.median_seconds)} s"],
+        "Not timed": [not_timed([record])],
         "Machine": [
             hardware_in_words(machine) if machine else "not known",
             f"fingerprint {record.machine.fingerprint}",

@@ -470,3 +470,20 @@ class StoresZeros(Mean):
         cells = super().sample(n_cells, cell_types=cell_types, seed=seed)
         cells.X.data[:] = 0
         return cells
+
+
+class Meets(Mean):
+    """Holds the GPU that it sees, and trains only when so many have begun as are wanted."""
+
+    name = "meets"
+
+    def fit(self, train, *, seed, device="cpu", budget, monitor):
+        place, gpu = Path(os.environ["BENCH_TEST_MEET"]), os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        if gpu:
+            # Raises where another process holds it.
+            (place / f"held-{gpu}").touch(exist_ok=False)
+        (place / f"begun-{os.getpid()}").write_text(gpu)
+        while len(list(place.glob("begun-*"))) < int((place / "wanted").read_text()):
+            time.sleep(0.02)
+        super().fit(train, seed=seed, device=device, budget=budget, monitor=monitor)
+        (place / f"held-{gpu}").unlink(missing_ok=True)

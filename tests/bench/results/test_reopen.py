@@ -46,7 +46,7 @@ def test_what_is_unlike_is_named(change, words):
 def run(tmp_path, prepared, monkeypatch):
     """Return a run whose prepared cells lie in the cache, too."""
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(module, "describe_for", lambda device, threads: HERE | {"fingerprint": "here"})
+    monkeypatch.setattr(module, "describe_for", lambda *_asked: HERE | {"fingerprint": "here"})
     monkeypatch.setattr(module, "resolve_model", lambda reference: Model)
     monkeypatch.setattr(module, "hyperparameters", lambda generator, given: {})
     monkeypatch.setattr(module, "made", lambda choice, settings: Model)
@@ -108,6 +108,6 @@ def test_where_the_cache_lost_them_too_the_file_is_named(run, damage):
 
 def test_fewer_cores_are_no_other_machine(run, monkeypatch):
     here = HERE | {"fingerprint": "other", "logical_cores": 1}
-    monkeypatch.setattr(module, "describe_for", lambda device, threads: here)
+    monkeypatch.setattr(module, "describe_for", lambda *_asked: here)
     with pytest.raises(RequestError, match="begun with logical cores 4, here it is 1: timings would not"):
         reopen(run[0].path)

@@ -209,6 +209,13 @@ def test_only_this_machine_counts_and_the_latest_run_first(tmp_path):
     assert found.stages == {"figures": 4.0}
 
 
+def test_what_was_done_beside_others_foretells_nothing(tmp_path):
+    a_run(tmp_path, "2026-1", "here", score={"mmd": 1.0})
+    file = tmp_path / "2026-1" / "jobs" / "abc" / "record.json"
+    write(file, json.loads(file.read_text()) | {"beside": 1})
+    assert past(tmp_path, "here").records == []
+
+
 def test_what_is_done_again_in_part_is_not_taken_for_quick(tmp_path):
     run = RunFolder(tmp_path)
     run.note_seconds("figures", 8.0)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from bench.errors import RequestError
+from bench.hardware import usable_cores
 from bench.request.hyperparameters import hyperparameters
 from bench.request.plan import DatasetFacts, make_plan
 from bench.request.registry import resolve_model
@@ -54,12 +55,22 @@ def test_it_is_settled_once_for_a_machine(monkeypatch):
     assert jobs() == first
 
 
+def test_it_is_settled_for_the_threads_of_a_job(monkeypatch):
+    asked = []
+    answer = {"arithmetic": ["x", "y"]}
+    monkeypatch.setattr(settle, "_ask", lambda model, request, threads: asked.append(threads) or answer)
+    choice = resolve_model(f"{FILE}:Settles")
+    for threads in (3, 3, None):
+        settle.settled(choice, {"arithmetic": "auto"}, n_genes=7, device="cpu", threads=threads)
+    assert asked == [3, usable_cores()]
+
+
 @pytest.mark.parametrize("what", ["machine", "genes"])
 def test_another_number_of_genes_or_machine_is_asked_anew(monkeypatch, what):
     jobs()
     asked = []
     answer = {"arithmetic": ["x", "y"]}
-    monkeypatch.setattr(settle, "_ask", lambda model, request: asked.append(request["n_genes"]) or answer)
+    monkeypatch.setattr(settle, "_ask", lambda model, request, *_: asked.append(request["n_genes"]) or answer)
     if what == "machine":
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2_OF_A_TEST")
         assert jobs()[0].hyperparameters == {"arithmetic": "x"}
@@ -74,7 +85,9 @@ def test_settings_that_it_does_not_look_at_change_nothing(monkeypatch):
     """An ablation is not to compute in another precision than what it is compared with."""
     asked = []
     answer = {"precision": ["fp32", "so be it"]}
-    monkeypatch.setattr(settle, "_ask", lambda model, request: asked.append(request["settings"]) or answer)
+    monkeypatch.setattr(
+        settle, "_ask", lambda model, request, *_: asked.append(request["settings"]) or answer
+    )
     choice = resolve_model("activa")
     every = hyperparameters(choice.generator)
     for margin in (110.0, 100.0):
@@ -105,7 +118,7 @@ def test_activa_without_bf16_units_is_fp32_and_nothing_is_timed(monkeypatch):
     choice = resolve_model("activa")
     found = settle.settled(choice, hyperparameters(choice.generator), n_genes=50, device="cpu")
     assert found == {"precision": ("fp32", "this CPU has no bf16 units")}
-    (memory,) = Path(settle._memory(choice, {"device": "cpu"})).parent.glob("*.json")
+    (memory,) = Path(settle._memory(choice, {"device": "cpu"}, 1)).parent.glob("*.json")
     assert json.loads(memory.read_text()) == {"precision": ["fp32", "this CPU has no bf16 units"]}
 
 
