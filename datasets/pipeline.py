@@ -122,8 +122,8 @@ def prepare(
     cache_folder
         The cache folder; `datasets.cache_folder` by default.
     memory
-        Bytes that preparing may take: an ``.h5ad`` that needs more is read piece by piece, with the same
-        outcome. By default all cells are read at once.
+        Bytes that preparing may take: an ``.h5ad`` or Zarr store that needs more is read piece by piece, with
+        the same outcome. By default all cells are read at once.
     progress
         Called with what is being done, how far it is, and how far it goes.
 

@@ -1,4 +1,4 @@
-"""Files to AnnData: .h5ad, 10x .h5 (both layouts), 10x mtx folders, archives of such a folder.
+"""Files to AnnData: .h5ad, .zarr, 10x .h5 (both layouts), 10x mtx folders, archives of such a folder.
 
 What a file is, is told from its content, never from its name, and nothing is ever unpickled.
 """
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from pandas import DataFrame
 
-Kind = Literal["h5ad", "10x h5", "10x mtx folder", "archive of a 10x mtx folder", "mtx file"]
+Kind = Literal["h5ad", "zarr store", "10x h5", "10x mtx folder", "archive of a 10x mtx folder", "mtx file"]
 
 _PIECE = 1 << 20
-_REMEDY = "give an .h5ad, a 10x .h5 or a 10x mtx folder"
+_REMEDY = "give an .h5ad, a .zarr store, a 10x .h5 or a 10x mtx folder"
 
 
 def kind_of(path: Path) -> Kind:
@@ -45,8 +45,8 @@ def kind_of(path: Path) -> Kind:
         raise DatasetError(f"{path} does not exist: {_REMEDY}")
     with damage_told(path):
         if path.is_dir():
-            if holds_mtx(path):
-                return "10x mtx folder"
+            if (kind := _kind_of_folder(path)) is not None:
+                return kind
         elif h5py.is_hdf5(path):
             if (kind := _kind_of_hdf5(path)) is not None:
                 return kind
@@ -91,8 +91,8 @@ def read_cells(path: str | Path, *, genome: str | None = None) -> AnnData:
             # What anndata says of files in its older formats, which it reads all the same.
             warnings.simplefilter("ignore", category)
         with damage_told(path):
-            if kind == "h5ad":
-                adata = _read_h5ad(path)
+            if kind in ("h5ad", "zarr store"):
+                adata = _read_anndata(path)
             else:
                 tenx = kind == "10x h5"
                 adata = read_tenx(path, genome=genome) if tenx else read_mtx(path, genome=genome, notes=notes)
@@ -111,8 +111,11 @@ def require_readable(path: Path, *, name: str) -> None:
 
 
 def files_of(path: Path, *, genome: str | None = None) -> list[Path]:
-    """Return the files that `read_cells` reads: the file itself, or a matrix with its genes and barcodes."""
-    return mtx_files(path, genome=genome) if kind_of(path) in ("10x mtx folder", "mtx file") else [path]
+    """Return what `read_cells` reads: the file, all of a Zarr store, a matrix with its genes and barcodes."""
+    kind = kind_of(path)
+    if kind == "zarr store":
+        return sorted(file for file in path.rglob("*") if file.is_file())
+    return mtx_files(path, genome=genome) if kind in ("10x mtx folder", "mtx file") else [path]
 
 
 def read_labels(path: Path, *, cell_column: str, label_column: str) -> dict[str, str]:
@@ -132,12 +135,24 @@ def read_labels(path: Path, *, cell_column: str, label_column: str) -> dict[str,
     return dict(zip(table[cell_column], table[label_column], strict=True))
 
 
-def _read_h5ad(path: Path) -> AnnData:
+def _kind_of_folder(path: Path) -> Kind | None:
+    if _is_zarr(path):
+        return "zarr store"
+    return "10x mtx folder" if holds_mtx(path) else None
+
+
+def _is_zarr(path: Path) -> bool:
+    """Tell whether a folder is a Zarr store of cells, in either of Zarr's versions."""
+    is_store = any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
+    return is_store and all((path / part).is_dir() for part in ("obs", "var"))
+
+
+def _read_anndata(path: Path) -> AnnData:
     import anndata
     from anndata._io.specs.registry import IORegistryError  # anndata shows it, but exports it nowhere
 
     try:
-        return anndata.read_h5ad(path)
+        return anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
     except (IORegistryError, AttributeError) as error:
         raise ValueError(str(error)) from error
 

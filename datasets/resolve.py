@@ -40,8 +40,8 @@ class Resolved:
     notes
         What fetching it brought to light.
     file
-        The ``.h5ad`` that all of it is in, where it is in one: what is too large for memory can be read from
-        there piece by piece.
+        The ``.h5ad`` or Zarr store that all of it is in, where it is in one: what is too large for memory can
+        be read from there piece by piece.
     declared
         Name of the source among those that this project declares, where its files are certain to be it; else
         None. A file's name says nothing, nor does that of somebody else's declaration.
@@ -99,15 +99,15 @@ def resolve(
     if not path.exists():
         raise DatasetError(
             f"no data set is called {str(source)!r} and no such file exists: choose from "
-            f"{', '.join(registered_names(registry))}, or give an .h5ad, a 10x .h5, a 10x mtx folder or "
-            f"synthetic:CELLSxGENES"
+            f"{', '.join(registered_names(registry))}, or give an .h5ad, a .zarr store, a 10x .h5, a 10x mtx "
+            f"folder or synthetic:CELLSxGENES"
         )
     name = printable(path.stem.strip(".") or path.resolve().stem)
     kind = kind_of(path)
     declaration = Declaration(name=name, description=f"your own ({kind})", reference="")
     checksum = sha256_of(*files_of(path, genome=wanted.genome))
     read = partial(read_cells, path, genome=wanted.genome)
-    file = path if kind == "h5ad" else None
+    file = path if kind in ("h5ad", "zarr store") else None
     choose_read = partial(choose, read)
     return Resolved(declaration, str(path.resolve()), checksum, choose_read, read, file=file)
 

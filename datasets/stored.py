@@ -16,7 +16,6 @@ import numpy as np
 from datasets.cache import try_space
 
 if TYPE_CHECKING:
-    import h5py
     import pandas as pd
     from anndata import AnnData
     from scipy.sparse import csr_matrix
@@ -156,15 +155,24 @@ def rows_of(cells: AnnData, rows: np.ndarray) -> csr_matrix:
     return csr_matrix(vstack(parts, format="csr"), dtype=np.float32)
 
 
-def bytes_in_memory(file: h5py.File) -> int:
-    """Return what the matrices of an ``.h5ad`` take in memory."""
+@contextmanager
+def store_of(path: Path) -> Iterator[Any]:
+    """Give the group of an ``.h5ad`` or of a Zarr store, for reading."""
     import h5py
 
-    sizes: list[int] = []
+    if path.is_dir():
+        import zarr
 
-    def look(name: str, item: Any) -> None:
-        if isinstance(item, h5py.Dataset) and name.split("/")[0] in ("X", "layers", "raw"):
-            sizes.append(item.nbytes)
+        yield zarr.open_group(path, mode="r")
+    else:
+        with h5py.File(path) as file:
+            yield file
 
-    file.visititems(look)
-    return sum(sizes)
+
+def bytes_in_memory(store: Any) -> int:
+    """Return what the matrices of an opened store take in memory."""
+    return sum(_bytes_of(store[part]) for part in ("X", "layers", "raw") if part in store)
+
+
+def _bytes_of(item: Any) -> int:
+    return int(item.nbytes) if hasattr(item, "shape") else sum(_bytes_of(item[name]) for name in item)

@@ -18,7 +18,7 @@ from datasets.declaration import Declaration, Progress
 from datasets.errors import DatasetError
 from datasets.readers import damage_told
 from datasets.selection import NOTES, Selection, select, unique_names
-from datasets.stored import ROWS_AT_ONCE, CellWriter, bytes_in_memory
+from datasets.stored import ROWS_AT_ONCE, CellWriter, bytes_in_memory, store_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,11 +29,9 @@ TIMES_IN_MEMORY = 4
 
 
 def is_too_large(path: Path, *, memory: int) -> bool:
-    """Tell whether an ``.h5ad`` is better read piece by piece where so many bytes of memory may be taken."""
-    import h5py
-
-    with h5py.File(path) as file:
-        return TIMES_IN_MEMORY * bytes_in_memory(file) > memory
+    """Tell whether a file or store is read piece by piece where so many bytes of memory may be taken."""
+    with store_of(path) as store:
+        return TIMES_IN_MEMORY * bytes_in_memory(store) > memory
 
 
 def prepare_streamed(
@@ -46,9 +44,9 @@ def prepare_streamed(
     progress: Progress,
     tell: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Check, filter, normalise and split the cells of an ``.h5ad`` into another one.
+    """Check, filter, normalise and split the cells of an ``.h5ad`` or a Zarr store into an ``.h5ad``.
 
-    The file is read twice, `ROWS_AT_ONCE` cells at a time; what comes out is what `datasets.assemble` makes
+    All is read twice, `ROWS_AT_ONCE` cells at a time; what comes out is what `datasets.assemble` makes
     of cells in memory.
 
     Parameters
@@ -161,12 +159,12 @@ def _write_matrices(source: _Source, seen: _Seen, writer: CellWriter, progress: 
 
 
 class _Source:
-    """An ``.h5ad`` of which a piece at a time is in memory.
+    """An ``.h5ad`` or a Zarr store of which a piece at a time is in memory.
 
     Parameters
     ----------
     path
-        The file.
+        The file or folder.
     wanted
         What to take of it.
     label_key
@@ -175,32 +173,34 @@ class _Source:
 
     def __init__(self, path: Path, wanted: Selection, *, label_key: str | None) -> None:
         self._path, self._wanted, self._label_key = path, wanted, label_key
+        self._open = ExitStack()
 
     def __enter__(self) -> Self:
-        import h5py
         from anndata.io import read_elem
 
         with damage_told(self._path):
-            self._file = h5py.File(self._path)
+            self._file = self._open.enter_context(store_of(self._path))
             self.obs: pd.DataFrame = read_elem(self._file["obs"])
             self._var: pd.DataFrame = read_elem(self._file["var"])
-            self._raw_var: pd.DataFrame | None = (
-                read_elem(self._file["raw/var"]) if "raw" in self._file else None
-            )
-        self._places = {"X": "X"} if "X" in self._file else {}
+            self._with_raw = self._holds("raw")
+            self._raw_var = read_elem(self._file["raw/var"]) if self._with_raw else None
+        self._places = {"X": "X"} if self._holds("X") else {}
         self._places |= {name: f"layers/{name}" for name in self._file.get("layers", ())}
-        self._with_raw = self._raw_var is not None
         names = [*self._places, *([RAW] if self._with_raw else [])]
         self._name = find_matrix(self._piece(slice(0, 1), names), self._wanted.layer)
         return self
 
     def __exit__(self, *_ending: object) -> None:
-        self._file.close()
+        self._open.close()
 
     @property
     def n_cells(self) -> int:
         """Cells in the file."""
         return len(self.obs)
+
+    def _holds(self, name: str) -> bool:
+        """Tell whether there is such a part; AnnData writes some that are nothing."""
+        return name in self._file and self._file[name].attrs.get("encoding-type") != "null"
 
     def pieces(self, progress: Progress, what: str) -> Iterator[tuple[slice, AnnData]]:
         """Yield which cells these are, and what `datasets.selection.select` takes of them."""
@@ -223,14 +223,14 @@ class _Source:
         return piece
 
     def _rows(self, place: str, rows: slice) -> Any:
-        import h5py
         from anndata.io import sparse_dataset
 
         matrix = self._file[place]
-        if isinstance(matrix, h5py.Group) and matrix.attrs.get("encoding-type") != "csr_matrix":
+        is_dense = hasattr(matrix, "shape")
+        if not is_dense and matrix.attrs.get("encoding-type") != "csr_matrix":
             raise DatasetError(
                 f"{self._path} does not fit into memory, and {place} is not stored row by row (as "
                 f"csr_matrix): write it so, or give more memory"
             )
         with damage_told(self._path):
-            return matrix[rows] if isinstance(matrix, h5py.Dataset) else sparse_dataset(matrix)[rows]
+            return matrix[rows] if is_dense else sparse_dataset(matrix)[rows]

@@ -86,15 +86,24 @@ def small_pieces(monkeypatch):
         monkeypatch.setattr(module, "ROWS_AT_ONCE", 8)
 
 
-@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+def write_zarr(adata, path):
+    adata.write_zarr(path)
+
+
+def write_h5ad(adata, path):
+    adata.write_h5ad(path)
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique", "ignore:Writing zarr v2")
+@pytest.mark.parametrize("write", [write_h5ad, write_zarr])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_file_is_the_same_as_in_memory(kind, tmp_path, monkeypatch):
-    adata = make_cells()
+def test_the_file_is_the_same_as_in_memory(kind, write, tmp_path, monkeypatch):
+    adata, source = make_cells(), tmp_path / "cells"
     options = kind(adata)
-    adata.write_h5ad(tmp_path / "cells.h5ad")
-    whole = datasets.prepare(tmp_path / "cells.h5ad", cache_folder=tmp_path / "whole", **options)
+    write(adata, source)
+    whole = datasets.prepare(source, cache_folder=tmp_path / "whole", **options)
     monkeypatch.setattr(pipeline, "assemble", lambda *_, **__: pytest.fail("all cells were read at once"))
-    pieces = datasets.prepare(tmp_path / "cells.h5ad", cache_folder=tmp_path / "pieces", memory=1, **options)
+    pieces = datasets.prepare(source, cache_folder=tmp_path / "pieces", memory=1, **options)
     assert (pieces.key, pieces.notes) == (whole.key, whole.notes)
     assert pieces.path.read_bytes() == whole.path.read_bytes()
 
