@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 PIECE: Final = 8192
 """Rows that are read at once where all are wanted."""
+THREADS: Final = 4
+"""As many batches as training reads ahead, and the one that it waits for."""
 
 
 def in_memory(matrix: Any) -> bool:
@@ -65,8 +67,9 @@ def column_sums(matrix: Any) -> NDArray[np.float64]:
 class RowReader:
     """Reads batches of rows, and the next ones while the present batch is in use.
 
-    One thread reads; what it has not been told of beforehand is read on the spot. So the batches are the same
-    whatever is read ahead, and a training may be resumed anywhere.
+    What it has not been told of beforehand is read on the spot. So the batches are the same whatever is read
+    ahead, and a training may be resumed anywhere. Rows that are read past HDF5 are read by several threads,
+    because a disk answers several questions at once; others by one.
 
     Parameters
     ----------
@@ -78,7 +81,8 @@ class RowReader:
 
     def __init__(self, matrix: Any) -> None:
         self._matrix = _fastest(matrix)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="rows-from-disk")
+        n_threads = THREADS if isinstance(self._matrix, _CsrRows) and self._matrix.is_plain else 1
+        self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="rows-from-disk")
         self._ahead: dict[bytes, Future[sp.csr_matrix]] = {}
 
     def read(self, rows: np.ndarray, *, ahead: Iterable[np.ndarray] = ()) -> sp.csr_matrix:
@@ -97,17 +101,17 @@ class RowReader:
             Whatever reading them raised, ahead or now.
         """
         waiting, self._ahead, key = self._ahead, {}, rows.tobytes()
-        present = waiting.pop(key) if key in waiting else self._thread.submit(self._read, rows)
+        present = waiting.pop(key) if key in waiting else self._threads.submit(self._read, rows)
         for batch in ahead:
             key = batch.tobytes()
-            self._ahead[key] = waiting.pop(key) if key in waiting else self._thread.submit(self._read, batch)
+            self._ahead[key] = waiting.pop(key) if key in waiting else self._threads.submit(self._read, batch)
         for dropped in waiting.values():
             dropped.cancel()
         return present.result()
 
     def close(self) -> None:
-        """End the thread; what it was to read is dropped."""
-        self._thread.shutdown(cancel_futures=True)
+        """End the threads; what they were to read is dropped."""
+        self._threads.shutdown(cancel_futures=True)
 
     def _read(self, rows: np.ndarray) -> sp.csr_matrix:
         ascending = np.sort(rows)
@@ -137,6 +141,7 @@ class _CsrRows:
             _PlainArray(group[part]) if _lies_plain(group[part]) else _Hdf5Array(group[part])
             for part in ("data", "indices")
         )
+        self.is_plain = isinstance(self._values, _PlainArray) and isinstance(self._columns, _PlainArray)
 
     def __getitem__(self, rows: np.ndarray | slice) -> sp.csr_matrix:
         ascending = np.r_[rows]
