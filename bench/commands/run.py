@@ -31,7 +31,8 @@ def run(
         typer.Option(help="Names, file.py:Class or module:Class, by commas; cheats; all: what is installed."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Name, .h5ad, 10x .h5, mtx folder or synthetic:CELLSxGENES[xTYPES].")
+        str | None,
+        typer.Option(help="Name, .h5ad, .zarr, 10x .h5, mtx folder, synthetic:CELLSxGENES[xTYPES]."),
     ] = None,
     reading: dict[str, Any],
     profile: Annotated[
