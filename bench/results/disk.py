@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import sys
 from collections.abc import Callable
@@ -28,7 +29,9 @@ def ends_on_full_disk(main: Callable[Arguments, int]) -> Callable[Arguments, int
         except (OSError, RuntimeError) as error:
             if not is_disk_full(error):
                 raise
-            print(f"{NO_SPACE}: {error}", file=sys.stderr)  # noqa: T201
+            # The log lies on the same disk.
+            with contextlib.suppress(OSError):
+                print(f"{NO_SPACE}: {error}", file=sys.stderr)  # noqa: T201
             return DISK_FULL
 
     return ending
