@@ -159,7 +159,7 @@ def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[
             n_test=int((scored["split"] == "test").sum()),
             n_pool=int(scored["control_pool"].sum()),
             augmentation_type=datasets.rare_type(adata),
-            pool_donors=_pool_donors(adata.obs),
+            pool_donors=_pool_donors(scored),
         )
         adata.uns["bench"]["notes"] += told_of_scored(adata.obs)
         return facts, (int(train.sum()), adata.n_vars), adata.uns["bench"]

@@ -19,6 +19,7 @@ from datasets.errors import DatasetError
 from datasets.features import only_genes
 from datasets.mtx import holds_mtx, mtx_files, read_mtx
 from datasets.selection import NOTES
+from datasets.stored import store_of
 from datasets.tenx import read_tenx, tenx_groups
 
 if TYPE_CHECKING:
@@ -152,7 +153,11 @@ def _read_anndata(path: Path) -> AnnData:
     from anndata._io.specs.registry import IORegistryError  # anndata shows it, but exports it nowhere
 
     try:
-        return anndata.read_zarr(path) if path.is_dir() else anndata.read_h5ad(path)
+        if not path.is_dir():
+            return anndata.read_h5ad(path)
+        with store_of(path):
+            # Nothing is missing.
+            return anndata.read_zarr(path)
     except (IORegistryError, AttributeError) as error:
         raise ValueError(str(error)) from error
 

@@ -105,7 +105,12 @@ def resolve(
     name = printable(path.stem.strip(".") or path.resolve().stem)
     kind = kind_of(path)
     declaration = Declaration(name=name, description=f"your own ({kind})", reference="")
-    checksum = sha256_of(*files_of(path, genome=wanted.genome))
+    files = files_of(path, genome=wanted.genome)
+    checksum = sha256_of(*files)
+    if kind == "zarr store":
+        # What a file of it is follows from its name.
+        names = "".join(f"{file.relative_to(path)}\n" for file in files)
+        checksum = hashlib.sha256(f"{checksum}{names}".encode()).hexdigest()
     read = partial(read_cells, path, genome=wanted.genome)
     file = path if kind in ("h5ad", "zarr store") else None
     choose_read = partial(choose, read)

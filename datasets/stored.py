@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from datasets.cache import try_space
+from datasets.errors import DatasetError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -157,16 +158,38 @@ def rows_of(cells: AnnData, rows: np.ndarray) -> csr_matrix:
 
 @contextmanager
 def store_of(path: Path) -> Iterator[Any]:
-    """Give the group of an ``.h5ad`` or of a Zarr store, for reading."""
+    """Give the group of an ``.h5ad`` or of a Zarr store, for reading.
+
+    Raises
+    ------
+    DatasetError
+        If a matrix of a Zarr store lacks some of its chunks, which would be read as zeros.
+    """
     import h5py
 
     if path.is_dir():
         import zarr
 
-        yield zarr.open_group(path, mode="r")
+        store = zarr.open_group(path, mode="r")
+        for part in ("X", "layers", "raw"):
+            if part in store:
+                _require_whole(store[part], f"{path}: {part}")
+        yield store
     else:
         with h5py.File(path) as file:
             yield file
+
+
+def _require_whole(item: Any, name: str) -> None:
+    """Raise a DatasetError if an array of a Zarr store, or one within a group, lacks some of its chunks."""
+    if not hasattr(item, "shape"):
+        for part in item:
+            # Zarr does not write a chunk of zeros, which no chunk of a matrix of counts is.
+            if part != "var":
+                _require_whole(item[part], f"{name}/{part}")
+    elif item.shape and item.nchunks_initialized < item.nchunks:
+        missing = item.nchunks - item.nchunks_initialized
+        raise DatasetError(f"{name} lacks {missing} of its {item.nchunks} chunks: copy the store again")
 
 
 def bytes_in_memory(store: Any) -> int:

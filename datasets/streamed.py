@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -186,8 +186,8 @@ class _Source:
             self._raw_var = read_elem(self._file["raw/var"]) if self._with_raw else None
         self._places = {"X": "X"} if self._holds("X") else {}
         self._places |= {name: f"layers/{name}" for name in self._file.get("layers", ())}
-        names = [*self._places, *([RAW] if self._with_raw else [])]
-        self._name = find_matrix(self._piece(slice(0, 1), names), self._wanted.layer)
+        self._names = list(dict.fromkeys([*self._places, *([RAW] if self._with_raw else [])]))
+        self._name = find_matrix(self._names_alone(), self._wanted.layer)
         return self
 
     def __exit__(self, *_ending: object) -> None:
@@ -207,30 +207,64 @@ class _Source:
         for start in range(0, self.n_cells, ROWS_AT_ONCE):
             rows = slice(start, min(start + ROWS_AT_ONCE, self.n_cells))
             progress(what, start, self.n_cells)
-            piece = self._piece(rows, [self._name])
-            yield rows, select(piece, self._wanted, label_key=self._label_key, first_cell=start)
+            # By the others, where they can be read, a remedy is found if this one holds no counts.
+            others = [name for name in self._names if name != self._name and self._is_by_row(name)]
+            piece = self._piece(rows, [self._name, *(others if start == 0 else ())])
+            yield (
+                rows,
+                select(
+                    piece,
+                    replace(self._wanted, layer=self._name),
+                    label_key=self._label_key,
+                    first_cell=start,
+                ),
+            )
         progress(what, self.n_cells, self.n_cells)
+
+    def _names_alone(self) -> AnnData:
+        """Return all matrices by name, with nothing in them."""
+        from anndata import AnnData
+        from scipy.sparse import csr_matrix
+
+        cells = self._cells(slice(0, 0), {name: csr_matrix((0, self._width(name))) for name in self._names})
+        if self._raw_var is not None:
+            # Beside a layer of the same name, too: which of them is meant must be asked for.
+            cells.raw = AnnData(csr_matrix((0, len(self._raw_var))), obs=cells.obs, var=self._raw_var)
+        return cells
 
     def _piece(self, rows: slice, names: list[str]) -> AnnData:
         """Read some of the matrices of some cells."""
+        return self._cells(rows, {name: self._rows(name, rows) for name in names})
+
+    def _cells(self, rows: slice, matrices: dict[str, Any]) -> AnnData:
         from anndata import AnnData
 
         obs = self.obs.iloc[rows]
-        found = {name: self._rows(self._places[name], rows) for name in names if name in self._places}
-        piece = AnnData(found.pop("X", None), obs=obs, var=self._var, layers=found)
-        if RAW in names and self._with_raw:
-            piece.raw = AnnData(self._rows("raw/X", rows), obs=obs, var=self._raw_var)
-        return piece
+        raw = None if RAW in self._places else matrices.pop(RAW, None)
+        cells = AnnData(matrices.pop("X", None), obs=obs, var=self._var, layers=matrices)
+        if raw is not None:
+            cells.raw = AnnData(raw, obs=obs, var=self._raw_var)
+        return cells
 
-    def _rows(self, place: str, rows: slice) -> Any:
+    def _width(self, name: str) -> int:
+        is_raw = name == RAW and name not in self._places
+        return len(self._raw_var if is_raw and self._raw_var is not None else self._var)
+
+    def _place(self, name: str) -> str:
+        return self._places.get(name, "raw/X")
+
+    def _is_by_row(self, name: str) -> bool:
+        matrix = self._file[self._place(name)]
+        return hasattr(matrix, "shape") or matrix.attrs.get("encoding-type") == "csr_matrix"
+
+    def _rows(self, name: str, rows: slice) -> Any:
         from anndata.io import sparse_dataset
 
-        matrix = self._file[place]
-        is_dense = hasattr(matrix, "shape")
-        if not is_dense and matrix.attrs.get("encoding-type") != "csr_matrix":
+        matrix = self._file[self._place(name)]
+        if not self._is_by_row(name):
             raise DatasetError(
-                f"{self._path} does not fit into memory, and {place} is not stored row by row (as "
-                f"csr_matrix): write it so, or give more memory"
+                f"{self._path} does not fit into memory, and {self._place(name)} is not stored row by row "
+                f"(as csr_matrix): write it so, or give more memory"
             )
         with damage_told(self._path):
-            return matrix[rows] if is_dense else sparse_dataset(matrix)[rows]
+            return matrix[rows] if hasattr(matrix, "shape") else sparse_dataset(matrix)[rows]

@@ -98,7 +98,7 @@ def run(
         "hardware": hardware,
         "timeout": timeout and spec.parse_duration("timeout", timeout),
         "metric_timeout": metric_timeout and spec.parse_duration("metric-timeout", metric_timeout),
-        "memory": memory and spec.parse_bytes("memory", memory),
+        "memory": memory,
         "out": out,
     }
     given = {name: value for name, value in given.items() if value is not None}

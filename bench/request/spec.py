@@ -133,6 +133,11 @@ class RunSpec(DataOptions):
     def _one_word_for_all(cls, value: Any) -> Any:
         return (EVERY_METRIC,) if value == EVERY_METRIC else value
 
+    @field_validator("memory", mode="before")
+    @classmethod
+    def _sizes_parse(cls, value: Any) -> Any:
+        return parse_bytes("memory", value) if isinstance(value, str) else value
+
     @field_validator("budget", mode="before")
     @classmethod
     def _one_budget_for_all(cls, value: Any) -> Any:
@@ -281,7 +286,7 @@ def parse_duration(option: str, text: str) -> float:
 
 
 def parse_bytes(option: str, text: str) -> int:
-    """Read ``4GB``, ``500MB`` or ``1.5GiB``.
+    """Read ``4GB``, ``500MB``, ``1.5GiB`` or plain bytes.
 
     Parameters
     ----------
@@ -293,13 +298,14 @@ def parse_bytes(option: str, text: str) -> int:
     Raises
     ------
     RequestError
-        If the text is none of these.
+        If the text is none of these, or nothing.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kMGT])(i?)B", text.strip())
-    if match is None:
-        raise RequestError(f"--{option} {text!r} is not like 4GB, 500MB or 1.5GiB")
-    power = "kMGT".index(match[2]) + 1
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(?:([kmgt])(i?))?b?", text.strip().lower())
+    power = 0 if match is None or match[2] is None else "kmgt".index(match[2]) + 1
+    found = 0 if match is None else int(float(match[1]) * (1024 if match[3] else 1000) ** power)
+    if not found:
+        raise RequestError(f"--{option} {text!r} is no size above 0, such as 4GB, 500MB or 1.5GiB")
+    return found
 
 
 def parse_seeds(option: str, text: str) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -43,9 +44,11 @@ def reopen(path: Path) -> RunFolder:
     """
     run = RunFolder.open(path)
     jobs = run.jobs()
-    sharing = Sharing.of(run.read_spec(), device=jobs[0].device)
-    then = run.read_request()["hardware"]
-    now = describe_for(jobs[0].device, jobs[0].threads, sharing.first_gpu)
+    then, first_gpu = run.read_request()["hardware"], None
+    # Where the GPUs that it shared out are not, the machine is another one, which is told below.
+    with contextlib.suppress(RequestError):
+        first_gpu = Sharing.of(run.read_spec(), device=jobs[0].device).first_gpu
+    now = describe_for(jobs[0].device, jobs[0].threads, first_gpu)
     if then["fingerprint"] != now["fingerprint"]:
         raise RequestError(
             f"--resume {path}: {'; '.join(differences(then, now))}: timings would not compare: go on as "

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.request.plan import Experiment, Job
-from bench.request.scored import scored_rows
+from bench.request.scored import MOST_SCORED, scored_rows
 from bench.results.files import named_if_damaged
 from bench.results.records import versions
 from bench.results.run_folder import RunFolder
@@ -73,6 +73,12 @@ class Scorer:
         self._sample: tuple[tuple[str, int, Comparison], SampleEvidence] | None = None
 
     @cached_property
+    def leaves_out_training_cells(self) -> bool:
+        """Whether scores look at some of the training cells only."""
+        n_train, _ = self.run.read_request()["train_shape"]
+        return bool(n_train > MOST_SCORED["train"])
+
+    @cached_property
     def adata(self) -> AnnData:
         """Counts and labels of the prepared cells that scores look at."""
         from anndata import AnnData
@@ -96,6 +102,9 @@ class Scorer:
 
         if job.model in metric.exempt:
             raise NotApplicable("exempt: how this control draws decides the answer")
+        if metric.group == "memorisation" and self.leaves_out_training_cells:
+            # A copy of one that is left out would pass for a new cell.
+            raise NotApplicable("compares with each training cell, and scores look at a sample of them")
         with EVIDENCE.running():
             settings = {"augmentation": self.setting, "donors": self.donors}
             if (setting := settings.get(job.experiment.kind)) is not None:

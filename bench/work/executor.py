@@ -35,6 +35,7 @@ from bench.work.processes import (
     run_worker,
     side_by_side,
 )
+from datasets.streamed import TIMES_IN_MEMORY
 from models.base import Budget
 from reports.view import OK, SKIPPED, Record
 
@@ -103,7 +104,8 @@ def _how_many(at_once: int, sharing: Sharing, jobs: Sequence[Job]) -> str:
     """Say how many Jobs go on at once, and what that means for their times."""
     told = "one on each GPU" if sharing.gpus else "what they take is not told"
     fewer = "" if at_once == sharing.at_once else f" (there is no room for {sharing.at_once} here)"
-    return f"{at_once} Jobs at once{fewer}, {max(job.threads for job in jobs)} threads each: {told}"
+    threads = max(job.threads for job in jobs)
+    return f"{at_once} Jobs at once{fewer}, {threads} thread{'s' * (threads > 1)} each: {told}"
 
 
 @contextlib.contextmanager
@@ -134,7 +136,9 @@ def _jobs_at_once(run: RunFolder) -> int:
 
 
 def _least_bytes(run: RunFolder) -> int:
-    return GIB + 4 * run.dataset_bytes
+    # What takes more than --memory stays on disk.
+    cells, memory = TIMES_IN_MEMORY * run.dataset_bytes, run.read_spec().memory
+    return GIB + (cells if memory is None else min(cells, memory))
 
 
 def _most_bytes(run: RunFolder, jobs: Sequence[Job], outlook: Outlook) -> int:
@@ -234,7 +238,7 @@ def _run_job(
 
 def _without_times(record: Record, job: Job, beside: int) -> Record:
     """Return the Record of a Job that others disturbed without what would be taken for its times."""
-    if not (beside and job.is_timed):
+    if not (beside and job.is_timed) or record.status == SKIPPED:
         return record
     warnings = record.warnings
     if job.budget is not None and Budget.parse(job.budget).unit == "seconds":
@@ -274,7 +278,7 @@ def _sweep(folder: JobFolder, *, keep_record: bool = False) -> None:
 def words_of(record: Record) -> str:
     """Return in a few words how a Job ended."""
     if record.status == OK:
-        beside = f", beside {record.beside} others" if record.beside else ""
+        beside = f", beside {record.beside} other{'s' * (record.beside > 1)}" if record.beside else ""
         return f"ok{beside}" if record.training is None else f"ok, trained {record.training.seconds:.1f} s"
     where = f" in {record.failed_phase}" if record.failed_phase else ""
     return f"{record.status}{where}: {record.reason}"

@@ -84,10 +84,15 @@ def predict(job: Job, *, n_train: int, n_genes: int, records: Sequence[Measured]
     same = [measured for measured in records if measured.record.job.model == job.model]
     if not same:
         return Prediction(None, None, None)
-    last, growth = same[-1], n_genes / same[-1].shape[1]
-    fit, timing = _fit_seconds(job, last, (n_train, n_genes)), _timing_seconds(job, same, n_genes)
-    memory = last.record.memory.peak_rss_bytes
-    beside = (memory and memory * max(1.0, growth), last.disk_bytes * growth)
+    newest, growth = same[-1], n_genes / same[-1].shape[1]
+    memory = newest.record.memory.peak_rss_bytes
+    beside = (memory and memory * max(1.0, growth), newest.disk_bytes * growth)
+    # What Jobs took that others disturbed says nothing of one that is alone; their memory is as ever.
+    alone = [measured for measured in same if not measured.record.beside]
+    if not alone:
+        return Prediction(None, *beside)
+    last = alone[-1]
+    fit, timing = _fit_seconds(job, last, (n_train, n_genes)), _timing_seconds(job, alone, n_genes)
     if fit is None or timing is None:
         return Prediction(None, *beside)
     phases = _other_phases(job, last, (n_train, n_genes)) | {"fit": fit, "sample_timing": timing}
@@ -196,7 +201,7 @@ def _records(folder: Path, shape: Shape, fingerprint: str) -> Iterator[Measured]
     for file in sorted(folder.glob("jobs/*/record.json"), key=lambda file: file.stat().st_mtime):
         record = Record.model_validate({"key": file.parent.name} | read_json(file))
         # What another process is just writing may be gone again.
-        if record.status == OK and record.machine.fingerprint == fingerprint and not record.beside:
+        if record.status == OK and record.machine.fingerprint == fingerprint:
             size = 0
             for path in file.parent.rglob("*"):
                 with suppress(FileNotFoundError):
@@ -275,7 +280,7 @@ class Outlook:
 
     def learn(self, record: Record) -> None:
         """Take a Record that was just made for the next prediction."""
-        if record.status == OK and not record.beside:
+        if record.status == OK:
             self._past.records.append(Measured(record, self._shape, 0))
 
     def left_with(self, waiting: Sequence[Job]) -> Left:

@@ -80,7 +80,10 @@ def training_set(
 
     fits = not is_too_large(dataset, memory=available_bytes() if memory is None else memory)
     if not fits and memory is not None and not generator_class.streams:
-        raise Skipped("needs all training cells in memory, and they take more than --memory allows")
+        raise Skipped(
+            f"needs all cells in memory, for which --memory {memory / 1e9:.3g}GB is too little: start a new "
+            "run with more"
+        )
     if fits or not generator_class.streams:
         yield training_cells(experiment, anndata.read_h5ad(dataset))
         return

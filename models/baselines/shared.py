@@ -46,8 +46,9 @@ class Baseline(DrawnByType):
     """
 
     role: ClassVar[Role] = "baseline"
-    # What controls remember of cells on disk would be a part of them.
+    # They learn from all cells, and need them in memory for it.
     streams: ClassVar[bool] = False
+    most_cells: ClassVar[int | None] = None
     keeps_counts: ClassVar[bool] = False
     """Whether the training cells' counts are needed after `fit`."""
     libraries: ClassVar[tuple[str, ...]] = ()

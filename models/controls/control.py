@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, load_npz, save_npz
 
 from models.base import Budget, Generator, GeneratorError, Monitor, Unsupported
-from models.streaming import in_memory, some_rows
+from models.streaming import some_rows
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-MOST_FROM_DISK = 20_000
 
 Integers = NDArray[np.int64]
 Labels = NDArray[np.str_]
@@ -45,8 +43,8 @@ class Control(Generator):
 
     `prepare` and `synchronise` do nothing; `fit` is timed and copies the counts; the time of
     `sample` is that of drawing and of building the CSR matrix. The training seed and the
-    sample seed both enter each draw, so that controls vary over training seeds as models do. Where
-    cells stay on disk, `MOST_FROM_DISK` of them are remembered, drawn at random.
+    sample seed both enter each draw, so that controls vary over training seeds as models do. Of more
+    than `most_cells` training cells so many are remembered, drawn at random.
     """
 
     licence = "BSD-3-Clause"
@@ -55,6 +53,8 @@ class Control(Generator):
     streams = True
     drawn_from: ClassVar[tuple[str, int] | None] = None
     """Column of ``obs`` and the value in it that mark the cells to remember; None for all training cells."""
+    most_cells: ClassVar[int | None] = 20_000
+    """How many of these are remembered at most; None for all."""
 
     _cells: RememberedCells | None = None
     _training_seed: int = 0
@@ -81,8 +81,8 @@ class Control(Generator):
             raise GeneratorError(
                 f"{self.name}: 0 of {train.n_obs} training cells may be drawn; use more cells"
             )
-        if not in_memory(train.layers["counts"]) and len(kept) > MOST_FROM_DISK:
-            kept = np.sort(np.random.default_rng(seed).choice(kept, MOST_FROM_DISK, replace=False))
+        if self.most_cells is not None and len(kept) > self.most_cells:
+            kept = np.sort(np.random.default_rng(seed).choice(kept, self.most_cells, replace=False))
         cells = RememberedCells(
             counts=some_rows(train.layers["counts"], kept),
             cell_types=np.asarray(train.obs["cell_type"], dtype=np.str_)[kept],

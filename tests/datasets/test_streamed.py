@@ -200,3 +200,57 @@ def test_a_file_of_cells_is_complete_or_none(tmp_path):
         stored.CellWriter(tmp_path / "cells.h5ad", n_values=matrix.nnz, n_genes=60) as writer,
     ):
         writer.annotate(obs=pd.DataFrame(), var=pd.DataFrame(), uns={})
+
+
+def test_matrices_that_nobody_asked_for_may_be_stored_as_they_like(tmp_path):
+    adata = make_cells()
+    adata.layers["spliced"] = csc_matrix(adata.X)
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    found = datasets.prepare(tmp_path / "cells.h5ad", cache_folder=tmp_path / "cache", memory=1)
+    assert found.read().shape == adata.shape
+    with pytest.raises(datasets.DatasetError, match="layers/spliced is not stored row by row"):
+        datasets.prepare(tmp_path / "cells.h5ad", cache_folder=tmp_path / "cache", memory=1, layer="spliced")
+
+
+def test_the_matrix_that_holds_counts_is_named_as_in_memory(tmp_path):
+    adata = make_cells()
+    adata.raw = adata.copy()
+    adata.X = adata.X * 0.3
+    adata.write_h5ad(tmp_path / "cells.h5ad")
+    for memory in (None, 1):
+        with pytest.raises(datasets.DatasetError, match=r"\.raw holds whole numbers: take --layer raw"):
+            datasets.prepare(tmp_path / "cells.h5ad", cache_folder=tmp_path / "cache", memory=memory)
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2")
+@pytest.mark.parametrize("memory", [None, 1])
+@pytest.mark.parametrize("kind", [as_csr, dense, counts_in_a_layer, counts_in_raw])
+def test_a_zarr_store_that_lacks_a_chunk_is_no_cells(kind, memory, tmp_path):
+    adata = make_cells()
+    options = kind(adata)
+    place = {counts_in_a_layer: "layers/counts", counts_in_raw: "raw/X"}.get(kind, "X")
+    adata.write_zarr(tmp_path / "cells.zarr", chunks=(30, 20) if kind is dense else None)
+    folder = tmp_path / "cells.zarr" / place
+    chunks = [file for file in folder.rglob("*") if file.name.replace(".", "").isdigit()]
+    (chunks[-1]).unlink()
+    with pytest.raises(datasets.DatasetError, match=r"lacks 1 of its \d+ chunks: copy the store again"):
+        datasets.prepare(tmp_path / "cells.zarr", cache_folder=tmp_path / "cache", memory=memory, **options)
+
+
+@pytest.mark.filterwarnings("ignore:Writing zarr v2")
+def test_the_names_in_a_zarr_store_are_part_of_what_it_is(tmp_path):
+    adata = make_cells()
+    adata.layers["counts"] = adata.X.copy()
+    adata.layers["other"] = adata.X * 2
+    (tmp_path / "a").mkdir(), (tmp_path / "b").mkdir()
+    adata.write_zarr(tmp_path / "a" / "cells.zarr")
+    adata.layers["counts"], adata.layers["other"] = (
+        adata.layers["other"].copy(),
+        adata.layers["counts"].copy(),
+    )
+    adata.write_zarr(tmp_path / "b" / "cells.zarr")
+    keys = {
+        datasets.prepare(tmp_path / name / "cells.zarr", cache_folder=tmp_path / "cache").key
+        for name in ("a", "b")
+    }
+    assert len(keys) == 2

@@ -167,19 +167,19 @@ def test_which_generators_stream():
     assert not STREAMING & {"nb_copula", "scvi"}
 
 
-def test_a_control_remembers_so_many_cells_from_disk_and_none_twice(tmp_path, monkeypatch):
-    from models.controls import control
+def test_a_control_remembers_so_many_cells_and_none_twice_from_disk_as_from_memory(tmp_path, monkeypatch):
+    from models.controls.control import Control
     from models.controls.real_cells import Real
 
-    monkeypatch.setattr(control, "MOST_FROM_DISK", 10)
+    monkeypatch.setattr(Control, "most_cells", 10)
     train = prepared()
     stored.write_cells(train, tmp_path / "train.h5ad")
     remembered = []
     with stored.opened(tmp_path / "train.h5ad") as cells:
-        for seed in (0, 1):
+        for held, seed in ((cells, 0), (train, 0), (cells, 1)):
             real = Real()
-            real.fit(cells, seed=seed, budget=Budget(1, "steps"), monitor=SilentMonitor())
+            real.fit(held, seed=seed, budget=Budget(1, "steps"), monitor=SilentMonitor())
             remembered.append({row.tobytes() for row in real.sample(10, seed=0).X.toarray()})
     pool = {row.tobytes() for row in train.layers["counts"][train.obs["control_pool"].to_numpy()].toarray()}
-    assert len(remembered[0]) == len(remembered[1]) == 10
-    assert remembered[0] != remembered[1] and remembered[0] | remembered[1] <= pool
+    assert len(remembered[0]) == 10 and remembered[0] == remembered[1]
+    assert remembered[0] != remembered[2] and remembered[0] | remembered[2] <= pool

@@ -8,6 +8,7 @@ from bench.errors import RequestError
 from bench.request.spec import (
     RunSpec,
     parse_budgets,
+    parse_bytes,
     parse_duration,
     parse_seeds,
     parse_settings,
@@ -132,3 +133,18 @@ def test_a_wrong_name_in_a_list_is_shown_as_it_was_typed():
 def test_a_wrong_budget_is_shown_as_it_was_typed(budget, shown):
     with pytest.raises(RequestError, match=f"^{shown}"):
         RunSpec.checked(budget=budget)
+
+
+@pytest.mark.parametrize(
+    ("text", "n_bytes"),
+    [("4GB", 4 * 10**9), ("1.5gib", 3 * 2**29), ("500 MB", 5 * 10**8), ("10kB", 10_000), ("1000000", 10**6)],
+)
+def test_a_size_is_read_however_it_is_spelt(text, n_bytes):
+    assert parse_bytes("memory", text) == n_bytes == RunSpec.checked(memory=text).memory
+    assert RunSpec.checked(memory=n_bytes).memory == n_bytes
+
+
+@pytest.mark.parametrize("text", ["0GB", "", "four", "-1GB", "4PB", "4G B x"])
+def test_what_is_no_size_is_refused_with_an_example(text):
+    with pytest.raises(RequestError, match=f"--memory {text!r} is no size above 0, such as 4GB"):
+        RunSpec.checked(memory=text)

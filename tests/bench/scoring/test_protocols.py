@@ -207,6 +207,17 @@ def test_exempt_controls_are_not_scored(run):
     assert (score.failed, score.values) == (False, {})
 
 
+def test_copies_are_not_looked_for_among_some_of_the_training_cells(run, monkeypatch):
+    monkeypatch.setattr("bench.scoring.scorer.MOST_SCORED", {"train": 199, "test": 1000})
+    job, comparison = job_of(run, "mean"), comparison_of(run, "mean", "strict")
+    for name in ("copied_share", "c_t", "duplicates"):
+        with pytest.raises(NotApplicable, match="scores look at a sample of them"):
+            Scorer(run).compute(resolve_metric(name), job, 0, comparison)
+    assert Scorer(run).compute(resolve_metric("cd"), job, 0, comparison).values
+    monkeypatch.setattr("bench.scoring.scorer.MOST_SCORED", {"train": 200, "test": 1000})
+    assert Scorer(run).compute(resolve_metric("duplicates"), job, 0, comparison).values
+
+
 def test_a_null_with_too_small_halves_is_skipped(tmp_path, prepared):
     few = prepared[(prepared.obs["null_half"] != 2) | (np.arange(prepared.n_obs) < 60)].copy()
     spec = RunSpec.checked(models=("null",), profile="smoke", out=tmp_path)

@@ -209,11 +209,15 @@ def test_only_this_machine_counts_and_the_latest_run_first(tmp_path):
     assert found.stages == {"figures": 4.0}
 
 
-def test_what_was_done_beside_others_foretells_nothing(tmp_path):
-    a_run(tmp_path, "2026-1", "here", score={"mmd": 1.0})
-    file = tmp_path / "2026-1" / "jobs" / "abc" / "record.json"
-    write(file, json.loads(file.read_text()) | {"beside": 1})
-    assert past(tmp_path, "here").records == []
+def test_what_was_done_beside_others_foretells_memory_alone(facts):  # noqa: F811
+    job = plan(facts, budget={"mean": "100steps"}, profile="smoke")[0]
+    disturbed = record(beside=1, training=None, timing=None, memory={"peak_rss_bytes": 3 * 10**9})
+    cost = predict(job, n_train=200, n_genes=100, records=[disturbed])
+    assert (cost.seconds, cost.peak_rss_bytes) == (None, 3 * 10**9)
+    # Of the seconds the last that was alone tells, of memory the newest.
+    cost = predict(job, n_train=200, n_genes=100, records=[record(), disturbed])
+    assert cost.phases["fit"] == 60.0
+    assert cost.peak_rss_bytes == 3 * 10**9
 
 
 def test_what_is_done_again_in_part_is_not_taken_for_quick(tmp_path):

@@ -56,7 +56,7 @@ def test_cells_that_fit_are_in_memory(dataset):
 
 
 def test_who_needs_all_cells_in_memory_is_skipped_only_where_a_limit_was_set(dataset, monkeypatch):
-    with pytest.raises(Skipped, match="more than --memory allows"):
+    with pytest.raises(Skipped, match="needs all cells in memory, for which --memory 1e-09GB is too little"):
         training_set(dataset[1], Experiment(), Generator, memory=1).__enter__()
     monkeypatch.setattr("bench.work.training.available_bytes", lambda: 1)
     with training_set(dataset[1], Experiment(), Generator, memory=None) as train:
@@ -81,5 +81,5 @@ def test_a_job_trains_from_disk_as_from_memory(prepared, tmp_path):
     assert whole["mean"].status == "ok"
     assert (pieces["mean"].status, pieces["mean"].reason) == (
         "skipped",
-        "needs all training cells in memory, and they take more than --memory allows",
+        "needs all cells in memory, for which --memory 1e-09GB is too little: start a new run with more",
     )
