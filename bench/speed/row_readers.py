@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -104,7 +104,10 @@ class Reader(Protocol):
         """Return why it cannot be used here, or None."""
 
     def epoch(self, cells: StoredCells, order: str, *, batch_size: int, seed: int) -> Epoch:
-        """Give all rows once, batch by batch: their numbers, and what was read of them.
+        """Draw an order, and return what gives all rows once, batch by batch: numbers, and what was read.
+
+        What is done before it returns is not timed: an order is drawn once for an epoch, of which a turn
+        may read little.
 
         Raises
         ------
@@ -153,12 +156,14 @@ class Ours:
 
         batches = batches_of(order, cells.n_cells, batch_size=batch_size, seed=seed)
         reader = RowReader(cells.matrix)
-        try:
-            for number, rows in enumerate(batches, 1):
-                yield rows, reader.read(rows, ahead=batches[number : number + AHEAD])
-        finally:
-            # It waits for what is being read ahead: nothing of ours runs in another reader's turn.
-            reader.close()
+
+        def read() -> Epoch:
+            # Closing waits for what is being read ahead: nothing of ours runs in another reader's turn.
+            with closing(reader):
+                for number, rows in enumerate(batches, 1):
+                    yield rows, reader.read(rows, ahead=batches[number : number + AHEAD])
+
+        return read()
 
 
 class Backed:
@@ -173,8 +178,8 @@ class Backed:
 
     def epoch(self, cells: StoredCells, order: str, *, batch_size: int, seed: int) -> Epoch:
         """Give all rows once; see `Reader`."""
-        for rows in batches_of(order, cells.n_cells, batch_size=batch_size, seed=seed):
-            yield rows, _indexed(cells.matrix, rows)
+        batches = batches_of(order, cells.n_cells, batch_size=batch_size, seed=seed)
+        return ((rows, _indexed(cells.matrix, rows)) for rows in batches)
 
 
 def _indexed(matrix: Any, rows: Rows) -> Any:
@@ -204,22 +209,29 @@ class ScDataset:
         """Give all rows once; see `Reader`."""
         from scdataset import BlockShuffling, Streaming, scDataset
 
-        # Given all rows, it does not ask a sparse matrix for a length that this does not have.
+        # A matrix on disk has no length: so the strategies are given all rows.
         every = np.arange(cells.n_cells)
         blocks = {"random": 1, "in blocks": BLOCK}
-        yield from scDataset(
+        strategy = BlockShuffling(blocks[order], indices=every) if order in blocks else Streaming(every)
+        drawn = strategy.get_indices(cells.matrix, seed=seed)
+        strategy.get_indices = lambda *_asked, **_named: drawn
+        batches = scDataset(
             cells.matrix,
-            BlockShuffling(blocks[order], indices=every) if order in blocks else Streaming(indices=every),
+            strategy,
             batch_size=batch_size,
             fetch_factor=self.batches_a_fetch,
             fetch_callback=lambda matrix, rows: (rows, _indexed(matrix, rows)),
             batch_callback=lambda fetched, places: (fetched[0][places], fetched[1][places]),
             seed=seed,
         )
+        return (batch for batch in batches)
 
 
 class Annbatch:
-    """``annbatch`` on the store as it is, without the shuffled copy that its authors advise to make."""
+    """``annbatch`` on the store as it is, without the shuffled copy that its authors advise to make.
+
+    It draws its order while it reads, and so within its turn.
+    """
 
     name = f"annbatch, {BATCHES_A_FETCH} batches a fetch"
     batches_a_fetch = BATCHES_A_FETCH
@@ -249,8 +261,8 @@ class Annbatch:
             return_index=True,
             preload_to_gpu=False,
         )
-        for batch in loader.add_datasets([cells.matrix]):
-            yield np.asarray(batch["index"]), batch["X"]
+        loader.add_datasets([cells.matrix])
+        return ((np.asarray(batch["index"]), batch["X"]) for batch in loader)
 
 
 READERS: Final[tuple[Reader, ...]] = (

@@ -162,7 +162,11 @@ class Clocked(Backed):
 
     def epoch(self, cells, order, *, batch_size, seed):
         self.seeds.append(seed)
-        for batch in super().epoch(cells, order, batch_size=batch_size, seed=seed):
+        self.now += 1000  # Drawing an order: no part of a turn.
+        return self.read(super().epoch(cells, order, batch_size=batch_size, seed=seed))
+
+    def read(self, batches):
+        for batch in batches:
             self.now += 1
             yield batch
 
