@@ -154,7 +154,7 @@ def loaders_table(rows: Sequence[Row], request: Request, *, about: Sequence[str]
         *about,
         "After the first reading a file may lie in the page cache; a round before the first is not counted.",
         f"In blocks: {BLOCK} neighbours stay together. What has {BATCHES_A_FETCH} batches a fetch reads them "
-        f"at once and shuffles them among each other; the others read batch by batch.",
+        f"at once and, unless sequential, shuffles them; the others read batch by batch.",
         f"One process without workers. RowReader is told of {AHEAD} batches beforehand, as in training, but "
         f"nothing is computed here meanwhile.",
     ]

@@ -213,6 +213,7 @@ class ScDataset:
         every = np.arange(cells.n_cells)
         blocks = {"random": 1, "in blocks": BLOCK}
         strategy = BlockShuffling(blocks[order], indices=every) if order in blocks else Streaming(every)
+        # It would draw while it reads, in its turn: its own order is drawn before instead.
         drawn = strategy.get_indices(cells.matrix, seed=seed)
         strategy.get_indices = lambda *_asked, **_named: drawn
         batches = scDataset(
