@@ -13,6 +13,7 @@ from bench.commands.compare import compare
 from bench.commands.data import data
 from bench.commands.gate import gate
 from bench.commands.listing import hardware, list_plugins
+from bench.commands.loaders import loaders
 from bench.commands.models import new_model, test
 from bench.commands.packs import merge, publish, site
 from bench.commands.paper import paper
@@ -50,6 +51,7 @@ for command in (
     paper,
     sample,
     speed,
+    loaders,
     test_metrics,
     test,
     new_model,

@@ -41,6 +41,7 @@ LEFT_OUT = {
     "bench ui": "serves until Ctrl-C; tests/browser and tests/bench/tracking",
     "bench gate": "times two checkouts, or counts a training: tests/bench/gate; .ci/run gives it",
     "bench speed": "a minute or more: tests/bench/speed",
+    "bench loaders": "a minute or more: tests/bench/speed",
     "bench test": "half a minute in a process of its own: tests/bench/promises",
     "bench test-metrics": "minutes: tests/metrics/selftest",
     "bench job": "takes a key of the run at hand: tests/bench/faults/test_elsewhere.py",
