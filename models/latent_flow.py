@@ -204,7 +204,7 @@ class LatentFlow(CountGenerator):
                 trainer.run(decode_step, until=FIRST_STAGE)
             net.eval()
             with torch.no_grad():
-                codes = torch.cat([encoder(batch.counts.log1p()) for batch in trainer.epoch(1024)])
+                codes = trainer.cells.of_all(lambda counts: encoder(counts.log1p()), batch_size=1024)
             self._scale = _scale_of(codes, sizes)
             codes = self._scaled(codes, "")
             given = self._scaled(_log_sizes(sizes, codes.device), "log_")

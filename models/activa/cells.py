@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import numpy as np
@@ -66,6 +66,25 @@ class TrainingCells:
         if self._csr is not None:
             return self._csr.batch(rows)
         return self._from_host(rows, ahead)
+
+    def of_all(self, function: Callable[[Tensor], Tensor], *, batch_size: int) -> Tensor:
+        """Return a function of all cells, in their order: n_cells × what it gives of a cell.
+
+        Parameters
+        ----------
+        function
+            Of a batch of cells; gives a row for each.
+        batch_size
+            Cells that it is given at once.
+        """
+        found, batches = torch.empty(0), torch.arange(self.n_cells).split(batch_size)
+        for number, rows in enumerate(batches, start=1):
+            part = function(self.batch(rows, ahead=batches[number : number + 1]))
+            if number == 1:
+                # At once: small pieces kept between large ones that come and go tear the memory up.
+                found = part.new_empty((self.n_cells, *part.shape[1:]))
+            found[rows[0] : rows[-1] + 1] = part
+        return found
 
     def close(self) -> None:
         """Read nothing ahead any more."""

@@ -265,13 +265,7 @@ class Training:
     def freeze_conditioner(self) -> None:
         """Fix the conditioner, and with it C(x) of all training cells."""
         conditioner = self.networks.conditioner.eval().requires_grad_(False)
-        rows = torch.arange(len(self._cells)).split(self.settings.batch_size)
-        self._logits = torch.cat(
-            [
-                conditioner(self._cells.batch(part, ahead=rows[number : number + 1]))
-                for number, part in enumerate(rows, start=1)
-            ]
-        )
+        self._logits = self._cells.of_all(conditioner, batch_size=self.settings.batch_size)
 
     def _batch(self) -> objective.Batch:
         rows = self._orders["players"].next()

@@ -160,6 +160,8 @@ def rate_share(fraction: float) -> float:
 
 @torch.inference_mode()
 def _with_posteriors(trainer: Trainer, networks: Networks) -> Learnt:
-    found = [networks.encoder(log_scaled(batch.counts)) for batch in trainer.epoch(1024)]
-    means, log_variances = zip(*found, strict=True)
-    return Learnt(networks, torch.cat(means).cpu().clone(), torch.cat(log_variances).cpu().clone())
+    found = trainer.cells.of_all(
+        lambda counts: torch.cat(networks.encoder(log_scaled(counts)), dim=1), batch_size=1024
+    )
+    mean, log_variance = found.cpu().chunk(2, dim=1)
+    return Learnt(networks, mean.clone(), log_variance.clone())

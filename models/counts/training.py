@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -127,12 +127,6 @@ class Trainer:
     def batch(self, rows: Tensor, *, ahead: Iterable[Tensor] = ()) -> Batch:
         """Return training cells by their numbers (on the CPU, each once); `ahead` has the next ones."""
         return Batch(self.cells.batch(rows, ahead=ahead), self.types[on_device(rows, self._device)], rows)
-
-    def epoch(self, batch_size: int) -> Iterator[Batch]:
-        """Go through all training cells once, in their order."""
-        batches = torch.arange(len(self.cells)).split(batch_size)
-        for number, rows in enumerate(batches):
-            yield self.batch(rows, ahead=batches[number + 1 : number + 2])
 
     def close(self) -> None:
         """Read nothing ahead any more."""

@@ -160,3 +160,18 @@ def test_early_phases_keep_their_shares_of_a_budget_in_seconds(budget, classifie
     timing = {"steps_per_epoch": 5, "seconds_per_step": 1.0}
     assert steps_until_over(CLASSIFIER_SHARE, budget, **timing) == classifier
     assert steps_until_over(WARM_UP_SHARE, budget, **timing) == warm_up
+
+
+def test_a_function_of_all_cells_has_them_in_their_order():
+    matrix, _ = small_cells(41)
+    with closing(TrainingCells(matrix, device=torch.device("cpu"))) as cells:
+        sizes: list[int] = []
+
+        def sums(batch):
+            sizes.append(len(batch))
+            return torch.stack([batch.sum(dim=1), batch.max(dim=1).values], dim=1)
+
+        found = cells.of_all(sums, batch_size=16)
+    assert sizes == [16, 16, 9]
+    dense = matrix.toarray()
+    np.testing.assert_allclose(found, np.column_stack([dense.sum(axis=1), dense.max(axis=1)]), rtol=1e-6)
