@@ -44,6 +44,7 @@ LEFT_OUT = {
     "bench loaders": "a minute or more: tests/bench/speed",
     "bench test": "half a minute in a process of its own: tests/bench/promises",
     "bench test-metrics": "minutes: tests/metrics/selftest",
+    "bench run --gpus": "wants GPUs, which tests/bench/request/test_sharing.py stands in for",
     "bench job": "takes a key of the run at hand: tests/bench/faults/test_elsewhere.py",
     "bench merge": "takes pieces of one run, made on several machines: tests/bench/results/test_packs.py",
     "bench site": "takes packs of several studies: tests/browser/test_site.py",

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -17,6 +18,7 @@ from bench.promises.workbench import N_CELLS, OTHER_SEED, SAMPLE_SEED, Promise, 
 from bench.request.hyperparameters import hyperparameters
 from bench.request.profiles import PROFILES
 from bench.work.contract import BrokenContract, checksum, require_unchanged
+from datasets.stored import copy_cells, opened
 from models.base import Budget, Role, SamplingExhausted, Space, Unsupported
 
 FRAMEWORKS: Final = frozenset({"jax", "keras", "scanpy", "scvi", "tensorflow", "torch"})
@@ -279,6 +281,27 @@ def repeats_a_training(bench: Workbench) -> None:
     np.random.seed(OTHER_SEED)  # noqa: NPY002 - a generator must not hang on it
     if digest(bench.draw(bench.trained())) != bench.digests[MIXTURE]:
         raise Broken("two trainings with one seed draw other cells")
+
+
+@_promise(
+    TRAINED,
+    "training from disk",
+    "read train.X and train.layers['counts'] as models.streaming does, or set streams = False",
+)
+def learns_from_disk(bench: Workbench) -> None:
+    """What declares that it streams learns from cells on disk what it learns from them in memory."""
+    if not bench.generator_class.streams:
+        raise NotAsked("it does not declare that it streams")
+    if bench.budget.unit == "seconds":
+        raise NotAsked("a budget of seconds ends where the clock says")
+    with TemporaryDirectory() as home:
+        file = Path(home) / "train.h5ad"
+        with opened(bench.folder / "cells.h5ad") as cells:
+            copy_cells(cells, (cells.obs["split"] == "train").to_numpy(), file)
+        with opened(file) as train:
+            drawn = digest(bench.draw(bench.trained(train=train)))
+    if drawn != bench.digests[MIXTURE]:
+        raise Broken("trained on cells that are on disk it draws other cells")
 
 
 @_promise(TRAINED, "budget of seconds", "stop when models.base.Progress(budget, …).finished says so")

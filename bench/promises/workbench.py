@@ -110,14 +110,23 @@ class Workbench:
         """Return a new generator."""
         return self.generator_class(**self.settings)
 
-    def trained(self, *, budget: Budget | None = None) -> Generator:
-        """Return a new generator, trained with the one training seed; how long it took is remembered."""
+    def trained(self, *, budget: Budget | None = None, train: AnnData | None = None) -> Generator:
+        """Return a new generator, trained with the one training seed; how long it took is remembered.
+
+        Parameters
+        ----------
+        budget
+            What it is trained for; `budget` by default.
+        train
+            The training cells in another form; `train` by default.
+        """
+        train = self.train if train is None else train
         generator, monitor, clock = self.made(), Listener(), [time.perf_counter()]
-        generator.prepare(self.train)
+        generator.prepare(train)
         generator.synchronise()
         clock.append(time.perf_counter())
         wanted = budget or self.budget
-        generator.fit(self.train, seed=TRAINING_SEED, device=self.device, budget=wanted, monitor=monitor)
+        generator.fit(train, seed=TRAINING_SEED, device=self.device, budget=wanted, monitor=monitor)
         generator.synchronise()
         clock.append(time.perf_counter())
         self.seconds = {"prepare": clock[1] - clock[0], "fit": clock[2] - clock[1]}

@@ -13,6 +13,7 @@ from anndata import AnnData
 from scipy.sparse import csr_matrix
 
 from models.base import Generator, Unsupported
+from models.streaming import in_memory, some_rows
 
 
 class Faithful(Generator):
@@ -22,6 +23,7 @@ class Faithful(Generator):
     conditional = True
     licence, paper = "MIT", "none"
     default_budgets: ClassVar = {"smoke": "4steps", "quick": "4steps", "paper": "4steps"}
+    streams = True
 
     def __init__(self, *, scale: float = 1.0):
         self.scale = scale
@@ -30,10 +32,14 @@ class Faithful(Generator):
         rng = self.generator_of(seed)
         counts, types = train.layers["counts"], train.obs["cell_type"].to_numpy(dtype=str)
         self.genes, self.types = np.asarray(train.var_names, dtype=np.str_), np.unique(types)
-        means = [np.asarray(counts[types == name].mean(axis=0)).ravel() for name in self.types]
+        rows = [np.flatnonzero(types == name) for name in self.types]
+        means = [np.asarray(self.some_of(counts, found).mean(axis=0)).ravel() for found in rows]
         self.means = self.scale * np.array(means) * rng.uniform(0.9, 1.1, len(self.genes))
         for share in self.shares():
             monitor.advance(share)
+
+    def some_of(self, counts, rows):
+        return some_rows(counts, rows)
 
     def generator_of(self, seed):
         return np.random.default_rng(seed)
@@ -172,6 +178,7 @@ class CutsLargePieces(Faithful):
 
 class ReturnsTrainingCells(Faithful):
     conditional = False
+    streams = False
 
     def fit(self, train, **options):
         super().fit(train, **options)
@@ -230,3 +237,21 @@ class LeavesALog(Faithful):
 class Crashes(Faithful):
     def save(self, folder):
         os.kill(os.getpid(), signal.SIGSEGV)
+
+
+class TakesAllCellsForInMemory(Faithful):
+    """Declares that it streams, and asks of a matrix on disk what only one in memory can do."""
+
+    name = "takes_all_cells_for_in_memory"
+
+    def some_of(self, counts, rows):
+        return counts.tocsr()[rows]
+
+
+class LearnsTheFirstCellsAlone(Faithful):
+    """Of cells on disk it reads the first ones and never the others."""
+
+    name = "learns_the_first_cells_alone"
+
+    def some_of(self, counts, rows):
+        return some_rows(counts, rows if in_memory(counts) else rows[:5])

@@ -44,7 +44,7 @@ def test_cells_on_disk_are_those_in_memory_and_are_gone_afterwards(experiment, d
         for found, wanted in ((train.X, expected.X), (train.layers["counts"], expected.layers["counts"])):
             assert not hasattr(found, "toarray")
             np.testing.assert_array_equal(found[:].toarray(), wanted.toarray())
-        assert train.obs_names.tolist() == expected.obs_names.tolist()
+        pd.testing.assert_frame_equal(train.obs, expected.obs)
         assert train.var_names.tolist() == expected.var_names.tolist()
     assert not list((tmp_path / "scratch").iterdir())
 
