@@ -192,12 +192,15 @@ def _require_whole(item: Any, name: str) -> None:
     """Raise a DatasetError if an array of a Zarr store, or one within a group, lacks some of its chunks."""
     if not hasattr(item, "shape"):
         for part in item:
-            # Zarr does not write a chunk of zeros, which no chunk of a matrix of counts is.
+            # Zarr does not write a chunk of zeros, which no chunk of a sparse matrix of counts is.
             if part != "var":
                 _require_whole(item[part], f"{name}/{part}")
     elif item.shape and item.nchunks_initialized < item.nchunks:
         missing = item.nchunks - item.nchunks_initialized
-        raise DatasetError(f"{name} lacks {missing} of its {item.nchunks} chunks: copy the store again")
+        raise DatasetError(
+            f"{name} lacks {missing} of its {item.nchunks} chunks, which would be read as zeros: copy the "
+            "store again, or, if they are zeros, write the matrix as CSR"
+        )
 
 
 def bytes_in_memory(store: Any) -> int:

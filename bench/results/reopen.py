@@ -33,17 +33,33 @@ HARDWARE = (
 """What timings hang on, of `bench.hardware.describe`."""
 
 
-def reopen(path: Path) -> RunFolder:
+def reopen(path: Path, *, elsewhere: bool = False) -> RunFolder:
     """Open a run to go on with it.
+
+    Parameters
+    ----------
+    path
+        Of its folder.
+    elsewhere
+        Whether what is left of its Jobs is carried out on other machines.
 
     Raises
     ------
     RequestError
-        If it was begun on another machine, with other cores or with other libraries, if a model has changed
-        since, or if its cells are lost.
+        If something is left to be timed here and it was begun on another machine or with other cores, if
+        libraries are others or a model has changed since, or if its cells are lost.
     """
     run = RunFolder.open(path)
     jobs = run.jobs()
+    records = {job.key: run.job_folder(job).read_record() for job in jobs if job.is_timed}
+    if not elsewhere and any(record is None or not record.has_ended for record in records.values()):
+        _require_same_machine(run, jobs)
+    require_same_software(run, jobs)
+    have_dataset(run)
+    return run
+
+
+def _require_same_machine(run: RunFolder, jobs: Sequence[Job]) -> None:
     then, first_gpu = run.read_request()["hardware"], None
     # Where the GPUs that it shared out are not, the machine is another one, which is told below.
     with contextlib.suppress(RequestError):
@@ -51,12 +67,9 @@ def reopen(path: Path) -> RunFolder:
     now = describe_for(jobs[0].device, jobs[0].threads, first_gpu)
     if then["fingerprint"] != now["fingerprint"]:
         raise RequestError(
-            f"--resume {path}: {'; '.join(differences(then, now))}: timings would not compare: go on as "
-            "it was begun, or start a new run"
+            f"--resume {run.path}: {'; '.join(differences(then, now))}: timings would not compare: go on as "
+            "it was begun, carry out what is left with bench job, which marks them, or start a new run"
         )
-    require_same_software(run, jobs)
-    have_dataset(run)
-    return run
 
 
 def require_same_software(run: RunFolder, jobs: Sequence[Job]) -> None:

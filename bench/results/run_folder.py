@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -52,6 +53,18 @@ class JobFolder:
         self.at_work = path / "at_work.json"
         self.beside = path / "beside.json"
         self.scores = path / "scores"
+
+    @property
+    def scratch(self) -> Path:
+        """Where its process keeps what it needs for a while: in here, or in a folder of its own in TMPDIR.
+
+        What is trained from disk is copied there, and a run's folder may lie on a slow disk that many share.
+        """
+        named = os.environ.get("TMPDIR")
+        if not named or not Path(named).is_dir():
+            return self.path / "tmp"
+        # The same one again after a kill, so that what was left is removed.
+        return Path(named) / f"bench-{hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]}"
 
     def read_record(self) -> Record | None:
         """Return the Record, or None if the Job has not ended, or if the file is damaged: it is run again."""

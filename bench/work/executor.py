@@ -212,8 +212,7 @@ def _run_job(
         # Of what is trained anew nothing was done beside others yet.
         folder.beside.unlink(missing_ok=True)
     write_json(folder.job, job.model_dump(mode="json"))
-    scratch = folder.path / "tmp"
-    scratch.mkdir()
+    folder.scratch.mkdir(mode=0o700)
     try:
         with at_work(run, job, environment):
             outcome = run_worker(
@@ -221,7 +220,7 @@ def _run_job(
                 log=folder.log,
                 timeout=timeout,
                 on_poll=on_poll,
-                environment=environment | {"TMPDIR": str(scratch)},
+                environment=environment | {"TMPDIR": str(folder.scratch)},
                 stop=stop,
             )
         record = folder.read_record()
@@ -268,7 +267,7 @@ def _sweep(folder: JobFolder, *, keep_record: bool = False) -> None:
         shutil.rmtree(folder.scores, ignore_errors=True)
         for embedding in folder.path.glob("embedding-*.npz"):
             embedding.unlink()
-    for leftover in (folder.path / "tmp", *folder.path.glob(".*")):
+    for leftover in (folder.scratch, *folder.path.glob(".*")):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:

@@ -4,6 +4,7 @@ import anndata
 import numpy as np
 import pytest
 
+from bench.work import executor, processes
 from tests.bench.work.test_executor import carry_out, make_run
 from tests.conftest import make_prepared
 
@@ -105,6 +106,27 @@ def test_every_ending_has_its_record_and_leaves_nothing_half_written(endings, na
     if reason.endswith("see jobs/"):
         assert f"jobs/{folder.path.name}/log.txt" in record.reason
         assert folder.log.exists()
+
+
+def test_what_a_job_keeps_for_a_while_lies_where_tmpdir_says_and_is_gone_with_it(
+    tmp_path, prepared, monkeypatch
+):
+    """A fast disk of this machine, where the run's is slow; also where the process cannot tidy up."""
+    there, kept = tmp_path / "there", []
+    there.mkdir()
+    monkeypatch.setenv("TMPDIR", str(there))
+
+    def run_worker(arguments, *, environment, **options):
+        (there / environment["TMPDIR"] / "train.h5ad").write_text("cells")
+        kept.append(len(list(there.glob("*/train.h5ad"))))
+        return processes.run_worker(arguments, environment=environment, **options)
+
+    monkeypatch.setattr(executor, "run_worker", run_worker)
+    run, spec = make_run(tmp_path / "runs", prepared, ["Segfaults"])
+    records = carry_out(run, spec)
+    assert {record.status for record in records.values()} >= {"killed"}
+    assert kept and set(kept) == {1}
+    assert list(there.iterdir()) == []
 
 
 def test_a_crash_leaves_a_stack(endings):

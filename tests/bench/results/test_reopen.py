@@ -9,7 +9,7 @@ from bench.errors import RequestError
 from bench.hardware import describe
 from bench.request.spec import RunSpec
 from bench.results import reopen as module
-from bench.results.records import versions
+from bench.results.records import unstarted_record, versions
 from bench.results.reopen import differences, reopen
 from bench.results.run_folder import RunFolder
 from tests.bench.results.test_damaged_files import job
@@ -106,8 +106,28 @@ def test_where_the_cache_lost_them_too_the_file_is_named(run, damage):
         reopen(run.path)
 
 
-def test_fewer_cores_are_no_other_machine(run, monkeypatch):
+@pytest.fixture
+def with_fewer_cores(monkeypatch):
     here = HERE | {"fingerprint": "other", "logical_cores": 1}
     monkeypatch.setattr(module, "describe_for", lambda *_asked: here)
+
+
+def test_fewer_cores_are_no_other_machine(run, with_fewer_cores):
     with pytest.raises(RequestError, match="begun with logical cores 4, here it is 1: timings would not"):
         reopen(run[0].path)
+
+
+@pytest.mark.parametrize("status", ["ok", "skipped", "failed"])
+def test_where_nothing_is_left_to_be_timed_any_machine_goes_on(status, run, with_fewer_cores):
+    folder = run[0].job_folder(run[0].jobs()[0])
+    folder.path.mkdir(parents=True, exist_ok=True)
+    folder.write_record(unstarted_record(run[0].jobs()[0]).but(status=status))
+    if status == "failed":
+        with pytest.raises(RequestError, match="timings would not compare"):
+            reopen(run[0].path)
+    else:
+        assert reopen(run[0].path).path == run[0].path
+
+
+def test_what_is_left_may_be_timed_elsewhere(run, with_fewer_cores):
+    assert reopen(run[0].path, elsewhere=True).path == run[0].path

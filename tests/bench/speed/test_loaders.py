@@ -15,6 +15,7 @@ from bench.speed import loaders
 from bench.speed.loaders import Request, WrongRows, carry_out, check, measure, rows_as_stored, turn
 from bench.speed.row_readers import BLOCK, ORDERS, READERS, Backed, NotForThis, batches_of, cells_on_disk
 from datasets.stored import write_cells
+from models.activa.cells import BatchOrder
 from tests.conftest import make_prepared
 
 KINDS = ("contiguous.h5ad", "compressed.h5ad", "cells.zarr")
@@ -84,6 +85,31 @@ def test_orders_by_hand():
     shuffled = [np.concatenate(batches_of("random", 90, batch_size=9, seed=seed)) for seed in (1, 1, 2)]
     assert shuffled[0].tolist() == shuffled[1].tolist() != shuffled[2].tolist()
     assert sorted(shuffled[2]) == list(range(90))
+
+
+def worth(batches, *, n_cells, n_types=20):
+    """Return how many cells drawn singly vary as much in type as a batch does, in a file sorted by type."""
+    types = np.arange(n_cells) * n_types // n_cells
+    shares = [np.bincount(types[rows], minlength=n_types) / len(rows) for rows in batches]
+    return (1 / n_types) * (1 - 1 / n_types) / np.var(shares, axis=0).mean()
+
+
+def test_what_blocks_do_to_the_batches_of_a_training():
+    """What docs/large_data.md says of them: a training's own order is as good as drawn singly."""
+    n_cells, batch_size = 640 * BLOCK, 2 * BLOCK
+    training = BatchOrder(n_cells, batch_size, seed=3)
+    rng, orders = np.random.default_rng(0), {"training": [], "in blocks": [], "of 16": []}
+    for seed in range(20):
+        orders["training"] += [training.next().numpy() for _ in range(training.batches_per_epoch)]
+        blocks = batches_of("in blocks", n_cells, batch_size=batch_size, seed=seed)
+        orders["in blocks"] += blocks
+        fetches = np.split(np.concatenate(blocks), n_cells // (16 * batch_size))
+        orders["of 16"] += [part for rows in fetches for part in np.split(rng.permutation(rows), 16)]
+    found = {name: worth(batches, n_cells=n_cells) for name, batches in orders.items()}
+    # By hand: 128 cells; two blocks, each of one type; 32 blocks in what a batch of 128 is drawn from.
+    within = (1 - 1 / 32) * (16 - 1) / (16 * batch_size - 1)
+    expected = {"training": 128, "in blocks": 2, "of 16": 1 / (1 / 32 + within)}
+    assert found == pytest.approx(expected, rel=0.05)
 
 
 class Planted(Backed):
