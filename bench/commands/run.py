@@ -216,7 +216,7 @@ def _resume(path: Path, hands: Hands, shared: dict[str, Any]) -> int:
     from bench.request.spec import RunSpec
     from bench.results.reopen import damages, reopen
 
-    folder, progress = reopen(path), Progress(plain_console())
+    folder, progress = reopen(path, elsewhere=hands.scheduler is not None), Progress(plain_console())
     if shared:
         planned = folder.jobs()
         asked = RunSpec.checked(**({"jobs": 1, "gpus": None} | shared))
