@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
@@ -35,21 +36,20 @@ class EvidenceCache:
         self.folder = None if folder is None else folder / key
 
     def arrays(self, name: str, compute: Callable[[], Arrays]) -> Arrays:
-        """Return what is stored under `name`, or compute and store it.
+        """Return what is stored under `name`, or compute and store it: one process, while others wait for it.
 
         A file that cannot be read is replaced; a folder that cannot be written to costs only the time.
         """
         if self.folder is None:
             return _plain(compute())
         path = self.folder / f"{name}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                arrays = {part: stored[part] for part in stored.files}
-            _mark_as_used(path)
-            return arrays
-        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
-            arrays = _plain(compute())
-        _store(path, arrays)
+        arrays = _stored(path)
+        if arrays is None:
+            with _alone(path):
+                arrays = _stored(path)
+                if arrays is None:
+                    arrays = _plain(compute())
+                    _store(path, arrays)
         return arrays
 
 
@@ -105,9 +105,32 @@ def _plain(arrays: Arrays) -> Arrays:
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
 
 
-def _mark_as_used(path: Path) -> None:
+def _stored(path: Path) -> Arrays | None:
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {part: stored[part] for part in stored.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        return None
     with suppress(OSError):
         os.utime(path)
+    return arrays
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Keep other processes from computing the same; where nothing can be locked, each does."""
+    lock = FileLock(path.with_suffix(".lock"))
+    # filelock's word for a file system without locks is the second.
+    with suppress(OSError, NotImplementedError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        if lock.is_locked:
+            # One that still waits for this file is let in, and then finds what was stored.
+            path.with_suffix(".lock").unlink(missing_ok=True)
+            lock.release()
 
 
 def _store(path: Path, arrays: dict[str, Any]) -> None:

@@ -1,6 +1,9 @@
 """Neighbours, markers and classifier of the real cells against independent computations, and their cache."""
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -181,6 +184,35 @@ def test_of_too_much_what_was_used_longest_ago_goes_first(tmp_path):
 def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path):
     (tmp_path / "key").write_text("a file where the folder should be")
     cache = EvidenceCache(tmp_path, "key")
+    assert cache.arrays("pca", lambda: {"a": np.arange(3)})["a"].tolist() == [0, 1, 2]
+
+
+def test_who_wants_the_same_at_the_same_time_waits_and_finds_it(tmp_path):
+    """Locks are of open files, so that here threads stand for processes."""
+    begun = []
+
+    def compute():
+        begun.append(threading.current_thread().name)
+        time.sleep(0.3)
+        return {"a": np.arange(3)}
+
+    def ask(_number):
+        return EvidenceCache(tmp_path, "key").arrays("pca", compute)["a"].tolist()
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(ask, range(4))) == [[0, 1, 2]] * 4
+    assert len(begun) == 1
+    assert [path.name for path in (tmp_path / "key").iterdir()] == ["pca.npz"]
+
+
+def test_one_that_fails_leaves_it_to_the_next(tmp_path):
+    cache = EvidenceCache(tmp_path, "key")
+
+    def fail():
+        raise NotApplicable("too few cells")
+
+    with pytest.raises(NotApplicable):
+        cache.arrays("pca", fail)
     assert cache.arrays("pca", lambda: {"a": np.arange(3)})["a"].tolist() == [0, 1, 2]
 
 
