@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from bench.errors import RequestError
 from bench.request.plan import Job
-from bench.results.files import whole_folder, write_json, write_sealed
-from bench.results.packs import as_told, require_unchanged, unpack
+from bench.results.cells import is_sound
+from bench.results.files import readable_as, whole_folder, write_json, write_sealed
+from bench.results.packs import require_unchanged, unpack
+from bench.results.records import key_of_score
 from bench.results.run_folder import JobFolder, RunFolder
 from reports.facts import Piece
-from reports.view import OK
+from reports.view import OK, Record, Score
 
 Facts: TypeAlias = dict[str, Any]
+Question: TypeAlias = tuple[str, ...]
 TRAINED: Final = ("model", "baseline")
 SAME: Final = {
     "dataset_key": "prepared cells",
@@ -30,12 +36,42 @@ SAME: Final = {
 }
 """What of their requests must be equal, in words."""
 SAME_OF_MODEL: Final = ("version", "source_hash", "content", "space", "draws_from", "budget")
-KEPT: Final = (
-    *("record.json", "fitted.json", "cells-*.h5ad", "embedding-*.npz", "curves.jsonl"),
-    "scores/*.json",
-)
+OF_ONE_DRAWING: Final = ("fitted.json", "curves.jsonl", "cells-*.h5ad")
+"""Files that go with a Record's digests; maps and scores go with any that were made of equal cells."""
 SAME_SCORE: Final = 1e-3
 """Relative, or absolute below 1: what scores of the same cells may differ by on other machines."""
+
+
+class Answer(NamedTuple):
+    """A Job of a piece.
+
+    Attributes
+    ----------
+    run, job, record
+        The piece, the Job, and its Record, if it has one.
+    files
+        Digests of its files of cells, by sample seed; where none is known, its key.
+    cells
+        The same of the cells in them, where the files are at hand.
+    """
+
+    run: RunFolder
+    job: Job
+    record: Record | None
+    files: tuple[str, ...]
+    cells: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> JobFolder:
+        """Where it lies."""
+        return self.run.job_folder(self.job)
+
+    @property
+    def worth(self) -> int:
+        """By which they are ordered: ended well, or at least with a reason, or not at all."""
+        if self.record is None or not self.record.has_ended:
+            return 2
+        return int(self.record.status != OK)
 
 
 def opened(paths: Sequence[Path], home: Path) -> list[RunFolder]:
@@ -80,8 +116,8 @@ def pieces_of_one(runs: Sequence[RunFolder]) -> list[list[RunFolder]]:
 def merge(runs: Sequence[RunFolder], folder: Path) -> RunFolder:
     """Make one run of several that differ in seeds, in generators, in hardware, or in what ended.
 
-    A Job that several have is taken from the first in which it ended well, with all scores and cells that
-    any of them has of the same cells.
+    A Job that several have, with whatever threads or libraries, counts once: it is taken from the first in
+    which it ended well, with all scores that any of them has of the very same cells.
 
     Parameters
     ----------
@@ -117,15 +153,18 @@ def differences(runs: Sequence[RunFolder]) -> Iterator[str]:
         for name, words in SAME.items():
             if mine.get(name) != theirs.get(name):
                 yield f"{both} differ in their {words}"
-        if mine["spec"]["profile"] != theirs["spec"]["profile"]:
-            yield f"{both} differ in their profiles"
+        for name, words in {"profile": "profiles", "sample_seeds": "sample seeds"}.items():
+            # A training seed with two sets of samples would count as two.
+            if mine["spec"][name] != theirs["spec"][name]:
+                yield f"{both} differ in their {words}"
         # What clusters a machine finds is not certain to be what another does.
         if mine["dataset"].get("clusters") and mine.get("dataset_sha256") != theirs.get("dataset_sha256"):
             yield f"{both} differ in their prepared cells, whose types are clusters"
     yield from _unlike(runs, _metrics_of, "metric")
     yield from _unlike(runs, _facts_of_models, "model")
-    yield from _unlike(runs, _cells_of_jobs, "Job")
-    yield from _unlike_scores(runs)
+    for answers in _answers(runs).values():
+        yield from _unlike_cells(answers)
+        yield from _unlike_scores(answers)
 
 
 def _unlike(
@@ -166,59 +205,125 @@ def _facts_of_models(run: RunFolder) -> dict[str, Facts]:
     return found
 
 
-def _cells_of_jobs(run: RunFolder) -> dict[str, Facts]:
-    """Return the digests of what was drawn, by Job."""
-    records = [(job, run.job_folder(job).read_record()) for job in run.jobs()]
+def _answers(runs: Sequence[RunFolder]) -> dict[Question, list[Answer]]:
+    """Return the Jobs of all runs by what they answer, first those that ended well."""
+    found: dict[Question, list[Answer]] = {}
+    for run in runs:
+        for job in run.jobs():
+            record = run.job_folder(job).read_record()
+            files = () if record is None else [one.sha256 for _, one in sorted(record.samples.items())]
+            answer = Answer(run, job, record, tuple(digest or job.key for digest in files) or (job.key,))
+            found.setdefault(_question(job), []).append(answer)
     return {
-        f"{job.title} ({job.key})": {"cells": [sample.sha256 for _, sample in sorted(record.samples.items())]}
-        for job, record in records
-        if record is not None and record.status == OK
+        question: sorted(_with_cells(answers), key=lambda one: one.worth)
+        for question, answers in found.items()
     }
 
 
-def _unlike_scores(runs: Sequence[RunFolder]) -> Iterator[str]:
-    known: dict[tuple[str, ...], tuple[RunFolder, float]] = {}
-    scored = [
-        (run, job, score) for run in runs for job in run.jobs() for score in run.job_folder(job).read_scores()
+def _question(job: Job) -> Question:
+    """Return what a Job answers: other experiments than the main one train once, whatever the seed.
+
+    Threads, device and libraries are of its key, but no part of it: two machines' Jobs would be two seeds.
+    """
+    seed = (str(job.seed),) if job.experiment.kind == "main" else ()
+    return (job.model, job.experiment.slug, *seed)
+
+
+def _with_cells(answers: Sequence[Answer]) -> list[Answer]:
+    """Add what tells cells apart: a file's digest does not, for its Job's key and versions lie in it."""
+    known: dict[str, str] = {}
+    if len({answer.files for answer in answers}) > 1:
+        for answer in answers:
+            samples = {} if answer.record is None else answer.record.samples
+            for seed, sample in samples.items():
+                if sample.sha256 is not None:
+                    content = _content(answer.folder.cells(int(seed)), sample.sha256)
+                    known |= {} if content is None else {sample.sha256: content}
+    return [
+        answer._replace(cells=tuple(known.get(digest, digest) for digest in answer.files))
+        for answer in answers
     ]
-    for run, job, score in scored:
+
+
+@cache
+def _content(file: Path, checksum: str) -> str | None:
+    """Return a digest of what scores look at in a file of cells; None if it is not there as it was drawn."""
+    import anndata
+
+    if not is_sound(file, checksum):
+        return None
+    cells = anndata.read_h5ad(file)
+    types = cells.obs["cell_type"].astype(str).to_list() if "cell_type" in cells.obs else None
+    found = hashlib.sha256(json.dumps([cells.shape, cells.uns["bench"]["space"], types]).encode())
+    for part in (cells.X.indptr, cells.X.indices, cells.X.data):
+        found.update(part.tobytes())
+    return found.hexdigest()
+
+
+def _unlike_cells(answers: Sequence[Answer]) -> Iterator[str]:
+    """Yield Jobs that came to other cells on the same machine with the same libraries.
+
+    On another one they may well; then those of the Job that is taken count.
+    """
+    known: dict[tuple[str, str, str], Answer] = {}
+    for answer in answers:
+        job, record = answer.job, answer.record
+        if record is None or record.status != OK:
+            continue
+        libraries = json.dumps(record.versions, sort_keys=True)
+        before = known.setdefault((job.key, str(record.machine.fingerprint), libraries), answer)
+        if before.cells != answer.cells:
+            both = f"{before.run.path.name} and {answer.run.path.name}"
+            digests = f"{', '.join(before.files)} and {', '.join(answer.files)}"
+            yield f"Job {job.title} ({job.key}) differs in cells between {both}: {digests}"
+
+
+def _unlike_scores(answers: Sequence[Answer]) -> Iterator[str]:
+    """Yield scores of the very same cells that differ, whichever Job drew them."""
+    known: dict[tuple[str, ...], tuple[RunFolder, float]] = {}
+    scored = [(answer, score) for answer in answers for score in answer.folder.read_scores()]
+    for answer, score in scored:
         for name, value in score.values.items():
-            place = (job.key, score.protocol, str(score.sample_seed), name)
-            before, as_before = known.setdefault(place, (run, value))
+            place = (*answer.cells, score.protocol, str(score.sample_seed), name)
+            before, as_before = known.setdefault(place, (answer.run, value))
             if not math.isclose(value, as_before, rel_tol=SAME_SCORE, abs_tol=SAME_SCORE):
-                both = f"{before.path.name} and {run.path.name}"
-                yield f"{name} of {job.title} differs between {both}: {as_before:g} and {value:g}"
+                both = f"{before.path.name} and {answer.run.path.name}"
+                yield f"{name} of {answer.job.title} differs between {both}: {as_before:g} and {value:g}"
 
 
 def _write(merged: RunFolder, runs: Sequence[RunFolder]) -> None:
-    every = [(run, job) for run in runs for job in run.jobs()]
-    chosen: dict[tuple[str, ...], str] = {}
-    for _, job in sorted(every, key=lambda one: _worth(one[0].job_folder(one[1]))):
-        chosen.setdefault(_question(job), job.key)
-    for run, job in sorted(every, key=lambda one: _worth(one[0].job_folder(one[1]), with_cells=True)):
-        if chosen[_question(job)] == job.key:
-            _take(run.job_folder(job).path, merged.job_folder(job).path, KEPT)
-    planned = {job.key: job for _, job in every if job.key in chosen.values()}
+    every = _answers(runs)
+    for answers in every.values():
+        _unite(answers, merged.job_folder(answers[0].job))
     for run in runs:
         _take(run.path, merged.path, ["dataset.h5ad", f"{run.baselines.name}/*.json"])
     write_sealed(merged.request, _request(runs))
-    write_json(merged.plan, [job.model_dump(mode="json") for job in planned.values()])
+    write_json(merged.plan, [answers[0].job.model_dump(mode="json") for answers in every.values()])
 
 
-def _question(job: Job) -> tuple[str, ...]:
-    """Return what a Job answers: other experiments than the main one train once, whatever the seed."""
-    # As a pack tells it, so that where a generator's file lies makes no other Job of it.
-    return (as_told(job).key,) if job.experiment.kind == "main" else (job.model, job.experiment.slug)
+def _unite(answers: Sequence[Answer], target: JobFolder) -> None:
+    """Write the first of some Jobs, and beside it what others have of the very same cells."""
+    chosen = answers[0]
+    _take(chosen.folder.path, target.path, ["record.json"])
+    # Scores that came without cells came without what figures are drawn from, too.
+    for answer in sorted(answers, key=lambda one: not any(one.folder.path.glob("cells-*.h5ad"))):
+        if answer.files == chosen.files:
+            _take(answer.folder.path, target.path, OF_ONE_DRAWING)
+        if answer.cells == chosen.cells:
+            # The next scoring makes a map of another Job's anew, if it can; until then figures have this one.
+            _take(answer.folder.path, target.path, ["embedding-*.npz"])
+            _take_scores(answer, target, chosen.job)
 
 
-def _worth(folder: JobFolder, *, with_cells: bool = False) -> int:
-    """Return what Jobs are ordered by: ended well (first those with cells), with a reason, not at all."""
-    record = folder.read_record()
-    if record is None or not record.has_ended:
-        return 3
-    if record.status != OK:
-        return 2
-    return 0 if with_cells and any(folder.path.glob("cells-*.h5ad")) else 1
+def _take_scores(answer: Answer, target: JobFolder, job: Job) -> None:
+    if answer.job.key == job.key:
+        _take(answer.folder.path, target.path, ["scores/*.json"])
+        return
+    for file in answer.folder.scores.glob("*.json"):
+        score, there = readable_as(Score, file), target.scores / file.name
+        if score is not None and not there.exists():
+            facts = {name: getattr(score, name) for name in ("sample_seed", "metric", "code", "protocol")}
+            write_sealed(there, score.but(key=key_of_score(job, **facts)).plain())
 
 
 def _take(source: Path, target: Path, patterns: Sequence[str]) -> None:
@@ -237,10 +342,10 @@ def _request(runs: Sequence[RunFolder]) -> dict[str, Any]:
     """Return the request of all: that of the first, with the seeds, generators and metrics of the others."""
     requests = [run.read_request() for run in runs]
     specs = [request["spec"] for request in requests]
-    lists = {name: [spec[name] for spec in specs] for name in ("models", "metrics", "seeds", "sample_seeds")}
+    lists = {name: [spec[name] for spec in specs] for name in ("models", "metrics", "seeds")}
     # Nothing stands for a default set, which a few names more are no part of.
     spec = specs[0] | {name: _union(every) if all(every) else [] for name, every in lists.items()}
-    spec |= {name: sorted(spec[name]) for name in ("seeds", "sample_seeds")}
+    spec["seeds"] = sorted(spec["seeds"])
     spec["settings"] = {model: given for one in specs for model, given in one["settings"].items()}
     if any(one["budget"] for one in specs):
         # A budget for every model was one for those of its own run.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -47,6 +49,12 @@ class StoredBaselines(Facts):
 
     key: str = ""
     scores: tuple[AugmenterScore, ...] = ()
+
+
+def key_of_score(job: Job, *, sample_seed: int, metric: str, code: str, protocol: str) -> str:
+    """Return the hash of all that may change a score: the Job, seeds, metric and its code, protocol."""
+    facts = [job.key, sample_seed, metric, code, protocol]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def scores_under(protocols: Sequence[str], job: Job, scores: list[Score]) -> list[Score]:

@@ -6,9 +6,7 @@ a process for each share of the Jobs.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import json
 import math
 import sys
 import time
@@ -25,7 +23,7 @@ from bench.request.plan import Job
 from bench.request.registry import resolve_metric
 from bench.results.disk import ends_on_full_disk
 from bench.results.files import DamagedFile, read_json, write_json, write_sealed
-from bench.results.records import StoredBaselines
+from bench.results.records import StoredBaselines, key_of_score
 from bench.results.run_folder import RunFolder
 from bench.scoring.comparison import Comparison
 from bench.scoring.embeddings import store_embeddings
@@ -52,9 +50,14 @@ class ScoreTask:
 
     @property
     def key(self) -> str:
-        """Hash of everything that may change the score: the Job, the metric's source, protocol, seeds."""
-        facts = [self.job.key, self.sample_seed, self.metric.name, source_hash(self.metric)]
-        return hashlib.sha256(json.dumps([*facts, self.comparison.protocol.name]).encode()).hexdigest()[:16]
+        """See `bench.results.records.key_of_score`."""
+        return key_of_score(
+            self.job,
+            sample_seed=self.sample_seed,
+            metric=self.metric.name,
+            code=source_hash(self.metric),
+            protocol=self.comparison.protocol.name,
+        )
 
     def file(self, run: RunFolder) -> Path:
         """Return where the score is stored."""

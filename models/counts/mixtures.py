@@ -96,12 +96,10 @@ class TypeMixtures:
         odds = self.weights.to(device) * (types[:, None] == self.types.to(device))
         chosen = torch.multinomial(odds, 1, generator=generator)[:, 0]
         noise = torch.randn((len(types), self.means.shape[1]), generator=generator, device=device)
-        points = self.means.to(device)[chosen]
-        # One product a component: a factor for each cell would be n_cells × n_dimensions².
-        for component in torch.unique(chosen).tolist():
-            rows = chosen == component
-            points[rows] += noise[rows] @ self.factors[component].to(device).T
-        return points
+        # A factor for each cell: n_cells × n_dimensions² for a moment, and one product in place of one a
+        # component, each of them small, whose threads would wait for each other on a machine that is busy.
+        factors, means = self.factors.to(device)[chosen], self.means.to(device)[chosen]
+        return torch.baddbmm(means[:, :, None], factors, noise[:, :, None])[:, :, 0]
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what the constructor takes."""

@@ -6,6 +6,7 @@ import zipfile
 from io import StringIO
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,12 +15,16 @@ from rich.console import Console
 from bench import api
 from bench.commands.packs import site
 from bench.errors import RequestError
+from bench.hardware import usable_cores
+from bench.request.registry import resolve_metric
 from bench.results.files import read_json, sealed, write_json, write_sealed
 from bench.results.merge import differences, merge, opened, pieces_of_one
 from bench.results.packs import _elsewhere, publish, unpack
 from bench.results.run_folder import RunFolder
+from bench.scoring.tasks import missing_scores
+from datasets.cache import sha256_of
 from reports.console import print_report
-from reports.table import results_frame
+from reports.table import results, results_frame
 from tests.bench.scoring.test_donors import cells
 
 pytestmark = pytest.mark.slow
@@ -27,22 +32,28 @@ TIMES = ["training_seconds", "sample_seconds", "peak_rss_gib", "steps_per_second
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("packs")
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
     """Return a run of two seeds and both experiments."""
-    folder = tmp_path_factory.mktemp("packs")
+    return made(folder, metrics=("mmd", "augmentation_f1"))
+
+
+@pytest.fixture(scope="module")
+def unlike(folder):
+    """Return the same seeds with one thread more, and so with other keys, and another metric."""
+    return made(folder, metrics=("mmd", "zero_fraction_error"), threads=usable_cores() + 1)
+
+
+def made(folder, **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(folder / "cache"))
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        found = api.run(
-            ["nb_copula"],
-            cells(),
-            seeds=(0, 1),
-            profile="smoke",
-            metrics=("mmd", "augmentation_f1"),
-            out=folder / "runs",
-            quiet=True,
-        )
-    return RunFolder.open(found.folder)
+        common = {"seeds": (0, 1), "profile": "smoke", "out": folder / "runs", "quiet": True}
+        return RunFolder.open(api.run(["nb_copula"], cells(), **common, **options).folder)
 
 
 @pytest.fixture
@@ -90,9 +101,11 @@ def test_pieces_come_to_the_same_as_one_run(whole, apart, tmp_path):
     assert merged.read_spec().seeds == (0, 1)
     assert [piece.name for piece in merged.facts().pieces] == ["first", "second"]
     # What went with its cells has them still, and can be scored again.
-    sampled = {job.seed for job in merged.jobs() if merged.job_folder(job).cells(0).exists()}
-    assert sampled == {1}
+    sampled = [job for job in merged.jobs() if merged.job_folder(job).cells(0).exists()]
+    assert {job.seed for job in sampled if job.experiment.kind == "main"} == {1}
     augmented = [job for job in merged.jobs() if job.experiment.kind == "augmentation"]
+    # Both had the same files of these, if under other keys.
+    assert [job for job in sampled if job.experiment.kind == "augmentation"] == augmented
     assert len(augmented) == len([job for job in whole.jobs() if job.experiment.kind == "augmentation"])
 
 
@@ -265,8 +278,8 @@ def with_jobs(run, **changes):
     write_json(run.plan, [job.model_dump(mode="json") | changes for job in run.jobs()])
 
 
-def with_request_profile(run):
-    with_request(run, spec=run.read_request()["spec"] | {"profile": "quick"})
+def with_spec(**changes):
+    return lambda run: with_request(run, spec=run.read_request()["spec"] | changes)
 
 
 def with_code(run):
@@ -280,7 +293,8 @@ def with_code(run):
         (lambda run: with_request(run, dataset_key="others"), "differ in their prepared cells"),
         (lambda run: with_request(run, n_cells=7), "differ in their cells a side"),
         (lambda run: with_request(run, protocol_facts={}), "differ in their protocols"),
-        (with_request_profile, "differ in their profiles"),
+        (with_spec(profile="quick"), "differ in their profiles"),
+        (with_spec(sample_seeds=[0, 1]), "differ in their sample seeds"),
         (lambda run: with_jobs(run, source_hash="another"), "model nb_copula differs in source_hash between"),
         (lambda run: with_jobs(run, budget="7 steps"), "model nb_copula differs in budget between .*7 steps"),
         (with_code, "metric mmd differs in code between"),
@@ -335,6 +349,10 @@ def test_what_both_have_is_united_if_it_is_the_same_and_refused_if_not(apart, tm
     folder.write_record(record.but(samples={"0": sample}))
     with pytest.raises(RequestError, match="differs in cells between"):
         merge([apart[0], one], tmp_path / "again")
+    # Another processor may well draw others: those of the Job that is taken count.
+    folder.write_record(folder.read_record().but(machine={"fingerprint": "other"}))
+    merged = merge([apart[0], one], tmp_path / "again")
+    assert merged.job_folder(job).read_record() == record
 
 
 def test_merging_leaves_the_pieces_as_they_are(apart, tmp_path):
@@ -350,6 +368,97 @@ def test_a_job_is_taken_from_where_it_ended_well(apart, tmp_path):
     folder.write_record(folder.read_record().but(status="failed", reason="an accident"))
     merged = merge([failing, whole], tmp_path / "merged")
     assert merged.job_folder(job).read_record().status == "ok"
+
+
+def main_jobs(run, *models):
+    return {
+        (job.model, job.seed): job
+        for job in run.jobs()
+        if job.experiment.kind == "main" and job.model in (models or (job.model,))
+    }
+
+
+def copied(run, home):
+    return RunFolder.open(shutil.copytree(run.path, home))
+
+
+def test_a_seed_counts_once_whatever_its_threads(whole, unlike, tmp_path):
+    assert not {job.key for job in whole.jobs()} & {job.key for job in unlike.jobs()}
+    merged = merge([whole, unlike], tmp_path / "merged")
+    # Neither more seeds, nor an interval of twice two.
+    alone = table(whole)
+    assert alone["n_seeds"].unique() == [2]
+    pd.testing.assert_frame_equal(table(merged)[alone.columns], alone)
+    for before, row in zip(results(whole.view()).rows, results(merged.view()).rows, strict=True):
+        assert row.values["mmd"] == before.values["mmd"]
+        assert str(row.summary("mmd")) == str(before.summary("mmd"))
+    assert main_jobs(merged) == main_jobs(whole)
+    other_way = merge([unlike, whole], tmp_path / "other way")
+    assert main_jobs(other_way) == main_jobs(unlike)
+    assert table(other_way)["n_seeds"].unique() == [2]
+
+
+def test_scores_that_one_piece_has_of_equal_cells_are_those_of_the_job_that_is_taken(whole, unlike, tmp_path):
+    merged = merge([whole, unlike], tmp_path / "merged")
+    controls = main_jobs(merged, "real", "shuffle")
+    assert controls == main_jobs(whole, "real", "shuffle")
+    for place, job in controls.items():
+        there = unlike.job_folder(main_jobs(unlike)[place])
+        taken, theirs = (
+            [score for score in folder.read_scores() if score.metric == "zero_fraction_error"]
+            for folder in (merged.job_folder(job), there)
+        )
+        assert len(taken) == 1
+        assert [score.but(key="") for score in taken] == [score.but(key="") for score in theirs]
+    # As if scored here: nothing is scored again, and nothing was changed.
+    metrics = [resolve_metric(name) for name in ("mmd", "zero_fraction_error")]
+    missing = missing_scores(merged, metrics, merged.read_request()["protocols"])
+    assert not [task for task in missing if task.job in controls.values()]
+    for job in merged.jobs():
+        assert merged.job_folder(job).read_record().key == job.key
+        assert not merged.job_folder(job).damaged_cells(job.sample_seeds)
+    opened([merged.path], tmp_path)
+
+
+def test_a_job_that_failed_is_taken_from_a_machine_with_other_threads(whole, unlike, tmp_path):
+    failing = copied(whole, tmp_path / "failing")
+    place = ("nb_copula", 0)
+    folder = failing.job_folder(main_jobs(failing)[place])
+    folder.write_record(folder.read_record().but(status="failed", reason="an accident", samples={}))
+    shutil.rmtree(folder.scores)
+    merged = merge([failing, unlike], tmp_path / "merged")
+    expected = main_jobs(whole) | {place: main_jobs(unlike)[place]}
+    assert main_jobs(merged) == expected
+    record = merged.job_folder(expected[place]).read_record()
+    assert record == unlike.job_folder(expected[place]).read_record()
+    frame = results_frame(merged.view()).set_index("model")
+    assert frame.loc["nb_copula", ["status", "reason", "n_seeds"]].to_list() == ["ok", "", 2]
+
+
+def test_of_other_cells_those_of_the_job_that_is_taken_count(whole, unlike, tmp_path):
+    other = copied(unlike, tmp_path / "other")
+    place = ("shuffle", 1)
+    folder = other.job_folder(main_jobs(other)[place])
+    with h5py.File(folder.cells(0), "r+") as file:
+        file["X/data"][...] += 1
+    record = folder.read_record()
+    sample = record.samples["0"].but(sha256=sha256_of(folder.cells(0)))
+    folder.write_record(record.but(samples={"0": sample}))
+    change_mmd(folder)
+    merged = merge([whole, other], tmp_path / "merged")
+    job = main_jobs(whole)[place]
+    assert merged.job_folder(job).read_scores() == whole.job_folder(job).read_scores()
+    # Of equal cells there is one truth, whatever the key.
+    change_mmd(other.job_folder(main_jobs(other)["real", 0]))
+    with pytest.raises(RequestError, match="mmd of real · seed 0 differs between"):
+        merge([whole, other], tmp_path / "again")
+
+
+def change_mmd(folder):
+    file = next(folder.scores.glob("*-mmd.json"))
+    content = read_json(file)
+    content["values"]["mmd"] += 1
+    write_sealed(file, content)
 
 
 def test_a_site_unites_pieces_and_replaces_none_but_a_site(apart, tmp_path):
