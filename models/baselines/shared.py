@@ -8,7 +8,6 @@ import inspect
 import json
 from abc import abstractmethod
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -16,12 +15,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array, vstack
-from threadpoolctl import threadpool_limits
 
 from models.base import Budget, Monitor, Role
 from models.controls import control, floors
 from models.controls.control import RememberedCells
 from models.controls.floors import DrawnByType
+from models.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -116,11 +115,6 @@ class Baseline(DrawnByType):
     @abstractmethod
     def _draw_block(self, cell_type: str, n_cells: int, rng: np.random.Generator) -> csr_matrix:
         """Return counts of at most 512 cells of one type, n_cells × n_genes, float32."""
-
-
-def one_blas_thread() -> AbstractContextManager[object]:
-    """Have the libraries of linear algebra that are loaded use one thread."""
-    return threadpool_limits(limits=1, user_api="blas")
 
 
 def library_sizes(counts: csr_matrix) -> NDArray[np.float64]:

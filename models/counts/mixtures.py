@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from models.threads import one_blas_thread
 
 CELLS_PER_DIMENSION = 6
 """A component with a covariance of its own has at least so many cells for each dimension."""
@@ -64,24 +67,17 @@ class TypeMixtures:
             Of the first guesses.
         """
         points = np.asarray(points, dtype=np.float64)
-        n_dimensions = points.shape[1]
         floor = LEAST_VARIANCE * points.var(axis=0) + 1e-8
         centred = np.concatenate(
             [points[types == t] - points[types == t].mean(axis=0) for t in range(n_types)]
         )
         pooled = centred.T @ centred / len(points) + np.diag(floor)
-        parts = []
-        for code in range(n_types):
-            of_type = points[types == code]
-            n_components = len(of_type) // (CELLS_PER_DIMENSION * n_dimensions)
-            n_components = int(np.clip(n_components, 1, most_components))
-            shares = _responsibilities(of_type, n_components, floor=floor, seed=seed % 2**32)
-            whole = _shrunk(of_type, np.ones(len(of_type)), pooled)
-            prior = whole if shares.shape[1] > 1 else pooled
-            for weight in shares.T:
-                mean = weight @ of_type / weight.sum()
-                factor = np.linalg.cholesky(_shrunk(of_type, weight, prior) + np.diag(floor))
-                parts.append((weight.sum() / len(of_type), code, mean, factor))
+        with one_blas_thread():
+            parts = [
+                part
+                for code in range(n_types)
+                for part in _components(points[types == code], code, pooled, floor, most_components, seed)
+            ]
         weights, codes, means, factors = (np.array(part) for part in zip(*parts, strict=True))
         return cls(
             weights=torch.tensor(weights, dtype=torch.float32),
@@ -104,6 +100,26 @@ class TypeMixtures:
     def tensors(self) -> dict[str, Tensor]:
         """Return what the constructor takes."""
         return {"weights": self.weights, "types": self.types, "means": self.means, "factors": self.factors}
+
+
+def _components(
+    points: NDArray[np.float64],
+    code: int,
+    pooled: NDArray[np.float64],
+    floor: NDArray[np.float64],
+    most_components: int,
+    seed: int,
+) -> Iterator[tuple[float, int, NDArray[np.float64], NDArray[np.float64]]]:
+    """Yield weight, type, mean and Cholesky factor of each component of a type."""
+    n_components = len(points) // (CELLS_PER_DIMENSION * points.shape[1])
+    n_components = int(np.clip(n_components, 1, most_components))
+    shares = _responsibilities(points, n_components, floor=floor, seed=seed % 2**32)
+    whole = _shrunk(points, np.ones(len(points)), pooled)
+    prior = whole if shares.shape[1] > 1 else pooled
+    for weight in shares.T:
+        mean = weight @ points / weight.sum()
+        factor: NDArray[np.float64] = np.linalg.cholesky(_shrunk(points, weight, prior) + np.diag(floor))
+        yield float(weight.sum() / len(points)), code, mean, factor
 
 
 def _shrunk(

@@ -219,20 +219,3 @@ def test_baselines_have_no_budget_and_import_without_scikit_learn():
     code = f"import sys, {modules}; print([m for m in ('sklearn', 'anndata', 'pandas') if m in sys.modules])"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert printed.stdout.strip() == "[]"
-
-
-def test_products_of_baselines_take_one_thread(monkeypatch):
-    """Threads of OpenBLAS that wait for one another spin; the caller's own number is put back."""
-    from threadpoolctl import threadpool_info, threadpool_limits
-
-    from models.baselines.shared import one_blas_thread
-
-    def threads():
-        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
-
-    np.ones((4, 4)) @ np.ones((4, 4))
-    with threadpool_limits(2, user_api="blas"):
-        before = threads()
-        with one_blas_thread():
-            assert threads() == {1}
-        assert threads() == before
