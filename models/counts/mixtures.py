@@ -109,7 +109,7 @@ def _components(
     floor: NDArray[np.float64],
     most_components: int,
     seed: int,
-) -> Iterator[tuple[float, int, NDArray[np.float64], NDArray[np.float64]]]:
+) -> Iterator[tuple[float, int, NDArray[np.floating], NDArray[np.floating]]]:
     """Yield weight, type, mean and Cholesky factor of each component of a type."""
     n_components = len(points) // (CELLS_PER_DIMENSION * points.shape[1])
     n_components = int(np.clip(n_components, 1, most_components))
@@ -118,7 +118,7 @@ def _components(
     prior = whole if shares.shape[1] > 1 else pooled
     for weight in shares.T:
         mean = weight @ points / weight.sum()
-        factor: NDArray[np.float64] = np.linalg.cholesky(_shrunk(points, weight, prior) + np.diag(floor))
+        factor = np.linalg.cholesky(_shrunk(points, weight, prior) + np.diag(floor))
         yield float(weight.sum() / len(points)), code, mean, factor
 
 
