@@ -64,7 +64,7 @@ def run(
         str | None, typer.Option(help="Who carries out the Jobs: slurm, or Dask at tcp://HOST:PORT.")
     ] = None,
     resources: Annotated[
-        str | None, typer.Option(help="Of each Job on Slurm, such as memory=8GB,hours=2,partition=short.")
+        str | None, typer.Option(help="Of a Job on a cluster, such as memory=8GB,activa:memory=16GB,cores=2.")
     ] = None,
     jobs: Annotated[
         int | None, typer.Option(help="So many Jobs at once here; what they take is then not told.")
@@ -113,7 +113,8 @@ def run(
     if not dry_run:
         hands.require()
     stored = {} if config is None else spec.read_config(config)
-    asked = {} if hands.resources.cores is None else {"threads": hands.resources.cores}
+    cores = hands.resources.general.cores
+    asked = {} if cores is None else {"threads": cores}
     request = spec.RunSpec.checked(**(stored | given | shared | asked))
     if scheduler and (request.jobs > 1 or request.gpus):
         raise _of_this_machine("jobs" if request.jobs > 1 else "gpus", scheduler)
@@ -124,16 +125,17 @@ def run(
 
 def _hands(scheduler: str | None, resources: str | None, shared: dict[str, Any]) -> Hands:
     """Return who carries out the Jobs, as far as the options say."""
+    from bench.request.resources import Requested
     from bench.work.hands import Hands
-    from bench.work.slurm import SLURM, Resources
+    from bench.work.slurm import SLURM
 
     if scheduler and shared:
         raise _of_this_machine(next(iter(shared)), scheduler)
     if resources is None:
         return Hands(scheduler)
-    if scheduler != SLURM:
-        raise RequestError(f"--resources {resources} is what Jobs ask Slurm for: give --scheduler {SLURM}")
-    return Hands(scheduler, Resources.parse(resources))
+    if scheduler is None:
+        raise RequestError(f"--resources {resources} is what Jobs ask a cluster for: give --scheduler, too")
+    return Hands(scheduler, Requested.parse(resources, on_slurm=scheduler == SLURM))
 
 
 def _of_this_machine(option: str, scheduler: str) -> RequestError:
@@ -161,6 +163,8 @@ def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None, hands: 
 
     progress = Progress(plain_console())
     plan = draft(spec, progress=progress, beside=beside)
+    if hands is not None:
+        hands.resources.require_for(plan.jobs)
     if dry_run:
         _show_plan(progress.console, plan)
         return DONE

@@ -10,7 +10,7 @@ import contextlib
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 from uuid import uuid4
@@ -18,6 +18,7 @@ from uuid import uuid4
 from bench.errors import DONE, SOME_FAILED, RequestError
 from bench.progress import Progress, Stage
 from bench.request.plan import Job
+from bench.request.resources import Requested, Resources
 from bench.results.files import readable
 from bench.results.run_folder import RunFolder
 from bench.work.executor import good_record, words_of
@@ -38,13 +39,17 @@ def require_scheduler(scheduler: str) -> None:
         pass
 
 
-def run_jobs_on(scheduler: str, run: RunFolder, jobs: Sequence[Job], *, progress: Progress) -> None:
+def run_jobs_on(
+    scheduler: str, requested: Requested, run: RunFolder, jobs: Sequence[Job], *, progress: Progress
+) -> None:
     """Run every Job that has not ended well yet on the workers of a Dask cluster, and score its cells there.
 
     Parameters
     ----------
     scheduler
         Address of the cluster's scheduler, such as ``tcp://127.0.0.1:8786``.
+    requested
+        What the Jobs ask for.
     run, jobs
         The run, in a folder that all workers see, and its Jobs.
     progress
@@ -53,21 +58,25 @@ def run_jobs_on(scheduler: str, run: RunFolder, jobs: Sequence[Job], *, progress
     Raises
     ------
     RequestError
-        If there is no such cluster, if it has no workers or none for these Jobs, if a worker does not see
-        the folder or cannot import this package, or if the scheduler is lost.
+        If there is no such cluster, if it has no workers or none that offers what a Job asks for, if a worker
+        does not see the folder or cannot import this package, or if the scheduler is lost.
     """
     with _connected(scheduler) as client, token_of(run) as token:
-        at_once = _check_workers(client, scheduler, token, jobs)
-        progress.say(f"{len(client.nthreads())} Dask workers · {client.dashboard_link}")
-        _say_crowds(at_once, progress)
+        offers = _offers(client, scheduler, token)
+        progress.say(f"{len(offers)} Dask workers · {client.dashboard_link}")
+        _say_crowds(client, progress)
         with progress.stage("training and scoring", total=len(jobs)) as stage:
-            waiting = [(job, _submitted(client, run, job, token)) for job in left_of(run, jobs, stage)]
+            left = [(job, _wanted(requested.of(job), job)) for job in left_of(run, jobs, stage)]
+            _require_offers(scheduler, left, offers)
+            waiting = [(job, _submitted(client, run, job, token, wanted)) for job, wanted in left]
+            there = True
             while waiting:
                 time.sleep(LOOK_SECONDS)
                 # A client that lost its scheduler for a moment has called off all that it waited for.
                 if client.status != "running" or any(future.cancelled() for _, future in waiting):
                     raise RequestError(f"--scheduler {scheduler}: lost; go on with --resume {run.path}")
                 waiting = still_waiting(run, waiting, stage, _ending)
+                there = _told_of_workers(client, there, progress)
 
 
 def left_of(run: RunFolder, jobs: Sequence[Job], stage: Stage) -> list[Job]:
@@ -139,10 +148,10 @@ def token_of(run: RunFolder) -> Iterator[Path]:
         token.unlink(missing_ok=True)
 
 
-def _check_workers(client: Client, scheduler: str, token: Path, jobs: Sequence[Job]) -> Counter[str]:
-    """Return how many Jobs go on at once on each host, if all workers can carry Jobs of this run out."""
+def _offers(client: Client, scheduler: str, token: Path) -> dict[str, Mapping[str, float]]:
+    """Return what each worker offers, by its address, if all can carry Jobs of this run out."""
     try:
-        seen: dict[str, tuple[bool, bool]] = client.run(_seen, str(token))
+        seen: dict[str, tuple[bool, dict[str, float]]] = client.run(_seen, str(token))
     except ModuleNotFoundError as error:
         raise RequestError(f"--scheduler {scheduler}: its workers have other packages: {error}") from error
     if not seen:
@@ -152,28 +161,66 @@ def _check_workers(client: Client, scheduler: str, token: Path, jobs: Sequence[J
             f"--scheduler {scheduler}: worker {blind[0]} does not see {token.parent}: give --out a folder "
             "that all workers see"
         )
-    if any(job.device == "cuda" for job in jobs) and not any(has_gpu for _, has_gpu in seen.values()):
-        raise RequestError(
-            f"--scheduler {scheduler}: no worker has a GPU to give: start one with --resources GPU=1"
-        )
+    return {address: offered for address, (_, offered) in seen.items()}
+
+
+def _seen(token: str, dask_worker: Worker) -> tuple[bool, dict[str, float]]:
+    """Tell, on a worker, whether it sees a file, and what it offers."""
+    return Path(token).exists(), dict(dask_worker.state.total_resources)
+
+
+def _wanted(resources: Resources, job: Job) -> dict[str, int]:
+    """Return what a Job takes of what its worker offers, by the names that Dask's own pages use."""
+    wanted = {"GPU": resources.gpus_of(job), "MEMORY": resources.memory_bytes, "CORES": resources.cores}
+    return {name: amount for name, amount in wanted.items() if amount}
+
+
+def _require_offers(
+    scheduler: str,
+    jobs: Sequence[tuple[Job, Mapping[str, int]]],
+    offers: Mapping[str, Mapping[str, float]],
+) -> None:
+    """Raise a RequestError if there is a Job of which no worker offers all that it asks for."""
+    for job, wanted in jobs:
+        lacking = [
+            {name: amount for name, amount in wanted.items() if offered.get(name, 0) < amount}
+            for offered in offers.values()
+        ]
+        if least := min(lacking, key=len):
+            raise RequestError(
+                f"--scheduler {scheduler}: no worker offers all that {job.title} asks for, "
+                f"{_in_words(least)} is missing: start one with dask worker {scheduler} --resources "
+                f'"{_in_words(wanted)}"'
+            )
+
+
+def _in_words(amounts: Mapping[str, int]) -> str:
+    """Write amounts as ``dask worker --resources`` reads them."""
+    return " ".join(
+        f"{name}={n // 10**9}e9" if n % 10**9 == 0 else f"{name}={n}" for name, n in amounts.items()
+    )
+
+
+def _told_of_workers(client: Client, there: bool, progress: Progress) -> bool:
+    """Tell whether there are workers, and say so if all have gone since there were some."""
+    now = bool(client.scheduler_info(n_workers=1)["workers"])
+    if there and not now:
+        progress.say("no Dask workers left: waiting for one to join; Ctrl-C ends this, --resume goes on")
+    return now
+
+
+def _say_crowds(client: Client, progress: Progress) -> None:
+    """Say that what Jobs take that share a machine will not be told (`bench.work.beside`)."""
     at_once: Counter[str] = Counter()
     for address, threads in client.nthreads().items():
         at_once[address.rpartition(":")[0]] += threads
-    return at_once
-
-
-def _seen(token: str, dask_worker: Worker) -> tuple[bool, bool]:
-    """Tell, on a worker, whether it sees a file, and whether it has a GPU to give."""
-    return Path(token).exists(), "GPU" in dask_worker.state.total_resources
-
-
-def _say_crowds(at_once: Counter[str], progress: Progress) -> None:
-    """Say that what Jobs take that share a machine will not be told (`bench.work.beside`)."""
     if crowded := [f"{n} Jobs at once on {host}" for host, n in at_once.items() if n > 1]:
         progress.say(f"note: {', '.join(crowded)}: beside each other they are not timed (--nthreads 1)")
 
 
-def _submitted(client: Client, run: RunFolder, job: Job, token: Path) -> Future[int]:
+def _submitted(
+    client: Client, run: RunFolder, job: Job, token: Path, wanted: Mapping[str, int]
+) -> Future[int]:
     return client.submit(
         carry_out,
         str(run.path),
@@ -181,7 +228,7 @@ def _submitted(client: Client, run: RunFolder, job: Job, token: Path) -> Future[
         str(token),
         # Two runs of the same cells have Jobs of the same key, and none shares a task with another.
         key=f"{job.title} · {job.key} · {token.stem}",
-        resources={"GPU": 1} if job.device == "cuda" else None,
+        resources=dict(wanted) or None,
         pure=False,
     )
 

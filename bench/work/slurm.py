@@ -1,4 +1,4 @@
-"""Jobs on a Slurm cluster, each a task of one array that submitit submits: see `bench.work.cluster`.
+"""Jobs on a Slurm cluster, each a task of an array that submitit submits: see `bench.work.cluster`.
 
 Records come back through the run folder. Of what Slurm ended itself, its accounting (``sacct``) knows why.
 """
@@ -7,19 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import shlex
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from bench.errors import RequestError
 from bench.progress import Progress
 from bench.request.plan import Job
+from bench.request.resources import Requested, Resources
 from bench.results.files import readable
 from bench.results.records import unstarted_record
 from bench.results.run_folder import RunFolder
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
 SLURM: Final = "slurm"
 """What ``--scheduler`` is given in the place of an address."""
 COMMANDS: Final = ("sbatch", "srun", "sacct", "scancel")
-MEMORY: Final = re.compile(r"([1-9]\d*)([MGT])i?B?", re.IGNORECASE)
 SCORING_MINUTES: Final = 60
 """What a Job gets beside its --timeout, in which it is not scored yet."""
 ENDED_BY_SLURM: Final = {
@@ -47,95 +45,6 @@ ENDED_BY_SLURM: Final = {
     "PREEMPTED": ("killed", "others went first"),
 }
 """Slurm's name for how it ended a Job → the status of its Record, and why."""
-
-
-@dataclass(frozen=True)
-class Resources:
-    """What each Job asks Slurm for; None is what the plan needs, else what Slurm gives by itself.
-
-    Attributes
-    ----------
-    cores, memory, hours, gpus
-        Cores (as many as the Job has threads), memory (such as ``8G``), hours (an hour more than
-        ``--timeout``), and GPUs (one, where the Job is for a GPU).
-    partition, account, qos, constraint
-        As ``sbatch`` takes them.
-    """
-
-    cores: int | None = None
-    memory: str | None = None
-    hours: float | None = None
-    gpus: int | None = None
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read ``memory=8GB,hours=2,partition=short``.
-
-        Raises
-        ------
-        RequestError
-            If it names what is no resource, names one twice, or gives it a value that it cannot have.
-        """
-        known = [field.name for field in fields(cls)]
-        given: dict[str, Any] = {}
-        for part in filter(None, (part.strip() for part in text.split(","))):
-            name, _, value = (word.strip() for word in part.partition("="))
-            if name not in known or not value:
-                raise RequestError(f"--resources {part!r}: give NAME=VALUE, names are {', '.join(known)}")
-            if name in given:
-                raise RequestError(f"--resources {text!r} names {name} twice")
-            given[name] = _read(name, value)
-        if not given:
-            raise RequestError(f"--resources {text!r} names nothing: give such as memory=8GB,hours=2")
-        return cls(**given)
-
-    def parameters(self, jobs: Sequence[Job], *, timeout: float | None) -> dict[str, Any]:
-        """Return the parameters of submitit's Slurm executor for an array of Jobs.
-
-        Raises
-        ------
-        RequestError
-            If a Job has more threads than it would have cores.
-        """
-        threads = max(job.threads for job in jobs)
-        if self.cores is not None and self.cores < threads:
-            raise RequestError(
-                f"--resources cores={self.cores}: the Jobs of this run have {threads} threads: start a "
-                "new run"
-            )
-        minutes = None if timeout is None else math.ceil(timeout / 60) + SCORING_MINUTES
-        gpus = 1 if self.gpus is None and any(job.device == "cuda" for job in jobs) else self.gpus
-        passed_on = ("partition", "account", "qos", "constraint")
-        return {
-            "cpus_per_task": self.cores or threads,
-            "time": minutes if self.hours is None else math.ceil(self.hours * 60),
-            "mem": self.memory,
-            "gpus_per_node": gpus or None,
-            **{name: getattr(self, name) for name in passed_on},
-        }
-
-
-DEFAULTS: Final = Resources()
-
-
-def _read(name: str, value: str) -> Any:
-    if name == "memory":
-        if (found := MEMORY.fullmatch(value)) is None:
-            raise RequestError(f"--resources memory={value}: give whole MB, GB or TB, such as memory=8GB")
-        return f"{found[1]}{found[2].upper()}"
-    if name in ("cores", "gpus"):
-        if not value.isdecimal() or (int(value) == 0 and name == "cores"):
-            raise RequestError(f"--resources {name}={value}: give a whole number")
-        return int(value)
-    if name == "hours":
-        if re.fullmatch(r"\d+(\.\d+)?", value) is None or float(value) == 0:
-            raise RequestError(f"--resources hours={value}: give a number above 0, such as hours=2")
-        return float(value)
-    return value
 
 
 def require_slurm() -> None:
@@ -154,14 +63,14 @@ def require_slurm() -> None:
 
 
 def run_jobs_on_slurm(
-    resources: Resources, run: RunFolder, jobs: Sequence[Job], *, timeout: float | None, progress: Progress
+    requested: Requested, run: RunFolder, jobs: Sequence[Job], *, timeout: float | None, progress: Progress
 ) -> None:
     """Run every Job that has not ended well yet as a Slurm job of its own, and score its cells there.
 
     Parameters
     ----------
-    resources
-        What each asks for.
+    requested
+        What they ask for.
     run, jobs
         The run, in a folder that all nodes see, and its Jobs.
     timeout
@@ -172,24 +81,57 @@ def run_jobs_on_slurm(
     Raises
     ------
     RequestError
-        If Slurm or submitit is missing, or if Slurm refuses the array.
+        If Slurm or submitit is missing, or if Slurm refuses an array.
     """
     require_slurm()
     with token_of(run) as token, progress.stage("training and scoring", total=len(jobs)) as stage:
         if not (left := left_of(run, jobs, stage)):
             return
-        with _submitted(resources.parameters(left, timeout=timeout), run, left, str(token)) as tasks:
-            progress.say(f"{len(left)} Jobs submitted to Slurm: squeue --jobs {_number(tasks[0])}")
-            waiting = list(zip(left, tasks, strict=True))
+        with _submitted(requested, run, left, timeout=timeout, token=str(token)) as tasks:
+            numbers = ",".join(_numbers(tasks))
+            progress.say(f"{len(left)} Jobs submitted to Slurm: squeue --jobs {numbers}")
+            waiting = tasks
             while waiting := still_waiting(run, waiting, stage, _ending):
                 time.sleep(LOOK_SECONDS)
 
 
+def parameters(resources: Resources, jobs: Sequence[Job], *, timeout: float | None) -> dict[str, Any]:
+    """Return the parameters of submitit's Slurm executor for an array of Jobs that ask for the same."""
+    minutes = None if timeout is None else math.ceil(timeout / 60) + SCORING_MINUTES
+    passed_on = ("partition", "account", "qos", "constraint")
+    return {
+        "cpus_per_task": resources.cores or max(job.threads for job in jobs),
+        "time": minutes if resources.hours is None else math.ceil(resources.hours * 60),
+        # To Slurm each is a power of 1024, and it knows no other name for it.
+        "mem": resources.memory and resources.memory.removesuffix("i"),
+        "gpus_per_node": max(map(resources.gpus_of, jobs)) or None,
+        **{name: getattr(resources, name) for name in passed_on},
+    }
+
+
 @contextlib.contextmanager
 def _submitted(
+    requested: Requested, run: RunFolder, jobs: Sequence[Job], *, timeout: float | None, token: str
+) -> Iterator[list[tuple[Job, submitit.Job[int]]]]:
+    """Submit Jobs, an array of those that ask for the same; call off what is left when nobody waits."""
+    tasks: list[tuple[Job, submitit.Job[int]]] = []
+    ended = False
+    try:
+        for resources, alike in requested.alike(jobs).items():
+            of_array = _array(parameters(resources, alike, timeout=timeout), run, alike, token)
+            tasks += zip(alike, of_array, strict=True)
+        yield tasks
+        ended = True
+    finally:
+        if tasks and not ended:
+            # Should it fail: without the token, too, they end by themselves, or at once when they begin.
+            subprocess.run(["scancel", *_numbers(tasks)], check=False, capture_output=True)
+
+
+def _array(
     parameters: dict[str, Any], run: RunFolder, jobs: Sequence[Job], token: str
-) -> Iterator[list[submitit.Job[int]]]:
-    """Submit Jobs as one array, and call off what is left of it when nobody waits any longer."""
+) -> list[submitit.Job[int]]:
+    """Submit Jobs as one array."""
     import submitit
 
     # -P: a folder called `datasets` in the current directory must not shadow ours.
@@ -210,19 +152,12 @@ def _submitted(
     except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedSubmissionError) as error:
         said = [line for line in str(error).splitlines() if "sbatch" in line or "error" in line.lower()]
         raise RequestError(f"--scheduler {SLURM}: {' '.join(said) or error}") from error
-    ended = False
-    try:
-        yield tasks
-        ended = True
-    finally:
-        if not ended:
-            # Should it fail: without the token, too, they end by themselves, or at once when they begin.
-            subprocess.run(["scancel", _number(tasks[0])], check=False, capture_output=True)
+    return tasks
 
 
-def _number(task: submitit.Job[int]) -> str:
-    """Return the number of the array that a task belongs to."""
-    return str(task.job_id).partition("_")[0]
+def _numbers(tasks: Sequence[tuple[Job, submitit.Job[int]]]) -> list[str]:
+    """Return the numbers of the arrays that tasks belong to."""
+    return list(dict.fromkeys(str(task.job_id).partition("_")[0] for _, task in tasks))
 
 
 def _ending(run: RunFolder, job: Job, task: submitit.Job[int]) -> str | None:

@@ -2,7 +2,7 @@
 
 The first argument is the command: sbatch, sacct, squeue, scancel or srun. SLURM_FAKE names a folder: in
 it ``JOB/INDEX`` holds a task's state, ``JOB/INDEX.pid`` the first of its processes, ``calls`` each command.
-A file ``end-INDEX`` that holds a state (TIMEOUT, OUT_OF_MEMORY) has the task with this index ended so, once
+A file ``end-JOB_INDEX`` that holds a state (TIMEOUT, OUT_OF_MEMORY) has this task ended so, once
 there is a file ``begun``; while there is one called ``hold``, no task begins.
 """
 
@@ -54,7 +54,7 @@ def task(number, index, script, output, last):
         )
     (HOME / number / f"{index}.pid").write_text(str(process.pid))
     state.write_text("RUNNING")
-    wanted = HOME / f"end-{index}"
+    wanted = HOME / f"end-{number}_{index}"
     while process.poll() is None:
         if wanted.exists() and (HOME / "begun").exists():
             state.write_text(wanted.read_text())
@@ -80,8 +80,8 @@ def sacct(*_options):
         sys.stdout.write(f"{name}|{state}|node1\n")
 
 
-def scancel(number):
-    for file in (HOME / number).glob("[0-9]*"):
+def scancel(*numbers):
+    for file in (file for number in numbers for file in (HOME / number).glob("[0-9]*")):
         if file.suffix == ".pid":
             continue
         if file.read_text() in ("PENDING", "RUNNING"):

@@ -1,28 +1,39 @@
 """Jobs on a real Dask cluster of this machine, of which workers, scheduler and parent are really killed."""
 
+import io
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
+import pandas as pd
 import psutil
 import pytest
 from rich.console import Console
 
+from bench import flow, progress
+from bench.draft import draft
 from bench.errors import RequestError
 from bench.progress import Progress
+from bench.request.resources import DEFAULTS, Resources
+from bench.request.spec import RunSpec
 from bench.results.run_folder import RunFolder
 from bench.work import cluster as module
+from bench.work.hands import HERE, Hands
 from bench.work.processes import Stopped
+from reports.table import COST_COLUMNS
 from tests.bench.faults.test_elsewhere import METRICS, done, ended, planned, values
 from tests.bench.faults.test_elsewhere import tiny as tiny
 from tests.bench.faults.test_kills import bench, is_gone
 from tests.places import THROWAWAY as FILE
 from tests.waiting import LIMIT_SECONDS, wait_until
 
-pytest.importorskip("distributed", reason="Dask is not installed: the extra cluster")
+LocalCluster = pytest.importorskip(
+    "distributed", reason="Dask is not installed: the extra cluster"
+).LocalCluster
 pytestmark = pytest.mark.slow
 
 
@@ -48,21 +59,20 @@ def cluster(tiny, tmp_path):
     scheduler = dask("scheduler", *options, log=log)
     wait_until(lambda: address_in(log))
     address = address_in(log)
-    options = [
-        "--host",
-        "127.0.0.1",
-        "--nthreads",
-        1,
-        "--nworkers",
-        2,
-        "--no-dashboard",
-        "--death-timeout",
-        60,
-    ]
-    workers = dask("worker", address, *options, log=tmp_path / "workers.log")
+    workers = dask_workers(address, "--nworkers", 2, log=tmp_path / "workers.log")
     wait_until(lambda: (tmp_path / "workers.log").read_text().count("Registered to:") >= 2)
     yield SimpleNamespace(address=address, scheduler=scheduler, workers=workers)
-    everything = [process for one in (workers, scheduler) for process in family(one.pid)]
+    for one in (workers, scheduler):
+        kill_family(one.pid)
+
+
+def dask_workers(address, *options, log):
+    fixed = ("--host", "127.0.0.1", "--nthreads", 1, "--no-dashboard", "--death-timeout", 60)
+    return dask("worker", address, *fixed, *options, log=log)
+
+
+def kill_family(pid):
+    everything = family(pid)
     for process in everything:
         process.kill()
     psutil.wait_procs(everything, timeout=LIMIT_SECONDS)
@@ -168,13 +178,10 @@ def test_a_cluster_that_cannot_be_is_refused_before_anything_is_written(tiny, op
 
 def test_workers_that_cannot_carry_a_run_out_are_refused(cluster, tiny, monkeypatch):
     run, _ = planned(tiny, f"{FILE}:Mean")
-    on_a_gpu = [job.model_copy(update={"device": "cuda"}) for job in run.jobs()]
     with module._connected(cluster.address) as client, module.token_of(run) as token:
-        assert sum(module._check_workers(client, cluster.address, token, run.jobs()).values()) == 2
-        with pytest.raises(RequestError, match="no worker has a GPU"):
-            module._check_workers(client, cluster.address, token, on_a_gpu)
+        assert list(module._offers(client, cluster.address, token).values()) == [{}, {}]
         with pytest.raises(RequestError, match="does not see"):
-            module._check_workers(client, cluster.address, token.with_name("elsewhere"), run.jobs())
+            module._offers(client, cluster.address, token.with_name("elsewhere"))
         with pytest.raises(RuntimeError, match="ended with code 2"):
             module.carry_out(str(run.path), "0" * 16, str(token))
     assert list(run.path.glob(".*.token")) == []
@@ -189,3 +196,139 @@ def test_what_a_lost_connection_called_off_has_not_ended(tiny):
     waiting = [(run.jobs()[0], called_off)]
     with Progress(Console(quiet=True)).stage("training", total=1) as stage:
         assert module.still_waiting(run, waiting, stage, module._ending) == waiting
+
+
+EMBEDDED = ("activa", "activa_counts", "latent_flow", "scgan", "cscgan")
+
+
+def test_all_embedded_generators_score_alike_on_a_cluster_and_on_this_machine(tiny, monkeypatch):
+    # What else a run ends with has nothing to do with who carried its Jobs out.
+    monkeypatch.setattr("reports.figures.save_figures", lambda *_things, **_named: [])
+    monkeypatch.setattr(flow, "track", lambda *_things: None)
+    spec = RunSpec.checked(
+        models=(*EMBEDDED, "nb_copula"),
+        dataset=str(tiny),
+        profile="smoke",
+        budget="2steps",
+        metrics=("zero_fraction_error", "mmd"),
+        out=tiny.parent / "runs",
+    )
+    silent = Progress(Console(quiet=True))
+    # Of one draft: what is left to the machine is settled once.
+    plan = draft(spec, progress=silent)
+    here, there = flow.start(plan), flow.start(plan)
+    assert flow.carry_out(here, silent, hands=HERE) == 0
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        assert flow.carry_out(there, silent, hands=Hands(cluster.scheduler_address)) == 0
+    assert values(there) == values(here)
+    assert len(values(here)) == 2 * (len(EMBEDDED) + 3)
+    tables = [
+        table.loc[:, [not name.startswith((*COST_COLUMNS, "not_timed")) for name in table.columns]]
+        for table in (pd.read_csv(run.path / "table.csv") for run in (here, there))
+    ]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    assert {"model", "budget", "status", "mmd", "zero_fraction_error"} <= set(tables[0].columns)
+
+
+ALL = "GPU=1 MEMORY=16e9 CORES=2"
+
+
+def offered(gpus=0, gigabytes=0, cores=0):
+    return {"GPU": gpus, "MEMORY": gigabytes * 10**9, "CORES": cores}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offers", "missing", "remedy"),
+    [
+        (Resources(gpus=1), [{}, {}], "GPU=1", "GPU=1"),
+        (Resources(memory="16G", cores=4), [{}, offered(0, 16, 2)], "CORES=4", "MEMORY=16e9 CORES=4"),
+        # Each offers something of it.
+        (Resources(2, "16G", gpus=1), [offered(1, 0, 9), offered(0, 99, 1)], "MEMORY=16e9", ALL),
+        (Resources(memory="1Gi"), [{"MEMORY": 1e9}], "MEMORY=1073741824", "MEMORY=1073741824"),
+        (Resources(memory="500M"), [{"MEMORY": 4e8}], "MEMORY=500000000", "MEMORY=500000000"),
+    ],
+)
+def test_what_no_worker_offers_is_refused_with_the_remedy(wanted, offers, missing, remedy):
+    job = SimpleNamespace(title="activa · seed 0", device="cpu")
+    asked, offers = module._wanted(wanted, job), dict(enumerate(offers))
+    with pytest.raises(RequestError) as refused:
+        module._require_offers("tcp://a:1", [(job, {}), (job, asked)], offers)
+    assert str(refused.value) == (
+        f"--scheduler tcp://a:1: no worker offers all that activa · seed 0 asks for, {missing} is missing: "
+        f'start one with dask worker tcp://a:1 --resources "{remedy}"'
+    )
+    module._require_offers("tcp://a:1", [(job, asked)], offers | {"new": offered(1, 99, 4)})
+
+
+def test_a_job_for_a_gpu_asks_for_one_and_others_for_nothing():
+    on_a_gpu, on_none = SimpleNamespace(device="cuda"), SimpleNamespace(device="cpu")
+    assert module._wanted(Resources(), on_a_gpu) == {"GPU": 1}
+    assert module._wanted(Resources(gpus=0), on_a_gpu) == module._wanted(Resources(), on_none) == {}
+
+
+def test_jobs_that_ask_for_more_go_to_the_worker_that_offers_it(waits, cluster, tiny, tmp_path):
+    (tiny.parent / "wait").touch()
+    run, _ = planned(tiny, f"{FILE}:WaitsForLeave")
+    command = ["run", "--resume", run.path, "--scheduler", cluster.address]
+    more = ("--resources", "waits_for_leave:memory=2GB,waits_for_leave:cores=64")
+    printed = " ".join(done(*command, *more, code=2).split())
+    assert "no worker offers all that waits_for_leave · seed 0 asks for, MEMORY=2e9 CORES=64 is" in printed
+    assert ended(run) == set()
+    log = tmp_path / "large.log"
+    large = dask_workers(cluster.address, "--resources", "MEMORY=3e9 CORES=64", log=log)
+    try:
+        wait_until(lambda: "Registered to:" in log.read_text())
+        parent = bench(*command, *more)
+        wait_until((tiny.parent / "waiting").exists)
+        worker = psutil.Process(int((tiny.parent / "waiting").read_text()))
+        assert large.pid in [process.pid for process in worker.parents()]
+        (tiny.parent / "wait").unlink()
+        printed = parent.communicate(timeout=LIMIT_SECONDS)[0]
+        assert parent.returncode == 0, printed
+    finally:
+        kill_family(large.pid)
+
+
+def test_the_limit_of_a_job_holds_through_dask(cluster, tiny):
+    run, _ = planned(tiny, f"{FILE}:Hangs", "--timeout", "8")
+    done("run", "--resume", run.path, "--scheduler", cluster.address, code=1)
+    assert {record.job.model: record.status for record in run.view().records} == {
+        "hangs": "timeout",
+        "real": "ok",
+        "shuffle": "ok",
+    }
+
+
+def test_where_jobs_are_is_told_and_that_no_worker_is_left(waits, cluster, tiny, monkeypatch, tmp_path):
+    monkeypatch.setattr(progress, "SILENCE_SECONDS", 0.5)
+    (tiny.parent / "wait").touch()
+    run, _ = planned(tiny, f"{FILE}:WaitsForLeave")
+    said = io.StringIO()
+
+    def told(words):
+        return " ".join(said.getvalue().split()).count(words)
+
+    parent = threading.Thread(
+        target=module.run_jobs_on,
+        args=(cluster.address, DEFAULTS, run, run.jobs()),
+        kwargs={"progress": Progress(Console(file=said, width=200))},
+        daemon=True,
+    )
+    parent.start()
+    wait_until(lambda: told("of 3 · waits_for_leave · seed 0 · fit"))
+    link = r"^2 Dask workers · http://127\.0\.0\.1:\d+/status$"
+    assert re.search(link, said.getvalue(), re.MULTILINE)
+    workers = cluster.workers
+    for n_told in (1, 2):
+        wait_until((tiny.parent / "waiting").exists)
+        kill_family(workers.pid)
+        (tiny.parent / "waiting").unlink()
+        wait_until(lambda n_told=n_told: told("no Dask workers left: waiting for one to join") == n_told)
+        time.sleep(3 * module.LOOK_SECONDS)
+        assert told("no Dask workers left") == n_told
+        workers = dask_workers(cluster.address, log=tmp_path / f"more{n_told}.log")
+    (tiny.parent / "wait").unlink()
+    parent.join(LIMIT_SECONDS)
+    kill_family(workers.pid)
+    assert {record.status for record in run.view().records} == {"ok"}
+    assert told("no Dask workers left") == 2

@@ -7,6 +7,8 @@ import random
 import shlex
 import subprocess
 import sys
+from collections import Counter
+from pathlib import Path
 
 import anndata
 import psutil
@@ -14,6 +16,7 @@ import pytest
 
 from bench.errors import RequestError
 from bench.hardware import has_cuda
+from bench.request.seeds import derive
 from bench.results.run_folder import RunFolder
 from reports.main_table import unlike_machines
 from tests.bench.faults.test_kills import bench, is_gone
@@ -22,6 +25,7 @@ from tests.waiting import LIMIT_SECONDS, wait_until
 
 pytestmark = pytest.mark.slow
 METRICS = ("--metrics", "zero_fraction_error")
+COUNTED = Path(__file__).with_name("counted.py")
 
 
 @pytest.fixture
@@ -109,26 +113,64 @@ def test_a_job_is_carried_out_once_however_often_it_is_asked_for(tiny, monkeypat
     assert (run.path / "jobs" / key / "record.json").read_bytes() == record
 
 
-def test_a_fifth_of_the_commands_killed_costs_nothing_but_time(tiny):
-    run, commands = planned(tiny, f"{FILE}:Mean", "--seeds", "0-3")
-    chance = random.Random(0)
-    doomed = {words[2] for words in chance.sample(commands, max(1, len(commands) // 5))}
-    for words in commands:
-        process = bench(*words)
-        if words[2] in doomed:
-            worker_begun = run.path / "jobs" / words[2] / "log.txt"
-            wait_until(worker_begun.exists)
-            children = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
-            process.kill()
-            process.wait(timeout=LIMIT_SECONDS)
-            for pid in children:
-                wait_until(lambda pid=pid: is_gone(pid))
-        else:
-            assert process.wait(timeout=LIMIT_SECONDS) == 0
+def fit_seed(job):
+    return derive(job.seed, "fit")
+
+
+def starts(place):
+    """Return how often the generator of `COUNTED` has begun to train, by its seed."""
+    file = place / "starts"
+    return Counter(map(int, file.read_text().split())) if file.exists() else Counter()
+
+
+def carry_out_side_by_side(run, jobs, doomed, place):
+    """Carry Jobs out at once, and kill some of them together when all these are in the midst of training."""
+    processes = {job.key: bench("job", run.path, job.key) for job in jobs}
+    wait_until(lambda: all(starts(place)[fit_seed(job)] for job in doomed))
+    victims = [processes.pop(job.key) for job in doomed]
+    below = [pid.pid for victim in victims for pid in psutil.Process(victim.pid).children(recursive=True)]
+    for victim in victims:
+        victim.kill()
+    for victim in victims:
+        victim.communicate(timeout=LIMIT_SECONDS)
+    wait_until(lambda: all(map(is_gone, below)))
+    for process in processes.values():
+        printed = process.communicate(timeout=LIMIT_SECONDS)[0]
+        assert process.returncode == 0, printed
+
+
+# Three Jobs a seed: the generator, and two controls.
+@pytest.mark.parametrize(
+    "n_seeds", [5, pytest.param(34, marks=[pytest.mark.long, pytest.mark.timeout(3600)])]
+)
+def test_a_fifth_of_the_jobs_killed_several_at_once_costs_nothing_but_time(
+    tiny, tmp_path, monkeypatch, n_seeds
+):
+    monkeypatch.setenv("BENCH_TEST_STARTS", str(tmp_path))
+    run, commands = planned(tiny, f"{COUNTED}:Counted", "--seeds", f"0-{n_seeds - 1}")
+    jobs = random.Random(0).sample(run.jobs(), 3 * n_seeds)
+    doomed = [job for job in jobs if job.model == "counted"][: len(commands) // 5]
+    unharmed = [job for job in jobs if job not in doomed]
+    for job in doomed:
+        (tmp_path / f"hold-{fit_seed(job)}").touch()
+    to_kill, others = doomed.copy(), unharmed.copy()
+    while to_kill or others:
+        killed = to_kill[:3]
+        beside = others[: 5 - len(killed)]
+        carry_out_side_by_side(run, [*killed, *beside], killed, tmp_path)
+        del to_kill[: len(killed)], others[: len(beside)]
+    before = {path: (path / "record.json").read_bytes() for path in ended(run)}
+    assert before.keys() == {run.job_folder(job).path for job in unharmed}
+    for job in doomed:
+        (tmp_path / f"hold-{fit_seed(job)}").unlink()
     done("run", "--resume", run.path)
+    assert {path: (path / "record.json").read_bytes() for path in before} == before
+    # None that was not killed has begun twice, and none that was more often.
+    counted = [job for job in jobs if job.model == "counted"]
+    assert starts(tmp_path) == {fit_seed(job): 1 + (job in doomed) for job in counted}
     records = run.view().records
     assert {record.status for record in records} == {"ok"}
-    assert len({record.key for record in records}) == len(commands)
+    assert len({record.key for record in records}) == len(commands) == 3 * n_seeds
 
 
 def test_another_machine_is_told_wherever_times_are(tiny, monkeypatch):
