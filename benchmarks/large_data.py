@@ -1,13 +1,13 @@
 """What more cells than memory take: ``python benchmarks/large_data.py --models activa_counts --json FILE``.
 
 Makes cells up, of several sizes and never in memory together; prepares each file and carries out one Job a
-generator, as ``bench run --memory`` does, in processes whose peaks are of the whole process tree.
+generator, as ``bench run --memory`` does. The peak of a Job is of its whole process tree, from its Record;
+that of preparing is of the one process that does it.
 """
 
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -66,13 +66,13 @@ def write(path, blocks, n_cells):
 
 
 def called(*words):
-    """Give a command to a process of its own; return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *words], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"bench {' '.join(words)}: {done.stderr[-2000:]}")
-    return done.stdout
+    """Give a command to a process of its own; return its peak in bytes."""
+    process = subprocess.Popen([sys.executable, "-m", "bench", *words], stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"bench {' '.join(words)} ended with {process.returncode}")
+    return used.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def carry_out(cells, home, options):
@@ -80,10 +80,8 @@ def carry_out(cells, home, options):
     n_cells, started = int(cells.stem), time.perf_counter()
     request = ["--dataset", str(cells), "--label-key", "cell_type", "--memory", options.memory]
     request += ["--models", options.models, "--budget", options.budget, "--metrics", "mmd"]
-    called("run", "--plan-only", "--out", str(home / "runs"), *request)
+    peak = called("run", "--plan-only", "--out", str(home / "runs"), *request)
     seconds = time.perf_counter() - started
-    # Of all processes so far, and files come in ascending size.
-    peak = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     (folder,) = (home / "runs").iterdir()
     run, jobs = RunFolder.open(folder), {}
     for job in run.jobs():

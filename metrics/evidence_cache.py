@@ -119,9 +119,9 @@ def _stored(path: Path) -> Arrays | None:
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
     """Keep other processes from computing the same; where nothing can be locked, each does."""
-    lock = FileLock(path.with_suffix(".lock"))
-    # filelock's word for a file system without locks is the second.
-    with suppress(OSError, NotImplementedError):
+    # A lock of another kind would outlive whoever is killed, and keep the others waiting for ever.
+    lock = FileLock(path.with_suffix(".lock"), fallback_to_soft=False)
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
@@ -129,7 +129,8 @@ def _alone(path: Path) -> Iterator[None]:
     finally:
         if lock.is_locked:
             # One that still waits for this file is let in, and then finds what was stored.
-            path.with_suffix(".lock").unlink(missing_ok=True)
+            with suppress(OSError):
+                path.with_suffix(".lock").unlink(missing_ok=True)
             lock.release()
 
 

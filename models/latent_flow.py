@@ -109,6 +109,8 @@ class LatentFlow(CountGenerator):
 
     def prepare(self, train: AnnData) -> None:
         """Import PyTorch, the networks and the mixture's library."""
+        import sklearn.mixture  # noqa: F401
+
         import models.counts.flow
         import models.counts.training  # noqa: F401
 

@@ -118,7 +118,7 @@ class Requested:
         for job in jobs:
             cores = self.of(job).cores
             if cores is not None and cores < job.threads:
-                whose = f"{job.model}:" if job.model in self.by_model else ""
+                whose = f"{job.model}:" if cores != self.general.cores else ""
                 raise RequestError(
                     f"--resources {whose}cores={cores}: the Jobs of this run have {job.threads} threads: "
                     f"give as many cores, or start a new run with cores={cores}"

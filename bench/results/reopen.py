@@ -51,8 +51,7 @@ def reopen(path: Path, *, elsewhere: bool = False) -> RunFolder:
     """
     run = RunFolder.open(path)
     jobs = run.jobs()
-    records = {job.key: run.job_folder(job).read_record() for job in jobs if job.is_timed}
-    if not elsewhere and any(record is None or not record.has_ended for record in records.values()):
+    if not elsewhere and any(job.is_timed and run.good_record(job) is None for job in jobs):
         _require_same_machine(run, jobs)
     require_same_software(run, jobs)
     have_dataset(run)

@@ -30,7 +30,7 @@ from bench.results.files import (
 )
 from bench.results.records import StoredBaselines, as_declared_today, scores_under, unstarted_record
 from datasets.cache import file_name
-from reports.view import MetricFacts, Record, RunFacts, RunView, Score
+from reports.view import SKIPPED, MetricFacts, Record, RunFacts, RunView, Score
 
 Found = TypeVar("Found")
 
@@ -61,7 +61,7 @@ class JobFolder:
         What is trained from disk is copied there, and a run's folder may lie on a slow disk that many share.
         """
         named = os.environ.get("TMPDIR")
-        if not named or not Path(named).is_dir():
+        if not named or not Path(named).is_dir() or not os.access(named, os.W_OK | os.X_OK):
             return self.path / "tmp"
         # The same one again after a kill, so that what was left is removed.
         return Path(named) / f"bench-{hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:16]}"
@@ -245,6 +245,16 @@ class RunFolder:
     def job_folder(self, job: Job) -> JobFolder:
         """Return the folder of a Job."""
         return JobFolder(self.path / "jobs" / job.key)
+
+    def good_record(self, job: Job) -> Record | None:
+        """Return the Record of a Job that ended well and need not run again."""
+        folder = self.job_folder(job)
+        record = folder.read_record()
+        if record is None or not record.has_ended:
+            return None
+        # Cells that are gone or damaged are drawn again, from the stored model.
+        is_whole = record.status == SKIPPED or not folder.damaged_cells(job.sample_seeds)
+        return record if is_whole else None
 
     def begun(self) -> list[JobFolder]:
         """Return the folders of the Jobs that are at work, or were when their processes were killed."""

@@ -21,7 +21,7 @@ from bench.request.plan import Job
 from bench.request.resources import Requested, Resources
 from bench.results.files import readable
 from bench.results.run_folder import RunFolder
-from bench.work.executor import good_record, words_of
+from bench.work.executor import words_of
 from bench.work.processes import Stopped, run_worker
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run_jobs_on(
 
 def left_of(run: RunFolder, jobs: Sequence[Job], stage: Stage) -> list[Job]:
     """Show the Jobs that have ended well, and return the others."""
-    records = {job.key: good_record(run, job) for job in jobs}
+    records = {job.key: run.good_record(job) for job in jobs}
     for job in jobs:
         if (record := records[job.key]) is not None:
             stage.done(job.title, words_of(record))

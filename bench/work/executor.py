@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import Timeout
 
+from bench.errors import RequestError
 from bench.hardware import describe
 from bench.hardware.environment import worker_environment
 from bench.progress import Progress, Stage
@@ -70,7 +71,7 @@ def run_jobs(
     free: Queue[str | None] = Queue()
     for gpu in sharing.gpus or [None] * len(jobs):
         free.put(gpu)
-    ended = {job.key: good_record(run, job) for job in jobs}
+    ended = {job.key: run.good_record(job) for job in jobs}
     waiting = [job for job in jobs if ended[job.key] is None]
     with progress.stage("training", total=len(jobs)) as stage:
 
@@ -147,16 +148,6 @@ def _most_bytes(run: RunFolder, jobs: Sequence[Job], outlook: Outlook) -> int:
     return max(_least_bytes(run), *(int(peak) for peak in known))
 
 
-def good_record(run: RunFolder, job: Job) -> Record | None:
-    """Return the Record of a Job that ended well and need not run again."""
-    record = run.job_folder(job).read_record()
-    if record is None or not record.has_ended:
-        return None
-    # Cells that are gone or damaged are drawn again, from the stored model.
-    is_whole = record.status == SKIPPED or not run.job_folder(job).damaged_cells(job.sample_seeds)
-    return record if is_whole else None
-
-
 def _shown(
     run: RunFolder,
     job: Job,
@@ -190,7 +181,7 @@ def _recorded(
     try:
         with _alone(run, job, stop, waits):
             # Another process may have ended it meanwhile.
-            return good_record(run, job) or _run_job(run, job, timeout, on_poll, stop, gpu)
+            return run.good_record(job) or _run_job(run, job, timeout, on_poll, stop, gpu)
     except OSError as error:
         if not is_disk_full(error):
             raise
@@ -212,7 +203,7 @@ def _run_job(
         # Of what is trained anew nothing was done beside others yet.
         folder.beside.unlink(missing_ok=True)
     write_json(folder.job, job.model_dump(mode="json"))
-    folder.scratch.mkdir(mode=0o700)
+    _make_scratch(folder)
     try:
         with at_work(run, job, environment):
             outcome = run_worker(
@@ -233,6 +224,15 @@ def _run_job(
         # A killed worker cannot tidy up after itself.
         _sweep(folder, keep_record=True)
     return record
+
+
+def _make_scratch(folder: JobFolder) -> None:
+    try:
+        folder.scratch.mkdir(mode=0o700)
+    except FileExistsError as error:
+        raise RequestError(
+            f"{folder.scratch} is in the way and not to be removed: set TMPDIR to another folder"
+        ) from error
 
 
 def _without_times(record: Record, job: Job, beside: int) -> Record:

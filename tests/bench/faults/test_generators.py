@@ -4,6 +4,7 @@ import anndata
 import numpy as np
 import pytest
 
+from bench.errors import RequestError
 from bench.work import executor, processes
 from tests.bench.work.test_executor import carry_out, make_run
 from tests.conftest import make_prepared
@@ -102,7 +103,7 @@ def test_every_ending_has_its_record_and_leaves_nothing_half_written(endings, na
     assert record.reason.startswith(reason)
     assert "\n" not in record.reason
     assert not list(folder.path.glob(".*"))
-    assert not (folder.path / "tmp").exists()
+    assert not folder.scratch.exists()
     if reason.endswith("see jobs/"):
         assert f"jobs/{folder.path.name}/log.txt" in record.reason
         assert folder.log.exists()
@@ -127,6 +128,16 @@ def test_what_a_job_keeps_for_a_while_lies_where_tmpdir_says_and_is_gone_with_it
     assert {record.status for record in records.values()} >= {"killed"}
     assert kept and set(kept) == {1}
     assert list(there.iterdir()) == []
+
+
+def test_what_cannot_be_moved_out_of_its_way_is_named(tmp_path, prepared, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    run, spec = make_run(tmp_path / "runs", prepared, ["Mean"])
+    for job in run.jobs():
+        run.job_folder(job).scratch.symlink_to(tmp_path / "runs")
+    with pytest.raises(RequestError, match=r"bench-\w+ is in the way .*: set TMPDIR to another folder"):
+        carry_out(run, spec)
+    assert run.path.is_dir()
 
 
 def test_a_crash_leaves_a_stack(endings):

@@ -165,6 +165,8 @@ def waiting_jobs(slurm, tiny, monkeypatch):
     run, _ = planned(tiny, f"{FILE}:WaitsForLeave", "--seeds", "0,1")
     parent = bench("run", "--resume", run.path, *ON_SLURM, "--resources", MORE)
     wait_until((tiny.parent / "waiting").exists)
+    # The first array may train before the second one is submitted, and is known by name.
+    wait_until(lambda: len(list((run.path / "slurm").glob("*_submitted.pkl"))) == 6)
     return run, parent, int((tiny.parent / "waiting").read_text())
 
 

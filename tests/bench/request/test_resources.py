@@ -31,11 +31,11 @@ def test_resources_are_read(text, found):
 
 
 def test_what_a_model_asks_for_takes_the_place_of_what_all_do():
-    asked = parse("activa:memory=16GB,cores=2,memory=8GB,activa:hours=4,./mine.py:Mine:gpus=1")
+    asked = parse("activa:memory=16GB,cores=2,memory=8GB,activa:hours=4,my:model:gpus=1")
     general, activa = Resources(cores=2, memory="8G"), Resources(cores=2, memory="16G", hours=4)
     assert asked.of(job("scgan")) == general
     assert asked.of(job("activa")) == activa
-    assert asked.of(job("./mine.py:Mine")) == Resources(cores=2, memory="8G", gpus=1)
+    assert asked.of(job("my:model")) == Resources(cores=2, memory="8G", gpus=1)
     jobs = [job("activa"), job("real"), job("activa"), job("null")]
     assert asked.alike(jobs) == {activa: [jobs[0], jobs[2]], general: [jobs[1], jobs[3]]}
     # What comes to the same is one.
