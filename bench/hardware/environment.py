@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from bench.errors import RequestError
@@ -33,11 +34,7 @@ def worker_environment(device: str, threads: int, gpu: str | None = None) -> dic
     from datasets import cache_folder
 
     environment = dict(os.environ) | dict.fromkeys(THREAD_VARIABLES, str(threads)) | {"PYTHONHASHSEED": "0"}
-    if "OMP_WAIT_POLICY" not in environment:
-        # GNU's may spin for microseconds: asleep at once, a quiet machine would take a quarter longer.
-        environment |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
-    # OpenBLAS, which asks nobody: threads that wait give up after 2⁴ cycles instead of 2²⁶.
-    environment.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")
+    environment |= patient(environment)
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     # Beside a package that is installed for all, Numba could keep nothing.
     environment.setdefault("NUMBA_CACHE_DIR", str(cache_folder() / "numba"))
@@ -46,6 +43,15 @@ def worker_environment(device: str, threads: int, gpu: str | None = None) -> dic
     elif gpu is not None:
         environment["CUDA_VISIBLE_DEVICES"] = gpu
     return environment
+
+
+def patient(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return what has threads that wait sleep, of libraries that are loaded afterwards, unless it is said."""
+    said = {} if "OMP_WAIT_POLICY" in environment else {"OMP_WAIT_POLICY": "PASSIVE"}
+    # GNU's may spin for microseconds: asleep at once, a quiet machine would take a quarter longer.
+    said |= {"GOMP_SPINCOUNT": "1000"} if said else {}
+    # OpenBLAS, which asks nobody: threads that wait give up after 2⁴ cycles instead of 2²⁶.
+    return said | ({} if "OPENBLAS_THREAD_TIMEOUT" in environment else {"OPENBLAS_THREAD_TIMEOUT": "4"})
 
 
 def gpus_named(text: str | None) -> tuple[str, ...]:
