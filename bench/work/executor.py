@@ -49,7 +49,7 @@ def run_jobs(
     *,
     timeout: float | None,
     progress: Progress,
-    sharing: Sharing = ALONE,
+    sharing: Sharing | None = ALONE,
 ) -> None:
     """Run every Job that has not ended well yet: one at a time where anything is timed, else side by side.
 
@@ -66,13 +66,22 @@ def run_jobs(
         Where it is shown.
     sharing
         How many go on at once, and on which GPUs; of those that are timed, one, if nothing else is said.
+        None for what the run's request says.
+
+    Raises
+    ------
+    RequestError
+        If something is left to do, and they cannot share this machine so.
     """
     outlook = Outlook.of(run)
+    ended = {job.key: run.good_record(job) for job in jobs}
+    waiting = [job for job in jobs if ended[job.key] is None]
+    if sharing is None:
+        # Where nothing is left, nothing needs the GPUs that the run was begun with.
+        sharing = Sharing.of(run.read_spec(), device=jobs[0].device) if waiting else ALONE
     free: Queue[str | None] = Queue()
     for gpu in sharing.gpus or [None] * len(jobs):
         free.put(gpu)
-    ended = {job.key: run.good_record(job) for job in jobs}
-    waiting = [job for job in jobs if ended[job.key] is None]
     with progress.stage("training", total=len(jobs)) as stage:
 
         def carry_out(job: Job, stop: threading.Event) -> None:

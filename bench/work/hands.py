@@ -9,7 +9,7 @@ from bench.request.resources import DEFAULTS, Requested
 from bench.request.sharing import Sharing
 from bench.results.run_folder import RunFolder
 from bench.work.cluster import require_scheduler, run_jobs_on
-from bench.work.executor import ALONE, run_jobs
+from bench.work.executor import run_jobs
 from bench.work.slurm import SLURM, require_slurm, run_jobs_on_slurm
 
 
@@ -47,10 +47,7 @@ class Hands:
         elif self.scheduler is not None:
             run_jobs_on(self.scheduler, self.resources, run, jobs, progress=progress)
         else:
-            left = any(run.good_record(job) is None for job in jobs)
-            # Where nothing is left, nothing needs the GPUs that it was begun with.
-            sharing = self.sharing or (Sharing.of(spec, device=jobs[0].device) if left else ALONE)
-            run_jobs(run, jobs, timeout=spec.timeout, progress=progress, sharing=sharing)
+            run_jobs(run, jobs, timeout=spec.timeout, progress=progress, sharing=self.sharing)
 
 
 HERE = Hands()

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from bench.errors import RequestError
 from bench.progress import Progress
 from bench.request.choices import choose_models
 from bench.request.plan import DatasetFacts, make_plan
@@ -216,3 +217,21 @@ def test_the_training_cells_of_an_augmentation_job(prepared):
     counts = pd.Series(reduced.obs["cell_type"].astype(str)).value_counts()
     assert counts.to_dict() == {"alpha": 4, "beta": 40, "gamma": 40}
     assert set(reduced.obs_names) <= set(whole.obs_names)
+
+
+def test_gpus_that_are_not_here_are_asked_for_only_by_what_is_left(tmp_path, prepared, monkeypatch):
+    def no_gpu(_asked):
+        raise RequestError("no NVIDIA GPU is to be seen here")
+
+    run, spec = make_run(tmp_path, prepared, ["Mean"])
+    carry_out(run, spec)
+    (job,) = run.jobs()
+    monkeypatch.setattr("bench.request.sharing.gpus_named", no_gpu)
+    monkeypatch.setattr(RunFolder, "read_spec", lambda _run: spec.model_copy(update={"gpus": "0,1"}))
+    asked = {"timeout": None, "progress": Progress(Console(quiet=True)), "sharing": None}
+    before = run.job_folder(job).record.read_bytes()
+    run_jobs(run, [job], **asked)
+    assert run.job_folder(job).record.read_bytes() == before
+    run.job_folder(job).cells(0).unlink()
+    with pytest.raises(RequestError, match="no NVIDIA GPU"):
+        run_jobs(run, [job], **asked)
