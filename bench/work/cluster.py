@@ -203,7 +203,8 @@ def _in_words(amounts: Mapping[str, int]) -> str:
 
 def _told_of_workers(client: Client, there: bool, progress: Progress) -> bool:
     """Tell whether there are workers, and say so if all have gone since there were some."""
-    now = bool(client.scheduler_info(n_workers=1)["workers"])
+    # The client asks now and then without the workers themselves, which would be taken for the answer.
+    now = client.scheduler_info(n_workers=0)["n_workers"] > 0
     if there and not now:
         progress.say("no Dask workers left: waiting for one to join; Ctrl-C ends this, --resume goes on")
     return now

@@ -34,6 +34,7 @@ from tests.waiting import LIMIT_SECONDS, wait_until
 LocalCluster = pytest.importorskip(
     "distributed", reason="Dask is not installed: the extra cluster"
 ).LocalCluster
+config = pytest.importorskip("dask.config").config
 pytestmark = pytest.mark.slow
 
 
@@ -72,17 +73,19 @@ def dask_workers(address, *options, log):
 
 
 def kill_family(pid):
-    everything = family(pid)
+    """Kill a process and all that it began, none of which begins another meanwhile."""
+    if not psutil.pid_exists(pid):
+        return
+    first = psutil.Process(pid)
+    everything = [first]
+    first.suspend()
+    while others := [one for one in first.children(recursive=True) if one not in everything]:
+        for process in others:
+            process.suspend()
+        everything += others
     for process in everything:
         process.kill()
     psutil.wait_procs(everything, timeout=LIMIT_SECONDS)
-
-
-def family(pid):
-    if not psutil.pid_exists(pid):
-        return []
-    first = psutil.Process(pid)
-    return [*first.children(recursive=True), first]
 
 
 def test_a_cluster_comes_to_the_scores_of_one_process(cluster, tiny):
@@ -133,8 +136,7 @@ def test_a_dask_worker_that_dies_takes_its_job_along_and_another_does_it(waits, 
 
 def test_a_scheduler_that_dies_ends_the_run_by_name_and_it_goes_on_without(waits, cluster, tiny, monkeypatch):
     run, parent, pid = waiting_job(cluster, tiny, monkeypatch)
-    for process in family(cluster.scheduler.pid):
-        process.kill()
+    kill_family(cluster.scheduler.pid)
     printed = parent.communicate(timeout=LIMIT_SECONDS)[0]
     assert parent.returncode == 2, printed
     assert f"lost; go on with --resume {run.path}" in " ".join(printed.split())
@@ -301,6 +303,8 @@ def test_the_limit_of_a_job_holds_through_dask(cluster, tiny):
 
 def test_where_jobs_are_is_told_and_that_no_worker_is_left(waits, cluster, tiny, monkeypatch, tmp_path):
     monkeypatch.setattr(progress, "SILENCE_SECONDS", 0.5)
+    # What the client asks for by itself must not be taken for an answer.
+    monkeypatch.setitem(config["distributed"]["client"], "scheduler-info-interval", "5ms")
     (tiny.parent / "wait").touch()
     run, _ = planned(tiny, f"{FILE}:WaitsForLeave")
     said = io.StringIO()
