@@ -38,27 +38,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(data, name="data")
-for command in (
-    run,
-    job,
-    score,
-    report,
-    compare,
-    verify,
-    publish,
-    merge,
-    site,
-    paper,
-    sample,
-    speed,
-    loaders,
-    test_metrics,
-    test,
-    new_model,
-    sync,
-    ui,
-    gate,
-):
+# The order of the help.
+of_runs = (run, job, score, report, compare, verify, publish, merge, site)
+others = (paper, sample, speed, loaders, test_metrics, test, new_model, sync, ui, gate)
+for command in of_runs + others:
     app.command()(command)
 app.command("list")(list_plugins)
 app.command()(hardware)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bench import hardware
-from bench.errors import RequestError
+from bench.errors import RequestError, refused
 from bench.hardware.environment import describe_for, resolve_device
 from bench.progress import Progress
 from bench.request.choices import budget_of, choose_models, made, metrics_of
@@ -21,7 +21,6 @@ from bench.work.resources import available_bytes
 from bench.work.settle import all_settled
 
 if TYPE_CHECKING:
-    import pandas as pd
     from anndata import AnnData
 
     from datasets import Prepared
@@ -84,7 +83,6 @@ def draft(
     prepared = prepare_dataset(spec, adata, progress)
     facts, train_shape, provenance = read_facts(prepared)
     with_augmentation = any(metric.experiment == "augmentation" for metric in metrics)
-    on_this_machine = all_settled(spec, choices, n_genes=facts.n_genes, device=device, threads=threads)
     jobs = make_plan(
         spec,
         facts,
@@ -92,7 +90,7 @@ def draft(
         device=device,
         with_augmentation=with_augmentation,
         with_donors=any(metric.experiment == "donors" for metric in metrics),
-        settled=on_this_machine,
+        settled=all_settled(spec, choices, n_genes=facts.n_genes, device=device, threads=threads),
         # What Jobs take that share cores is not told.
         timed=() if sharing.jobs > 1 else None if beside is None else beside.timed,
         threads=threads,
@@ -114,10 +112,8 @@ def check_hardware(declared: str | None, machine: dict[str, Any]) -> None:
     """Raise a RequestError if this machine is not what `declared` says it should be."""
     if declared is None:
         return
-    try:
+    with refused(ValueError, f"--hardware {declared}: "):
         differences = hardware.check(hardware.declared(declared), machine)
-    except ValueError as error:
-        raise RequestError(f"--hardware {declared}: {error}") from error
     if differences:
         raise RequestError(f"--hardware {declared}: {'; '.join(differences)}")
 
@@ -133,16 +129,9 @@ def prepare_dataset(spec: RunSpec, adata: AnnData | None, progress: Progress) ->
     """Return the request's data set, prepared and in the cache."""
     import datasets
 
-    try:
-        with progress.transfers() as report:
-            return datasets.prepare(
-                spec.dataset if adata is None else adata,
-                memory=spec.memory or available_bytes(),
-                progress=report,
-                **spec.data_options,
-            )
-    except datasets.DatasetError as error:
-        raise RequestError(str(error)) from error
+    cells, memory = spec.dataset if adata is None else adata, spec.memory or available_bytes()
+    with refused(datasets.DatasetError), progress.transfers() as report:
+        return datasets.prepare(cells, memory=memory, progress=report, **spec.data_options)
 
 
 def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[str, Any]]:
@@ -151,19 +140,16 @@ def read_facts(prepared: Prepared) -> tuple[DatasetFacts, tuple[int, int], dict[
 
     with datasets.opened(prepared.path) as adata:
         train, scored = adata.obs["split"] == "train", adata.obs[scored_rows(adata.obs)]
+        pool = scored[scored["control_pool"]]
         facts = DatasetFacts(
             name=prepared.name,
             key=prepared.key,
             train_types=adata.obs.loc[train, "cell_type"].astype(str),
             n_genes=adata.n_vars,
             n_test=int((scored["split"] == "test").sum()),
-            n_pool=int(scored["control_pool"].sum()),
+            n_pool=len(pool),
             augmentation_type=datasets.rare_type(adata),
-            pool_donors=_pool_donors(scored),
+            pool_donors=pool["donor"].astype(str).tolist() if "donor" in pool else None,
         )
         adata.uns["bench"]["notes"] += told_of_scored(adata.obs)
         return facts, (int(train.sum()), adata.n_vars), adata.uns["bench"]
-
-
-def _pool_donors(obs: pd.DataFrame) -> list[str] | None:
-    return obs.loc[obs["control_pool"], "donor"].astype(str).tolist() if "donor" in obs.columns else None

@@ -1,5 +1,10 @@
 """What may go wrong with a request, and the exit codes that tell it to a shell."""
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 DONE = 0
 SOME_FAILED = 1
 WRONG_REQUEST = 2
@@ -13,3 +18,12 @@ def named(name: str, error: Exception) -> str:
 
 class RequestError(Exception):
     """The request cannot be carried out; the message is one line: the thing, the value, the remedy."""
+
+
+@contextmanager
+def refused(kind: type[Exception], about: str = "") -> Iterator[None]:
+    """Raise what the block raises of a kind as a `RequestError`: `about`, and then what it says."""
+    try:
+        yield
+    except kind as error:
+        raise RequestError(f"{about}{error.strerror if isinstance(error, OSError) else error}") from error

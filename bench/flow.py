@@ -238,12 +238,11 @@ def track(run: RunFolder, view: RunView, progress: Progress) -> TrackingResult |
 
 def lost_cells(run: RunFolder) -> list[Path]:
     """Return the files of cells that Jobs have drawn and that are missing, cut off or changed."""
-    ended = [(run.job_folder(job), job.sample_seeds) for job in run.jobs()]
     return [
         path
-        for folder, sample_seeds in ended
-        if (record := folder.read_record()) is not None and record.status == OK
-        for path in folder.damaged_cells(sample_seeds)
+        for job in run.jobs()
+        if (record := run.job_folder(job).read_record()) is not None and record.status == OK
+        for path in run.job_folder(job).damaged_cells(job.sample_seeds)
     ]
 
 
@@ -251,8 +250,6 @@ def exit_code(run: RunFolder) -> int:
     """Return 0 if every Job is done or skipped and no score failed, 1 otherwise."""
     for folder in map(run.job_folder, run.jobs()):
         record = folder.read_record()
-        if record is None or not record.has_ended:
-            return SOME_FAILED
-        if any(score.failed for score in folder.read_scores()):
+        if record is None or not record.has_ended or any(score.failed for score in folder.read_scores()):
             return SOME_FAILED
     return DONE

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import keyword
 import re
-import shutil
 from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
-from bench.errors import RequestError
+from bench.errors import RequestError, refused
 from bench.request.names import require_name
 from bench.request.registry import MODELS, plugins
+from bench.results.files import whole_folder
 
 TAKEN: Final = frozenset({"bench", "datasets", "metrics", "models", "reports", "test", "tests"})
 """Names of modules that would shadow ours, or Python's own."""
@@ -59,24 +58,17 @@ def write_new_model(name: str, parent: Path, *, external: bool = False) -> list[
     """
     words = _words(name)
     folder = parent / name
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError:
-        raise RequestError(f"NAME {name!r}: {folder} exists: choose another name, or move it") from None
-    except OSError as error:
-        raise RequestError(f"NAME {name!r}: {folder}: {error.strerror}") from error
+    if folder.exists():
+        raise RequestError(f"NAME {name!r}: {folder} exists: choose another name, or move it")
     words["install"] = " h5py numpy" if external else " ."
-    written = []
-    try:
-        for template, target in (EXTERNAL if external else PACKAGE).items():
-            path = folder / target.format(**words)
+    templates = EXTERNAL if external else PACKAGE
+    written = {target.format(**words): template for template, target in templates.items()}
+    with refused(OSError, f"NAME {name!r}: {folder}: "), whole_folder(folder) as home:
+        for file, template in written.items():
+            path = home / file
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(_filled(template, words), encoding="utf-8")
-            written.append(path)
-    except OSError as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise RequestError(f"NAME {name!r}: {folder}: {error.strerror}") from error
-    return written
+    return [folder / file for file in written]
 
 
 def _words(name: str) -> dict[str, str]:
@@ -94,7 +86,7 @@ def _words(name: str) -> dict[str, str]:
 def _filled(template: str, words: dict[str, str]) -> str:
     from jinja2 import Environment, StrictUndefined
 
-    source: Traversable = files("bench") / "templates" / f"{template}.jinja"
+    source = files("bench") / "templates" / f"{template}.jinja"
     jinja = Environment(
         # Python, TOML and YAML are full of braces.
         variable_start_string="<<",

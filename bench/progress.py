@@ -178,8 +178,16 @@ class Progress:
     def transfers(self) -> Iterator[Callable[[str, int, int | None], None]]:
         """Give a function to call with what is being done, how far it is and how far it goes."""
         if not self.console.is_terminal:
-            with self._lines() as report:
-                yield report
+            said: set[str] = set()
+            with self.stage("", total=None, announced=True) as stage:
+
+                def line(what: str, done: int, total: int | None) -> None:
+                    if what not in said:
+                        said.add(what)
+                        self.say(f"{what} …")
+                    stage.only({"title": what, "fraction": done / total if total else None})
+
+                yield line
             return
         tasks: dict[str, Any] = {}
         with self._bars() as bars:
@@ -190,20 +198,6 @@ class Progress:
                 bars.update(tasks[what], completed=done, total=total)
 
             yield report
-
-    @contextmanager
-    def _lines(self) -> Iterator[Callable[[str, int, int | None], None]]:
-        """Give what `transfers` does where there are no bars."""
-        said: set[str] = set()
-        with self.stage("", total=None, announced=True) as stage:
-
-            def line(what: str, done: int, total: int | None) -> None:
-                if what not in said:
-                    said.add(what)
-                    self.say(f"{what} …")
-                stage.only({"title": what, "fraction": done / total if total else None})
-
-            yield line
 
     @contextmanager
     def stage(self, name: str, *, total: int | None, announced: bool = False) -> Iterator[Stage]:

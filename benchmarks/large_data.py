@@ -58,9 +58,8 @@ def write(path, blocks, n_cells):
         stored = sparse_dataset(file["X"])
         for counts, _ in order[1:]:
             stored.append(counts)
-        types = pd.Categorical.from_codes(
-            np.concatenate([types for _, types in order]), [f"type{number:02}" for number in range(N_TYPES)]
-        )
+        codes = np.concatenate([types for _, types in order])
+        types = pd.Categorical.from_codes(codes, [f"type{number:02}" for number in range(N_TYPES)])
         index = pd.RangeIndex(n_cells).astype(str)
         write_elem(file, "obs", pd.DataFrame({"cell_type": types}, index=index))
 
@@ -90,9 +89,8 @@ def carry_out(cells, home, options):
         called("job", str(folder), job.key)
         record = run.job_folder(job).read_record().plain()
         told = ("status", "reason", "wall_seconds", "phases", "steps", "training", "timing", "memory")
-        jobs[job.model] = {"batch_size": job.hyperparameters.get("batch_size")} | {
-            name: record[name] for name in told
-        }
+        facts = {name: record[name] for name in told}
+        jobs[job.model] = {"batch_size": job.hyperparameters.get("batch_size")} | facts
     return {"n_cells": n_cells, "prepare": {"seconds": seconds, "peak_bytes": peak}, "jobs": jobs}
 
 
@@ -100,14 +98,8 @@ def table(rows):
     """Lay the rows out, a line for each generator and size."""
     found = Table("cells", "what", "seconds", "of these, its longest phases", "peak, GiB")
     for row in rows:
-        prepare = row["prepare"]
-        found.add_row(
-            f"{row['n_cells']}",
-            "prepare",
-            f"{prepare['seconds']:.0f}",
-            "",
-            f"{prepare['peak_bytes'] / GIB:.2f}",
-        )
+        seconds, peak = row["prepare"]["seconds"], row["prepare"]["peak_bytes"]
+        found.add_row(f"{row['n_cells']}", "prepare", f"{seconds:.0f}", "", f"{peak / GIB:.2f}")
         for model, job in row["jobs"].items():
             longest = sorted(job["phases"].items(), key=lambda phase: -phase[1])[:5]
             words = ", ".join(f"{name} {seconds:.0f}" for name, seconds in longest)
@@ -118,9 +110,8 @@ def table(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--cells", default="130000,400000,1300000", help="sizes, multiples of 10 000, ascending"
-    )
+    sizes = "130000,400000,1300000"
+    parser.add_argument("--cells", default=sizes, help="sizes, multiples of 10 000, ascending")
     parser.add_argument("--genes", type=int, default=2000)
     parser.add_argument("--values", type=int, default=248, help="counts above 0 of a cell")
     parser.add_argument("--models", default="activa_counts")

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench.commands.options import names_of
-from bench.errors import DONE, RequestError
+from bench.console import plain_console
+from bench.errors import DONE, RequestError, refused
 
 if TYPE_CHECKING:
     from reports.comparison import Side
@@ -25,14 +26,11 @@ def compare(
     ] = None,
 ) -> int:
     """Tell which of two generators is better, or that the seeds do not resolve it."""
-    from bench.console import plain_console
     from reports.comparison import comparison
     from reports.comparison_table import print_comparison
 
-    try:
+    with refused(ValueError, f"compare {run_a}: "):
         compared = comparison(_pairs(run_a, run_b, names_of("models", models)))
-    except ValueError as error:
-        raise RequestError(f"compare {run_a}: {error}") from error
     if not compared:
         raise RequestError(f"compare {run_a}: no metric was scored for both on a common seed")
     print_comparison(compared, console=plain_console())

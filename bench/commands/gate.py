@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from bench.commands.options import names_of
+from bench.console import plain_console
 
 
 def gate(
     baseline: Annotated[
-        str,
-        typer.Option(help="A stored baseline, a git reference, a checkout, a run, or benchmark files."),
+        str, typer.Option(help="A stored baseline, a git reference, a checkout, a run, or benchmark files.")
     ] = "baselines/gate.json",
     current: Annotated[str | None, typer.Option(help="A run, or files of pytest-benchmark.")] = None,
     models: Annotated[
@@ -28,24 +28,13 @@ def gate(
     markdown: Annotated[Path | None, typer.Option(help="Write the outcome there as Markdown.")] = None,
 ) -> int:
     """Tell whether a generator got slower, hungrier or worse: exit code 3."""
-    from bench.console import plain_console
     from bench.gate import command
     from bench.work.interrupts import interrupt
 
     # As Ctrl-C does, a CI service that ends the job must leave no work tree and no worker behind.
     signal.signal(signal.SIGTERM, interrupt)
     chosen = names_of("models", models) or ()
+    asked: dict[str, Any] = {"current": current, "models": chosen, "console": plain_console()}
     if accept:
-        return command.accept(
-            baseline, reason=reason, current=current, models=chosen, console=plain_console()
-        )
-    return command.gate(
-        baseline,
-        current=current,
-        models=chosen,
-        factor=factor,
-        device=device,
-        seed=seed,
-        markdown_file=markdown,
-        console=plain_console(),
-    )
+        return command.accept(baseline, reason=reason, **asked)
+    return command.gate(baseline, factor=factor, device=device, seed=seed, markdown_file=markdown, **asked)

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from bench.commands.screen import cell_text, folded_table, show_facts
+from bench.console import plain_console
 from bench.errors import DONE, RequestError
 
 
@@ -13,27 +15,20 @@ def list_plugins(
     what: Annotated[str, typer.Argument(metavar="models|metrics|datasets", show_default=False)],
 ) -> int:
     """List what is installed: models, metrics or datasets."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from bench.commands.screen import cell_text
-    from bench.console import plain_console
     from bench.request.registry import DATASETS, METRICS, MODELS, load, plugins
 
-    groups = {"models": MODELS, "metrics": METRICS, "datasets": DATASETS}
+    groups = {
+        "models": (MODELS, "role", "conditional", "space", "paper"),
+        "metrics": (METRICS, "default", "better", "ideal", "cost", "description"),
+        "datasets": (DATASETS, "description", "reference"),
+    }
     if what not in groups:
         raise RequestError(f"list {what!r}: choose from {', '.join(groups)}")
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    columns = {
-        "models": ("role", "conditional", "space", "paper"),
-        "metrics": ("default", "better", "ideal", "cost", "description"),
-        "datasets": ("description", "reference"),
-    }[what]
-    for column in ("name", *columns):
-        table.add_column(column, overflow="fold", no_wrap=column in ("name", "role", "space"))
-    for name in plugins(groups[what]):
+    group, *columns = groups[what]
+    table = folded_table(["name", *columns], whole=("name", "role", "space"))
+    for name in plugins(group):
         try:
-            plugin = load(groups[what], name)
+            plugin = load(group, name)
         except RequestError as error:
             table.add_row(name, str(error))
             continue
@@ -48,7 +43,6 @@ def list_plugins(
 def hardware() -> int:
     """Show what this machine is, as every Record carries it."""
     from bench import hardware
-    from bench.commands.screen import show_facts
 
     show_facts("this machine", hardware.describe() | hardware.load())
     return DONE

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bench.console import plain_console
 from bench.errors import DONE, SOME_FAILED
 
 
@@ -20,7 +21,6 @@ def loaders(
     seconds: Annotated[float, typer.Option(help="Seconds of a turn, of one reader in one order.")] = 1.0,
 ) -> int:
     """Time what reads batches of cells from disk: this project's reader, AnnData, scDataset, annbatch."""
-    from bench.console import plain_console
     from bench.speed.loaders import Request, carry_out
 
     rows = carry_out(Request(file, batch_size, rounds, seconds), plain_console())

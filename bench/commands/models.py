@@ -8,7 +8,9 @@ from typing import Annotated
 import typer
 
 from bench.commands.options import Device
+from bench.console import plain_console
 from bench.errors import DONE, SOME_FAILED, RequestError
+from bench.progress import Progress
 
 
 def test(
@@ -17,9 +19,7 @@ def test(
     device: Device = "auto",
 ) -> int:
     """Hold a generator (a name, file.py:Class) to every promise of the interface, on tiny cells."""
-    from bench.console import plain_console
     from bench.hardware.environment import resolve_device
-    from bench.progress import Progress
     from bench.promises import check_promises
     from bench.promises.table import print_checklist
     from bench.request.registry import resolve_model
@@ -42,7 +42,6 @@ def new_model(
     ] = False,
 ) -> int:
     """Write ./NAME: a small generator that keeps every promise, its test, and a CI file."""
-    from bench.console import plain_console
     from bench.new_model import write_new_model
 
     console = plain_console()

@@ -23,6 +23,7 @@ Protocol = Annotated[
     typer.Option(help="strict, activa2022, groundgan2024, cfgen2025, cfgen2026; +observed at the end."),
 ]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the Jobs and what they will cost.")]
 
 READING: Final[dict[str, tuple[Any, str]]] = {
     "label_key": (str, "Column of obs that holds the cell types."),
@@ -61,8 +62,8 @@ def reads_data(*names: str, **told: str) -> Callable[[Command], Command]:
 
         @wraps(command)
         def call(*arguments: Any, **options: Any) -> int:
-            reading = {name: options.pop(name) for name in READING if name in options}
-            reading = {name: value for name, value in reading.items() if value is not None}
+            given = {name: options.pop(name) for name in READING if name in options}
+            reading = {name: value for name, value in given.items() if value is not None}
             return command(*arguments, **options, reading=reading)
 
         call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bench.errors import DONE, RequestError
+from bench.commands.options import Run
+from bench.commands.report import named_runs, report
+from bench.console import plain_console
+from bench.errors import DONE, RequestError, refused
 
 if TYPE_CHECKING:
     from reports.view import NamedRun
@@ -22,14 +25,13 @@ Runs = Annotated[
 
 
 def publish(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.", show_default=False)],
+    run: Run,
     out: Annotated[Path | None, typer.Option(help="File (default: the run's name, .json or .zip).")] = None,
     cells: Annotated[
         bool, typer.Option("--cells", help="With the cells, scores' details and figures.")
     ] = False,
 ) -> int:
     """Pack records, scores and digests of RUN into one file."""
-    from bench.console import plain_console
     from bench.results.packs import publish
     from bench.results.run_folder import RunFolder
 
@@ -41,12 +43,10 @@ def publish(
 
 
 def merge(
-    runs: Runs,
-    out: Annotated[Path, typer.Option(help="Folder of the new run.", show_default=False)],
+    runs: Runs, out: Annotated[Path, typer.Option(help="Folder of the new run.", show_default=False)]
 ) -> int:
     """Make one run of pieces: other seeds, generators or machines, the same cells, protocols and code."""
     from bench import flow
-    from bench.commands.report import report
     from bench.results.merge import merge, opened
 
     with TemporaryDirectory() as home:
@@ -63,15 +63,14 @@ def site(
     """Build a leaderboard of runs and packs: pages in a folder, which need no server."""
     from datetime import UTC, datetime
 
-    from bench.commands.report import named_runs
-    from bench.console import plain_console
     from bench.results.merge import merge, opened, pieces_of_one
     from bench.results.run_folder import RunFolder
     from reports.figures import save_figures
     from reports.site import site
 
     out = out.resolve()
-    _may_be_replaced(out)
+    if out.exists() and not (out / "assets" / "tables.js").exists():
+        raise RequestError(f"--out {str(out)!r} exists and is no site: name another folder, or delete it")
     with TemporaryDirectory() as home:
         folders = [
             RunFolder(pieces[0].path) if len(pieces) == 1 else merge(pieces, Path(home, f"merged-{number}"))
@@ -80,10 +79,8 @@ def site(
         named = _numbered(named_runs(folders), [folder.path.name for folder in folders])
         figures = [save_figures(run.view, Path(home, f"figures-{n}")) for n, run in enumerate(named)]
         pages = site(named, figures, date=f"{datetime.now(UTC):%Y-%m-%d}")
-        try:
+        with refused(OSError, f"--out {str(out)!r}: "):
             _write(pages, out)
-        except OSError as error:
-            raise RequestError(f"--out {str(out)!r}: {error.strerror}") from error
     plain_console().print(f"Site  {(out / 'index.html').resolve()}", soft_wrap=True)
     return DONE
 
@@ -108,9 +105,3 @@ def _numbered(runs: Sequence[NamedRun], names: Sequence[str]) -> list[NamedRun]:
         run._replace(name=name if number == 1 else f"{name}-{number}")
         for run, name, number in zip(runs, names, numbers, strict=True)
     ]
-
-
-def _may_be_replaced(out: Path) -> None:
-    """Refuse to replace what is no site."""
-    if out.exists() and not (out / "assets" / "tables.js").exists():
-        raise RequestError(f"--out {str(out)!r} exists and is no site: name another folder, or delete it")

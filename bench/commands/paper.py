@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
 
-from bench.commands.options import names_of, reads_data
+from bench.commands.options import Device, DryRun, names_of, reads_data
+from bench.commands.run import begin
+from bench.commands.screen import folded_table
+from bench.console import plain_console
 from bench.errors import DONE, RequestError
-
-if TYPE_CHECKING:
-    from bench.request.spec import RunSpec
-
-PAPERS_BUDGETS: Final = "paper"
 
 
 @reads_data()
@@ -30,11 +28,9 @@ def paper(
         str, typer.Option(help="Of each training, such as 2min, or paper for what the papers trained.")
     ] = "30s",
     seeds: Annotated[str, typer.Option(help="Training seeds, such as 0,1,2 or 0-4.")] = "0-2",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: Device = "auto",
     out: Annotated[Path, typer.Option(help="Folder for run folders.")] = Path("runs"),
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the Jobs and what they will cost.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> int:
     """Measure what papers printed, beside floors and real cells; without --dataset show what they printed."""
     from bench.request import spec
@@ -57,35 +53,23 @@ def paper(
         given["metrics"] = tuple(name for name in given["metrics"] if name != "donor_attack")
         if not given["metrics"]:
             raise RequestError(f"paper {','.join(chosen)}: name the column of donors with --donor-key")
-    if budget == PAPERS_BUDGETS:
+    if budget == "paper":
         given["profile"] = "paper"
     else:
         given["budget"] = spec.parse_budgets(budget)
-    request: RunSpec = spec.RunSpec.checked(
-        **given,
-        dataset=dataset,
-        seeds=spec.parse_seeds("seeds", seeds),
-        device=device,
-        out=out,
-        **reading,
+    request = spec.RunSpec.checked(
+        **given, dataset=dataset, seeds=spec.parse_seeds("seeds", seeds), device=device, out=out, **reading
     )
-    from bench.commands.run import begin
-
     return begin(request, dry_run=dry_run, beside=Beside.of(chosen))
 
 
 def _list() -> int:
     """Print the papers there are."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from bench.console import plain_console
     from bench.request.registry import DATASETS, plugins
     from reports.papers import papers
 
-    table, declared = Table(box=SIMPLE_HEAD, pad_edge=False), plugins(DATASETS)
-    for column in ("name", "paper", "figures", "data sets (*: none is declared here)"):
-        table.add_column(column, overflow="fold")
+    table = folded_table(("name", "paper", "figures", "data sets (*: none is declared here)"))
+    declared = plugins(DATASETS)
     for name, paper in papers().items():
         sources = dict.fromkeys(figure.dataset for figure in paper.figures)
         words = ", ".join(source if source in declared else f"{source}*" for source in sources)
@@ -96,17 +80,12 @@ def _list() -> int:
 
 def _show(name: str) -> None:
     """Print what a paper printed, and how to measure it."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
-    from bench.console import plain_console
     from bench.request.papers import what_papers_take
     from reports.papers import papers
 
     console, paper = plain_console(), papers()[name]
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, title=paper.title, title_justify="left")
-    for column in ("quantity", "data set", "protocol", "where", "printed (*: of a model that others made)"):
-        table.add_column(column, overflow="fold")
+    columns = ("quantity", "data set", "protocol", "where", "printed (*: of a model that others made)")
+    table = folded_table(columns, title=paper.title)
     for figure in paper.figures:
         words = [
             f"{model}{'*' * paper.is_second_hand(model)} {figure.sign}{' ±'.join(f'{v:g}' for v in values)}"

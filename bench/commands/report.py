@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.errors import DONE, SOME_FAILED, RequestError
+from bench.commands.screen import show
+from bench.console import plain_console
+from bench.errors import DONE, SOME_FAILED, RequestError, refused
 
 if TYPE_CHECKING:
     from bench.request.spec import RunSpec
     from bench.results.run_folder import RunFolder
     from reports.view import NamedRun, RunView
-
-OF_THE_MACHINE = ("jobs", "gpus", "threads")
-"""How Jobs shared the machine that carried them out."""
 
 
 def report(
@@ -35,6 +34,7 @@ def report(
     from bench import flow
     from bench.results.reopen import damages
     from bench.results.run_folder import RunFolder
+    from reports.side_by_side import side_by_side
 
     write = _writer(html=html, format=format_, output=output)
     folders = [RunFolder.open(path) for path in runs]
@@ -49,7 +49,7 @@ def report(
     elif len(folders) == 1:
         _show_one(folders[0])
     else:
-        _show_side_by_side(folders)
+        plain_console().print(side_by_side(named_runs(folders)))
     return max(SOME_FAILED if damaged else DONE, *(flow.exit_code(folder) for folder in folders))
 
 
@@ -60,26 +60,27 @@ def run_command(spec: RunSpec) -> str:
     left out, and of an absolute path only the name at its end is told. Hyper-parameters that were given as
     numbers or lists (in a TOML file, or from Python) come back as the text that means the same.
     """
-    from bench.request.spec import IN_MEMORY
+    from bench.request.spec import EVERY_MODEL, IN_MEMORY
     from reports.words import without_folder
 
     if spec.dataset == IN_MEMORY:
         return ""
     words = ["bench", "run"]
-    for name, value in spec.model_dump(
-        mode="json", exclude_defaults=True, exclude={"out", *OF_THE_MACHINE}
-    ).items():
+    of_the_machine = {"out", "jobs", "gpus", "threads"}
+    given = spec.model_dump(mode="json", exclude_defaults=True, exclude=of_the_machine)
+    for name, value in given.items():
         option = f"--{name.replace('_', '-')}"
         if name == "settings":
             pairs = [(m, n, v) for m, settings in value.items() for n, v in settings.items()]
             words += [word for m, n, v in pairs for word in ("--set", f"{m}.{n}={_setting(v)}")]
         elif name == "budget":
-            words += [option, ",".join(_budget(model, amount) for model, amount in value.items())]
+            budgets = (f"{model}={amount}".removeprefix(f"{EVERY_MODEL}=") for model, amount in value.items())
+            words += [option, ",".join(budgets)]
         elif name == "timeout":
             words += [option, f"{value}s"]
         else:
-            given = value if isinstance(value, list) else [value]
-            words += [option, ",".join(without_folder(str(word)) for word in given)]
+            several = value if isinstance(value, list) else [value]
+            words += [option, ",".join(without_folder(str(word)) for word in several)]
     return shlex.join(words)
 
 
@@ -121,12 +122,6 @@ def _score_command(metrics: Sequence[str], protocols: Sequence[str], spec: RunSp
     return shlex.join(words)
 
 
-def _budget(model: str, amount: str) -> str:
-    from bench.request.spec import EVERY_MODEL
-
-    return amount if model == EVERY_MODEL else f"{model}={amount}"
-
-
 def _setting(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
@@ -149,23 +144,13 @@ def _writer(
 
 
 def _show_one(folder: RunFolder) -> None:
-    from bench.commands.screen import show
-    from bench.console import plain_console
     from reports.figures import save_figures
 
     save_figures(folder.view(), folder.figures)
     show(folder, plain_console())
 
 
-def _show_side_by_side(folders: Sequence[RunFolder]) -> None:
-    from bench.console import plain_console
-    from reports.side_by_side import side_by_side
-
-    plain_console().print(side_by_side(named_runs(folders)))
-
-
 def _write_html(folders: Sequence[RunFolder], file: Path) -> None:
-    from bench.console import plain_console
     from reports.figures import save_figures
     from reports.html import html_report
 
@@ -185,10 +170,8 @@ def _write(text: str, file: Path | None) -> None:
     if file is None:
         print(text, end="")  # noqa: T201
         return
-    try:
+    with refused(OSError, f"{str(file)!r} cannot be written: "):
         write_text(file, text)
-    except OSError as error:
-        raise RequestError(f"{str(file)!r} cannot be written: {error.strerror}") from error
 
 
 def named_runs(folders: Sequence[RunFolder]) -> list[NamedRun]:

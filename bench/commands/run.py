@@ -7,15 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from bench.commands.options import Metrics, Protocol, Run, names_of, reads_data
+from bench.commands.options import DryRun, Metrics, Protocol, Run, names_of, reads_data
+from bench.commands.screen import show
+from bench.console import plain_console
 from bench.errors import DONE, SOME_FAILED, RequestError
+from bench.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from bench.draft import Draft
-    from bench.progress import Progress
     from bench.request.papers import Beside
     from bench.request.spec import RunSpec
     from bench.results.run_folder import RunFolder
@@ -73,9 +75,7 @@ def run(
         str | None, typer.Option(help="A Job on each GPU at once: how many (2), which (0,1), or all.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Go on with this run folder.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the Jobs and what they will cost.")
-    ] = False,
+    dry_run: DryRun = False,
     plan_only: Annotated[
         bool, typer.Option("--plan-only", help="Write the run folder, and print a command for each Job.")
     ] = False,
@@ -157,14 +157,13 @@ def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None, hands: 
         Who carries out the Jobs; None for this machine.
     """
     from bench import flow
-    from bench.console import plain_console
     from bench.draft import draft
-    from bench.progress import Progress
+    from bench.work.hands import HERE
 
     progress = Progress(plain_console())
     plan = draft(spec, progress=progress, beside=beside)
-    if hands is not None:
-        hands.resources.require_for(plan.jobs)
+    hands = hands or HERE
+    hands.resources.require_for(plan.jobs)
     if dry_run:
         _show_plan(progress.console, plan)
         return DONE
@@ -178,9 +177,7 @@ def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None, hands: 
 def _plan(request: RunSpec) -> int:
     """Write the folder of a run that others carry out, and tell how: a command a line, for any engine."""
     from bench import flow
-    from bench.console import plain_console
     from bench.draft import draft
-    from bench.progress import Progress
 
     progress = Progress(plain_console(stderr=True))
     folder = flow.start(draft(request, progress=progress))
@@ -200,8 +197,6 @@ def job(
 ) -> int:
     """Carry out one Job of RUN, on this machine: for engines that start such commands on many."""
     from bench import flow
-    from bench.console import plain_console
-    from bench.progress import Progress
     from bench.results.run_folder import RunFolder
     from bench.work.resources import die_with_parent
 
@@ -214,8 +209,6 @@ def _resume(path: Path, hands: Hands, shared: dict[str, Any]) -> int:
     """Go on with a run: Jobs that ended well are not repeated. They share this machine as is said now."""
     from dataclasses import replace
 
-    from bench.console import plain_console
-    from bench.progress import Progress
     from bench.request.sharing import Sharing
     from bench.request.spec import RunSpec
     from bench.results.reopen import damages, reopen
@@ -233,14 +226,11 @@ def _resume(path: Path, hands: Hands, shared: dict[str, Any]) -> int:
     return _carry_out(folder, progress, hands)
 
 
-def _carry_out(folder: RunFolder, progress: Progress, hands: Hands | None) -> int:
+def _carry_out(folder: RunFolder, progress: Progress, hands: Hands) -> int:
     from bench import flow
-    from bench.commands.screen import show
     from bench.results.disk import NO_SPACE, is_disk_full
-    from bench.work.hands import HERE
     from bench.work.interrupts import heed_termination
 
-    hands = hands or HERE
     if hands.scheduler is not None:
         heed_termination()
     again = f"bench run --resume {shlex.quote(str(folder.path))}"
@@ -284,13 +274,10 @@ def _outlook(plan: Draft) -> Outlook:
 
 
 def _show_plan(console: Console, plan: Draft) -> None:
-    from rich.table import Table
-
     outlook = _outlook(plan)
     n_train, n_genes = plan.train_shape
-    table = Table(title=f"{plan.facts.name}: {n_train} training cells × {n_genes} genes, {plan.spec.profile}")
-    for column in ("job", "budget", "device", "time", "memory", "disk"):
-        table.add_column(column)
+    title = f"{plan.facts.name}: {n_train} training cells × {n_genes} genes, {plan.spec.profile}"
+    table = Table("job", "budget", "device", "time", "memory", "disk", title=title)
     for job in plan.jobs:
         cost = outlook.prediction(job)
         table.add_row(
@@ -306,5 +293,5 @@ def _show_plan(console: Console, plan: Draft) -> None:
     console.print(
         f"Metrics: {', '.join(metric.name for metric in plan.metrics)}.\n"
         f"Scoring {scoring.as_cost}, the whole run {whole.as_cost}. Costs are scaled from earlier runs on "
-        f"this machine, each Job from its start to its end; – means that none under {plan.spec.out} tells.",
+        f"this machine, each Job from its start to its end; – means that none under {plan.spec.out} tells."
     )

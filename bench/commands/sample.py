@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.options import Device, Run
+from bench.console import plain_console
 from bench.errors import DONE
 
 
@@ -22,7 +23,6 @@ def sample(
     device: Device = "auto",
 ) -> int:
     """Draw new cells from a model that RUN has trained."""
-    from bench.console import plain_console
     from bench.hardware.environment import patient, resolve_device
     from bench.results.run_folder import RunFolder
     from bench.work.sampling import sample_from_run
@@ -42,8 +42,5 @@ def sample(
     )
     rates = (written["sampling"] or {}).get("acceptance_rate") or {}
     words = "".join(f", {100 * rate:.2g} % of the draws accepted" for rate in rates.values())
-    console.print(
-        f"{cells} cells, {100 * written['density']:.1f} % non-zero{words} → {out}",
-        soft_wrap=True,
-    )
+    console.print(f"{cells} cells, {100 * written['density']:.1f} % non-zero{words} → {out}", soft_wrap=True)
     return DONE

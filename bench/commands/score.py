@@ -9,13 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
 
 from bench.commands.options import Metrics, Protocol, names_of, reads_data
-from bench.errors import DONE, SOME_FAILED, RequestError
+from bench.commands.screen import show
+from bench.console import plain_console
+from bench.errors import DONE, SOME_FAILED, RequestError, refused
+from bench.progress import Progress
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from reports.view import Score
 
 
@@ -71,18 +75,13 @@ def score(
 def _protocols(text: str | None) -> list[str]:
     from metrics.protocols import protocol_named
 
-    try:
+    with refused(ValueError, "--"):
         return [protocol_named(name).name for name in names_of("protocol", text) or ()]
-    except ValueError as error:
-        raise RequestError(f"--{error}") from error
 
 
 def _score_run(path: Path, metrics: tuple[str, ...], protocols: list[str]) -> int:
     """Compute metrics of a run's stored cells anew; under other protocols than it had, too."""
     from bench import flow
-    from bench.commands.screen import show
-    from bench.console import plain_console
-    from bench.progress import Progress
     from bench.request.choices import choose_metrics, declaration_of
     from bench.results.files import readable_as
     from bench.results.reopen import damages, have_dataset
@@ -100,8 +99,7 @@ def _score_run(path: Path, metrics: tuple[str, ...], protocols: list[str]) -> in
     for metric in chosen:
         if metric.name in metrics and metric.experiment not in kinds:
             raise RequestError(f"--metrics {metric.name}: this run has no {metric.experiment} experiment")
-    declared = {metric.name: metric for metric in folder.metrics()}
-    declared |= {metric.name: declaration_of(metric) for metric in chosen}
+    declared = {metric.name: metric for metric in [*folder.metrics(), *map(declaration_of, chosen)]}
     names = [metric.name for metric in chosen]
     with folder.locked():
         have_dataset(folder)
@@ -141,14 +139,9 @@ def _also_under(
 
 
 def _score_files(
-    files: tuple[Path, Path, Path],
-    metrics: tuple[str, ...],
-    protocols: list[str],
-    **given: Any,
+    files: tuple[Path, Path, Path], metrics: tuple[str, ...], protocols: list[str], **given: Any
 ) -> int:
     """Score files of test, training and synthetic cells, `given` more for `score_outside_cells`."""
-    from bench.console import plain_console
-    from bench.progress import Progress
     from bench.request.choices import choose_metrics
     from bench.scoring.outside import score_outside_cells
 
@@ -157,11 +150,7 @@ def _score_files(
     if not chosen:
         raise RequestError(f"--metrics {','.join(metrics)}: it scores a retraining, not a file of cells")
     scores = score_outside_cells(
-        *files,
-        metrics=chosen,
-        protocols=protocols,
-        say=Progress(console).say,
-        **given,
+        *files, metrics=chosen, protocols=protocols, say=Progress(console).say, **given
     )
     ideals = {metric.name: metric.ideal for metric in chosen}
     for name, under in groupby(scores, key=lambda score: score.protocol):
@@ -173,11 +162,8 @@ def _score_files(
 def _show_outside(
     console: Console, what: str, protocol: str, scores: list[Score], ideals: dict[str, float]
 ) -> None:
-    from rich.table import Table
-
-    table = Table(title=f"{what} · {scores[0].n_cells} cells a side · {protocol}")
-    for column in ("metric", "value", "ideal", "note"):
-        table.add_column(column)
+    title = f"{what} · {scores[0].n_cells} cells a side · {protocol}"
+    table = Table("metric", "value", "ideal", "note", title=title)
     for score in scores:
         for number, (name, value) in enumerate(score.values.items() or [(score.metric, None)]):
             note = score.error or "; ".join(score.notes) if number == 0 else ""
@@ -188,16 +174,13 @@ def _show_outside(
 
 def show_costs(console: Console, scores: Iterable[Score]) -> None:
     """Print what each metric took, and what the evidence took that they share."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
-
     shared = "evidence (shared)"
     seconds = {shared: 0.0}
     for score in scores:
         seconds[score.metric] = seconds.get(score.metric, 0.0) + (score.seconds or 0.0)
         seconds[shared] += score.shared_seconds or 0.0
-    table = Table("metric", title=f"cost: {sum(seconds.values()):.1f} s", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("seconds", justify="right")
+    columns, title = ("metric", Column("seconds", justify="right")), f"cost: {sum(seconds.values()):.1f} s"
+    table = Table(*columns, title=title, box=SIMPLE_HEAD, pad_edge=False)
     for name in sorted(seconds, key=seconds.__getitem__, reverse=True):
         table.add_row(name, f"{seconds[name]:.1f}")
     console.print(table)

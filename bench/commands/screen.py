@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Column, Table
 
 from bench.console import plain_console
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from bench.results.run_folder import RunFolder
 
 
@@ -23,6 +23,12 @@ def show(folder: RunFolder, console: Console) -> None:
     print_report(folder.view(), console=console)
     console.print(f"Run folder  {folder.path}", soft_wrap=True)
     console.print(f"MLflow      {ui_command(folder.path.parent)}", soft_wrap=True)
+
+
+def folded_table(names: Iterable[str], *, title: str | None = None, whole: Collection[str] = ()) -> Table:
+    """Return a table of columns with these names; long words are folded but in those that are kept whole."""
+    columns = [Column(name, overflow="fold", no_wrap=name in whole) for name in names]
+    return Table(*columns, box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
 
 
 def show_facts(title: str, facts: Mapping[str, Any]) -> None:

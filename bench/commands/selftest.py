@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from bench.commands.options import names_of, reads_data
-from bench.errors import DONE, SOME_FAILED, RequestError
+from bench.console import plain_console
+from bench.errors import DONE, SOME_FAILED, refused
+from bench.progress import Progress
 
 
 @reads_data("label_key", "layer", "gene_names", "genome", "split_from", "drop_unlabelled")
@@ -24,9 +26,7 @@ def test_metrics(
     json: Annotated[Path | None, typer.Option(help="Write everything measured there, too.")] = None,
 ) -> int:
     """Make real cells worse, step by step, and see which metrics notice."""
-    from bench.console import plain_console
     from bench.draft import prepare_dataset
-    from bench.progress import Progress
     from bench.request.spec import RunSpec
     from bench.results.files import write_json, write_text
     from bench.scoring.selftest import page, run_self_test, testable_metrics
@@ -42,10 +42,8 @@ def test_metrics(
     results = run_self_test(prepared.read(), chosen, cells=cells, progress=progress)
     print_self_test(SelfTest.model_validate(results), console=progress.console)
     if out is not None:
-        try:
+        with refused(OSError, f"--out {str(out)!r} cannot be written: "):
             write_text(out, page(results))
-        except OSError as error:
-            raise RequestError(f"--out {str(out)!r} cannot be written: {error.strerror}") from error
     if json is not None:
         write_json(json, results)
     return DONE if results["passed"] else SOME_FAILED

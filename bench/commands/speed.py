@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from bench.commands.options import Device
+from bench.console import plain_console
 from bench.errors import DONE, SOME_FAILED
 
 
@@ -28,7 +29,6 @@ def speed(
     json: Annotated[Path | None, typer.Option(help="Write everything measured there, too.")] = None,
 ) -> int:
     """Time generators beside each other: a training step, and drawing cells."""
-    from bench.console import plain_console
     from bench.speed.command import carry_out, request
 
     asked = request(

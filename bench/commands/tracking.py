@@ -9,14 +9,14 @@ from typing import Annotated
 import typer
 
 from bench.commands.options import Run
+from bench.console import plain_console
 from bench.errors import DONE, SOME_FAILED
+from bench.progress import Progress
 
 
 def sync(run: Run) -> int:
     """Bring MLflow up to date with RUN."""
     from bench import flow
-    from bench.console import plain_console
-    from bench.progress import Progress
     from bench.results.reopen import open_whole
 
     folder, console = open_whole(run), plain_console()
@@ -35,7 +35,6 @@ def ui(
     ] = None,
 ) -> int:
     """Show the runs in MLflow's pages, until Ctrl-C."""
-    from bench.console import plain_console
     from bench.tracking.ui import show
 
     # Being interrupted is how it ends.

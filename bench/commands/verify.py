@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bench.commands.options import Run
+from bench.console import plain_console
 from bench.errors import DONE, SOME_FAILED
+from bench.progress import Progress
 
 
 def verify(run: Run) -> int:
     """Compute every score of RUN again from its stored cells, and say what differs."""
-    from bench.console import plain_console
-    from bench.progress import Progress
     from bench.results.run_folder import RunFolder
     from bench.scoring.verify import verify
 

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench.errors import RequestError
-from bench.gate.counts import compare_count
+from bench.gate.counts import compare_each
 from bench.gate.findings import Finding, Outcome
 from bench.gate.looks import fewest_pairs, judge_at_once
 from bench.gate.wall_clock import timing_finding
 
 TIER: Final = "benchmarks"
-_MACHINE: Final = ("node", "machine", "system")
 Document = Mapping[str, Any]
 
 
@@ -48,9 +47,8 @@ def compare_files(baseline: Sequence[Path], current: Sequence[Path], *, factor: 
     sides = [sorted(map(_read, files), key=_made) for files in (baseline, current)]
     machines = {_machine(document) for side in sides for document in side}
     if len(machines) > 1:
-        raise RequestError(
-            f"benchmarks of different machines do not compare: {' and '.join(sorted(machines))}"
-        )
+        names = " and ".join(sorted(machines))
+        raise RequestError(f"benchmarks of different machines do not compare: {names}")
     return compare_documents(*sides, factor=factor)
 
 
@@ -73,11 +71,7 @@ def compare_documents(base: Sequence[Document], head: Sequence[Document], *, fac
         else:
             judgement = judge_at_once(*medians, factor=factor, n_measures=n_measures)
             findings.append(timing_finding(TIER, name, "median", judgement, *middles, ""))
-        counts = [_counts(side[0]) for side in rows]
-        findings += [
-            compare_count(TIER, name, what, counts[0].get(what), counts[1].get(what))
-            for what in dict.fromkeys([*counts[0], *counts[1]])
-        ]
+        findings += compare_each(TIER, name, *(_counts(side[0]) for side in rows))
     return Outcome(findings)
 
 
@@ -105,7 +99,7 @@ def _made(document: Document) -> datetime:
 def _machine(document: Document) -> str:
     facts = document["machine_info"]
     cpu = facts.get("cpu", {})
-    words = [*(facts.get(key) for key in _MACHINE), cpu.get("brand_raw"), cpu.get("count")]
+    words = [*map(facts.get, ("node", "machine", "system")), *map(cpu.get, ("brand_raw", "count"))]
     return " ".join(str(word) for word in words if word)
 
 

@@ -71,10 +71,8 @@ def gate(
                 f"--current {current}: goes with a stored baseline, a run or benchmark files, "
                 f"which {baseline!r} is not"
             )
-        on = resolve_device(device)
-        found = time_models(
-            baseline, models or YARDSTICK, device=on, factor=factor, seed=seed, say=console.print
-        )
+        on, chosen = resolve_device(device), models or YARDSTICK
+        found = time_models(baseline, chosen, device=on, factor=factor, seed=seed, say=console.print)
     elif len(files) > 1 or (Path(baseline).exists() and is_benchmark_file(Path(baseline))):
         if current is None:
             raise RequestError("--baseline names benchmark files: give those to compare with --current")
@@ -149,9 +147,8 @@ def _check_stored(path: Path, current: str | None, models: tuple[str, ...]) -> O
     outcome = check_counts(stored, models)
     if current is not None:
         where = f"--baseline {shlex.quote(str(path))} --current {shlex.quote(current)}"
-        remedy = (
-            f"accept scores of today's code with bench gate {where} --accept --reason 'other metric code'"
-        )
+        again = f"bench gate {where} --accept --reason 'other metric code'"
+        remedy = f"accept scores of today's code with {again}"
         found = quality_of(open_whole(Path(current)))
         outcome.extend(compare_quality(stored.quality, found, remedy=remedy))
     return outcome

@@ -17,6 +17,7 @@ from bench.errors import RequestError, named
 from bench.gate.baseline import Baseline
 from bench.gate.findings import Finding, Outcome, Status
 from bench.gate.sides import Worker, here
+from bench.speed.contenders import prepared_cells
 from bench.work.lines import WorkerFailed
 
 TIER: Final = "counts"
@@ -60,33 +61,16 @@ def count_model(model: str, settings: Mapping[str, Any] | None = None) -> dict[s
     Skipped, WorkerFailed
         If it cannot run, or fails.
     """
-    words = {name: WORKLOAD[name] for name in ("budget", "sample_cells")}
     # One thread: sums come out alike on machines with more cores and with fewer.
     with (
         TemporaryDirectory() as folder,
         Worker(here(), other=None, device="cpu", threads=1, log=Path(folder) / "log") as worker,
     ):
-        cells = prepared_cells(str(WORKLOAD["cells"]))
-        opened = worker.open(model=model, cells=cells, settings=dict(settings or {}), **words)
+        words = WORKLOAD | {"cells": prepared_cells(str(WORKLOAD["cells"]))}
+        opened = worker.open(model=model, settings=dict(settings or {}), **words)
         if "skip" in opened:
             raise Skipped(opened["skip"])
         return {"workload": dict(WORKLOAD), "settings": opened["settings"], **worker.ask("count")}
-
-
-def prepared_cells(dataset: str) -> str:
-    """Return the file of a prepared data set, drawn if it is not there yet.
-
-    Raises
-    ------
-    RequestError
-        If it cannot be had.
-    """
-    import datasets
-
-    try:
-        return str(datasets.prepare(dataset).path)
-    except datasets.DatasetError as error:
-        raise RequestError(str(error)) from error
 
 
 def check_counts(baseline: Baseline, models: tuple[str, ...]) -> Outcome:
@@ -111,9 +95,8 @@ def check_counts(baseline: Baseline, models: tuple[str, ...]) -> Outcome:
         else:
             outcome.findings += compare_counts(model, stored, found)
             if not found["versions"]:
-                outcome.remarks.append(
-                    f"{model}: no operators to count, as it declares neither PyTorch nor TensorFlow"
-                )
+                why = "it declares neither PyTorch nor TensorFlow"
+                outcome.remarks.append(f"{model}: no operators to count, as {why}")
     return outcome
 
 
@@ -151,9 +134,8 @@ def compare_counts(model: str, stored: Mapping[str, Any] | None, found: Mapping[
         The counts of today, from `count_model`.
     """
     if stored is None:
-        return [
-            Finding(TIER, model, "", "not comparable", note="the baseline has no counts of it: --accept them")
-        ]
+        note = "the baseline has no counts of it: --accept them"
+        return [Finding(TIER, model, "", "not comparable", note=note)]
     for what in ("versions", "workload"):
         if difference := _difference(stored[what], found[what]):
             note = f"the baseline was counted with {difference}"
@@ -161,10 +143,15 @@ def compare_counts(model: str, stored: Mapping[str, Any] | None, found: Mapping[
     now = dict(found["counts"])
     if stored["loss"] is not None and (steps := steps_to(found["curve"], stored["loss"])) is not None:
         now[STEPS_TO_LOSS] = steps
-    return [
-        compare_count(TIER, model, name, stored["counts"].get(name), now.get(name))
-        for name in [*stored["counts"], *(name for name in now if name not in stored["counts"])]
-    ]
+    return compare_each(TIER, model, stored["counts"], now)
+
+
+def compare_each(
+    tier: str, subject: str, stored: Mapping[str, float], now: Mapping[str, float]
+) -> list[Finding]:
+    """Compare counts by name, as `compare_count` does; those that are stored come first."""
+    names = dict.fromkeys([*stored, *now])
+    return [compare_count(tier, subject, name, stored.get(name), now.get(name)) for name in names]
 
 
 def compare_count(tier: str, subject: str, name: str, stored: float | None, now: float | None) -> Finding:

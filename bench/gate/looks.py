@@ -149,9 +149,8 @@ def judge_at_once(
 
 def fewest_pairs(n_measures: int) -> int:
     """Return how many pairs `judge_at_once` must have to find a regression in one of several measures."""
-    return next(
-        n_pairs for n_pairs in count(LOOKS[0].n_pairs) if outside(n_pairs, REGRESSION_ERROR / n_measures)
-    )
+    error = REGRESSION_ERROR / n_measures
+    return next(n_pairs for n_pairs in count(LOOKS[0].n_pairs) if outside(n_pairs, error))
 
 
 @dataclass(frozen=True)

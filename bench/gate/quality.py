@@ -16,18 +16,8 @@ import numpy as np
 from bench.errors import RequestError
 from bench.gate.findings import Finding, Outcome, Status
 from bench.results.run_folder import RunFolder
+from reports import judge
 from reports.comparison import Side, scores_of_real
-from reports.judge import (
-    CONFIDENCE,
-    LEAST_SEEDS,
-    NEEDS_CONTROL,
-    Effect,
-    Verdict,
-    aimed_at,
-    judge,
-    mean_distance,
-    paired_effect,
-)
 from reports.view import MetricFacts, Record, Score
 
 TIER: Final = "quality"
@@ -53,11 +43,7 @@ def quality_of(folder: RunFolder) -> dict[str, dict[str, Any]]:
             job = record.job
             if job.role not in ("model", "baseline"):
                 continue
-            facts: dict[str, Any] = {
-                "dataset": job.dataset,
-                "dataset_key": job.dataset_key,
-                "budget": job.budget,
-            }
+            facts = {name: getattr(job, name) for name in ("dataset", "dataset_key", "budget")}
             facts |= {"protocol": view.protocol, "n_cells": view.run.protocol_facts[view.protocol].n_cells}
             entry = found.setdefault(f"{job.model} · {view.protocol}", facts | {"metrics": {}})
             side = Side(view, job.model, job.model)
@@ -78,7 +64,9 @@ def _add_seed(metric: dict[str, Any], name: str, record: Record, scores: Sequenc
         metric["values"][seed] = float(np.mean([score.values[name] for score in drawn]))
         metric["code"] = sorted({*metric["code"], *(score.code for score in drawn)})
     else:
-        metric["lost"][seed] = _reason(record, drawn)
+        # Its scores' own words, else what became of its Job.
+        errors = [score.error for score in drawn if score.error]
+        metric["lost"][seed] = errors[0] if errors else record.reason or "it has no score"
 
 
 def accepted_quality(folder: RunFolder) -> dict[str, dict[str, Any]]:
@@ -124,22 +112,16 @@ def compare_quality(stored: Mapping[str, Any], found: Mapping[str, Any], *, reme
         for name, metric in stored[title]["metrics"].items()
         if metric["values"]
     ]
-    findings = [
-        Finding(TIER, title, "", "failed", note="the run has no scores of it; the baseline has")
-        for title in stored
-        if title not in found
-    ]
+    note = "the run has no scores of it; the baseline has"
+    findings = [Finding(TIER, title, "", "failed", note=note) for title in stored if title not in found]
     findings += [lost for row in rows if (lost := _lost(*row)) is not None]
     judged = [(title, name, metric, now) for title, name, metric, now in rows if now and not now["lost"]]
-    effects = [
-        _effect(metric, now, resolution=1 / stored[title]["n_cells"]) for title, _, metric, now in judged
-    ]
-    for (title, name, metric, now), effect, (verdict, p_value) in zip(
-        judged, effects, judge(effects), strict=True
-    ):
-        findings.append(_finding(title, name, metric, now, effect, verdict, p_value))
+    cells = {title: stored[title]["n_cells"] for title in common}
+    effects = [_effect(metric, now, resolution=1 / cells[title]) for title, _, metric, now in judged]
+    for row, effect, judgement in zip(judged, effects, judge.judge(effects), strict=True):
+        findings.append(_finding(*row, effect, *judgement))
     n_tested = sum(not math.isnan(effect.p_value) for effect in effects)
-    shares = f"{1 - CONFIDENCE:.0%} of false verdicts shared by {n_tested} scores"
+    shares = f"{1 - judge.CONFIDENCE:.0%} of false verdicts shared by {n_tested} scores"
     return Outcome(findings, [f"quality: {shares if n_tested else 'no score was judged'}"])
 
 
@@ -147,8 +129,7 @@ def _lost(title: str, name: str, metric: Mapping[str, Any], now: Mapping[str, An
     """Return what is said of a metric that the run was not asked for, or lacks for a seed."""
     before = float(np.mean(list(metric["values"].values())))
     if now is None:
-        note = "the run was not asked for it"
-        return Finding(TIER, title, name, "not comparable", before, note=note)
+        return Finding(TIER, title, name, "not comparable", before, note="the run was not asked for it")
     if not now["lost"]:
         return None
     seed, reason = next(iter(now["lost"].items()))
@@ -158,12 +139,12 @@ def _lost(title: str, name: str, metric: Mapping[str, Any], now: Mapping[str, An
 
 
 def _aim(metric: Mapping[str, Any], now: Mapping[str, Any]) -> float:
-    return aimed_at(metric["ideal"], metric.get("judged_by"), [*metric["real"], *now["real"]])
+    return judge.aimed_at(metric["ideal"], metric.get("judged_by"), [*metric["real"], *now["real"]])
 
 
-def _effect(metric: Mapping[str, Any], now: Mapping[str, Any], *, resolution: float) -> Effect:
+def _effect(metric: Mapping[str, Any], now: Mapping[str, Any], *, resolution: float) -> judge.Effect:
     before, after = ({int(seed): value for seed, value in side["values"].items()} for side in (metric, now))
-    return paired_effect(before, after, aim=_aim(metric, now), resolution=resolution)
+    return judge.paired_effect(before, after, aim=_aim(metric, now), resolution=resolution)
 
 
 def _finding(
@@ -171,32 +152,24 @@ def _finding(
     name: str,
     metric: Mapping[str, Any],
     now: Mapping[str, Any],
-    effect: Effect,
-    verdict: Verdict,
+    effect: judge.Effect,
+    verdict: judge.Verdict,
     p_value: float,
 ) -> Finding:
     known, values = list(metric["values"].values()), list(now["values"].values())
     before, after = float(np.mean(known)), float(np.mean(values))
-    if verdict == NEEDS_CONTROL:
+    if verdict == judge.NEEDS_CONTROL:
         note = f"neither side says what real cells score ({metric['judged_by']})"
         return Finding(TIER, title, name, "undecided", before, after, note=note)
-    if effect.n_seeds < LEAST_SEEDS:
-        note = f"{effect.n_seeds} seeds are common with the baseline; a verdict needs {LEAST_SEEDS}"
+    if effect.n_seeds < judge.LEAST_SEEDS:
+        note = f"{effect.n_seeds} seeds are common with the baseline; a verdict needs {judge.LEAST_SEEDS}"
         return Finding(TIER, title, name, "undecided", before, after, note=note)
     status: Status = "regression" if verdict == "A better" else "no regression"
-    aim = _aim(metric, now)
-    aimed = "real cells" if metric["judged_by"] else "ideal"
-    allowed = (
-        f"{mean_distance(known, aim):.3g} from {aim:.4g} ({aimed}), now {mean_distance(values, aim):.3g}"
-    )
+    aim, aimed = _aim(metric, now), "real cells" if metric["judged_by"] else "ideal"
+    was, is_now = (f"{judge.mean_distance(scores, aim):.3g}" for scores in (known, values))
+    allowed = f"{was} from {aim:.4g} ({aimed}), now {is_now}"
     note = f"p {p_value:.2g} over {effect.n_seeds} common seeds"
     return Finding(TIER, title, name, status, before, after, allowed=allowed, note=note)
-
-
-def _reason(record: Record, scores: Sequence[Score]) -> str:
-    """Say why a seed has no value: its scores' own words, else what became of its Job."""
-    errors = [score.error for score in scores if score.error]
-    return errors[0] if errors else record.reason or "it has no score"
 
 
 def _require_alike(title: str, stored: Mapping[str, Any], found: Mapping[str, Any], *, remedy: str) -> None:

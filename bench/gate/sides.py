@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
-from bench.errors import RequestError
+from bench.errors import RequestError, refused
 from bench.hardware.environment import worker_environment
 from bench.work.lines import PROTOCOL, Answer, Server, WorkerFailed
 
@@ -137,12 +137,10 @@ def in_both(reference: str, head: Place) -> str:
 
 
 def _git(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=True)
-    except OSError as error:
-        raise RequestError(f"git cannot be started: {error.strerror}") from error
-    except subprocess.CalledProcessError as error:
-        raise RequestError(f"git {arguments[0]}: {error.stderr.strip() or error.returncode}") from error
+    with refused(OSError, "git cannot be started: "):
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RequestError(f"git {arguments[0]}: {done.stderr.strip() or done.returncode}")
     return done.stdout.strip()
 
 
@@ -182,9 +180,9 @@ class Worker(Server):
             # An editable installation of head would lend its worker to a base that has none.
             module = _module_of(place.root)
             environment["PYTHONPATH"] = str(place.root)
-        self._words = {"root": str(place.root), "device": device} | (
-            {"other": str(other.root)} if other else {}
-        )
+        self._words = {"root": str(place.root), "device": device}
+        if other:
+            self._words["other"] = str(other.root)
         super().__init__(
             module, environment=environment, log=log, folder=place.folder, limit_seconds=LIMIT_SECONDS
         )

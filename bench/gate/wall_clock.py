@@ -16,11 +16,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from bench.gate.counts import prepared_cells
 from bench.gate.findings import Finding, Outcome
 from bench.gate.looks import LOOKS, Judgement, judge_at_once, judge_in_turns
 from bench.gate.sides import NoGateWorker, Place, Worker, base_of, here, in_both
 from bench.hardware import usable_cores
+from bench.speed.contenders import prepared_cells
 from bench.work.lines import WorkerFailed
 
 TIER: Final = "wall clock"
@@ -95,7 +95,15 @@ def _timed(
         sides: dict[str, Side] = {}
         files: dict[str, str] = {}
         settings: dict[str, Any] = {}
+        # The side that is at work.
         name = HEAD
+
+        def ask(worker: Worker, side: str, action: str) -> Mapping[str, float]:
+            nonlocal name
+            name = side
+            seconds: Mapping[str, float] = worker.ask(action)["seconds"]
+            return seconds
+
         try:
             for name, place in places.items():
                 log = logs / f"{len(list(logs.iterdir()))}.log"
@@ -104,7 +112,7 @@ def _timed(
                 opened = stack.enter_context(worker).open(**order, settings=settings)
                 if "skip" in opened:
                     return _nothing(model, f"{name} cannot run on the synthetic cells: {opened['skip']}")
-                files[name], sides[name] = opened["file"], _asking(worker, name)
+                files[name], sides[name] = opened["file"], partial(ask, worker, name)
                 # Head's, which comes first: what each side settled by itself might differ.
                 settings = opened.get("settings", {})
             if files[BASE] == files[HEAD]:
@@ -113,22 +121,10 @@ def _timed(
         except NoGateWorker as error:
             return _nothing(model, f"the {name} {error}")
         except WorkerFailed as error:
-            if getattr(error, "side", name) == BASE:
+            if name == BASE:
                 return _nothing(model, f"the base does not run: {error}")
             return Outcome([Finding(TIER, model, "", "failed", note=str(error))])
     return found_in(model, pairs)
-
-
-def _asking(worker: Worker, name: str) -> Side:
-    def ask(action: str) -> Mapping[str, float]:
-        try:
-            seconds: Mapping[str, float] = worker.ask(action)["seconds"]
-        except WorkerFailed as error:
-            error.side = name  # type: ignore[attr-defined]
-            raise
-        return seconds
-
-    return ask
 
 
 def _nothing(model: str, note: str) -> Outcome:
@@ -149,9 +145,8 @@ def found_in(model: str, pairs: Pairs) -> Outcome:
             note = f"{kernels:.3g} × the kernel"
             findings.append(timing_finding(TIER, model, measure, pairs.judgements[measure], *times, note))
         elif measure in {*medians[BASE], *medians[HEAD]}:
-            findings.append(
-                Finding(TIER, model, measure, "not comparable", note="only one side counts steps")
-            )
+            note = "only one side counts steps"
+            findings.append(Finding(TIER, model, measure, "not comparable", note=note))
     return Outcome(findings, [f"{model}: {_quietness(pairs)}"])
 
 
@@ -198,9 +193,7 @@ class Pairs:
 
     def decided(self, action: str, *, factor: float, n_measures: int) -> bool:
         """Judge what both sides have timed of an action; tell whether nothing of it is open."""
-        both = [
-            measure for measure in MEASURES[action] if all(measure in side for side in self.seconds.values())
-        ]
+        both = [name for name in MEASURES[action] if all(name in side for side in self.seconds.values())]
         for measure in both:
             base, head = (self.seconds[side][measure] for side in (BASE, HEAD))
             self.judgements[measure] = judge_in_turns(base, head, factor=factor, n_measures=n_measures)

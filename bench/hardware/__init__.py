@@ -18,23 +18,9 @@ from typing import Any
 from bench.hardware.declarations import Declaration, check, declared, known_names
 from bench.hardware.gpus import describe_gpus, gpu_utilisation, has_cuda, machine_memory
 
-__all__ = [
-    "THREAD_VARIABLES",
-    "Declaration",
-    "check",
-    "cpu_quota",
-    "declared",
-    "describe",
-    "fingerprint",
-    "has_cuda",
-    "installed",
-    "known_names",
-    "library_versions",
-    "load",
-    "machine_id",
-    "memory_left",
-    "usable_cores",
-]
+__all__ = ["THREAD_VARIABLES", "Declaration", "check", "cpu_quota", "declared", "describe", "fingerprint"]
+__all__ += ["has_cuda", "installed", "known_names", "library_versions", "load", "machine_id"]
+__all__ += ["memory_left", "usable_cores"]
 
 _CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "bf16")
 THREAD_VARIABLES = (
@@ -142,23 +128,18 @@ def load() -> dict[str, Any]:
 
 
 def _cpu() -> tuple[str, list[str]]:
-    facts: dict[str, str] = dict(
-        re.findall(r"^([^:\n]+?)[ \t]*:[ \t]*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
-    )
+    lines = re.findall(r"^([^:\n]+?)[ \t]*:[ \t]*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    facts: dict[str, str] = dict(lines)
     flags = set(facts.get("flags", facts.get("Features", "")).split())
     return facts.get("model name") or _cpu_brand(), [name for name in _CPU_FEATURES if name in flags]
 
 
 def _cpu_brand() -> str:
     if sys.platform == "darwin":
-        brand = subprocess.run(
-            ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"],
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if brand.stdout.strip():
-            return brand.stdout.strip()
+        asked = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+        brand = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
+        if brand:
+            return brand
     return platform.processor() or platform.machine()
 
 
@@ -182,12 +163,9 @@ def _physical_cores(cores: list[int]) -> int:
 
 def cpu_quota() -> float | None:
     """Return the tightest limit of this process's control groups (version 2), in cores."""
-    limits: list[float] = []
-    for folder in _control_groups():
-        if (text := _read(folder / "cpu.max")) and not text.startswith("max"):
-            quota, period = text.split()
-            limits.append(int(quota) / int(period))
-    return min(limits, default=None)
+    limits = [_read(folder / "cpu.max").split() for folder in _control_groups()]
+    cores = [int(quota) / int(period) for quota, period in filter(None, limits) if quota != "max"]
+    return min(cores, default=None)
 
 
 def usable_cores() -> int:

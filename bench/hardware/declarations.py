@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -81,9 +81,8 @@ def declared(name_or_path: str | Path) -> Declaration:
 def _machine(content: dict[str, Any], path: Path) -> dict[str, Any]:
     machine = content.get("machine")
     if list(content) != ["machine"] or not isinstance(machine, dict):
-        raise ValueError(
-            f"{path} has {', '.join(content) or 'nothing'} at its top: it needs [machine] and no more"
-        )
+        has = ", ".join(content) or "nothing"
+        raise ValueError(f"{path} has {has} at its top: it needs [machine] and no more")
     for key, value in machine.items():
         if key not in _TYPES:
             raise ValueError(f"{path}: unknown key {key!r} in [machine]: use {', '.join(_TYPES)}")
@@ -103,41 +102,30 @@ def check(declaration: Declaration, description: Mapping[str, Any]) -> list[str]
     description
         The machine, as `bench.hardware.describe` returns it.
     """
-    return [
-        *_check_gpus(declaration, description["gpus"]),
-        *_check_machine(declaration, description),
-    ]
+    return [*_check_gpus(declaration, description["gpus"]), *_check_machine(declaration, description)]
 
 
-def _check_gpus(declaration: Declaration, gpus: list[dict[str, Any]]) -> list[str]:
-    mismatches = []
+def _check_gpus(declaration: Declaration, gpus: list[dict[str, Any]]) -> Iterator[str]:
     models = ", ".join(gpu["model"] for gpu in gpus) or "none"
     model = declaration.gpu_model
     if model is not None and not (gpus and all(model.lower() in gpu["model"].lower() for gpu in gpus)):
-        mismatches.append(f"gpu_model: declared {model!r}, this machine has {models}")
+        yield f"gpu_model: declared {model!r}, this machine has {models}"
     if declaration.gpu_count is not None and declaration.gpu_count != len(gpus):
-        mismatches.append(
-            f"gpu_count: declared {declaration.gpu_count}, this machine has {len(gpus)} "
-            "(CUDA_VISIBLE_DEVICES chooses among them)"
-        )
+        has = f"{len(gpus)} (CUDA_VISIBLE_DEVICES chooses among them)"
+        yield f"gpu_count: declared {declaration.gpu_count}, this machine has {has}"
     smallest = min((gpu["memory_bytes"] for gpu in gpus), default=0) / _GIB
     least = declaration.min_gpu_memory_gib
     if least is not None and smallest < least:
         has = f"a GPU with {smallest:.1f}" if gpus else "none"
-        mismatches.append(f"min_gpu_memory_gib: declared {least:g}, this machine has {has}")
-    return mismatches
+        yield f"min_gpu_memory_gib: declared {least:g}, this machine has {has}"
 
 
-def _check_machine(declaration: Declaration, description: Mapping[str, Any]) -> list[str]:
-    mismatches = []
+def _check_machine(declaration: Declaration, description: Mapping[str, Any]) -> Iterator[str]:
     model = declaration.cpu_model
     if model is not None and model.lower() not in description["cpu_model"].lower():
-        mismatches.append(f"cpu_model: declared {model!r}, this machine has {description['cpu_model']}")
+        yield f"cpu_model: declared {model!r}, this machine has {description['cpu_model']}"
     cores, memory = description["logical_cores"], description["memory_bytes"] / _GIB
     if declaration.min_cores is not None and cores < declaration.min_cores:
-        mismatches.append(f"min_cores: declared {declaration.min_cores}, this process may use {cores}")
+        yield f"min_cores: declared {declaration.min_cores}, this process may use {cores}"
     if declaration.min_memory_gib is not None and memory < declaration.min_memory_gib:
-        mismatches.append(
-            f"min_memory_gib: declared {declaration.min_memory_gib:g}, this machine has {memory:.1f}"
-        )
-    return mismatches
+        yield f"min_memory_gib: declared {declaration.min_memory_gib:g}, this machine has {memory:.1f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import takewhile
 from types import ModuleType
 from typing import Any
 
@@ -41,13 +42,8 @@ def visible_devices(nvml: ModuleType | None, environment: Mapping[str, str]) -> 
     wanted = environment.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return handles
-    visible = []
-    for entry in (part.strip() for part in wanted.split(",")):
-        handle = _device(nvml, handles, entry)
-        if handle is None:
-            break
-        visible.append(handle)
-    return visible
+    named = (_device(nvml, handles, entry.strip()) for entry in wanted.split(","))
+    return list(takewhile(lambda handle: handle is not None, named))
 
 
 def _device(nvml: ModuleType, handles: list[Any], entry: str) -> Any | None:
@@ -74,10 +70,8 @@ def describe_gpus(environment: Mapping[str, str]) -> tuple[list[dict[str, Any]],
         devices = visible_devices(nvml, environment)
         if nvml is None or not devices:
             return [], None
-        gpus = [
-            {"model": nvml.nvmlDeviceGetName(device), "memory_bytes": _memory(nvml, device)}
-            for device in devices
-        ]
+        facts = [(nvml.nvmlDeviceGetName(device), _memory(nvml, device)) for device in devices]
+        gpus = [{"model": model, "memory_bytes": memory} for model, memory in facts]
         return gpus, nvml.nvmlSystemGetDriverVersion()
 
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 from bench.hardware import usable_cores
 from bench.hardware.environment import worker_environment
 from bench.promises.findings import NOT_REACHED, Finding
-from bench.promises.promises import LOADED, TRAINED
+from bench.promises.promises import LOADED, STAGES
 from bench.request.choices import made
 from bench.request.hyperparameters import hyperparameters
 from bench.request.registry import resolve_model
@@ -24,7 +24,6 @@ from models.base import Generator
 CELLS: Final = "synthetic:1200x100x3"
 """As many as make a hundred test cells, from which on copies can be told from chance."""
 LIMIT_SECONDS: Final = 600.0
-SAY_NOTHING: Final[Callable[[str], None]] = lambda words: None  # noqa: E731
 
 
 def check_promises(
@@ -33,7 +32,7 @@ def check_promises(
     settings: Mapping[str, Any] | None = None,
     device: str = "cpu",
     limit_seconds: float = LIMIT_SECONDS,
-    say: Callable[[str], None] = SAY_NOTHING,
+    say: Callable[[str], None] = lambda words: None,
 ) -> list[Finding]:
     """Hold a generator to every promise of `models.base.Generator`, on tiny cells.
 
@@ -67,10 +66,8 @@ def check_promises(
     say("drawing tiny cells")
     prepared = datasets.prepare(CELLS)
     adata = prepared.read()
-    values |= {
-        name: value
-        for name, (value, _) in settled(choice, values, n_genes=adata.n_vars, device=device).items()
-    }
+    on_this_machine = settled(choice, values, n_genes=adata.n_vars, device=device)
+    values |= {name: value for name, (value, _) in on_this_machine.items()}
     made(choice, values)
     with tempfile.TemporaryDirectory(prefix="bench-test-") as name:
         folder = Path(name)
@@ -108,18 +105,14 @@ def broken_promises(model: str | type[Generator], **options: Any) -> list[str]:
 def _stage(folder: Path, stage: str, device: str, limit_seconds: float) -> Iterator[Finding]:
     """Run one process and yield a finding for each of its promises."""
     log = folder / f"{stage}.log"
-    ended = run_worker(
-        ["bench.promises.worker", str(folder), stage],
-        log=log,
-        timeout=limit_seconds,
-        on_poll=lambda: None,
-        environment=worker_environment(device, usable_cores()),
-    )
+    command = ["bench.promises.worker", str(folder), stage]
+    environment = worker_environment(device, usable_cores())
+    ended = run_worker(command, log=log, timeout=limit_seconds, on_poll=lambda: None, environment=environment)
     answers = folder / f"{stage}.jsonl"
     lines = answers.read_text(encoding="utf-8").splitlines() if answers.exists() else []
     told = {line["promise"]: line for line in map(json.loads, lines) if "promise" in line}
     cut_short, why = False, NOT_REACHED
-    for promise in {"train": TRAINED, "load": LOADED}[stage]:
+    for promise in STAGES[stage]:
         if promise.words in told:
             finding = Finding(**told[promise.words])
             if promise.needed and finding.status == "not asked":

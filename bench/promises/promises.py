@@ -38,10 +38,14 @@ TRAINED: Final[list[Promise]] = []
 LOADED: Final[list[Promise]] = []
 """What a fresh process is asked once the training cells are gone."""
 
+STAGES: Final = {"train": TRAINED, "load": LOADED}
+
 Ask = Callable[[Workbench], str | None]
 
 
-def _promise(stage: list[Promise], words: str, remedy: str, *, needed: bool = False) -> Callable[[Ask], Ask]:
+def _promise(
+    words: str, remedy: str, *, needed: bool = False, stage: list[Promise] = TRAINED
+) -> Callable[[Ask], Ask]:
     """Make a function the next promise that a process asks for; see `Promise`."""
 
     def add(ask: Ask) -> Ask:
@@ -51,16 +55,14 @@ def _promise(stage: list[Promise], words: str, remedy: str, *, needed: bool = Fa
     return add
 
 
-@_promise(
-    TRAINED, "imports without its framework", "import torch, TensorFlow and the like inside the methods"
-)
+@_promise("imports without its framework", "import torch, TensorFlow and the like inside the methods")
 def imports_quickly(bench: Workbench) -> None:
     """Importing the module brings no framework."""
     if heavy := sorted(FRAMEWORKS & bench.imported):
         raise Broken(f"importing its module imports {', '.join(heavy)}")
 
 
-@_promise(TRAINED, "class attributes", "see models.base.Generator for what each may be", needed=True)
+@_promise("class attributes", "see models.base.Generator for what each may be", needed=True)
 def declares(bench: Workbench) -> str:
     """Class attributes have values that the harness knows."""
     kind = bench.generator_class
@@ -80,7 +82,6 @@ def declares(bench: Workbench) -> str:
 
 
 @_promise(
-    TRAINED,
     "hyper-parameters in the signature",
     "write them as keyword arguments, each with an annotation and a plain default",
 )
@@ -99,7 +100,7 @@ def has_settings_in_its_signature(bench: Workbench) -> None:
         raise Broken(f"a default is no plain value: {error}") from error
 
 
-@_promise(TRAINED, "prepare and fit", "mend what the error names", needed=True)
+@_promise("prepare and fit", "mend what the error names", needed=True)
 def trains(bench: Workbench) -> str:
     """`prepare` and `fit` run through."""
     if reason := bench.generator_class.skip(bench.train):
@@ -109,7 +110,7 @@ def trains(bench: Workbench) -> str:
     return ", ".join(f"{phase} {seconds:.2g} s" for phase, seconds in bench.seconds.items())
 
 
-@_promise(TRAINED, "training cells unchanged", "copy what you change: train is not yours")
+@_promise("training cells unchanged", "copy what you change: train is not yours")
 def leaves_the_training_cells(bench: Workbench) -> None:
     """Training cells are what they were."""
     try:
@@ -118,7 +119,7 @@ def leaves_the_training_cells(bench: Workbench) -> None:
         raise Broken(str(error)) from error
 
 
-@_promise(TRAINED, "progress", "call monitor.advance(share) with the share of the budget, from 0 to 1")
+@_promise("progress", "call monitor.advance(share) with the share of the budget, from 0 to 1")
 def tells_its_progress(bench: Workbench) -> str:
     """`advance` tells shares of the budget from 0 to 1, never fewer than before."""
     _require_budget(bench)
@@ -139,7 +140,7 @@ def _require_budget(bench: Workbench) -> None:
         raise NotAsked("it declares no budget")
 
 
-@_promise(TRAINED, "cells as promised", "look at Generator.sample in models/base.py", needed=True)
+@_promise("cells as promised", "look at Generator.sample in models/base.py", needed=True)
 def draws_cells(bench: Workbench) -> str:
     """Cells are as `models.base.Generator.sample` says."""
     cells, notes = bench.held(bench.generator.sample(N_CELLS, seed=SAMPLE_SEED), N_CELLS)
@@ -148,7 +149,6 @@ def draws_cells(bench: Workbench) -> str:
 
 
 @_promise(
-    TRAINED,
     "types in the order asked for",
     "return obs['cell_type'] as asked; raise models.base.Unsupported for what you cannot draw",
 )
@@ -179,7 +179,6 @@ def _require_unsupported(bench: Workbench, cell_types: list[str], when: str) -> 
 
 
 @_promise(
-    TRAINED,
     "samples repeat by their seed",
     "draw everything random from the seed that sample is given, such as numpy.random.default_rng(seed)",
 )
@@ -196,7 +195,6 @@ def repeats_a_sample(bench: Workbench) -> None:
 
 
 @_promise(
-    TRAINED,
     "sampling in pieces",
     "inherit sample_chunks, or yield pieces of at most chunk_size, each with a seed of its own",
 )
@@ -215,25 +213,28 @@ def draws_in_pieces(bench: Workbench) -> None:
         raise Broken("two pieces hold the same cells")
 
 
-@_promise(TRAINED, "cells of its own", 'draw from the model, or declare draws_from = "training cells"')
+@_promise("cells of its own", 'draw from the model, or declare draws_from = "training cells"')
 def draws_its_own_cells(bench: Workbench) -> str:
     """Cells are not those that it was trained on."""
-    from bench.promises.copies import copies_of
+    from metrics.copied_share import METRIC, copied_share
+    from metrics.duplicates import duplicates
+    from metrics.evidence import RealEvidence, SampleEvidence
 
     generator = bench.generator
     if generator.role not in ("model", "baseline"):
         raise NotAsked(f"it is a control ({generator.role})")
     if generator.draws_from != "model":
         raise NotAsked(f"it declares that it draws from {generator.draws_from}")
-    found = copies_of(bench)
-    if found.share >= found.alarm:
-        raise Broken(
-            f"{found.share:.0%} of its cells are copies of training cells (alarm at {found.alarm:.0%})"
-        )
-    return f"{found.share:.1%} copies"
+    real = RealEvidence.from_adata(bench.adata, seed=0)
+    sample = SampleEvidence(real, bench.draw(generator, real.n_cells).X, space=generator.space)
+    share = max(copied_share(real, sample).headline, duplicates(real, sample).headline)
+    assert METRIC.alarm is not None
+    if share >= METRIC.alarm:
+        raise Broken(f"{share:.0%} of its cells are copies of training cells (alarm at {METRIC.alarm:.0%})")
+    return f"{share:.1%} copies"
 
 
-@_promise(TRAINED, "stored without pickle", "write .safetensors, .npz of plain arrays, .keras or JSON")
+@_promise("stored without pickle", "write .safetensors, .npz of plain arrays, .keras or JSON")
 def stores_without_pickle(bench: Workbench) -> str:
     """`save` writes files that can be read without running anything."""
     target = bench.folder / "model"
@@ -270,7 +271,6 @@ def _holds_objects(read: Callable[[], Any]) -> bool:
 
 
 @_promise(
-    TRAINED,
     "trainings repeat by their seed",
     "draw everything random from the seed that fit is given, and set your framework's, too",
 )
@@ -284,7 +284,6 @@ def repeats_a_training(bench: Workbench) -> None:
 
 
 @_promise(
-    TRAINED,
     "training from disk",
     "read train.X and train.layers['counts'] as models.streaming does, or set streams = False",
 )
@@ -304,7 +303,7 @@ def learns_from_disk(bench: Workbench) -> None:
         raise Broken("trained on cells that are on disk it draws other cells")
 
 
-@_promise(TRAINED, "budget of seconds", "stop when models.base.Progress(budget, …).finished says so")
+@_promise("budget of seconds", "stop when models.base.Progress(budget, …).finished says so")
 def keeps_to_the_clock(bench: Workbench) -> str:
     """A budget of seconds ends a training."""
     _require_budget(bench)
@@ -316,7 +315,7 @@ def keeps_to_the_clock(bench: Workbench) -> str:
     return f"{taken:.1f} s of {budget}"
 
 
-@_promise(TRAINED, "no files beside", "write into the folder that save is given, or a temporary one")
+@_promise("no files beside", "write into the folder that save is given, or a temporary one")
 def leaves_no_files(bench: Workbench) -> None:
     """Nothing is written but what `save` is told to write."""
     if left := sorted(names_here() - bench.beside):
@@ -324,9 +323,9 @@ def leaves_no_files(bench: Workbench) -> None:
 
 
 @_promise(
-    LOADED,
     "the same when loaded",
     "store all that sample needs, and read it back in load; the training cells may be gone",
+    stage=LOADED,
 )
 def is_the_same_when_loaded(bench: Workbench) -> None:
     """Another process draws the same cells from the stored model; the training file is gone."""

@@ -22,9 +22,8 @@ MARKS: Final = {
 
 def print_checklist(name: str, findings: Sequence[Finding], console: Console) -> None:
     """Print a line for each promise, the remedies below, and how many are broken."""
-    table = Table(title=Text(f"{name}: promises of a generator"), box=SIMPLE_HEAD, title_justify="left")
-    for column in ("", "promise", "what was seen"):
-        table.add_column(column)
+    title = Text(f"{name}: promises of a generator")
+    table = Table("", "promise", "what was seen", title=title, box=SIMPLE_HEAD, title_justify="left")
     for finding in findings:
         mark, style = MARKS[finding.status]
         told = Text(finding.told, style="dim" if finding.status == "not asked" else "")

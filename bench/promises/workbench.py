@@ -106,10 +106,6 @@ class Workbench:
         """What it is trained for here: what it declares for the profile ``smoke``."""
         return Budget.parse(self.generator_class.default_budgets.get("smoke", "1steps"))
 
-    def made(self) -> Generator:
-        """Return a new generator."""
-        return self.generator_class(**self.settings)
-
     def trained(self, *, budget: Budget | None = None, train: AnnData | None = None) -> Generator:
         """Return a new generator, trained with the one training seed; how long it took is remembered.
 
@@ -121,7 +117,8 @@ class Workbench:
             The training cells in another form; `train` by default.
         """
         train = self.train if train is None else train
-        generator, monitor, clock = self.made(), Listener(), [time.perf_counter()]
+        generator, monitor = self.generator_class(**self.settings), Listener()
+        clock = [time.perf_counter()]
         generator.prepare(train)
         generator.synchronise()
         clock.append(time.perf_counter())
@@ -168,10 +165,9 @@ class Workbench:
 def digest(cells: AnnData) -> str:
     """Return a hash of cells: their values, genes and types, whatever form the matrix has."""
     matrix = as_csr(cells.X)
-    parts = [matrix.data, matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64)]
     words = [*cells.var_names.astype(str), *cells.obs.get("cell_type", ())]
     found = hashlib.sha256("\n".join(map(str, words)).encode())
-    for part in parts:
+    for part in (matrix.data, matrix.indices.astype(np.int64), matrix.indptr.astype(np.int64)):
         found.update(np.ascontiguousarray(part).data)
     return found.hexdigest()
 

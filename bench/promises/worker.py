@@ -10,13 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.promises.findings import Broken, Finding, NotAsked
-from bench.promises.promises import LOADED, TRAINED
+from bench.promises.promises import STAGES
 from bench.promises.workbench import Promise, Workbench, names_here
 from bench.request.registry import resolve_model
 from bench.results.files import read_json, write_json
 from bench.work.resources import die_with_parent
-
-STAGES = {"train": TRAINED, "load": LOADED}
 
 
 def main(arguments: list[str]) -> int:
@@ -26,16 +24,9 @@ def main(arguments: list[str]) -> int:
     # As a Job's worker: the user's own modules are found, but shadow none of ours.
     sys.path.append(str(Path.cwd()))
     request, before = read_json(folder / "request.json"), set(sys.modules)
-    generator_class = resolve_model(request["reference"]).generator
+    generator_class = resolve_model(request.pop("reference")).generator
     imported = {name.partition(".")[0] for name in set(sys.modules) - before}
-    bench = Workbench(
-        generator_class,
-        request["settings"],
-        request["device"],
-        folder,
-        imported=imported,
-        beside=names_here(),
-    )
+    bench = Workbench(generator_class, folder=folder, imported=imported, beside=names_here(), **request)
     digests = folder / "digests.json"
     if digests.exists():
         bench.digests = read_json(digests)

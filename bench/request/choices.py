@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bench.errors import RequestError, named
 from bench.request.groups import expanded
 from bench.request.names import require_name
 from bench.request.registry import METRICS, MODELS, ModelChoice, plugins, resolve_metric, resolve_model
 from bench.request.spec import ALL_MODELS, EVERY_METRIC, EVERY_MODEL, RunSpec
+from metrics.declaration import Metric
 from metrics.protocols import protocol_named
-from models.base import Budget
+from models.base import Budget, Generator
 from reports.view import MetricFacts
-
-if TYPE_CHECKING:
-    from metrics.declaration import Metric
-    from models.base import Generator
 
 
 def choose_models(spec: RunSpec) -> list[ModelChoice]:
@@ -100,10 +97,8 @@ def metrics_of(spec: RunSpec) -> list[Metric]:
             if metric.experiment == "donors" and metric.name in spec.metrics:
                 raise RequestError(f"--metrics {metric.name}: name the column of donors with --donor-key")
         return [metric for metric in chosen if metric.experiment != "donors"]
-    attacks = [resolve_metric(name) for name in plugins(METRICS)]
-    possible = [
-        m for m in attacks if m.experiment == "donors" and any(exists_in(m, p) for p in spec.protocol)
-    ]
+    attacks = [metric for metric in map(resolve_metric, plugins(METRICS)) if metric.experiment == "donors"]
+    possible = [metric for metric in attacks if any(exists_in(metric, name) for name in spec.protocol)]
     if not possible:
         raise RequestError(
             f"--donor-key {spec.donor_key}: no attack is defined under {','.join(spec.protocol)}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from contextlib import suppress
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -62,8 +63,6 @@ def _schema(generator: type[Generator]) -> type[BaseModel]:
 def _from_text(value: Any) -> Any:
     """Read ``[256, 128]`` typed on a command line as a list; leave every other text to pydantic."""
     if isinstance(value, str) and value.startswith("["):
-        try:
+        with suppress(json.JSONDecodeError):
             return json.loads(value)
-        except json.JSONDecodeError:
-            return value
     return value

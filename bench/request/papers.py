@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple, Self
 
 from bench.errors import RequestError
-from bench.request.registry import METRICS, MODELS, plugins
+from bench.request.registry import METRICS, MODELS, plugins, resolve_model
 from reports.papers import papers
 
 EVERY_PAPER: Final = "all"
@@ -76,14 +76,17 @@ def what_papers_take(names: Sequence[str]) -> dict[str, Any]:
         are controls, which are part of every run.
     """
     models: dict[str, None] = {}
+    protocols: dict[str, None] = {}
     for paper in (papers()[name] for name in names):
         for figure in paper.figures:
             models |= dict.fromkeys(map(paper.here, figure.printed))
-    known, under = plugins(MODELS), protocols_of_metrics(names)
+        protocols |= dict.fromkeys([*map(paper.protocol_of, paper.figures), *paper.differences])
+    registered = plugins(MODELS)
+    known = [name for name in models if name in registered]
     return {
-        "models": tuple(name for name in models if name in known and not _is_control(name)),
-        "metrics": tuple(under),
-        "protocol": tuple(dict.fromkeys(protocol for name in names for protocol in _protocols_of(name))),
+        "models": tuple(n for n in known if resolve_model(n).generator.role in ("model", "baseline")),
+        "metrics": tuple(protocols_of_metrics(names)),
+        "protocol": tuple(protocols),
     }
 
 
@@ -106,14 +109,3 @@ def protocols_of_metrics(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
                 if figure.quantity == metric or figure.quantity.startswith(f"{metric}_"):
                     found.setdefault(metric, {}).update(under)
     return {metric: tuple(under) for metric, under in found.items()}
-
-
-def _protocols_of(name: str) -> list[str]:
-    paper = papers()[name]
-    return [*(paper.protocol_of(figure) for figure in paper.figures), *paper.differences]
-
-
-def _is_control(name: str) -> bool:
-    from bench.request.registry import resolve_model
-
-    return resolve_model(name).generator.role not in ("model", "baseline")

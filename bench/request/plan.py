@@ -20,13 +20,12 @@ from bench.request.registry import ModelChoice
 from bench.request.scored import MOST_SCORED
 from bench.request.spec import RunSpec
 from metrics.protocols import OBSERVED, protocol_named
+from models.base import Generator, Settled
 from reports.view import Experiment as ExperimentFacts
 from reports.view import named_now
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from models.base import Generator, Settled
 
 AUGMENTATION_CELLS = 1500
 AUGMENTATION_MINIMUM_KEPT = 10

@@ -129,8 +129,6 @@ def resolve_metric(name: str) -> Metric:
 
 
 def _checked(candidate: Any, words: str) -> type[Generator]:
-    from models.base import Generator
-
     if not (isinstance(candidate, type) and issubclass(candidate, Generator)):
         raise RequestError(f"model {words!r} is not a subclass of models.base.Generator")
     if inspect.isabstract(candidate):

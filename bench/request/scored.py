@@ -40,10 +40,9 @@ def scored_rows(obs: pd.DataFrame) -> np.ndarray:
 
 def told_of_scored(obs: pd.DataFrame) -> list[str]:
     """Return what a reader of scores must know of it: nothing, where they look at all cells."""
-    sizes = {part: int((obs["split"] == part).sum()) for part in MOST_SCORED}
     parts = [
-        f"{MOST_SCORED[part]} of the {size} {part} cells"
-        for part, size in sizes.items()
-        if size > MOST_SCORED[part]
+        f"{most} of the {size} {part} cells"
+        for part, most in MOST_SCORED.items()
+        if (size := int((obs["split"] == part).sum())) > most
     ]
     return [f"scores look at {' and '.join(parts)}, drawn at random"] if parts else []

@@ -58,10 +58,6 @@ class Sharing:
         return max(self.jobs, len(self.gpus))
 
     @property
-    def _option(self) -> str:
-        return f"--gpus {len(self.gpus)}" if self.gpus else f"--jobs {self.jobs}"
-
-    @property
     def first_gpu(self) -> str | None:
         """The GPU of the first Job; None where GPUs are not shared out."""
         return self.gpus[0] if self.gpus else None
@@ -82,8 +78,9 @@ class Sharing:
         """Raise a RequestError if Jobs with so many threads each have not each its cores."""
         cores = usable_cores()
         if self.at_once > 1 and threads * self.at_once > cores:
+            option = f"--gpus {len(self.gpus)}" if self.gpus else f"--jobs {self.jobs}"
             raise RequestError(
-                f"{self._option}: there are {cores} cores to use here, and a Job of this run has {threads} "
+                f"{option}: there are {cores} cores to use here, and a Job of this run has {threads} "
                 f"thread{'s' * (threads > 1)}: at most {cores // threads or 1} at once"
                 + (", or start a new run with it" if threads > 1 else "")
             )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from itertools import chain
@@ -16,7 +14,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from bench.errors import RequestError
 from bench.request.plan import Job
 from bench.results.cells import is_sound
-from bench.results.files import readable_as, whole_folder, write_json, write_sealed
+from bench.results.files import link_or_copy, readable_as, whole_folder, write_json, write_sealed
 from bench.results.packs import require_unchanged, unpack
 from bench.results.records import key_of_score
 from bench.results.run_folder import JobFolder, RunFolder
@@ -236,9 +234,8 @@ def _with_cells(answers: Sequence[Answer]) -> list[Answer]:
         for answer in answers:
             samples = {} if answer.record is None else answer.record.samples
             for seed, sample in samples.items():
-                if sample.sha256 is not None:
-                    content = _content(answer.folder.cells(int(seed)), sample.sha256)
-                    known |= {} if content is None else {sample.sha256: content}
+                if sample.sha256 and (content := _content(answer.folder.cells(int(seed)), sample.sha256)):
+                    known[sample.sha256] = content
     return [
         answer._replace(cells=tuple(known.get(digest, digest) for digest in answer.files))
         for answer in answers
@@ -332,10 +329,7 @@ def _take(source: Path, target: Path, patterns: Sequence[str]) -> None:
         there = target / file.relative_to(source)
         if not there.exists():
             there.parent.mkdir(exist_ok=True)
-            try:
-                os.link(file.resolve(), there)
-            except OSError:
-                shutil.copyfile(file, there)
+            link_or_copy(file.resolve(), there)
 
 
 def _request(runs: Sequence[RunFolder]) -> dict[str, Any]:
@@ -351,12 +345,11 @@ def _request(runs: Sequence[RunFolder]) -> dict[str, Any]:
         # A budget for every model was one for those of its own run.
         spec["budget"] = {job.model: job.budget for run in runs for job in run.jobs() if job.budget}
     pieces = {piece.name: piece for run in runs for piece in run.facts().pieces or (_piece(run),)}
+    metrics = {metric["name"]: metric for request in requests for metric in request["metrics"]}
     return requests[0] | {
         "spec": spec,
         "papers": _union(request.get("papers", []) for request in requests),
-        "metrics": list(
-            {metric["name"]: metric for request in requests for metric in request["metrics"]}.values()
-        ),
+        "metrics": list(metrics.values()),
         "pieces": [piece.plain() for piece in pieces.values()],
     }
 

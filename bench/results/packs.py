@@ -30,6 +30,7 @@ from bench.results.files import (
     write_text,
 )
 from bench.results.run_folder import JobFolder, RunFolder
+from datasets.cache import sha256_of
 from reports.view import Record, Score
 
 PACK: Final = 1
@@ -99,7 +100,7 @@ def require_unchanged(run: RunFolder) -> None:
 def _content(run: RunFolder) -> dict[str, Any]:
     """Return what a pack says of a run; where anything lies on this machine is nobody's concern."""
     request = run.read_request()
-    jobs = {told.key: (told, _job(run.job_folder(job), told.key)) for job, told in _as_told(run)}
+    jobs = {(told := as_told(job)).key: (told, _job(run.job_folder(job), told.key)) for job in run.jobs()}
     content = {
         "pack": PACK,
         "name": run.path.name,
@@ -115,10 +116,6 @@ def _content(run: RunFolder) -> dict[str, Any]:
 def as_told(job: Job) -> Job:
     """Return what a pack tells of a Job: where a generator's file lies is part of a Job's key."""
     return Job(**_elsewhere(job.model_dump(mode="json")))
-
-
-def _as_told(run: RunFolder) -> list[tuple[Job, Job]]:
-    return [(job, as_told(job)) for job in run.jobs()]
 
 
 def _job(folder: JobFolder, key: str) -> dict[str, Any]:
@@ -138,22 +135,20 @@ def _elsewhere(value: Any) -> Any:
 
 def _as_text(content: Mapping[str, Any]) -> str:
     # A line for each score: small, and a change shows as the line that changed.
-    return (
-        json.dumps(sealed(content), indent=None, separators=(",", ":")).replace('{"metric"', '\n{"metric"')
-        + "\n"
-    )
+    text = json.dumps(sealed(content), separators=(",", ":"))
+    return text.replace('{"metric"', '\n{"metric"') + "\n"
 
 
 def _write_archive(run: RunFolder, file: Path) -> None:
     found = [path for pattern in KEPT_WITH_CELLS for path in sorted(run.path.glob(pattern))]
-    keys = {job.key: told.key for job, told in _as_told(run)}
+    keys = {job.key: as_told(job).key for job in run.jobs()}
     names = {_renamed(path.relative_to(run.path), keys): path for path in found if path.is_file()}
     # Scores with their details, too, tell no folder of this machine.
     texts = {
         name: _as_text(_elsewhere(read_json(path))) for name, path in names.items() if path.suffix == ".json"
     }
     checksums = {
-        name: hashlib.sha256(texts[name].encode()).hexdigest() if name in texts else _sha256(path)
+        name: hashlib.sha256(texts[name].encode()).hexdigest() if name in texts else sha256_of(path)
         for name, path in names.items()
     }
     content = _content(run) | {"files": checksums}
@@ -170,11 +165,6 @@ def _write_archive(run: RunFolder, file: Path) -> None:
 
 def _renamed(path: Path, keys: Mapping[str, str]) -> str:
     return "/".join(keys.get(part, part) for part in path.parts)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def unpack(file: Path, home: Path) -> RunFolder:
@@ -197,8 +187,6 @@ def unpack(file: Path, home: Path) -> RunFolder:
             return _laid_out(_checked(json.loads(file.read_bytes()), file), home)
         with zipfile.ZipFile(file) as archive:
             return _laid_out(_checked(json.loads(archive.read(CONTENT)), file), home, archive)
-    except RequestError:
-        raise
     except NO_PACK as error:
         raise damaged(file, f"no pack of a run: {(str(error).splitlines() or [''])[0]}", REMEDY) from error
 
@@ -242,9 +230,8 @@ def _lay_out(job: JobFolder, parts: Mapping[str, Any]) -> None:
     if parts["record"] is not None:
         job.write_record(Record.model_validate(parts["record"]))
     for score in map(Score.model_validate, parts["scores"]):
-        write_sealed(
-            job.scores / _name(f"{score.sample_seed}-{score.protocol}-{score.metric}.json"), score.plain()
-        )
+        name = _name(f"{score.sample_seed}-{score.protocol}-{score.metric}.json")
+        write_sealed(job.scores / name, score.plain())
 
 
 def _extract(archive: zipfile.ZipFile, checksums: Mapping[str, str], folder: Path) -> None:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from bench import hardware
 from bench.errors import RequestError
@@ -92,6 +92,12 @@ def status_of(error: BaseException) -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that shape results."""
     return {"python": sys.version.split()[0]} | hardware.installed(VERSIONED)
+
+
+def facts_of_cells(job: Job, *, space: str, sample_seed: int) -> dict[str, Any]:
+    """Return what is written beside the cells that a Job's model drew with a sample seed."""
+    facts = {"model": job.model, "space": space, "job": job.key, "sample_seed": sample_seed}
+    return facts | {"versions": versions()}
 
 
 def git_commit() -> str | None:

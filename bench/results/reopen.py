@@ -154,17 +154,12 @@ def damages(run: RunFolder) -> list[str]:
     records = [folder.record for folder in folders if folder.record.exists() and folder.read_record() is None]
     scores = [file for folder in folders for file in folder.damaged_scores()]
     augmenters = [file for file in sorted(run.baselines.glob("*.json")) if readable(file, "scores") is None]
-    return [
-        *(
-            f"{file} is damaged: its Job counts as not run; bench run --resume makes it again"
-            for file in records
-        ),
-        *(f"{file} is damaged: this score counts as missing; bench score makes it again" for file in scores),
-        *(
-            f"{file} is damaged: its scores count as missing; bench score makes them again"
-            for file in augmenters
-        ),
-    ]
+    consequences = (
+        (records, "its Job counts as not run; bench run --resume makes it again"),
+        (scores, "this score counts as missing; bench score makes it again"),
+        (augmenters, "its scores count as missing; bench score makes them again"),
+    )
+    return [f"{file} is damaged: {consequence}" for files, consequence in consequences for file in files]
 
 
 def open_whole(path: Path) -> RunFolder:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +20,7 @@ from bench.results.cells import is_sound
 from bench.results.disk import is_disk_full
 from bench.results.files import (
     damaged,
+    link_or_copy,
     read_json,
     read_object,
     readable,
@@ -274,10 +274,7 @@ class RunFolder:
 
     def link_dataset(self, source: Path) -> None:
         """Keep the prepared data set in the run folder; a hard link, where the file system allows."""
-        try:
-            os.link(source, self.dataset)
-        except OSError:
-            shutil.copyfile(source, self.dataset)
+        link_or_copy(source, self.dataset)
 
     def facts(self) -> RunFacts:
         """Return what was known when the run began.

@@ -42,7 +42,8 @@ def store_embeddings(
     for job, sample_seed in _first_samples(run)[share::n_shares]:
         comparison = Comparison.of_job(job, sample_seed, protocol, request=request)
         file = run.job_folder(job).path / f"embedding-{sample_seed}.npz"
-        key = _key(job, sample_seed, comparison)
+        facts = json.dumps([job.key, sample_seed, comparison.protocol.name, metrics_code("embedding")])
+        key = hashlib.sha256(facts.encode()).hexdigest()[:16]
         if _stored_key(file) == key:
             continue
         begin(job.title, "map")
@@ -67,11 +68,6 @@ def _first_samples(run: RunFolder) -> list[tuple[Job, int]]:
         if wanted and run.job_folder(job).cells(first).exists():
             found.setdefault(job.model, (job, first))
     return list(found.values())
-
-
-def _key(job: Job, sample_seed: int, comparison: Comparison) -> str:
-    facts = json.dumps([job.key, sample_seed, comparison.protocol.name, metrics_code("embedding")])
-    return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
 def _stored_key(file: Path) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 
-from bench.errors import RequestError
+from bench.errors import RequestError, refused
 from bench.request.choices import exists_in
 from bench.request.spec import Reading
 from bench.scoring.comparison import METRICS_SEED, Comparison
@@ -52,9 +52,6 @@ class _Cells:
     @property
     def genes(self) -> pd.Index:
         return self.adata.var_names
-
-    def values(self, genes: pd.Index) -> Any:
-        return self.adata[:, genes].X
 
 
 def score_outside_cells(
@@ -124,7 +121,11 @@ def score_outside_cells(
     _say_missing_types(*files)
     _hold_types_together(*files)
     genes = _genes_to_score(*files)
-    available = _available(test_cells, fake, cells)
+    available = min(test_cells.adata.n_obs, fake.adata.n_obs)
+    if cells is not None and cells > available:
+        raise RequestError(
+            f"--cells {cells}: the smaller of {test_cells.path.name} and {fake.path.name} has {available}"
+        )
     facts: dict[str, Any] = {
         "train_types": train_cells.types,
         "test_types": test_cells.types,
@@ -133,19 +134,17 @@ def score_outside_cells(
         "seed": METRICS_SEED,
         "cache_folder": evidence_folder(),
     }
-    train_counts, test_counts, values = (part.values(genes) for part in files)
+    train_counts, test_counts, values = (part.adata[:, genes].X for part in files)
     scores = []
     for name in protocols:
         comparison = Comparison.of_files(name, available=available, asked=cells)
-        try:
-            real_evidence = RealEvidence(
+        with refused(ValueError, f"these cells cannot be scored under {name}: "):
+            evidence = RealEvidence(
                 train_counts, test_counts, n_cells=comparison.n_cells, protocol=name, **facts
             )
-            sample = SampleEvidence(real_evidence, values, space=cast(Space, space), cell_types=fake.types)
-        except ValueError as error:
-            raise RequestError(f"these cells cannot be scored under {name}: {error}") from error
+            sample = SampleEvidence(evidence, values, space=cast(Space, space), cell_types=fake.types)
         scores += [
-            score_of(metric, comparison, partial(metric.compute, real_evidence, sample))
+            score_of(metric, comparison, partial(metric.compute, evidence, sample))
             for metric in metrics
             if exists_in(metric, name)
         ]
@@ -323,15 +322,6 @@ def _require_genes(cells: _Cells, genes: pd.Index) -> None:
         raise RequestError(
             f"{str(cells.path)!r} lacks {len(missing)} genes of the training cells, such as {missing[0]!r}"
         )
-
-
-def _available(test: _Cells, fake: _Cells, cells: int | None) -> int:
-    available = min(test.adata.n_obs, fake.adata.n_obs)
-    if cells is not None and cells > available:
-        raise RequestError(
-            f"--cells {cells}: the smaller of {test.path.name} and {fake.path.name} has {available}"
-        )
-    return available
 
 
 def _about(path: Path, error: Exception, more: str = "") -> RequestError:

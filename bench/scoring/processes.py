@@ -119,14 +119,10 @@ def _score_share(
         elif current is not None and time.monotonic() - latest[1] > limit:
             raise _Overdue
 
+    command = ["bench.scoring.tasks", str(request)]
     try:
         outcome = run_worker(
-            ["bench.scoring.tasks", str(request)],
-            log=log,
-            timeout=None,
-            on_poll=follow,
-            environment=environment,
-            stop=stop,
+            command, log=log, timeout=None, on_poll=follow, environment=environment, stop=stop
         )
     except _Overdue:
         return f"ended after {limit:g} s, the limit of a score (--metric-timeout)"

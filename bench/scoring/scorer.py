@@ -19,6 +19,7 @@ from bench.scoring.comparison import METRICS_SEED, Comparison
 from bench.work.training import training_cells
 from datasets.cache import sha256_of
 from datasets.code import imported_with, meaning_of
+from metrics.declaration import NotApplicable
 from metrics.shared_cost import EVIDENCE
 from reports.view import AugmenterScore
 
@@ -98,8 +99,6 @@ class Scorer:
         NotApplicable
             If the metric does not score this Job, or cannot.
         """
-        from metrics.declaration import NotApplicable
-
         if job.model in metric.exempt:
             raise NotApplicable("exempt: how this control draws decides the answer")
         if metric.group == "memorisation" and self.leaves_out_training_cells:
@@ -122,11 +121,8 @@ class Scorer:
         real, wanted = self.real(comparison), (job.key, sample_seed, comparison)
         if self._sample is None or self._sample[0] != wanted:
             self._sample = None
-            cells = (
-                self._other_half(comparison)
-                if comparison.real == "halves"
-                else self._stored(job, sample_seed)
-            )
+            halves = comparison.real == "halves"
+            cells = self._other_half(comparison) if halves else self._stored(job, sample_seed)
             evidence = SampleEvidence(real, cells.matrix, space=cells.space, cell_types=cells.cell_types)
             self._sample = (wanted, evidence)
         return real, self._sample[1]
@@ -188,7 +184,6 @@ class Scorer:
     def baselines(self, experiment: Experiment) -> tuple[AugmenterScore, ...]:
         """Score no augmentation and the cheap augmenters in one augmentation experiment."""
         from metrics.augmentation import augmentation_baselines
-        from metrics.declaration import NotApplicable
 
         facts = {name: getattr(experiment, name) for name in ("cell_type", "fraction", "subsample_seed")}
         try:

@@ -6,7 +6,7 @@ import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import RequestError
+from bench.errors import RequestError, refused
 from bench.hardware import usable_cores
 from bench.hardware.environment import describe_for
 from bench.request.choices import choose_metrics, exists_in
@@ -76,10 +76,8 @@ def run_self_test(
     from metrics.selftest.laboratory import Laboratory
     from metrics.selftest.run import self_test
 
-    try:
+    with refused(ValueError, "--cells: "):
         real_cells = SelfTestCells(adata, n_cells=cells, seed=METRICS_SEED)
-    except ValueError as error:
-        raise RequestError(f"--cells: {error}") from error
     real = real_cells.real
     laboratory = Laboratory(real_cells, metrics, draws=DRAWS, ask=_asked, tell=progress.say)
     found = self_test(laboratory, floors=floor_samples(adata, real.n_cells))

@@ -22,7 +22,7 @@ from bench.request.choices import exists_in
 from bench.request.plan import Job
 from bench.request.registry import resolve_metric
 from bench.results.disk import ends_on_full_disk
-from bench.results.files import DamagedFile, read_json, write_json, write_sealed
+from bench.results.files import read_json, readable, write_json, write_sealed
 from bench.results.records import StoredBaselines, key_of_score
 from bench.results.run_folder import RunFolder
 from bench.scoring.comparison import Comparison
@@ -112,7 +112,7 @@ def score_tasks(run: RunFolder, metrics: Sequence[Metric], protocols: Sequence[s
 
 def missing_scores(run: RunFolder, metrics: Sequence[Metric], protocols: Sequence[str]) -> list[ScoreTask]:
     """Return the scores that stored cells still lack, or whose metric has changed since."""
-    return [task for task in score_tasks(run, metrics, protocols) if not _is_current(run, task)]
+    return [task for task in score_tasks(run, metrics, protocols) if _key_in(task.file(run)) != task.key]
 
 
 def score_of(metric: Metric, comparison: Comparison, compute: Callable[[], Found]) -> Score:
@@ -169,11 +169,8 @@ def main(arguments: list[str]) -> int:
     scorer = Scorer(run)
     took: dict[str, list[float]] = {}
     for task, position in _announced(run, metrics, request, request_file, took):
-        score = score_of(
-            task.metric,
-            task.comparison,
-            partial(scorer.compute, task.metric, task.job, task.sample_seed, task.comparison),
-        )
+        compute = partial(scorer.compute, task.metric, task.job, task.sample_seed, task.comparison)
+        score = score_of(task.metric, task.comparison, compute)
         _store(run, task, score)
         took.setdefault(task.metric.name, []).append((score.seconds or 0.0) + (score.shared_seconds or 0.0))
         cost = f"{score.seconds:.2f} s, evidence {score.shared_seconds:.2f} s"
@@ -200,11 +197,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _announced(
-    run: RunFolder,
-    metrics: list[Metric],
-    request: dict[str, Any],
-    request_file: Path,
-    took: dict[str, list[float]],
+    run: RunFolder, metrics: list[Metric], request: dict[str, Any], file: Path, took: dict[str, list[float]]
 ) -> Iterator[tuple[ScoreTask, str]]:
     """Yield the scores that are missing, each written down first, with what is left and what others took."""
     own = {job.key for job in run.jobs()[request["share"] :: request["n_shares"]]}
@@ -223,9 +216,9 @@ def _announced(
             "metric": task.metric.name,
             "protocol": task.comparison.protocol.name,
         }
-        write_json(request_file, request | {"current": current, "waiting": waiting, "took": took})
+        write_json(file, request | {"current": current, "waiting": waiting, "took": took})
         yield task, f"{number + 1}/{len(tasks)}"
-    write_json(request_file, request | {"current": None})
+    write_json(file, request | {"current": None})
 
 
 def _store_baselines(run: RunFolder, scorer: Scorer) -> None:
@@ -247,17 +240,9 @@ def _store(run: RunFolder, task: ScoreTask, score: Score) -> None:
     write_sealed(task.file(run), known.plain())
 
 
-def _is_current(run: RunFolder, task: ScoreTask) -> bool:
-    return _key_in(task.file(run)) == task.key
-
-
 def _key_in(file: Path) -> str | None:
     """Return the key that a file holds, or None if it is missing or damaged: it is made again."""
-    try:
-        content = read_json(file)
-    except (FileNotFoundError, DamagedFile):
-        return None
-    return content.get("key") if isinstance(content, dict) else None
+    return (readable(file) or {}).get("key")
 
 
 if __name__ == "__main__":

@@ -32,21 +32,9 @@ SAME_MACHINE: Final = 1e-9
 OTHER_MACHINE: Final = 1e-3
 """Relative, or absolute below 1, on other hardware or with other libraries: other processors add in another
 order, and a vote of a forest may fall the other way."""
-COMPUTED: Final = frozenset(
-    {
-        "metric",
-        "protocol",
-        "n_cells",
-        "sample_seed",
-        "values",
-        "details",
-        "notes",
-        "interval",
-        "p_value",
-        "error",
-    }
-)
-"""What of a score comes out again; of seconds only the digest tells that they are as they were."""
+NOT_COMPUTED: Final = frozenset({"failed", "seconds", "shared_seconds", "key", "code"})
+"""What of a score is compared before, or does not come out again; of seconds only the digest tells that they
+are as they were."""
 CHANGED: Final = "changed since it was written"
 UNSEALED: Final = "an earlier version wrote it without a digest: nothing tells whether it was changed"
 NO_IMPORT: Final = ("ModuleNotFoundError", "ImportError")
@@ -148,10 +136,9 @@ def _unsealed_files(run: RunFolder) -> Iterator[str]:
 
 def _expected(run: RunFolder, found: Findings) -> list[ScoreTask]:
     """Return the scores that the run should have: each metric under each protocol that it was asked for."""
-    names = dict.fromkeys([metric.name for metric in run.metrics()])
-    names |= dict.fromkeys(score.metric for score in _stored(run).values())
+    names = [metric.name for metric in run.metrics()] + [score.metric for score in _stored(run).values()]
     metrics = []
-    for name in names:
+    for name in dict.fromkeys(names):
         try:
             metrics.append(resolve_metric(name))
         except RequestError as reason:
@@ -211,7 +198,7 @@ def _difference(before: Score, now: Score, tolerance: float) -> str:
     """Say in what two scores differ first; empty where they do not."""
     if (before.error, before.failed) != (now.error, now.failed):
         return f"stored: {before.error or 'a value'}; computed again: {now.error or 'a value'}"
-    stored, computed = (score.model_dump(mode="json", include=set(COMPUTED)) for score in (before, now))
+    stored, computed = (score.model_dump(mode="json", exclude=set(NOT_COMPUTED)) for score in (before, now))
     return _first_unlike(stored, computed, tolerance)
 
 
@@ -235,9 +222,8 @@ def _are_numbers(*values: Any) -> bool:
 
 
 def _alike(stored: float, computed: float, tolerance: float) -> bool:
-    if math.isnan(stored) or math.isnan(computed):
-        return math.isnan(stored) and math.isnan(computed)
-    return math.isclose(stored, computed, rel_tol=tolerance, abs_tol=tolerance)
+    both_nan = math.isnan(stored) and math.isnan(computed)
+    return both_nan or math.isclose(stored, computed, rel_tol=tolerance, abs_tol=tolerance)
 
 
 def _compare_augmenters(run: RunFolder, again: RunFolder, found: Findings) -> None:

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from bench.errors import RequestError
+from bench.errors import refused
 from bench.hardware import usable_cores
 from bench.hardware.environment import worker_environment
 from bench.request.registry import resolve_model
@@ -71,10 +71,10 @@ def measure_contenders(request: Request, *, folder: Path) -> list[Row]:
     RequestError
         If a model cannot be found.
     """
-    choices = {choice.name: choice for choice in map(resolve_model, request.names)}
+    shape, choices = request.shape, {choice.name: choice for choice in map(resolve_model, request.names)}
     steps = STEPS_ON_GPU if request.device == "cuda" else 1
     order = {
-        "cells": str(_cells(request.shape)),
+        "cells": prepared_cells(f"synthetic:{shape.n_cells}x{shape.n_genes}x{shape.n_types}"),
         "device": request.device,
         "budget": f"{2 * (request.effort.repeats + 2) * steps} steps",
     }
@@ -84,7 +84,7 @@ def measure_contenders(request: Request, *, folder: Path) -> list[Row]:
             words = order | {"model": choice.reference}
             contenders[name] = stack.enter_context(Contender(words, log=folder / f"{name}.log"))
         rows = _step_rows(train_in_turns(contenders, steps=steps), contenders)
-        return rows + _sampling_rows(contenders, request.shape, request.effort)
+        return rows + _sampling_rows(contenders, shape, request.effort)
 
 
 def train_in_turns(contenders: dict[str, Contender], *, steps: int) -> dict[str, list[float]]:
@@ -104,13 +104,18 @@ def train_in_turns(contenders: dict[str, Contender], *, steps: int) -> dict[str,
     return {name: max(phases.values(), key=len, default=[]) for name, phases in blocks.items()}
 
 
-def _cells(shape: Shape) -> Path:
+def prepared_cells(dataset: str) -> str:
+    """Return the file of a prepared data set, drawn if it is not there yet.
+
+    Raises
+    ------
+    RequestError
+        If it cannot be had.
+    """
     import datasets
 
-    try:
-        return datasets.prepare(f"synthetic:{shape.n_cells}x{shape.n_genes}x{shape.n_types}").path
-    except datasets.DatasetError as error:
-        raise RequestError(str(error)) from error
+    with refused(datasets.DatasetError):
+        return str(datasets.prepare(dataset).path)
 
 
 def _step_rows(seconds: dict[str, list[float]], contenders: dict[str, Contender]) -> list[Row]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import count, islice
 from pathlib import Path
 from typing import Any, Final
@@ -31,7 +32,6 @@ from bench.speed.row_readers import (
     Rows,
     StoredCells,
     cells_on_disk,
-    one_opening_each,
 )
 from bench.speed.table import Row, failed_row
 
@@ -95,7 +95,8 @@ def measure(request: Request, readers: Sequence[Reader]) -> list[Row]:
         A row for each order and reader: its ``rates`` (rows per second, of each round), or why it ``failed``
         or was ``left_out``.
     """
-    with one_opening_each(request.path, readers) as cells:
+    with ExitStack() as stack:
+        cells = {reader.name: stack.enter_context(cells_on_disk(request.path)) for reader in readers}
         return [row for order in ORDERS for row in _measure_order(request, order, readers, cells)]
 
 
@@ -158,14 +159,9 @@ def loaders_table(rows: Sequence[Row], request: Request, *, about: Sequence[str]
         f"One process without workers. RowReader is told of {AHEAD} batches beforehand, as in training, but "
         f"nothing is computed here meanwhile.",
     ]
-    table = Table(
-        title=f"Rows per second, batches of {request.batch_size}, "
-        f"{request.rounds} rounds of {request.seconds:g} s",
-        caption="\n".join(explained),
-        caption_justify="left",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-    )
+    size = f"batches of {request.batch_size}, {request.rounds} rounds of {request.seconds:g} s"
+    table = Table(title=f"Rows per second, {size}", box=SIMPLE_HEAD, pad_edge=False)
+    table.caption, table.caption_justify = "\n".join(explained), "left"
     table.add_column("order", no_wrap=True)
     table.add_column("reader", overflow="fold")
     for column in ("median", "least", "most"):
@@ -185,34 +181,24 @@ def loaders_table(rows: Sequence[Row], request: Request, *, about: Sequence[str]
 def _measure_order(
     request: Request, order: str, readers: Sequence[Reader], cells: dict[str, StoredCells]
 ) -> Iterator[Row]:
-    able, unable = [], {}
-    for reader in readers:
-        row = _unable(reader, cells[reader.name], order, request.batch_size)
-        if row is None:
-            able.append(reader)
-        else:
-            unable[reader.name] = row
+    told = {reader: _unable(reader, cells[reader.name], order, request.batch_size) for reader in readers}
     # No two turns have the same rows: the second would find in the page cache what the first had to fetch.
-    seeds, failures = count(), {}
+    seeds = count()
 
-    def turn_of(reader: Reader) -> Callable[[], float]:
-        def take_turn() -> float:
-            try:
-                return turn(reader, cells[reader.name], order, request, seeds)
-            except Exception as error:  # noqa: BLE001 - whatever a reader raises is its row's failure alone
-                failures[reader.name] = failed_row(order, reader.name, _told(error))
-                return float("nan")
+    def take_turn(reader: Reader) -> float:
+        try:
+            return turn(reader, cells[reader.name], order, request, seeds)
+        except Exception as error:  # noqa: BLE001 - whatever a reader raises is its row's failure alone
+            told[reader] = failed_row(order, reader.name, _told(error))
+            return float("nan")
 
-        return take_turn
-
-    turns = {reader.name: turn_of(reader) for reader in able}
-    for take_turn in turns.values():
-        take_turn()
+    turns = {reader.name: partial(take_turn, reader) for reader, row in told.items() if row is None}
+    for first in turns.values():
+        first()
     seconds = interleave(turns, repeats=request.rounds, limit_seconds=float("inf"))
-    for reader in readers:
-        name = reader.name
-        rates = [1 / value for value in seconds.get(name, [])]
-        yield unable.get(name) or failures.get(name) or {"measure": order, "name": name, "rates": rates}
+    for reader, row in told.items():
+        rates = [1 / value for value in seconds.get(reader.name, [])]
+        yield row or {"measure": order, "name": reader.name, "rates": rates}
 
 
 def turn(reader: Reader, cells: StoredCells, order: str, request: Request, seeds: Iterator[int]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from bench.work.clock import once, repeat
+from bench.work.clock import repeat
 
 
 def interleave(
@@ -33,11 +33,6 @@ def interleave(
         if sum(map(sum, seconds.values())) >= limit_seconds:
             break
     return seconds
-
-
-def timed(function: Callable[[], object], synchronise: Callable[[], None]) -> Callable[[], float]:
-    """Return a function that takes `once` of another."""
-    return lambda: once(function, synchronise)
 
 
 def best_of(function: Callable[[], object], *, synchronise: Callable[[], None]) -> float:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import NDArray
 
-from bench.errors import RequestError
+from bench.errors import RequestError, refused
 
 ORDERS: Final = ("random", "in blocks", "sequential")
 BLOCK: Final = 64
@@ -72,10 +73,8 @@ def cells_on_disk(path: Path) -> Iterator[StoredCells]:
     from datasets.stored import store_of
 
     remedy = "give an .h5ad or a .zarr store whose X is a CSR matrix"
-    try:
+    with refused(DatasetError):
         kind = kind_of(path)
-    except DatasetError as error:
-        raise RequestError(str(error)) from error
     if kind not in ("h5ad", "zarr store"):
         raise RequestError(f"{path} is of the kind {kind}: {remedy}")
     with store_of(path) as store:
@@ -86,7 +85,7 @@ def cells_on_disk(path: Path) -> Iterator[StoredCells]:
         yield StoredCells(path, group, sparse_dataset(group))
 
 
-class Reader(Protocol):
+class Reader(ABC):
     """What is timed.
 
     Attributes
@@ -98,11 +97,13 @@ class Reader(Protocol):
     """
 
     name: str
-    batches_a_fetch: int
+    batches_a_fetch: int = 1
 
     def missing(self) -> str | None:
         """Return why it cannot be used here, or None."""
+        return None
 
+    @abstractmethod
     def epoch(self, cells: StoredCells, order: str, *, batch_size: int, seed: int) -> Epoch:
         """Draw an order, and return what gives all rows once, batch by batch: numbers, and what was read.
 
@@ -140,15 +141,10 @@ def batches_of(order: str, n_cells: int, *, batch_size: int, seed: int) -> list[
     return np.split(rows, range(batch_size, n_cells, batch_size))
 
 
-class Ours:
+class Ours(Reader):
     """`models.streaming.RowReader`, which reads the next batches meanwhile."""
 
     name = "RowReader (this project's)"
-    batches_a_fetch = 1
-
-    def missing(self) -> str | None:
-        """Return None."""
-        return None
 
     def epoch(self, cells: StoredCells, order: str, *, batch_size: int, seed: int) -> Epoch:
         """Give all rows once; see `Reader`."""
@@ -166,15 +162,10 @@ class Ours:
         return read()
 
 
-class Backed:
+class Backed(Reader):
     """AnnData's matrix on disk, indexed with the rows of a batch."""
 
     name = "AnnData backed"
-    batches_a_fetch = 1
-
-    def missing(self) -> str | None:
-        """Return None."""
-        return None
 
     def epoch(self, cells: StoredCells, order: str, *, batch_size: int, seed: int) -> Epoch:
         """Give all rows once; see `Reader`."""
@@ -188,7 +179,7 @@ def _indexed(matrix: Any, rows: Rows) -> Any:
     return matrix[int(rows[0]) : int(rows[-1]) + 1] if is_slice else matrix[rows]
 
 
-class ScDataset:
+class ScDataset(Reader):
     """``scDataset`` over AnnData's matrix on disk, with the strategies it has for these orders.
 
     Parameters
@@ -228,7 +219,7 @@ class ScDataset:
         return (batch for batch in batches)
 
 
-class Annbatch:
+class Annbatch(Reader):
     """``annbatch`` on the store as it is, without the shuffled copy that its authors advise to make.
 
     It draws its order while it reads, and so within its turn.
@@ -250,9 +241,8 @@ class Annbatch:
         chunk = 1 if order == "random" else BLOCK
         fetched = BATCHES_A_FETCH * batch_size
         if fetched % chunk:
-            raise NotForThis(
-                f"reads whole blocks: --batch-size must be a multiple of {BLOCK // BATCHES_A_FETCH}"
-            )
+            least = BLOCK // BATCHES_A_FETCH
+            raise NotForThis(f"reads whole blocks: --batch-size must be a multiple of {least}")
         loader: Any = Loader(
             chunk_size=chunk,
             preload_nchunks=fetched // chunk,
@@ -266,17 +256,4 @@ class Annbatch:
         return ((np.asarray(batch["index"]), batch["X"]) for batch in loader)
 
 
-READERS: Final[tuple[Reader, ...]] = (
-    Ours(),
-    Backed(),
-    ScDataset(1),
-    ScDataset(BATCHES_A_FETCH),
-    Annbatch(),
-)
-
-
-@contextmanager
-def one_opening_each(path: Path, readers: Sequence[Reader]) -> Iterator[dict[str, StoredCells]]:
-    """Open a file once for each reader, by its name."""
-    with ExitStack() as stack:
-        yield {reader.name: stack.enter_context(cells_on_disk(path)) for reader in readers}
+READERS: Final[tuple[Reader, ...]] = (Ours(), Backed(), ScDataset(1), ScDataset(BATCHES_A_FETCH), Annbatch())

@@ -122,7 +122,7 @@ def sized(kind: type[Shape], given: Mapping[str, float | None], *, quick: bool) 
     RequestError
         If a number is too small.
     """
-    numbers = {name: value for name, value in given.items() if value is not None}
+    numbers: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     shape, effort = (kind.reduced(), Effort.quick()) if quick else (kind(), Effort())
     for name, value in numbers.items():
         least = _LEAST.get(name, 1)
@@ -131,6 +131,5 @@ def sized(kind: type[Shape], given: Mapping[str, float | None], *, quick: bool) 
         if value < least:
             raise RequestError(f"--{OPTIONS[name][0]} {value} is too small: give at least {least}")
     of_effort = {field.name for field in fields(Effort)}
-    changed: dict[str, Any] = {name: numbers.pop(name) for name in of_effort & numbers.keys()}
-    shaped: dict[str, Any] = numbers
-    return replace(shape, **shaped), replace(effort, **changed)
+    changed = {name: numbers.pop(name) for name in of_effort & numbers.keys()}
+    return replace(shape, **numbers), replace(effort, **changed)

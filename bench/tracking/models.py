@@ -6,8 +6,6 @@ into a store on the same disk, sent to a server.
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlparse
 from urllib.request import url2pathname
 
+from bench.results.files import link_or_copy
 from bench.tracking.naming import model_name
 
 if TYPE_CHECKING:
@@ -124,10 +123,7 @@ def _place(client: MlflowClient, model: LoggedModel, source: Path, place: str) -
             target = root / (file.relative_to(source) if source.is_dir() else file.name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
-            try:
-                os.link(file, target)
-            except OSError:
-                shutil.copyfile(file, target)
+            link_or_copy(file, target)
 
 
 def _link_to_run(client: MlflowClient, run: Run, model: LoggedModel) -> None:

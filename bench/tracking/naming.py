@@ -46,9 +46,8 @@ def run_name(job: JobFacts) -> str:
 
 def scalars(record: Record, scores: Iterable[Score], view: RunView) -> dict[str, float]:
     """Return the figures of the results table, then seconds, steps and peak memory of every phase."""
-    headline = {metric.name for metric in view.metrics if metric.group == "headline"}
-    named = {("headline" if k in headline else "scores", k): v for k, v in score_values(scores).items()}
-    named |= {(_group_of_cost(k), k): v for k, v in cost_values(record).items()}
+    values = score_values(scores) | cost_values(record)
+    named = {(_group(name, view), name): value for name, value in values.items()}
     if not record.beside:
         named |= {("seconds", phase): float(seconds) for phase, seconds in record.phases.items()}
     named |= {("steps", phase): float(steps) for phase, steps in record.steps.items()}
@@ -66,19 +65,19 @@ def score_name(metric: MetricFacts) -> str:
 
 def summary_scalars(row: Row, view: RunView) -> dict[str, float]:
     """Return the mean of each column over seeds, and the ends of its interval as ``…_low`` and ``…_high``."""
-    headline = {metric.name for metric in view.metrics if metric.group == "headline"}
     named: dict[str, float] = {}
     for name, summary in row.summaries.items():
-        costs = name in COST_COLUMNS
-        group = _group_of_cost(name) if costs else "headline" if name in headline else "scores"
+        column = f"{_group(name, view)}/{name}"
         parts = {"": summary.mean, "_low": summary.low, "_high": summary.high}
-        named |= {f"{group}/{name}{end}": value for end, value in parts.items() if math.isfinite(value)}
+        named |= {f"{column}{end}": value for end, value in parts.items() if math.isfinite(value)}
     return dict(sorted((allowed(name), value) for name, value in named.items()))
 
 
-def _group_of_cost(name: str) -> str:
-    if name in HEADLINE_COSTS:
+def _group(name: str, view: RunView) -> str:
+    if name in (*HEADLINE_COSTS, *(metric.name for metric in view.metrics if metric.group == "headline")):
         return "headline"
+    if name not in COST_COLUMNS:
+        return "scores"
     return "system" if name == "peak_device_gib" else "speed"
 
 

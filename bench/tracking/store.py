@@ -168,8 +168,8 @@ def in_one_line(error: BaseException) -> str:
 @contextlib.contextmanager
 def brief_and_quiet() -> Iterator[None]:
     """Keep MLflow from waiting long and from talking, and leave the process as it was."""
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
-    os.environ.update({name: value for name, value in ENVIRONMENT.items() if before[name] is None})
+    added = ENVIRONMENT.keys() - os.environ.keys()
+    os.environ.update({name: ENVIRONMENT[name] for name in added})
     levels = {name: logging.getLogger(name).level for name in NOISY_LOGGERS}
     try:
         # Importing MLflow sets its own levels.
@@ -181,6 +181,5 @@ def brief_and_quiet() -> Iterator[None]:
     finally:
         for name, level in levels.items():
             logging.getLogger(name).setLevel(level)
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
+        for name in added:
+            del os.environ[name]

@@ -21,12 +21,11 @@ class StoredGenerator(PythonModel):
         from bench.results.files import read_json
         from bench.work.sampling import native_noise_silenced
 
+        device = resolve_device(context.model_config["device"])
         job = Job(**read_json(Path(context.artifacts["job"])))
         with native_noise_silenced():
             generator = resolve_model(job.reference).generator
-            self.generator = generator.load(
-                Path(context.artifacts["model"]), device=resolve_device(context.model_config["device"])
-            )
+            self.generator = generator.load(Path(context.artifacts["model"]), device=device)
 
     def predict(
         self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
-from urllib.error import URLError
 from urllib.parse import quote, urlsplit
 from urllib.request import OpenerDirector, ProxyHandler, build_opener
 
@@ -25,18 +24,10 @@ from rich.text import Text
 
 from bench.errors import RequestError
 from bench.progress import Progress
+from bench.tracking import store
 from bench.tracking.moved import follow_artifacts
 from bench.tracking.start_view import SHARE_KEY
 from bench.tracking.start_view import TAG as START_VIEW
-from bench.tracking.store import (
-    ENVIRONMENT,
-    EXPERIMENT_KIND,
-    artifacts_of,
-    database_of,
-    is_server,
-    masked,
-    uri_of,
-)
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
@@ -85,18 +76,22 @@ def show(out: Path, *, port: int | None, console: Console) -> None:
     KeyboardInterrupt
         When the user has seen enough.
     """
-    uri = uri_of(out)
-    if is_server(uri):
-        _require_answer(uri, port)
+    uri = store.uri_of(out)
+    if store.is_server(uri):
+        server = store.masked(uri)
+        if port is not None:
+            raise RequestError(f"--port {port}: MLFLOW_TRACKING_URI is a server already, at {server}")
+        if not answers(uri):
+            raise RequestError(f"MLFLOW_TRACKING_URI {server}: no MLflow server answers there")
         _print_address(console, uri)
         return
-    if uri == f"sqlite:///{database_of(out)}" and not database_of(out).exists():
-        raise RequestError(f"--out {str(out)!r}: no run has been tracked there yet; bench run makes one")
-    if uri == f"sqlite:///{database_of(out)}":
+    if uri == f"sqlite:///{store.database_of(out)}":
+        if not store.database_of(out).exists():
+            raise RequestError(f"--out {str(out)!r}: no run has been tracked there yet; bench run makes one")
         # Of a store that cannot be read MLflow tells what is wrong.
         with contextlib.suppress(sqlite3.Error):
             follow_artifacts(out)
-    with serving(uri, port=port, artifacts=artifacts_of(out), progress=Progress(console)) as pages:
+    with serving(uri, port=port, artifacts=store.artifacts_of(out), progress=Progress(console)) as pages:
         _print_address(console, pages.address)
         console.print("Ctrl-C ends it.")
         pages.process.wait()
@@ -124,6 +119,8 @@ def serving(uri: str, *, port: int | None, artifacts: Path, progress: Progress) 
         If the port is taken or the server does not start.
     """
     port = _free_port(port)
+    # Everybody on a machine can read the words of a command, and an address may hold a password.
+    settings = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(
             # -P: a folder called `datasets` in the current directory must not shadow ours.
@@ -131,7 +128,7 @@ def serving(uri: str, *, port: int | None, artifacts: Path, progress: Progress) 
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=ENVIRONMENT | os.environ | _settings(uri),
+            env=store.ENVIRONMENT | os.environ | settings,
             # Ctrl-C is for this process alone, which then closes the guard's input.
             start_new_session=True,
         )
@@ -145,20 +142,9 @@ def serving(uri: str, *, port: int | None, artifacts: Path, progress: Progress) 
             process.wait()
 
 
-def _settings(uri: str) -> dict[str, str]:
-    # Everybody on a machine can read the words of a command, and an address may hold a password.
-    return {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-
-
 def _server(port: int, artifacts: Path) -> list[str]:
-    options = {
-        "--artifacts-destination": artifacts.as_uri(),
-        "--host": HOST,
-        "--port": str(port),
-        "--workers": "1",
-    }
-    words = [word for option in options.items() for word in option]
-    return [sys.executable, "-P", "-m", "mlflow", "server", *words]
+    options = ["--artifacts-destination", artifacts.as_uri(), "--host", HOST, "--port", str(port)]
+    return [sys.executable, "-P", "-m", "mlflow", "server", *options, "--workers", "1"]
 
 
 def _free_port(wanted: int | None) -> int:
@@ -190,23 +176,22 @@ def answers(address: str) -> bool:
     try:
         with _opener(address).open(f"{address.rstrip('/')}/health", timeout=5) as reply:
             return bool(reply.status == 200)
-    except (URLError, OSError, ValueError):
+    except (OSError, ValueError):
         return False
 
 
 def runs_pages(address: str) -> dict[str, str]:
     """Return data set → address of the table of its Jobs, the last changed first; empty if nobody tells."""
-    wanted = quote(f"tags.`{EXPERIMENT_KIND[0]}` = '{EXPERIMENT_KIND[1]}'")
+    wanted = quote(f"tags.`{store.EXPERIMENT_KIND[0]}` = '{store.EXPERIMENT_KIND[1]}'")
     query = f"max_results={MOST_DATASETS}&order_by=last_update_time%20DESC&filter={wanted}"
     place = address.rstrip("/")
     try:
         with _opener(address).open(f"{place}/api/2.0/mlflow/experiments/search?{query}", timeout=5) as reply:
             found = json.load(reply).get("experiments", [])
-    except (URLError, OSError, ValueError):
+    except (OSError, ValueError):
         return {}
-    return {
-        each["name"]: f"{place}/#/experiments/{each['experiment_id']}/runs?{_start(each)}" for each in found
-    }
+    tables = f"{place}/#/experiments"
+    return {each["name"]: f"{tables}/{each['experiment_id']}/runs?{_start(each)}" for each in found}
 
 
 def _start(experiment: Mapping[str, Any]) -> str:
@@ -221,19 +206,12 @@ def _opener(address: str) -> OpenerDirector:
     return build_opener(ProxyHandler(proxies))
 
 
-def _require_answer(uri: str, port: int | None) -> None:
-    if port is not None:
-        raise RequestError(f"--port {port}: MLFLOW_TRACKING_URI is a server already, at {masked(uri)}")
-    if not answers(uri):
-        raise RequestError(f"MLFLOW_TRACKING_URI {masked(uri)}: no MLflow server answers there")
-
-
 def _print_address(console: Console, address: str) -> None:
     pages = {"MLflow": f"{address.rstrip('/')}{EXPERIMENTS}"} | runs_pages(address)
     width = max(map(len, pages))
     for name, place in pages.items():
         # Text: names of data sets may look like markup.
-        console.print(Text(f"{name:{width}}  {masked(place)}"), soft_wrap=True)
+        console.print(Text(f"{name:{width}}  {store.masked(place)}"), soft_wrap=True)
 
 
 def _cause(log: IO[bytes]) -> str:
@@ -241,4 +219,4 @@ def _cause(log: IO[bytes]) -> str:
     log.seek(0)
     lines = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
     named = [line for line in lines if re.match(r"(ERROR|[\w.]*(Error|Exception))\b", line)]
-    return masked((named or lines or ["it printed nothing"])[-1])
+    return store.masked((named or lines or ["it printed nothing"])[-1])

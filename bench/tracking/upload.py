@@ -10,28 +10,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import zip_longest
+from itertools import starmap, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.tracking import naming
+from bench.tracking import naming, store
 from bench.tracking.models import log_model
 from bench.tracking.moved import follow_artifacts
 from bench.tracking.points import curve_points, scalar_points
 from bench.tracking.start_view import TAG as START_VIEW
 from bench.tracking.start_view import start_view
-from bench.tracking.store import (
-    EXPERIMENT_KIND,
-    TrackingUnavailable,
-    artifacts_of,
-    brief_and_quiet,
-    client_of,
-    database_of,
-    in_one_line,
-    is_server,
-    masked,
-    uri_of,
-)
 from reports.curves import curves_file, read_curves, read_resources, resources_file
 from reports.table import outcome, results, results_frame
 from reports.view import NOT_RUN, Record, RunView, Score
@@ -52,6 +40,7 @@ RUNS_A_PAGE = 1000
 RUN_STATUS = {"ok": "FINISHED", "skipped": "FINISHED", "killed": "KILLED"}
 
 Report = Callable[[str, int, int | None], None]
+Entries = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -101,19 +90,19 @@ def sync(
     TrackingUnavailable
         If the store cannot be reached or written.
     """
-    uri = tracking_uri or uri_of(folder.parent)
-    with brief_and_quiet():
+    uri = tracking_uri or store.uri_of(folder.parent)
+    report = report or (lambda what, done, total: None)
+    with store.brief_and_quiet():
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            if uri == f"sqlite:///{database_of(folder.parent)}":
+            if uri == f"sqlite:///{store.database_of(folder.parent)}":
                 follow_artifacts(folder.parent)
-            return _Upload(
-                client_of(uri), uri, view, folder, report or (lambda what, done, total: None)
-            ).run()
+            return _Upload(store.client_of(uri), uri, view, folder, report).run()
         except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
-            raise TrackingUnavailable(masked(f"MLflow at {uri} {in_one_line(error)}")) from error
+            words = f"MLflow at {uri} {store.in_one_line(error)}"
+            raise store.TrackingUnavailable(store.masked(words)) from error
 
 
 class _Upload:
@@ -137,7 +126,7 @@ class _Upload:
         self._finish_parent(parent)
         # Set again by each run: the last one's metrics are the columns.
         self.client.set_experiment_tag(self.experiment_id, START_VIEW, start_view(self.view))
-        return TrackingResult(masked(self.uri), self.experiment_id, parent.info.run_id, **counts)
+        return TrackingResult(store.masked(self.uri), self.experiment_id, parent.info.run_id, **counts)
 
     def _experiment(self) -> str:
         """Return the data set's experiment; another data set of the same name has one of its own."""
@@ -149,37 +138,30 @@ class _Upload:
             experiment = self.client.get_experiment_by_name(name)
         if experiment is None:
             # A server decides itself where artifacts go; without one they would land in the working folder.
-            location = None if is_server(self.uri) else artifacts_of(self.folder.parent).as_uri()
-            tags = dict([EXPERIMENT_KIND, (DATASET_TAG, content)])
+            location = None if store.is_server(self.uri) else store.artifacts_of(self.folder.parent).as_uri()
+            tags = dict([store.EXPERIMENT_KIND, (DATASET_TAG, content)])
             return str(self.client.create_experiment(name, location, tags=tags))
         identity = str(experiment.experiment_id)
         if experiment.lifecycle_stage == "deleted":
-            raise TrackingUnavailable(
-                f"MLflow's experiment {name!r} was deleted: {_in_store(self.uri)}mlflow experiments restore "
-                f"-x {identity}"
-            )
+            remedy = f"{_in_store(self.uri)}mlflow experiments restore -x {identity}"
+            raise store.TrackingUnavailable(f"MLflow's experiment {name!r} was deleted: {remedy}")
         if DATASET_TAG not in experiment.tags:
             # An earlier version made it.
             self.client.set_experiment_tag(identity, DATASET_TAG, content)
         return identity
 
     def _parent(self) -> Run:
-        hardware = self.view.run.hardware
+        facts, hardware = self.view.run, self.view.run.hardware
         identity = naming.digest([self.folder.name, hardware.fingerprint])
         found = self.client.search_runs([self.experiment_id], f"tags.`bench.run` = '{identity}'")
         if found:
             return found[0]
         started = min((record.started for record in self.records if record.started), default=None)
         tags = {"bench.run": identity, "hardware": hardware_in_words(hardware)}
-        run = self.client.create_run(
-            self.experiment_id,
-            start_time=_milliseconds(started),
-            tags=tags | {"hardware.fingerprint": hardware.fingerprint},
-            run_name=self.folder.name,
-        )
-        facts = self.view.run
+        tags |= {"hardware.fingerprint": hardware.fingerprint}
+        run = self.client.create_run(self.experiment_id, _milliseconds(started), tags, self.folder.name)
         params = {"profile": facts.profile, "protocol": self.view.protocol, "n_cells": facts.n_cells}
-        self._log(run.info.run_id, params=params | {"dataset": self.dataset.name})
+        self._log(run, params=params | {"dataset": self.dataset.name}, tags={})
         return run
 
     def _children(self, parent: Run) -> Iterator[Run]:
@@ -200,9 +182,8 @@ class _Upload:
             return "unchanged"
         action = "updated" if run else "created"
         run = run or self._new_child(record, parent)
-        run_id = run.info.run_id
-        params = {k: v for k, v in naming.params(record, self.view).items() if k not in run.data.params}
-        self._log(run_id, params=params, tags=naming.tags(record), metrics=self._points(record, scores, run))
+        run_id, params = run.info.run_id, naming.params(record, self.view)
+        self._log(run, params=params, tags=naming.tags(record), metrics=self._points(record, scores, run))
         self.client.log_inputs(run_id, [self._dataset_input(record)])
         self.client.log_dict(run_id, plain, "record.json")
         log_model(self.client, run, record, self.folder, n_genes=self.view.run.train_shape[1])
@@ -225,9 +206,8 @@ class _Upload:
                 run = self.client.create_run(self.experiment_id, parent.info.start_time, tags, name)
             run_id, now = run.info.run_id, int(time.time() * 1000)
             params = {"model": row.model, "seed": f"all {row.n_seeds}", "dataset": self.dataset.name}
-            new = {name: value for name, value in params.items() if name not in run.data.params}
             tags = {"status": row.status, "role": row.role}
-            self._log(run_id, params=new, tags=tags, metrics=scalar_points(values, run, now=now))
+            self._log(run, params=params, tags=tags, metrics=scalar_points(values, run, now=now))
             self.client.set_terminated(run_id, "FINISHED")
             self.client.set_tag(run_id, "bench.digest", digest)
 
@@ -277,7 +257,7 @@ class _Upload:
         if not records or parent.data.tags.get("bench.digest") == digest:
             return
         status, _ = outcome(records)
-        failed = any(RUN_STATUS.get(record.status, "FAILED") != "FINISHED" for record in records)
+        whole = all(RUN_STATUS.get(record.status) == "FINISHED" for record in records)
         self.client.log_text(run_id, table, "table.csv")
         for path, place in pages.items():
             self.client.log_artifact(run_id, str(path), place)
@@ -286,14 +266,13 @@ class _Upload:
             "hardware": machines_in_words(self.view),
             "hardware.fingerprint": " ".join(machine.fingerprint for machine in self.view.machines),
         }
-        self._log(run_id, tags=naming.origin_tags(records[0]) | machines | {"status": status})
+        self._log(parent, params={}, tags=naming.origin_tags(records[0]) | machines | {"status": status})
         if suspect:
             self.client.set_tag(run_id, "suspect", suspect)
         elif "suspect" in parent.data.tags:
             self.client.delete_tag(run_id, "suspect")
-        self.client.set_terminated(
-            run_id, "FAILED" if failed else "FINISHED", _milliseconds(max(ends, default=None))
-        )
+        finished = _milliseconds(max(ends, default=None))
+        self.client.set_terminated(run_id, "FINISHED" if whole else "FAILED", finished)
         self.client.set_tag(run_id, "bench.digest", digest)
 
     def _pages(self) -> dict[Path, str | None]:
@@ -302,33 +281,22 @@ class _Upload:
         reports = [path for path in [self.folder / "report.html"] if path.is_file()]
         return dict.fromkeys(figures, "figures") | dict.fromkeys(reports)
 
-    def _log(
-        self,
-        run_id: str,
-        *,
-        params: Mapping[str, Any] | None = None,
-        tags: Mapping[str, Any] | None = None,
-        metrics: Sequence[Metric] = (),
-    ) -> None:
-        """Write in as few calls as MLflow's limits allow."""
+    def _log(self, run: Run, *, params: Entries, tags: Entries, metrics: Sequence[Metric] = ()) -> None:
+        """Write in as few calls as MLflow's limits allow; a parameter that the run has stays as it is."""
         from mlflow.entities import Param, RunTag
 
-        some_params = [Param(naming.allowed(k), naming.text(v)) for k, v in (params or {}).items()]
-        some_tags = [RunTag(naming.allowed(k), naming.text(v)) for k, v in (tags or {}).items()]
-        calls = zip_longest(
-            _pieces(metrics, METRICS_A_CALL),
-            _pieces(some_params, PAIRS_A_CALL),
-            _pieces(some_tags, PAIRS_A_CALL),
-            fillvalue=(),
-        )
-        for call in calls:
-            self.client.log_batch(run_id, *call)
+        new = {name: value for name, value in params.items() if name not in run.data.params}
+        some_params = [Param(naming.allowed(k), naming.text(v)) for k, v in new.items()]
+        some_tags = [RunTag(naming.allowed(k), naming.text(v)) for k, v in tags.items()]
+        sized = ((metrics, METRICS_A_CALL), (some_params, PAIRS_A_CALL), (some_tags, PAIRS_A_CALL))
+        for values, chosen, told in zip_longest(*starmap(_pieces, sized), fillvalue=()):
+            self.client.log_batch(run.info.run_id, values, chosen, told)
 
 
 def _in_store(uri: str) -> str:
     """Return what goes before a command of MLflow's so that it means this store."""
     known = os.environ.get("MLFLOW_TRACKING_URI") == uri
-    return "" if known else f"MLFLOW_TRACKING_URI={shlex.quote(masked(uri))} "
+    return "" if known else f"MLFLOW_TRACKING_URI={shlex.quote(store.masked(uri))} "
 
 
 def _pieces(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -59,13 +59,11 @@ def _note(run: RunFolder) -> None:
         if told is not None and told["machine"] == machine_id() and _is_at_work(run, folder):
             found[folder] = told
     for folder, told in found.items():
-        others = [
-            other
-            for other, theirs in found.items()
-            if other is not folder and _share(told["gpus"], theirs["gpus"])
-        ]
-        if len(others) > most_beside(folder) and not told["scores"]:
-            write_json(folder.beside, {"most": len(others)})
+        others = sum(
+            other is not folder and _share(told["gpus"], theirs["gpus"]) for other, theirs in found.items()
+        )
+        if others > most_beside(folder) and not told["scores"]:
+            write_json(folder.beside, {"most": others})
 
 
 def _is_at_work(run: RunFolder, folder: JobFolder) -> bool:

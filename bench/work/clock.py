@@ -180,17 +180,14 @@ def training_rate(seconds: dict[str, float], steps: dict[str, int]) -> dict[str,
         return None
     names = {_innermost(name) for name in fit} - {"compile"}
     counted = {name: n_steps for name, n_steps in steps.items() if name in names and n_steps > 0}
-    rate: dict[str, float | None] = {
+    busiest = max(counted, key=lambda name: counted[name], default="")
+    n_steps = counted.get(busiest, 0)
+    spent = sum(_without_compile(fit, name) for name in fit if _innermost(name) == busiest)
+    return {
         "seconds": _without_compile(fit, "fit"),
-        "steps": 0,
-        "steps_per_second": None,
+        "steps": n_steps,
+        "steps_per_second": n_steps / spent if spent > 0 else None,
     }
-    if counted:
-        busiest = max(counted, key=lambda name: counted[name])
-        spent = sum(_without_compile(fit, name) for name in fit if _innermost(name) == busiest)
-        rate["steps"] = counted[busiest]
-        rate["steps_per_second"] = counted[busiest] / spent if spent > 0 else None
-    return rate
 
 
 def repeat(

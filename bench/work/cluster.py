@@ -176,9 +176,7 @@ def _wanted(resources: Resources, job: Job) -> dict[str, int]:
 
 
 def _require_offers(
-    scheduler: str,
-    jobs: Sequence[tuple[Job, Mapping[str, int]]],
-    offers: Mapping[str, Mapping[str, float]],
+    scheduler: str, jobs: Sequence[tuple[Job, Mapping[str, int]]], offers: Mapping[str, Mapping[str, float]]
 ) -> None:
     """Raise a RequestError if there is a Job of which no worker offers all that it asks for."""
     for job, wanted in jobs:

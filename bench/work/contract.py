@@ -178,7 +178,7 @@ def in_csr(matrix: Any) -> csr_matrix:
     """
     from scipy.sparse import csr_matrix, issparse
 
-    if matrix is None or getattr(matrix, "dtype", None) is None or matrix.dtype.kind not in "fiub":
+    if getattr(matrix, "dtype", None) is None or matrix.dtype.kind not in "fiub":
         kind = "nothing" if matrix is None else getattr(matrix, "dtype", type(matrix).__name__)
         raise BrokenContract(f"X of the sample holds {kind}, no numbers")
     is_csr = issparse(matrix) and matrix.format == "csr" and matrix.dtype == np.float32

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from queue import Queue
+from threading import Event
 from typing import Any
 
 from filelock import Timeout
@@ -27,15 +27,7 @@ from bench.work.beside import at_work, most_beside
 from bench.work.clock import training_rate
 from bench.work.left import Watch
 from bench.work.predict import Outlook
-from bench.work.processes import (
-    GIB,
-    POLL_SECONDS,
-    Outcome,
-    Stopped,
-    room_for,
-    run_worker,
-    side_by_side,
-)
+from bench.work.processes import GIB, POLL_SECONDS, Outcome, Stopped, room_for, run_worker, side_by_side
 from datasets.streamed import TIMES_IN_MEMORY
 from models.base import Budget
 from reports.view import OK, SKIPPED, Record
@@ -84,17 +76,14 @@ def run_jobs(
         free.put(gpu)
     with progress.stage("training", total=len(jobs)) as stage:
 
-        def carry_out(job: Job, stop: threading.Event) -> None:
+        def carry_out(job: Job, stop: Event) -> None:
             record = ended[job.key]
             if record is None:
                 waiting.remove(job)
                 show = _shown(run, job, waiting, outlook, stage, progress.clock)
-                waits = partial(
-                    progress.say, f"  {job.title}: waiting for another process that is at work on it"
-                )
                 gpu = free.get()
                 try:
-                    record = _recorded(run, job, timeout, show, stop, waits, gpu)
+                    record = _recorded(run, job, timeout, show, stop, progress.say, gpu)
                 finally:
                     free.put(gpu)
                 outlook.learn(record)
@@ -105,7 +94,8 @@ def run_jobs(
             progress.say(_how_many(at_once, sharing, jobs))
             side_by_side([partial(carry_out, job) for job in jobs], at_once=at_once)
             return
-        for timed, at_once in ((True, 1), (False, _jobs_at_once(run))):
+        untimed_at_once = room_for(len(run.jobs()), bytes_each=_least_bytes(run))
+        for timed, at_once in ((True, 1), (False, untimed_at_once)):
             tasks = [partial(carry_out, job) for job in jobs if job.is_timed == timed]
             side_by_side(tasks, at_once=at_once)
 
@@ -119,8 +109,8 @@ def _how_many(at_once: int, sharing: Sharing, jobs: Sequence[Job]) -> str:
 
 
 @contextlib.contextmanager
-def _alone(run: RunFolder, job: Job, stop: threading.Event, waits: Callable[[], None]) -> Iterator[None]:
-    """Keep other processes from a Job, once none is at work on it; `waits` is called if one is."""
+def _alone(run: RunFolder, job: Job, stop: Event, say: Callable[[str], None]) -> Iterator[None]:
+    """Keep other processes from a Job, once none is at work on it; if one is, `say` is told."""
     lock, told = run.job_lock(job), False
     while not lock.is_locked:
         if stop.is_set():
@@ -129,7 +119,7 @@ def _alone(run: RunFolder, job: Job, stop: threading.Event, waits: Callable[[], 
             lock.acquire(timeout=POLL_SECONDS)
         except Timeout:
             if not told:
-                waits()
+                say(f"  {job.title}: waiting for another process that is at work on it")
             told = True
     try:
         yield
@@ -137,15 +127,8 @@ def _alone(run: RunFolder, job: Job, stop: threading.Event, waits: Callable[[], 
         lock.release()
 
 
-def _jobs_at_once(run: RunFolder) -> int:
-    """Return how many Jobs of which nothing is timed may run side by side.
-
-    A worker holds the libraries and, while it reads them, the cells a few times over.
-    """
-    return room_for(len(run.jobs()), bytes_each=_least_bytes(run))
-
-
 def _least_bytes(run: RunFolder) -> int:
+    """Return what a worker holds: the libraries and, while it reads them, the cells a few times over."""
     # What takes more than --memory stays on disk.
     cells, memory = TIMES_IN_MEMORY * run.dataset_bytes, run.read_spec().memory
     return GIB + (cells if memory is None else min(cells, memory))
@@ -158,12 +141,7 @@ def _most_bytes(run: RunFolder, jobs: Sequence[Job], outlook: Outlook) -> int:
 
 
 def _shown(
-    run: RunFolder,
-    job: Job,
-    waiting: Sequence[Job],
-    outlook: Outlook,
-    stage: Stage,
-    clock: Callable[[], float],
+    run: RunFolder, job: Job, waiting: list[Job], outlook: Outlook, stage: Stage, clock: Callable[[], float]
 ) -> Callable[[], None]:
     """Return what shows, called again and again, where a Job is and how long it and the run will take."""
     watch, behind = Watch(outlook.prediction(job).phases), outlook.left_with(waiting)
@@ -182,13 +160,13 @@ def _recorded(
     job: Job,
     timeout: float | None,
     on_poll: Callable[[], None],
-    stop: threading.Event,
-    waits: Callable[[], None],
+    stop: Event,
+    say: Callable[[str], None],
     gpu: str | None,
 ) -> Record:
     """Run a Job; where the disk is too full to keep its Record, that is told all the same."""
     try:
-        with _alone(run, job, stop, waits):
+        with _alone(run, job, stop, say):
             # Another process may have ended it meanwhile.
             return run.good_record(job) or _run_job(run, job, timeout, on_poll, stop, gpu)
     except OSError as error:
@@ -198,12 +176,7 @@ def _recorded(
 
 
 def _run_job(
-    run: RunFolder,
-    job: Job,
-    timeout: float | None,
-    on_poll: Callable[[], None],
-    stop: threading.Event,
-    gpu: str | None,
+    run: RunFolder, job: Job, timeout: float | None, on_poll: Callable[[], None], stop: Event, gpu: str | None
 ) -> Record:
     folder, environment = run.job_folder(job), worker_environment(job.device, job.threads, gpu)
     _sweep(folder)
@@ -250,10 +223,7 @@ def _without_times(record: Record, job: Job, beside: int) -> Record:
         return record
     warnings = record.warnings
     if job.budget is not None and Budget.parse(job.budget).unit == "seconds":
-        warnings = (
-            *warnings,
-            f"trained beside {beside} other Jobs: less than its budget of {job.budget} allows",
-        )
+        warnings += (f"trained beside {beside} other Jobs: less than its budget of {job.budget} allows",)
     return record.but(beside=beside, training=None, timing=None, warnings=warnings)
 
 

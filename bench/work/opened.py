@@ -16,13 +16,11 @@ from bench.work.clock import PhaseClock, once, training_rate
 from bench.work.contract import in_csr
 from bench.work.origin import import_from, require_own
 from bench.work.paced import ClockMonitor, PacedMonitor
-from models.base import Budget
+from models.base import Budget, Generator, Monitor
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.sparse import csr_matrix
-
-    from models.base import Generator, Monitor
 
 SEED = 0
 KERNEL_CALLS = 5
@@ -46,7 +44,11 @@ class Opened:
         self.kind = resolve_model(order["model"]).generator
         cells = anndata.read_h5ad(order["cells"])
         self.train: AnnData = cells[cells.obs["split"] == "train"].copy()
-        self.settings = self._settled(order.get("settings") or {})
+        given: Words = order.get("settings") or {}
+        every = hyperparameters(self.kind, given)
+        found = self.kind.settle(every, n_genes=self.train.n_vars, device=order["device"])
+        # What is left to this machine, too.
+        self.settings = given | {name: value for name, (value, _) in found.items()}
         self._trained: Generator | None = None
 
     def describe(self) -> Words:
@@ -55,12 +57,6 @@ class Opened:
         if (reason := self.kind.skip(self.train)) is not None:
             return {"skip": reason}
         return {"file": inspect.getfile(self.kind), "name": self.kind.name, "settings": self.settings}
-
-    def _settled(self, given: Words) -> Words:
-        """Return the settings given and those that are left to this machine."""
-        every = hyperparameters(self.kind, given)
-        found = self.kind.settle(every, n_genes=self.train.n_vars, device=self.order["device"])
-        return given | {name: value for name, (value, _) in found.items()}
 
     def require_own_modules(self) -> None:
         """Refuse modules of the checkout that this one is compared with."""

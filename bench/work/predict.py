@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -166,7 +167,7 @@ UNREADABLE = (OSError, DamagedFile, ArithmeticError, LookupError, TypeError, Val
 def past(out: Path, fingerprint: str) -> Past:
     """Return what the latest runs under `out` tell of this machine; what cannot be read tells nothing."""
     found = Past([], {}, {})
-    for folder, request in _runs(out, fingerprint):
+    for folder, request in islice(_runs(out, fingerprint), MOST_RUNS):
         with suppress(*UNREADABLE):
             shape = request["train_shape"]
             records = list(_records(folder, shape, fingerprint))
@@ -177,13 +178,12 @@ def past(out: Path, fingerprint: str) -> Past:
             stages = {name: seconds / n_jobs for name, seconds in stages.items()}
             found.records[:0] = records
             found.scores.update(scores)
-            found.stages.update({name: each for name, each in stages.items() if name not in found.stages})
+            found.stages.update(stages | found.stages)
     return found
 
 
 def _runs(out: Path, fingerprint: str) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield this machine's runs, the latest first; one of an earlier version may lack what is needed."""
-    found = 0
     for file in sorted(out.glob("*/request.json"), reverse=True):
         try:
             request = read_json(file)
@@ -192,9 +192,6 @@ def _runs(out: Path, fingerprint: str) -> Iterator[tuple[Path, dict[str, Any]]]:
         here = request.get("hardware", {}).get("fingerprint") == fingerprint
         if here and "train_shape" in request and (file.parent / "plan.json").exists():
             yield file.parent, request
-            found += 1
-            if found == MOST_RUNS:
-                return
 
 
 def _records(folder: Path, shape: Shape, fingerprint: str) -> Iterator[Measured]:

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import psutil
@@ -58,7 +57,6 @@ class ResourceSampler:
         self._interval = interval
         self._tree_interval = tree_interval
         self._process = psutil.Process()
-        self._children: list[psutil.Process] = []
         self._peaks: dict[str, int] = {}
         self._gpu_peak: int | None = None
         self._series = None if series is None else ResourceSeries(series)
@@ -71,9 +69,7 @@ class ResourceSampler:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self._stop.set()
         self._thread.join()
         self._framework_peak = framework_peak_bytes()
@@ -107,38 +103,34 @@ class ResourceSampler:
     def _run(self) -> None:
         with nvml_session() as nvml:
             devices = visible_devices(nvml, os.environ)
-            next_look = 0.0
+            tree, next_look = [self._process], 0.0
             while True:
                 started = time.thread_time()
                 if time.monotonic() >= next_look:
-                    self._children = self._process.children(recursive=True)
-                    self._note_gpu(process_bytes(nvml, devices, self._pids()))
+                    tree = [self._process, *self._process.children(recursive=True)]
+                    self._note_gpu(process_bytes(nvml, devices, {process.pid for process in tree}))
                     if self._series is not None:
                         self._now["gpu_percent"] = max(utilisation(nvml, devices), default=None)
                     looked = time.thread_time()
                     next_look = time.monotonic() + max(self._tree_interval, _REST * (looked - started))
                     started = looked
-                self._note_rss()
+                self._note_rss(tree)
                 if self._series is not None:
-                    self._series.note(self._current_phase(), self._now, [self._process, *self._children])
+                    self._series.note(self._current_phase(), self._now, tree)
                 if self._stop.wait(max(self._interval, _REST * (time.thread_time() - started))):
                     return
-
-    def _pids(self) -> set[int]:
-        return {self._process.pid, *(child.pid for child in self._children)}
 
     def _note_gpu(self, used: int | None) -> None:
         self._now["gpu_bytes"] = used
         if used is not None:
             self._gpu_peak = max(used, self._gpu_peak or 0)
 
-    def _note_rss(self) -> None:
-        phase = self._current_phase()
-        rss = self._process.memory_info().rss
-        for child in self._children:
+    def _note_rss(self, tree: list[psutil.Process]) -> None:
+        phase, rss = self._current_phase(), 0
+        for process in tree:
             # A child may end at any moment.
             with contextlib.suppress(psutil.Error):
-                rss += child.memory_info().rss
+                rss += process.memory_info().rss
         self._now["rss_bytes"] = rss
         self._peaks[phase] = max(rss, self._peaks.get(phase, 0))
 

@@ -14,19 +14,17 @@ from rich.console import Console
 
 from bench.errors import RequestError, named
 from bench.progress import Progress
+from bench.request.plan import Job
 from bench.request.registry import resolve_model
 from bench.request.seeds import derive
 from bench.results.cells import write_cells
 from bench.results.disk import is_disk_full
-from bench.results.records import versions
+from bench.results.records import facts_of_cells
 from bench.results.run_folder import RunFolder
-from models.base import GeneratorError
+from models.base import Generator, GeneratorError
 
 if TYPE_CHECKING:
     from anndata import AnnData
-
-    from bench.request.plan import Job
-    from models.base import Generator
 
 
 def sample_from_run(
@@ -79,10 +77,8 @@ def sample_from_run(
         with native_noise_silenced():
             generator = _stored_generator(run, job, device)
             pieces = pieces_of(generator, n_cells=n_cells, cell_type=cell_type, seed=seed)
-            facts = {"model": model, "space": generator.space, "job": job.key, "sample_seed": seed}
-            return write_cells(
-                out, _watched(pieces, n_cells, console), facts=facts | {"versions": versions()}
-            )
+            facts = facts_of_cells(job, space=generator.space, sample_seed=seed)
+            return write_cells(out, _watched(pieces, n_cells, console), facts=facts)
     except GeneratorError as error:
         raise RequestError(named(model, error)) from error
     except (OSError, RuntimeError) as error:

@@ -28,12 +28,7 @@ from models.base import AUTO, Generator, Settled
 
 
 def settled(
-    choice: ModelChoice,
-    settings: dict[str, Any],
-    *,
-    n_genes: int,
-    device: str,
-    threads: int | None = None,
+    choice: ModelChoice, settings: dict[str, Any], *, n_genes: int, device: str, threads: int | None = None
 ) -> dict[str, Settled]:
     """Return what takes the place of each hyper-parameter that is ``"auto"``, and why.
 
@@ -76,12 +71,7 @@ def settled(
 
 
 def all_settled(
-    spec: RunSpec,
-    choices: Sequence[ModelChoice],
-    *,
-    n_genes: int,
-    device: str,
-    threads: int | None = None,
+    spec: RunSpec, choices: Sequence[ModelChoice], *, n_genes: int, device: str, threads: int | None = None
 ) -> dict[str, dict[str, Settled]]:
     """Return what `settled` does for each generator of a request, by its name."""
     return {

@@ -25,7 +25,6 @@ from bench.results.run_folder import RunFolder
 from bench.work.cluster import LOOK_SECONDS, carry_out, left_of, log_of, still_waiting, token_of
 from bench.work.executor import words_of
 from bench.work.processes import with_own_code
-from reports.view import Record
 
 if TYPE_CHECKING:
     import submitit
@@ -164,22 +163,17 @@ def _ending(run: RunFolder, job: Job, task: submitit.Job[int]) -> str | None:
     """Say how a Job ended: what its Record says, or why Slurm ended it, which becomes its Record."""
     if not task.done():
         return None
-    record, state = run.job_folder(job).read_record(), (task.state.split() or [""])[0].rstrip("+")
+    folder = run.job_folder(job)
+    record, state = folder.read_record(), (task.state.split() or [""])[0].rstrip("+")
     if state in ENDED_BY_SLURM and (record is None or not record.has_ended):
-        record = _ended_by_slurm(run, job, record, task)
-        run.job_folder(job).write_record(record)
+        status, why = ENDED_BY_SLURM[state]
+        # What it told before that is kept.
+        record = (record or unstarted_record(job)).but(
+            status=status,
+            reason=f"Slurm ended it ({state}, job {task.job_id}): {why}",
+            failed_phase=(readable(folder.progress) or {}).get("phase") or None,
+        )
+        folder.write_record(record)
     if record is not None:
         return words_of(record)
     return f"not carried out: Slurm says {state}; see {log_of(run.path, job.key)}, {task.paths.stdout}"
-
-
-def _ended_by_slurm(run: RunFolder, job: Job, record: Record | None, task: submitit.Job[int]) -> Record:
-    """Return the Record of a Job that Slurm ended: what it told before that, with Slurm's reason."""
-    state = task.state.split()[0].rstrip("+")
-    status, why = ENDED_BY_SLURM[state]
-    told = readable(run.job_folder(job).progress) or {}
-    return (record or unstarted_record(job)).but(
-        status=status,
-        reason=f"Slurm ended it ({state}, job {task.job_id}): {why}",
-        failed_phase=told.get("phase") or None,
-    )

@@ -25,7 +25,7 @@ from bench.request.seeds import derive
 from bench.results.cells import write_cells
 from bench.results.disk import ends_on_full_disk
 from bench.results.files import named_if_damaged, read_json, whole_folder, write_json
-from bench.results.records import new_record, status_of, versions
+from bench.results.records import facts_of_cells, new_record, status_of
 from bench.results.run_folder import JobFolder, RunFolder
 from bench.work.clock import PhaseClock, nothing_to_wait_for, repeat, summarise, training_rate
 from bench.work.contract import BrokenContract, Contract, checksum, in_csr, require_unchanged
@@ -34,14 +34,12 @@ from bench.work.processes import end_now
 from bench.work.resources import ResourceSampler, die_with_parent, own_peak_rss_bytes
 from bench.work.training import Skipped, training_set
 from datasets.cache import sha256_of
-from models.base import Budget, TooFewCells
+from models.base import Budget, Generator, TooFewCells
 from reports.view import OK, SKIPPED, Sample, Timing
 
 if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.sparse import csr_matrix
-
-    from models.base import Generator
 
 TIMING_CHUNK = 2048
 OVERRUN = 1.1
@@ -105,9 +103,8 @@ def _run(job: Job, folder: JobFolder, clock: PhaseClock, monitor: WorkerMonitor,
         choice = resolve_model(job.reference)
         with monitor.phase("load"), named_if_damaged(run.dataset, "start a new run"):
             memory = run.read_spec().memory
-            train = stack.enter_context(
-                training_set(run.dataset, job.experiment, choice.generator, memory=memory)
-            )
+            cells = training_set(run.dataset, job.experiment, choice.generator, memory=memory)
+            train = stack.enter_context(cells)
         if choice.source_hash != job.source_hash:
             raise RequestError(
                 f"the code of {job.model} has changed since the run was planned: start a new run"
@@ -121,16 +118,15 @@ def _run(job: Job, folder: JobFolder, clock: PhaseClock, monitor: WorkerMonitor,
         measured.training = training_rate(clock.seconds, clock.steps)
     generator.monitor = monitor
     clock.synchronise = generator.synchronise
-    for sample_seed in job.sample_seeds:
-        stored = _store_sample(generator, job, sample_seed, folder, monitor, contract)
-        measured.samples[str(sample_seed)] = stored
+    for seed in job.sample_seeds:
+        measured.samples[str(seed)] = _store_sample(generator, job, seed, folder, monitor, contract)
     if job.timing_cells:
         with monitor.phase("sample_timing"):
             measured.timing = _time_sampling(generator, job)
 
 
 def _trained(
-    generator_class: type[Generator],
+    kind: type[Generator],
     job: Job,
     train: AnnData,
     folder: JobFolder,
@@ -140,7 +136,7 @@ def _trained(
     """Return the trained generator: from the Job's own folder if an interrupted run had finished it."""
     if (fitted := folder.read_fitted()) is not None:
         try:
-            generator = _loaded(generator_class, folder, job)
+            generator = _loaded(kind, folder, job)
         except Exception as error:  # noqa: BLE001 - whatever it raises, it can be trained again
             traceback.print_exc()
             warnings.warn(f"trained anew: its stored model could not be loaded ({error})", stacklevel=1)
@@ -149,7 +145,7 @@ def _trained(
             return generator
     if (seconds := monitor.restored_clock()) is not None:
         clock.restore(seconds)
-    generator = generator_class(**hyperparameters(generator_class, job.hyperparameters))
+    generator = kind(**hyperparameters(kind, job.hyperparameters))
     clock.synchronise = generator.synchronise
     from scipy.sparse import issparse
 
@@ -162,13 +158,7 @@ def _trained(
     with monitor.phase("prepare"):
         generator.prepare(train)
     with monitor.phase("fit"):
-        generator.fit(
-            train,
-            seed=derive(job.seed, "fit"),
-            device=job.device,
-            budget=budget,
-            monitor=monitor,
-        )
+        generator.fit(train, seed=derive(job.seed, "fit"), device=job.device, budget=budget, monitor=monitor)
     with monitor.phase("check"):
         require_unchanged(before, train)
     if overrun := _overrun(budget, clock.seconds["fit"]):
@@ -182,15 +172,13 @@ def _trained(
     del generator
     clock.synchronise = nothing_to_wait_for
     with monitor.phase("reload"):
-        return _loaded(generator_class, folder, job)
+        return _loaded(kind, folder, job)
 
 
-def _loaded(generator_class: type[Generator], folder: JobFolder, job: Job) -> Generator:
-    generator = generator_class.load(folder.model, device=job.device)
-    if not isinstance(generator, generator_class):
-        raise BrokenContract(
-            f"load returned {type(generator).__name__} instead of {generator_class.__name__}"
-        )
+def _loaded(kind: type[Generator], folder: JobFolder, job: Job) -> Generator:
+    generator = kind.load(folder.model, device=job.device)
+    if not isinstance(generator, kind):
+        raise BrokenContract(f"load returned {type(generator).__name__} instead of {kind.__name__}")
     return generator
 
 
@@ -202,28 +190,20 @@ def _overrun(budget: Budget, seconds: float) -> str | None:
 
 
 def _store_sample(
-    generator: Generator,
-    job: Job,
-    sample_seed: int,
-    folder: JobFolder,
-    monitor: WorkerMonitor,
-    contract: Contract,
+    generator: Generator, job: Job, seed: int, folder: JobFolder, monitor: WorkerMonitor, contract: Contract
 ) -> Sample:
     experiment = job.experiment
     cell_types = [str(experiment.cell_type)] * job.n_cells if experiment.kind == "augmentation" else None
     with monitor.phase("sample"):
-        cells = generator.sample(
-            job.n_cells, cell_types=cell_types, seed=derive(job.seed, "sample", sample_seed)
-        )
+        cells = generator.sample(job.n_cells, cell_types=cell_types, seed=derive(job.seed, "sample", seed))
     with monitor.phase("check"):
         cells = contract.hold(cells, n_cells=job.n_cells, requested=cell_types)
     with monitor.phase("write"):
-        facts = {"model": job.model, "space": generator.space, "job": job.key, "sample_seed": sample_seed}
-        facts["versions"] = versions()
-        written = write_cells(folder.cells(sample_seed), [cells], facts=facts)
-        checksum = sha256_of(folder.cells(sample_seed))
+        facts = facts_of_cells(job, space=generator.space, sample_seed=seed)
+        written = write_cells(folder.cells(seed), [cells], facts=facts)
+        checksum = sha256_of(folder.cells(seed))
     return Sample(
-        file=folder.cells(sample_seed).name,
+        file=folder.cells(seed).name,
         n_cells=written["n_cells"],
         density=written["density"],
         sha256=checksum,

@@ -59,10 +59,8 @@ def parse(arguments: Sequence[str] | None = None) -> Request:
     RequestError
         If a measure is unknown, a number is too small, or a GPU was asked for where there is none.
     """
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.activa",
-        description="Time ACTIVA beside its release and this machine's floor.",
-    )
+    about = "Time ACTIVA beside its release and this machine's floor."
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.activa", description=about)
     parser.add_argument("--device", default="auto", help="auto (default), cpu or cuda")
     parser.add_argument("--measures", default=",".join(MEASURES), help="by commas (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="a reduced shape, in about a minute")

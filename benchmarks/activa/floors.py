@@ -18,23 +18,10 @@ LATENT: Final = 128
 CONDITIONER: Final = (100, 50, 25)
 """Its layers but the last, which is as narrow as there are types and left out."""
 
+_KINDS: Final = ("encode", "decode", "encoder_weights", "decoder_weights", "encoder_input", "decoder_input")
 PRODUCTS: Final[dict[str, dict[str, int]]] = {
-    "paper": {
-        "encode": 3,
-        "decode": 2,
-        "encoder_weights": 3,
-        "decoder_weights": 2,
-        "encoder_input": 2,
-        "decoder_input": 3,
-    },
-    "release": {
-        "encode": 5,
-        "decode": 2,
-        "encoder_weights": 3,
-        "decoder_weights": 1,
-        "encoder_input": 0,
-        "decoder_input": 1,
-    },
+    "paper": dict(zip(_KINDS, (3, 2, 3, 2, 2, 3), strict=True)),
+    "release": dict(zip(_KINDS, (5, 2, 3, 1, 0, 1), strict=True)),
 }
 """Products of cost u in one step, by objective. The paper's 15: three passes through the encoder and two
 through the decoder; weights' gradients of each; input gradients of both encoded fakes, of both decodings
@@ -103,9 +90,8 @@ class Rates:
     @property
     def has_bf16_units(self) -> bool:
         """Whether the products of a step are faster in bf16 than in fp32; if not, its floor is fp32's."""
-        return "bf16" in self.product_seconds and sum(self.product_seconds["bf16"].values()) < sum(
-            self.product_seconds["fp32"].values()
-        )
+        totals = {precision: sum(seconds.values()) for precision, seconds in self.product_seconds.items()}
+        return "bf16" in totals and totals["bf16"] < totals["fp32"]
 
     def effective(self, precision: str) -> str:
         """Return the precision whose floor a precision is held to."""

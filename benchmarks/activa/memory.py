@@ -27,18 +27,14 @@ def peak_rss_above(work: Callable[[], object]) -> int | None:
     int or None
         None where the kernel keeps no such mark, or does not let it be set back (only Linux does).
     """
-    before = _read("VmRSS") if _set_back() else None
+    before = None
+    with contextlib.suppress(OSError):
+        _MARK.write_text("5")
+        before = _read("VmRSS")
     result = work()
     peak = _read("VmHWM")
     del result
     return None if before is None or peak is None else max(0, peak - before)
-
-
-def _set_back() -> bool:
-    with contextlib.suppress(OSError):
-        _MARK.write_text("5")
-        return True
-    return False
 
 
 def _read(field: str) -> int | None:

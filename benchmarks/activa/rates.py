@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import product
 from math import prod
 from typing import Final
@@ -55,11 +56,13 @@ def measure_rates(*, n_genes: int, batch_size: int, device: str) -> Rates:
         draws[name] = _product_seconds(*drawn, dtype=dtype, device=device) / DRAWN_AT_ONCE
         narrow[name] = _product_seconds(*between, dtype=dtype, device=device) / (2 * prod(between))
     source = torch.ones(_COPIED_BYTES // 4, device=device)
-    copy = _bytes_per_second(source, torch.empty_like(source), synchronise)
+    copy = _bytes_per_second(source, torch.empty_like(source).copy_, synchronise)
+    # In place, as Adam does: on many CPUs a copy reads its target as well, before it writes it.
+    change = _bytes_per_second(source, lambda values: values.add_(1), synchronise)
     pinned = None
     if device.startswith("cuda"):
-        pinned = _bytes_per_second(source, torch.empty(source.shape, pin_memory=True), synchronise)
-    return Rates(products, draws, narrow, max(2 * copy, 2 * _changed_per_second(source, synchronise)), pinned)
+        pinned = _bytes_per_second(source, torch.empty(source.shape, pin_memory=True).copy_, synchronise)
+    return Rates(products, draws, narrow, 2 * max(copy, change), pinned)
 
 
 def rate_lines(rates: Rates, *, n_genes: int, batch_size: int) -> list[str]:
@@ -100,15 +103,11 @@ def _product_seconds(rows: int, inner: int, columns: int, *, dtype: torch.dtype,
     Its rows begin on lines of a CPU's cache, as suits all of them.
     """
     result = rows_on_lines((rows, columns), dtype=dtype, device=torch.device(device))
-
-    def call(left: Tensor, right: Tensor) -> Callable[[], object]:
-        return lambda: torch.mm(left, right, out=result)
-
     seconds = []
     for turned in product((False, True), repeat=2):
         left = _operand(rows, inner, turned=turned[0], dtype=dtype, device=device)
         right = _operand(inner, columns, turned=turned[1], dtype=dtype, device=device)
-        seconds.append(_seconds_of_one(call(left, right), device))
+        seconds.append(_seconds_of_one(partial(torch.mm, left, right, out=result), device))
     return min(seconds)
 
 
@@ -129,15 +128,7 @@ def _operand(rows: int, columns: int, *, turned: bool, dtype: torch.dtype, devic
     return torch.randn(rows, columns, device=device).to(dtype)
 
 
-def _changed_per_second(values: Tensor, synchronise: Callable[[], None]) -> float:
-    """Bytes a second that are read and written in place, as Adam's are.
-
-    On many CPUs a copy is no measure of that: it reads its target as well, before it writes it.
-    """
-    seconds = best_of(lambda: values.add_(1), synchronise=synchronise)
-    return values.numel() * values.element_size() / seconds
-
-
-def _bytes_per_second(source: Tensor, target: Tensor, synchronise: Callable[[], None]) -> float:
-    seconds = best_of(lambda: target.copy_(source), synchronise=synchronise)
-    return source.numel() * source.element_size() / seconds
+def _bytes_per_second(
+    values: Tensor, use: Callable[[Tensor], object], synchronise: Callable[[], None]
+) -> float:
+    return values.numel() * values.element_size() / best_of(lambda: use(values), synchronise=synchronise)

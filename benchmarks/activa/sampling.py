@@ -9,8 +9,8 @@ from typing import Any, Final
 import numpy as np
 
 from bench.speed.machine import synchroniser
-from bench.speed.rounds import timed
 from bench.speed.table import Row, row
+from bench.work.clock import once
 from benchmarks.activa.floors import sampling_floor
 from benchmarks.activa.memory import peak_rss_above
 from benchmarks.activa.rates import measured_precisions
@@ -92,7 +92,7 @@ def by_precision(plain: PlainActiva, shape: ActivaShape) -> dict[str, Networks]:
 def _rows(measure: str, calls: Calls, facts: Facts, n_cells: int, on: Conditions) -> list[Row]:
     """Take turns among the calls; the release's, if it is one of them, is the baseline of ours."""
     synchronise = synchroniser(on.device)
-    seconds = on.interleaved({name: timed(call, synchronise) for name, call in calls.items()})
+    seconds = on.interleaved({name: partial(once, call, synchronise) for name, call in calls.items()})
     rows = []
     for precision, found in facts.items():
         floor = sampling_floor(

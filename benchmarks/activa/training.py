@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
+from itertools import repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, get_args
@@ -15,8 +17,8 @@ import torch
 from torch import Tensor
 
 from bench.speed.machine import synchroniser
-from bench.speed.rounds import interleave, timed
 from bench.speed.table import Row, failed_row, row
+from bench.work.clock import once
 from benchmarks.activa.floors import Floor, step_floor
 from benchmarks.activa.rates import measured_precisions
 from benchmarks.activa.workload import Conditions, training_cells
@@ -57,20 +59,15 @@ def measure_streamed_step(on: Conditions) -> list[Row]:
         return [failed_row(STREAMED_STEP, name, "needs anndata, which is not installed")]
     matrix, types = training_cells(shape)
     with backed(matrix) as on_disk:
-        seconds = on.interleaved(
-            {
-                place: activa_steps(
-                    cells, types, settings=Settings(precision=precision), steps=1, device=device
-                )
-                for place, cells in (("memory", matrix), ("file", on_disk))
-            }
-        )
+        settings = Settings(precision=precision)
+        step_on = partial(activa_steps, types=types, settings=settings, steps=1, device=device)
+        seconds = on.interleaved({"memory": step_on(matrix), "file": step_on(on_disk)})
     floor = _floor(on, objective="paper", precision=precision)
     return [row(STREAMED_STEP, name, seconds["file"], baseline=seconds["memory"], **floor.facts())]
 
 
 def _rows(measure: str, on: Conditions, *, objectives: tuple[Objective, ...], steps: int) -> list[Row]:
-    device, effort = on.device, on.effort
+    device = on.device
     matrix, types = training_cells(on.shape)
     loaded = measure == "epoch" or device.startswith("cuda")
     variants = {
@@ -81,7 +78,7 @@ def _rows(measure: str, on: Conditions, *, objectives: tuple[Objective, ...], st
     contenders = {"the release": release_steps(matrix, types, steps=steps, device=device, loaded=loaded)}
     for name, settings in variants.items():
         contenders[name] = activa_steps(matrix, types, settings=settings, steps=steps, device=device)
-    seconds = interleave(contenders, repeats=effort.repeats, limit_seconds=effort.limit_seconds / steps)
+    seconds = on.interleaved(contenders, steps=steps)
     # A step's seconds make an epoch's.
     times = steps if measure == "epoch" else 1
     scaled = {name: [times * value for value in values] for name, values in seconds.items()}
@@ -159,7 +156,8 @@ def release_steps(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         step = ReleaseStep(PlainActiva(matrix.shape[1], int(types.max()) + 1).to(device))
-    batches = _loaded(matrix, types) if loaded else _ready(matrix, device)
+    ready = torch.from_numpy(matrix[:BATCH_SIZE].toarray())
+    batches = _loaded(matrix, types) if loaded else repeat(ready.to(device))
     generator = torch.Generator(device).manual_seed(0)
 
     def one() -> None:
@@ -180,8 +178,8 @@ def _each(step: Callable[[], object], *, steps: int, device: str) -> Callable[[]
 
     for _ in range(WARM_UP_STEPS):
         step()
-    once = timed(several, synchroniser(device))
-    return lambda: once() / steps
+    synchronise = synchroniser(device)
+    return lambda: once(several, synchronise) / steps
 
 
 def _loaded(matrix: sp.csr_matrix, types: np.ndarray) -> Iterator[Tensor]:
@@ -189,9 +187,3 @@ def _loaded(matrix: sp.csr_matrix, types: np.ndarray) -> Iterator[Tensor]:
     while True:
         for cells, _ in loader:
             yield cells
-
-
-def _ready(matrix: sp.csr_matrix, device: str) -> Iterator[Tensor]:
-    cells = torch.from_numpy(matrix[:BATCH_SIZE].toarray()).to(device)
-    while True:
-        yield cells

@@ -53,10 +53,12 @@ class Conditions(NamedTuple):
     effort: Effort
     device: str
 
-    def interleaved(self, contenders: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
-        """Take turns among contenders, as long as the effort allows."""
-        effort = self.effort
-        return interleave(contenders, repeats=effort.repeats, limit_seconds=effort.limit_seconds)
+    def interleaved(
+        self, contenders: Mapping[str, Callable[[], float]], *, steps: int = 1
+    ) -> dict[str, list[float]]:
+        """Take turns of so many steps, as long as the effort allows; contenders return the seconds of one."""
+        repeats, limit_seconds = self.effort.repeats, self.effort.limit_seconds / steps
+        return interleave(contenders, repeats=repeats, limit_seconds=limit_seconds)
 
 
 def training_cells(shape: Shape, *, seed: int = 0) -> tuple[sp.csr_matrix, np.ndarray]:
