@@ -9,8 +9,10 @@ import pandas as pd
 
 from reports.rows import MISSING, Summary, summarise
 from reports.table import outcome, score_values, scores_of_retraining
-from reports.view import OK, Record, RunView, once
+from reports.view import OK, Record, RunView, grouped, once
 
+_Place = tuple[str, float, str]
+"""Type, kept fraction, augmenter."""
 QUANTITIES = ("augmentation_f1", "average_precision")
 
 
@@ -45,30 +47,18 @@ class Augmented(NamedTuple):
         return self.values.get(name, MISSING)
 
 
-class _Entry(NamedTuple):
-    """One subsampling seed; of a cheap augmenter there is no Record."""
-
-    values: Mapping[str, float]
-    record: Record | None = None
-
-
 @once
 def augmentation(view: RunView) -> list[Augmented]:
     """Return the augmentation experiment, one row per type, kept fraction and source of the added cells."""
-    grouped: dict[tuple[str, float, str], list[_Entry]] = {}
-    for place, entry in _entries(view):
-        grouped.setdefault(place, []).append(entry)
     parts = [record.job.experiment.reduced for record in view.records_of("augmentation")]
     kept = {(part.cell_type, part.fraction): part.kept_cells for part in parts}
     rows = []
-    for (cell_type, fraction, augmenter), entries in grouped.items():
-        records = [entry.record for entry in entries if entry.record is not None]
+    for (cell_type, fraction, augmenter), entries in grouped(_entries(view)).items():
+        records = [record for _, record in entries if record is not None]
         status, reason = outcome(records) if records else (OK, "")
-        values: dict[str, list[float]] = {}
-        for name, value in (item for entry in entries for item in entry.values.items()):
-            values.setdefault(name, []).append(value)
+        values = grouped(item for of_seed, _ in entries for item in of_seed.items())
         summaries = {name: summarise(group) for name, group in values.items()}
-        n_subsamples = sum(bool(entry.values) for entry in entries)
+        n_subsamples = sum(bool(of_seed) for of_seed, _ in entries)
         n_kept = kept.get((cell_type, fraction))
         rows.append(
             Augmented(cell_type, fraction, n_kept, augmenter, summaries, status, reason, n_subsamples)
@@ -91,9 +81,10 @@ def augmentation_frame(view: RunView) -> pd.DataFrame:
     return frame
 
 
-def _entries(view: RunView) -> Iterator[tuple[tuple[str, float, str], _Entry]]:
+def _entries(view: RunView) -> Iterator[tuple[_Place, tuple[Mapping[str, float], Record | None]]]:
+    """Yield place, values and Record of each subsampling seed; of a cheap augmenter there is no Record."""
     for baseline in view.baselines:
-        yield (baseline.cell_type, baseline.fraction, baseline.augmenter), _Entry(baseline.values)
+        yield (baseline.cell_type, baseline.fraction, baseline.augmenter), (baseline.values, None)
     for record in view.records_of("augmentation"):
         part, values = record.job.experiment.reduced, score_values(scores_of_retraining(view, record))
-        yield (part.cell_type, part.fraction, record.job.model), _Entry(values, record)
+        yield (part.cell_type, part.fraction, record.job.model), (values, record)

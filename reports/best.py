@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from reports.comparison import Side, effect_of, scores_of_real
-from reports.judge import aimed_at, judge, mean_distance
+from reports.judge import Effect, aimed_at, judge, mean_distance
 from reports.rows import MISSING, Row
 from reports.suspicion import TRAINED_ROLES, contradictions, copiers
 from reports.table import results
@@ -52,15 +52,6 @@ class Best(NamedTuple):
     passed_over: dict[str, list[str]]
 
 
-class _Test(NamedTuple):
-    """Whether the best one is better than another."""
-
-    metric: MetricFacts
-    aim: float
-    best: str
-    other: str
-
-
 @once
 def best(view: RunView) -> list[Best]:
     """Return who is best by each headline metric that a generator was scored with.
@@ -71,8 +62,7 @@ def best(view: RunView) -> list[Best]:
     """
     found = results(view)
     copying = copying_models(view)
-    bests: list[Best] = []
-    tests: list[_Test] = []
+    bests, tests, effects = list[Best](), list[tuple[str, str]](), list[Effect]()
     for metric in found.headline:
         scored = {row.model: row for row in found.of(TRAINED_ROLES) if metric.name in row.values}
         if not scored:
@@ -86,10 +76,13 @@ def best(view: RunView) -> list[Best]:
         row = None if first is None else scored[first]
         bests.append(_described(row, metric, bool(contradictions(found.rows, metric)), passed_over))
         if first is not None:
-            rivals = (model for model in ranked if model != first and model not in copying)
-            tests += [_Test(metric, aim, first, other) for other in rivals]
-    unresolved = _unresolved(view, tests)
-    return [_with_tests(one, tests, unresolved) for one in bests]
+            side = Side(view, first, first)
+            rivals = [model for model in ranked if model != first and model not in copying]
+            tests += [(metric.name, rival) for rival in rivals]
+            effects += [effect_of(side, Side(view, rival, rival), metric, aim=aim) for rival in rivals]
+    verdicts = [verdict for verdict, _ in judge(effects)]
+    resolved = {test for test, verdict in zip(tests, verdicts, strict=True) if verdict == "A better"}
+    return [_with_tests(one, tests, resolved) for one in bests]
 
 
 def copying_models(view: RunView) -> dict[str, str]:
@@ -144,21 +137,8 @@ def _described(
     )
 
 
-def _with_tests(one: Best, tests: Sequence[_Test], unresolved: set[tuple[str, str]]) -> Best:
-    names = [test.other for test in tests if test.metric.name == one.metric]
-    return one._replace(others=len(names), unresolved=[n for n in names if (one.metric, n) in unresolved])
-
-
-def _unresolved(view: RunView, tests: Sequence[_Test]) -> set[tuple[str, str]]:
-    """Return metric and other generator of each test that does not find the best one better."""
-    effects = [
-        effect_of(
-            Side(view, test.best, test.best), Side(view, test.other, test.other), test.metric, aim=test.aim
-        )
-        for test in tests
-    ]
-    return {
-        (test.metric.name, test.other)
-        for test, (verdict, _) in zip(tests, judge(effects), strict=True)
-        if verdict != "A better"
-    }
+def _with_tests(one: Best, tests: Sequence[tuple[str, str]], resolved: set[tuple[str, str]]) -> Best:
+    """Add how many it was tested against, and whom the tests (metric and rival) do not tell from it."""
+    of_metric = [test for test in tests if test[0] == one.metric]
+    unresolved = [rival for metric, rival in of_metric if (metric, rival) not in resolved]
+    return one._replace(others=len(of_metric), unresolved=unresolved)

@@ -57,35 +57,27 @@ class Verdict:
 def verdict(row: Row, metrics: Sequence[MetricFacts]) -> Verdict:
     """Judge one generator by all metrics that were scored."""
     ordered = sorted(metrics, key=lambda metric: not metric.default)
+    praising = [metric for metric in ordered if metric.group != "memorisation"]
     return Verdict(
         model=row.model,
         alarms=tuple(metric.name for metric in ordered if alarm_of(row, metric) is not None),
         caught=tuple(metric.name for metric in ordered if row.place(metric.name) <= 0),
-        praised=tuple(
-            metric.name
-            for metric in ordered
-            if metric.group != "memorisation" and row.place(metric.name) >= PRAISED
-        ),
+        praised=tuple(metric.name for metric in praising if row.place(metric.name) >= PRAISED),
     )
 
 
 def caught_table(view: RunView) -> FittedTable | None:
     """Return what catches each cheat and floor of a run; None where there are fewer than two cheats."""
     known = results(view)
-    fakes = known.of(ROLES)
-    if sum(row.role == "cheat" for row in fakes) < FEWEST:
+    if len(known.of(("cheat",))) < FEWEST:
         return None
-    found = [verdict(row, known.metrics) for row in fakes]
+    found = [verdict(row, known.metrics) for row in known.of(ROLES)]
     columns = {
         "sets off": [one.alarms for one in found],
         "no better than a floor by": [one.caught for one in found],
         "as good as real cells by": [one.praised for one in found],
     }
-    return FittedTable(
-        Column("fake", [Text(one.model) for one in found], left=True),
-        [
-            Column(header, [Text(", ".join(names) or DASH) for names in cells], left=True)
-            for header, cells in columns.items()
-        ],
-        [False] * len(found),
-    )
+    words = {header: [Text(", ".join(names) or DASH) for names in cells] for header, cells in columns.items()}
+    values = [Column(header, cells, left=True) for header, cells in words.items()]
+    fakes = Column("fake", [Text(one.model) for one in found], left=True)
+    return FittedTable(fakes, values, [False] * len(found))

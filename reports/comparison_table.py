@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reports.comparison import Compared
-from reports.words import DASH, figure
+from reports.words import DASH, figure, interval_in_words, p_in_words
 
 VERDICT_STYLES = {"not resolved": "dim", "A better": "bold", "B better": "bold green"}
 KEY = """\
@@ -37,8 +37,8 @@ def print_comparison(compared: Iterable[Compared], *, console: Console) -> None:
                 figure(row.value_a),
                 figure(row.value_b),
                 figure(row.effect),
-                "" if math.isnan(row.low) else f"[{figure(row.low)}, {figure(row.high)}]",
-                DASH if math.isnan(row.p_value) else f"{row.p_value:.2g}",
+                interval_in_words(row.low, row.high),
+                p_in_words(row.p_value),
                 str(row.n_seeds),
                 Text(row.verdict, style=VERDICT_STYLES.get(row.verdict, "dim")),
             )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -11,28 +11,14 @@ from rich.text import Text
 
 from reports.fitted_table import FittedTable, Footnotes
 from reports.further_tables import (
-    AUGMENTATION_TITLE,
-    DONORS_TITLE,
-    INTERVALS_TITLE,
-    PLACES_TITLE,
-    augmentation_table,
-    donors_remarks,
-    donors_table,
+    augmentation_tables,
+    donors_tables,
     failures,
-    intervals_table,
-    places_table,
+    intervals_tables,
+    places_tables,
     published_tables,
 )
-from reports.main_table import (
-    COSTS_TITLE,
-    GROUP_TITLES,
-    MAIN,
-    costs_table,
-    key,
-    quality_table,
-    scored_groups,
-)
-from reports.ranks import ties_in_words
+from reports.main_table import COSTS_TITLE, GROUP_TITLES, MAIN, costs_table, key, quality_table, scored_groups
 from reports.table import results
 from reports.view import SKIPPED, NamedRun, RunView
 from reports.words import budgets_in_words, figure, machines_in_words, shape_in_words, sizes_in_words
@@ -61,20 +47,10 @@ def report(view: RunView) -> RenderableType:
     blocks = _heading(view)
     for seen in view.each_protocol:
         blocks += _under(seen)
-    augmentation = _titled(AUGMENTATION_TITLE, augmentation_table(view))
-    costs = _titled(COSTS_TITLE, costs_table([NamedRun("", view)], Footnotes(), named=False))
-    remarks = (Text(line, style="dim") for line in donors_remarks(view))
-    donors = _titled(DONORS_TITLE, donors_table(view), *remarks)
-    return Group(*blocks, *costs, *augmentation, *donors, *beside_papers(view), *failure_lines(view))
-
-
-def beside_papers(view: RunView) -> list[RenderableType]:
-    """Return papers' figures beside the run's, a table for each paper; nothing where none has any."""
-    return [
-        block
-        for title, table, remarks in published_tables(view)
-        for block in _titled(title, table, *(Text(line, style="dim") for line in remarks))
-    ]
+    blocks += titled(COSTS_TITLE, costs_table([NamedRun("", view)], Footnotes(), named=False))
+    for table in (*augmentation_tables(view), *donors_tables(view), *published_tables(view)):
+        blocks += titled(*table)
+    return Group(*blocks, *failure_lines(view))
 
 
 def _heading(view: RunView) -> list[RenderableType]:
@@ -93,33 +69,30 @@ def _heading(view: RunView) -> list[RenderableType]:
 
 def _under(view: RunView) -> list[RenderableType]:
     """Return what a run found under one protocol."""
-    blocks: list[RenderableType] = [Text(), _protocol(view), *warnings(view), Text()]
+    size = sizes_in_words(view)
+    protocol = Text.assemble("protocol ", (view.protocol, "bold"), f" · {size}" if size else "")
+    blocks: list[RenderableType] = [Text(), protocol, *warnings(view), Text()]
     for shows in (MAIN, *scored_groups(view)):
         notes = Footnotes()
         table = quality_table([NamedRun("", view)], shows, notes, named=False)
         if shows == MAIN:
-            blocks += [table, *(Text(line, style="dim") for line in key(view, table)), *notes.lines()]
+            blocks += [table, *_dim([*key(view, table), *notes.lines()])]
         else:
-            blocks += _titled(GROUP_TITLES[shows], table, *notes.lines())
-    ties = (Text(line, style="dim") for line in ties_in_words(view))
-    blocks += _titled(PLACES_TITLE, places_table(view), *ties)
-    return [*blocks, *_titled(INTERVALS_TITLE, intervals_table(view))]
-
-
-def _protocol(view: RunView) -> Text:
-    size = sizes_in_words(view)
-    return Text.assemble("protocol ", (view.protocol, "bold"), f" · {size}" if size else "")
+            blocks += titled(GROUP_TITLES[shows], table, notes.lines())
+    for further in (*places_tables(view), *intervals_tables(view)):
+        blocks += titled(*further)
+    return blocks
 
 
 def warnings(view: RunView) -> Iterator[RenderableType]:
     """Yield what `reports.suspicion` found under the view's protocol, framed in red."""
     found = results(view)
-    if found.suspect:
-        text = "SUSPECT RUN: its controls do not bear out every metric"
-        yield _banner("\n".join([text, *found.suspect]), "red")
-    if found.copying:
-        text = "COPIES OF TRAINING CELLS: the other scores of these say nothing"
-        yield _banner("\n".join([text, *found.copying]), "red")
+    for text, lines in (
+        ("SUSPECT RUN: its controls do not bear out every metric", found.suspect),
+        ("COPIES OF TRAINING CELLS: the other scores of these say nothing", found.copying),
+    ):
+        if lines:
+            yield _banner("\n".join([text, *lines]), "red")
 
 
 def _banner(text: str, colour: str) -> Panel:
@@ -137,5 +110,10 @@ def failure_lines(view: RunView) -> list[RenderableType]:
     return [Text(), Text("Not finished", style="bold"), *blocks] if blocks else []
 
 
-def _titled(title: str, table: FittedTable | None, *remarks: RenderableType) -> list[RenderableType]:
-    return [] if table is None else [Text(), Text(title, style="bold"), table, *remarks]
+def titled(title: str, table: FittedTable, remarks: Iterable[str] = ()) -> list[RenderableType]:
+    """Return a table below an empty line and its title, and above its remarks."""
+    return [Text(), Text(title, style="bold"), table, *_dim(remarks)]
+
+
+def _dim(lines: Iterable[str]) -> list[Text]:
+    return [Text(line, style="dim") for line in lines]

@@ -13,7 +13,7 @@ import numpy as np
 
 from reports.rows import MISSING, Summary
 from reports.table import outcome, scores_of_retraining
-from reports.view import Record, RunView, once
+from reports.view import RunView, grouped, once
 
 METRIC: Final = "donor_attack"
 ATTACKS: Final = ("likelihood", "density")
@@ -59,17 +59,11 @@ class Attacked(NamedTuple):
 @once
 def attacked(view: RunView) -> list[Attacked]:
     """Return the control, then a row a generator; nothing where the experiment did not run."""
-    by_model: dict[str, list[Record]] = {}
-    for record in view.records_of("donors"):
-        by_model.setdefault(record.job.model, []).append(record)
+    by_model = grouped((record.job.model, record) for record in view.records_of("donors"))
     rows, splits = [], dict[tuple[str, ...], Mapping[str, Any]]()
     for model, records in by_model.items():
-        scores = [
-            score
-            for record in records
-            for score in scores_of_retraining(view, record)
-            if score.metric == METRIC
-        ]
+        every = (score for record in records for score in scores_of_retraining(view, record))
+        scores = [score for score in every if score.metric == METRIC]
         good = [score for score in scores if score.error is None]
         splits |= {tuple(score.details["trained"]): score.details for score in good}
         status, reason = outcome(records)
@@ -101,17 +95,13 @@ def _row(
 ) -> Attacked:
     if not found:
         return Attacked(model, role, {}, "", float("nan"), 0, 0, "", status, reason)
-    by_attack = {
-        attack: [_parted(scores[attack], trained) for scores, trained in found] for attack in ATTACKS
-    }
+    by_attack = {name: [_parted(scores[name], trained) for scores, trained in found] for name in ATTACKS}
     auc = {attack: _interval(splits) for attack, splits in by_attack.items()}
     stronger = max(ATTACKS, key=lambda attack: auc[attack].mean)
-    caught = [float(np.mean(inside > outside.max())) for inside, outside in by_attack[stronger]]
+    caught = float(np.mean([np.mean(inside > outside.max()) for inside, outside in by_attack[stronger]]))
     verdict = FOUND if auc[stronger].low > 0.5 else NOT_RESOLVED
     n_donors = sum(map(len, by_attack[stronger][0]))
-    return Attacked(
-        model, role, auc, stronger, float(np.mean(caught)), len(found), n_donors, verdict, status, reason
-    )
+    return Attacked(model, role, auc, stronger, caught, len(found), n_donors, verdict, status, reason)
 
 
 def _parted(scores: Mapping[str, float], trained: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -133,9 +123,8 @@ def _interval(splits: Sequence[tuple[np.ndarray, np.ndarray]]) -> Summary:
     rng = np.random.default_rng(0)
     drawn = []
     for _ in range(RESAMPLES):
-        chosen = [splits[index] for index in rng.integers(len(splits), size=len(splits))]
-        drawn.append(
-            np.mean([_auc(*(rng.choice(side, size=side.size) for side in split)) for split in chosen])
-        )
+        chosen = (splits[index] for index in rng.integers(len(splits), size=len(splits)))
+        resampled = ([rng.choice(side, size=side.size) for side in split] for split in chosen)
+        drawn.append(np.mean([_auc(*sides) for sides in resampled]))
     low, high = np.percentile(drawn, [2.5, 97.5])
     return Summary(mean, float(low), float(high))

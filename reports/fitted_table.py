@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from rich import box
@@ -38,10 +38,9 @@ class Footnotes:
             numbers.append(str(self.texts.index(text) + 1).translate(SUPERSCRIPTS))
         return " ".join(numbers)
 
-    def lines(self) -> Iterator[Text]:
-        """Yield the notes in order."""
-        for number, text in enumerate(self.texts, start=1):
-            yield Text(f"{number}".translate(SUPERSCRIPTS) + f" {text}", style="dim")
+    def lines(self) -> list[str]:
+        """Return the notes in order."""
+        return [f"{str(n).translate(SUPERSCRIPTS)} {text}" for n, text in enumerate(self.texts, start=1)]
 
 
 @dataclass
@@ -58,17 +57,10 @@ class Column:
     narrow_cells: list[Text] | None = None
 
     @property
-    def header_lines(self) -> list[str]:
-        """The heading line by line, no word broken."""
-        return self.header.split("\n")
-
-    @property
     def narrow(self) -> Column:
         """The column where room is short."""
-        header, cells = self.narrow_header, self.narrow_cells
-        return Column(
-            self.header if header is None else header, self.cells if cells is None else cells, left=self.left
-        )
+        header = self.header if self.narrow_header is None else self.narrow_header
+        return Column(header, self.cells if self.narrow_cells is None else self.narrow_cells, left=self.left)
 
 
 @dataclass

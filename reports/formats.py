@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from reports.augmentation import augmentation_frame
@@ -12,18 +12,10 @@ from reports.best import best
 from reports.caught import CAUGHT_TITLE, caught_table
 from reports.donors import attacked
 from reports.fitted_table import SUPERSCRIPTS, FittedTable
-from reports.further_tables import (
-    DONORS_TITLE,
-    PLACES_TITLE,
-    donors_remarks,
-    donors_table,
-    failures,
-    places_table,
-    published_tables,
-)
+from reports.further_tables import Titled, donors_tables, failures, places_tables, published_tables
 from reports.intervals import intervals
 from reports.published import published
-from reports.ranks import places, ties_in_words
+from reports.ranks import places
 from reports.side_by_side import blocks, differences_table, runs_frame
 from reports.summary import summary
 from reports.table import results, whole_frame
@@ -63,6 +55,7 @@ LATEX_WORDS: Final = {
     "\u00a0": "~",
     "\u202f": r"\,",
 } | {sign: rf"\{sign}" for sign in "&%$#_{}"}
+MARKDOWN: Final = str.maketrans({sign: f"\\{sign}" for sign in "\\`*_|<>[]$~&"} | {"\n": "<br>"})
 LATEX: Final = str.maketrans(
     LATEX_WORDS | {chr(sign): rf"\textsuperscript{{{chr(digit)}}}" for digit, sign in SUPERSCRIPTS.items()}
 )
@@ -107,8 +100,7 @@ def as_markdown(runs: Sequence[NamedRun]) -> str:
 
 def as_latex(runs: Sequence[NamedRun]) -> str:
     r"""Return the tables in LaTeX, for ``\usepackage{booktabs}``; everything that LaTeX reads is escaped."""
-    tables = _tables(runs)
-    return "\n".join(_latex_table(title, table, remarks) for title, table, remarks in tables)
+    return "\n".join(_latex_table(*one) for one in _tables(runs))
 
 
 FORMATS: Final[dict[str, Callable[[Sequence[NamedRun]], str]]] = {
@@ -119,24 +111,21 @@ FORMATS: Final[dict[str, Callable[[Sequence[NamedRun]], str]]] = {
 }
 
 
-def _tables(runs: Sequence[NamedRun]) -> list[tuple[str, FittedTable, list[str]]]:
-    """Return title, table and remarks of all that stands in the printed formats."""
-    tables = [(block.title, block.table, block.remarks) for block in blocks(runs, everything=True)]
+def _tables(runs: Sequence[NamedRun]) -> Iterator[Titled]:
+    """Yield all that stands in the printed formats."""
     if (table := differences_table(runs)) is not None:
-        tables.insert(0, ("The runs differ", table, []))
+        yield Titled("The runs differ", table)
+    for block in blocks(runs, everything=True):
+        yield Titled(block.title, block.table, block.remarks)
     for run in runs:
-        if (donors := donors_table(run.view)) is not None:
-            tables.append((f"{DONORS_TITLE} · {run.name}", donors, donors_remarks(run.view)))
-        tables += [
-            (f"{title} · {run.name}", table, remarks) for title, table, remarks in published_tables(run.view)
-        ]
+        for one in (*donors_tables(run.view), *published_tables(run.view)):
+            yield one._replace(title=f"{one.title} · {run.name}")
         for view in run.view.each_protocol:
-            if (table := places_table(view)) is not None:
-                title = f"{PLACES_TITLE} · {run.name} · protocol {view.protocol}"
-                tables.append((title, table, ties_in_words(view)))
+            where = f" · {run.name} · protocol {view.protocol}"
+            for one in places_tables(view):
+                yield one._replace(title=one.title + where)
             if (table := caught_table(view)) is not None:
-                tables.append((f"{CAUGHT_TITLE} · {run.name} · protocol {view.protocol}", table, []))
-    return tables
+                yield Titled(CAUGHT_TITLE + where, table)
 
 
 def _run(run: NamedRun) -> dict[str, Any]:
@@ -183,13 +172,11 @@ def _rows(table: FittedTable) -> list[tuple[str, ...]]:
 
 def in_markdown(text: str) -> str:
     """Escape what GitHub would take for a table's edge, a tag, emphasis or a formula."""
-    for sign in ("\\", "`", "*", "_", "|", "<", ">", "[", "]", "$", "~", "&"):
-        text = text.replace(sign, f"\\{sign}")
-    return text.replace("\n", "<br>")
+    return text.translate(MARKDOWN)
 
 
 def _markdown_table(table: FittedTable) -> str:
-    headers = ["\n".join(column.header_lines) for column in table.columns]
+    headers = [column.header for column in table.columns]
     return table_in_markdown(headers, _rows(table), left=[column.left for column in table.columns])
 
 
@@ -206,7 +193,7 @@ def _latex(text: str) -> str:
 
 def _latex_table(title: str, table: FittedTable, remarks: Sequence[str]) -> str:
     kinds = "".join("l" if column.left else "r" for column in table.columns)
-    header = [_latex("\n".join(column.header_lines)) for column in table.columns]
+    header = [_latex(column.header) for column in table.columns]
     lines = [r"\begin{table}", r"\centering", rf"\caption{{{_latex(title)}}}"]
     lines += [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", f"{' & '.join(header)} \\\\", r"\midrule"]
     for row, ends in zip(_rows(table), table.sections, strict=True):

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 from rich.text import Text
 
@@ -17,11 +17,11 @@ from reports.intervals import intervals
 from reports.main_table import mean_cell, status_text
 from reports.papers import papers
 from reports.published import NOT_MEASURED, Claim, published
-from reports.ranks import in_words, places
+from reports.ranks import in_words, places, ties_in_words
 from reports.rows import MISSING, Summary
 from reports.table import results
-from reports.view import NOT_RUN, OK, RunView
-from reports.words import DASH, count, figure, interval_in_words, job_in_words, short
+from reports.view import NOT_RUN, OK, RunView, grouped
+from reports.words import DASH, count, figure, interval_in_words, job_in_words, p_in_words, short
 
 AUGMENTATION_TITLE: Final = "Augmentation experiment, n subsampling seeds"
 INTERVALS_TITLE: Final = (
@@ -35,6 +35,14 @@ AUGMENTER_LABELS: Final = {
     "smote": "SMOTE-like",
     "poisson_jitter": "Poisson jitter",
 }
+
+
+class Titled(NamedTuple):
+    """A table, its title, and what to print below it."""
+
+    title: str
+    table: FittedTable
+    remarks: Sequence[str] = ()
 
 
 def augmentation_table(view: RunView) -> FittedTable | None:
@@ -56,6 +64,11 @@ def augmentation_table(view: RunView) -> FittedTable | None:
     return _table(headers, cells, first, left=("kept", "added cells", "status"))
 
 
+def augmentation_tables(view: RunView) -> list[Titled]:
+    """Return `augmentation_table` with its title; nothing without one."""
+    return _titled(AUGMENTATION_TITLE, augmentation_table(view))
+
+
 def intervals_table(view: RunView) -> FittedTable | None:
     """Return how sure the test cells make one sample's scores: another question than that over seeds."""
     rows = intervals(view)
@@ -66,12 +79,17 @@ def intervals_table(view: RunView) -> FittedTable | None:
             Text(row.metric),
             Text(figure(row.value)),
             Text(interval_in_words(row.low, row.high) or DASH),
-            Text(DASH if math.isnan(row.p_value) else f"{row.p_value:.2g}"),
+            Text(p_in_words(row.p_value)),
         )
         for row, starts in zip(rows, first, strict=True)
     ]
     headers = ("model", "metric", "value", "95 % over test cells", "p")
     return _table(headers, cells, first, left=("model", "metric"))
+
+
+def intervals_tables(view: RunView) -> list[Titled]:
+    """Return `intervals_table` with its title; nothing without one."""
+    return _titled(INTERVALS_TITLE, intervals_table(view))
 
 
 def places_table(view: RunView) -> FittedTable | None:
@@ -81,21 +99,23 @@ def places_table(view: RunView) -> FittedTable | None:
     models = [row.model for row in results(view).rows if any(row.model == one.model for one in rows)]
     found = {(row.model, row.metric): in_words(row) for row in rows}
     cells = [[Text(model), *(Text(found.get((model, m), DASH)) for m in metrics)] for model in models]
-    return _table(("generator", *metrics), cells, [False] * len(cells), left=("generator",))
+    return _table(("generator", *metrics), cells, left=("generator",))
+
+
+def places_tables(view: RunView) -> list[Titled]:
+    """Return `places_table` with who is tied; nothing without one."""
+    return _titled(PLACES_TITLE, places_table(view), ties_in_words(view))
 
 
 def donors_table(view: RunView) -> FittedTable | None:
     """Return what the attack on donors came to, a row a generator; None if it did not run."""
-    rows = attacked(view)
-    if not rows:
-        return None
     cells = []
-    for row in rows:
+    for row in attacked(view):
         aucs = [mean_cell(row.auc.get(attack, MISSING)) for attack in ATTACKS]
         told = Text(row.verdict) if row.verdict else status_text(row.status.replace(OK, "not scored"))
         cells.append((Text(row.model), *aucs, Text(figure(row.found)), Text(str(row.n_splits)), told))
     headers = ("cells of", "likelihood\nAUC → 0.5", "density\nAUC → 0.5", "found", "n", "verdict")
-    return _table(headers, cells, [False] * len(cells), left=("cells of", "verdict"))
+    return _table(headers, cells, left=("cells of", "verdict"))
 
 
 def donors_remarks(view: RunView) -> list[str]:
@@ -105,7 +125,7 @@ def donors_remarks(view: RunView) -> list[str]:
     n_donors = max((row.n_donors for row in rows), default=0)
     if not n_donors:
         return reasons
-    known = next((r.job.experiment.reference_donors for r in view.records_of("donors")), ())
+    known = view.records_of("donors")[0].job.experiment.reference_donors
     remarks = [
         f"Threat model: whoever attacks sees the synthetic cells and all cells of {len(known)} other donors, "
         f"and asks of {n_donors} donors, half of whom were trained on. n splits, of the same few people, so "
@@ -117,42 +137,35 @@ def donors_remarks(view: RunView) -> list[str]:
     if works is None:
         remarks.append("No generator that copies was attacked: nothing tells whether the attack works here.")
     elif not works:
-        remarks.append(
+        remarks += [
             "The attack does not even find donors whose cells were copied: this run resolves nothing."
-        )
+        ]
     return [*remarks, *reasons]
+
+
+def donors_tables(view: RunView) -> list[Titled]:
+    """Return `donors_table` with its remarks; nothing without one."""
+    return _titled(DONORS_TITLE, donors_table(view), donors_remarks(view))
 
 
 SECOND_HAND: Final = "second-hand: printed by others than those who made the model"
 
 
-class PaperTable(NamedTuple):
-    """A paper's figures beside the run's: title, table, and what to print below it."""
-
-    title: str
-    table: FittedTable
-    remarks: list[str]
-
-
-def published_tables(view: RunView) -> list[PaperTable]:
+def published_tables(view: RunView) -> list[Titled]:
     """Return a table for each paper that has figures to stand beside the run's."""
-    by_paper: dict[str, list[Claim]] = {}
-    for claim in published(view):
-        by_paper.setdefault(claim.paper, []).append(claim)
-    return [_paper_table(name, claims) for name, claims in by_paper.items()]
+    by_paper = grouped((claim.paper, claim) for claim in published(view))
+    return [one for name, claims in by_paper.items() for one in _paper_table(name, claims)]
 
 
-def _paper_table(name: str, claims: Sequence[Claim]) -> PaperTable:
+def _paper_table(name: str, claims: Sequence[Claim]) -> list[Titled]:
     paper, notes = papers()[name], Footnotes()
     first = _starts([(claim.dataset, claim.quantity, claim.protocol, claim.where) for claim in claims])
     cells = [
         (
             Text(f"{claim.quantity}\n{claim.dataset}, {claim.protocol}\n{claim.where}" if starts else ""),
             Text(claim.published_model),
-            Text(
-                f"{claim.sign}{figure(claim.published)}{_deviation(claim.published_sd)}"
-                + notes.mark([SECOND_HAND] if claim.second_hand else [])
-            ),
+            Text(f"{claim.sign}{figure(claim.published)}{_deviation(claim.published_sd)}")
+            + notes.mark([SECOND_HAND] * claim.second_hand),
             mean_cell(Summary(claim.measured, claim.low, claim.high)),
             Text(figure(claim.floor)),
             Text(figure(claim.ceiling)),
@@ -164,22 +177,16 @@ def _paper_table(name: str, claims: Sequence[Claim]) -> PaperTable:
     table = _table(headers, cells, first, left=("quantity", "model", "verdict"))
     verdicts = Counter(claim.verdict for claim in claims)
     counted = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
-    remarks = [f"{len(claims)} figures: {counted}.", *(line.plain for line in notes.lines())]
+    remarks = [f"{len(claims)} figures: {counted}.", *notes.lines()]
     unmeasured = dict.fromkeys(claim.dataset for claim in claims if claim.verdict == NOT_MEASURED)
-    commands = [
-        f"bench paper {name} --dataset {data} --budget paper" for data in paper.sources if data in unmeasured
-    ]
-    remarks += [
-        f"What would measure them, but for models and hardware that are not here: {'; '.join(commands)}"
-    ] * bool(commands)
-    if other := [data for data in unmeasured if data not in paper.sources]:
-        remarks.append(
-            f"No source of these cells is declared here, so nothing can measure them: {', '.join(other)}."
-        )
+    declared = [data for data in paper.sources if data in unmeasured]
+    if commands := "; ".join(f"bench paper {name} --dataset {data} --budget paper" for data in declared):
+        remarks.append(f"What would measure them, but for models and hardware that are not here: {commands}")
+    if other := ", ".join(data for data in unmeasured if data not in paper.sources):
+        remarks.append(f"No source of these cells is declared here, so nothing can measure them: {other}.")
     if paper.second_hand:
         remarks.append(f"Printed by {paper.second_hand}.")
-    title = f"{PUBLISHED_TITLE}: {paper.title}"
-    return PaperTable(title, cast("FittedTable", table), [*remarks, paper.note])
+    return _titled(f"{PUBLISHED_TITLE}: {paper.title}", table, [*remarks, paper.note])
 
 
 class Failure(NamedTuple):
@@ -213,23 +220,20 @@ class Failure(NamedTuple):
 
 def failures(view: RunView) -> list[Failure]:
     """Return the Jobs that did not end well, then the scores that broke: alike ones of samples once."""
-    found = []
+    found, broken = list[Failure](), list[Failure]()
     for record in view.records:
+        job = job_in_words(record.job)
         if record.status not in (OK, NOT_RUN):
             seconds = math.nan if record.seconds_to_failure is None else record.seconds_to_failure
-            phase, job = record.failed_phase or "", job_in_words(record.job)
+            phase = record.failed_phase or ""
             found.append(Failure(job, record.status, phase, "", "", seconds, record.reason))
-    broken = [
-        (job_in_words(record.job), score)
-        for record in view.records
-        for score in view.scores.get(record.key, ())
-        if score.failed
-    ]
-    alike = dict.fromkeys((job, score.metric, score.protocol, score.error or "") for job, score in broken)
-    return found + [
-        Failure(job, "score failed", "", metric, protocol, math.nan, error)
-        for job, metric, protocol, error in alike
-    ]
+        broken += [
+            Failure(job, "score failed", "", score.metric, score.protocol, math.nan, score.error or "")
+            for score in view.scores.get(record.key, ())
+            if score.failed
+        ]
+    # Two of them are equal although both hold NaN, since that is one and the same object.
+    return [*found, *dict.fromkeys(broken)]
 
 
 def _kept(row: Augmented) -> str:
@@ -246,13 +250,20 @@ def _starts(groups: Sequence[object]) -> list[bool]:
     return [True, *(before != after for before, after in pairwise(groups))] if groups else []
 
 
+def _titled(title: str, table: FittedTable | None, remarks: Sequence[str] = ()) -> list[Titled]:
+    return [] if table is None else [Titled(title, table, remarks)]
+
+
 def _table(
-    headers: tuple[str, ...], rows: Sequence[Sequence[Text]], first: list[bool], *, left: tuple[str, ...]
+    headers: Sequence[str],
+    rows: Sequence[Sequence[Text]],
+    first: Sequence[bool] | None = None,
+    *,
+    left: Sequence[str],
 ) -> FittedTable | None:
+    """Return a table with a line before each row that is the `first` of a group; None without rows."""
     if not rows:
         return None
-    columns = [
-        Column(header, list(cells), left=header in left)
-        for header, cells in zip(headers, zip(*rows, strict=True), strict=True)
-    ]
-    return FittedTable(columns[0], columns[1:], [*first[1:], False])
+    columns = zip(headers, zip(*rows, strict=True), strict=True)
+    name, *values = (Column(header, list(cells), left=header in left) for header, cells in columns)
+    return FittedTable(name, values, [*(first or [False] * len(rows))[1:], False])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
+from itertools import pairwise
 from textwrap import fill
 from typing import Final, NamedTuple
 
@@ -14,8 +15,8 @@ from reports.remarks import remarks
 from reports.rows import Row, Summary, summarise
 from reports.suspicion import TRAINED_ROLES
 from reports.table import ROLES, not_timed, results
-from reports.view import NOT_RUN, JobFacts, MetricFacts, NamedRun, RunView
-from reports.words import DASH, count, figure, hardware_in_words, interval_in_words, percent
+from reports.view import NOT_RUN, MetricFacts, NamedRun, Record, RunView, grouped
+from reports.words import DASH, count, figure, hardware_in_words, interval_in_words, place_in_words
 
 METRIC_LABELS: Final = {"augmentation_f1": "augm. F1"}
 MAIN: Final = "main"
@@ -42,7 +43,7 @@ COST_HEADERS: Final = {
 TIMES_APART: Final = "times and memory do not compare"
 # Their places are 0 % and 100 % by definition, or nearly.
 SCALE_ROLES: Final = ("ceiling", "floor")
-LEAST_PLACE: Final = -9.99
+
 NAME_WIDTH: Final = 15
 HEADER_WIDTH: Final = 7
 
@@ -105,21 +106,14 @@ def scored_groups(view: RunView) -> list[str]:
 def metrics_in(view: RunView, table: str) -> list[MetricFacts]:
     """Return the declarations of the scored metrics that stand in a table: `MAIN`, or that of a group."""
     groups = list(GROUP_TITLES)
-    found = [
-        metric
-        for metric in results(view).metrics
-        if (table == MAIN if metric.default else table == metric.group)
-    ]
+    found = [m for m in results(view).metrics if table == (MAIN if m.default else m.group)]
     return sorted(found, key=lambda metric: groups.index(metric.group))
 
 
 def _sections(every: Sequence[Entry]) -> list[bool]:
     """Draw a line after the models and one after the baselines."""
-    roles = [entry.row.role for entry in every]
-    following = [*roles[1:], None]
-    return [
-        role in ("model", "baseline") and role != after for role, after in zip(roles, following, strict=True)
-    ]
+    roles = [*(entry.row.role for entry in every), None]
+    return [role in TRAINED_ROLES and role != after for role, after in pairwise(roles)]
 
 
 def _name_column(
@@ -208,19 +202,13 @@ def cost_columns(
     unknown = {"sample_seconds", "sample_density"} if math.isnan(timed) else set()
     if not any("peak_device_gib" in row.values for row in rows):
         unknown.add("peak_device_gib")
-    marks = {
-        name: notes.mark(words for view in views for words in _apart(view, name))
-        for name in wanted
-        if name not in unknown
-    }
-    return [
-        Column(
-            COST_HEADERS[name].format(count(timed)) + marks[name],
-            [_cost_cell(name, row, timed) if run.name in told else Text() for run, row in every],
-        )
-        for name in wanted
-        if runs and name not in unknown
-    ]
+    columns = []
+    for name in wanted:
+        if runs and name not in unknown:
+            mark = notes.mark(words for view in views for words in _apart(view, name))
+            cells = [_cost_cell(name, row, timed) if run.name in told else Text() for run, row in every]
+            columns.append(Column(COST_HEADERS[name].format(count(timed)) + mark, cells))
+    return columns
 
 
 def _apart(view: RunView, cost: str) -> Iterator[str]:
@@ -235,30 +223,26 @@ def untimed(view: RunView) -> Iterator[str]:
     """Say of which generators times are not told, and why, unless all are."""
     disturbed = [record for record in view.records_of("main") if record.beside]
     if disturbed:
-        n_models = len({record.job.model for record in view.records_of("main")})
-        jobs = _jobs_in_words([record.job for record in disturbed], n_models=n_models)
-        yield f"{not_timed(disturbed)}: {jobs}"
+        yield f"{not_timed(disturbed)}: {_jobs_in_words(view, disturbed)}"
 
 
 def unlike_machines(view: RunView) -> Iterator[str]:
     """Say what was trained where, unless all was on like machines."""
     if len(view.machines) < 2:
         return
-    records = view.records_of("main")
-    n_models = len({record.job.model for record in records})
-    places = []
+    records, places = view.records_of("main"), []
     for machine in view.machines:
-        here = [record.job for record in records if record.machine.fingerprint == machine.fingerprint]
-        words = f"{hardware_in_words(machine)}, {machine.fingerprint}"
-        places.append(f"{words} ({_jobs_in_words(here, n_models=n_models) or 'other experiments'})")
+        here = [record for record in records if record.machine.fingerprint == machine.fingerprint]
+        jobs = _jobs_in_words(view, here) or "other experiments"
+        places.append(f"{hardware_in_words(machine)}, {machine.fingerprint} ({jobs})")
     yield f"made on unlike machines, {'; '.join(places)}: {TIMES_APART}"
 
 
-def _jobs_in_words(jobs: Sequence[JobFacts], *, n_models: int) -> str:
+def _jobs_in_words(view: RunView, records: Sequence[Record]) -> str:
     """Name Jobs by their seeds, where all generators have them, else by generator and seed."""
-    by_seed: dict[int, list[str]] = {}
-    for job in jobs:
-        by_seed.setdefault(job.seed, []).append(job.model)
+    n_models = len({record.job.model for record in view.records_of("main")})
+    jobs = [record.job for record in records]
+    by_seed = grouped((job.seed, job.model) for job in jobs)
     whole = [seed for seed, models in by_seed.items() if len(models) == n_models]
     seeds = [f"seeds {', '.join(map(str, whole))}"] if whole else []
     return ", ".join([*seeds, *(f"{job.model} · seed {job.seed}" for job in jobs if job.seed not in whole)])
@@ -284,19 +268,15 @@ def _metric_columns(
     for name, metric in metrics.items():
         cells, narrow = list[Text](), list[Text]()
         for run, row in every:
-            if name not in asked[run.name]:
-                cells.append(Text())
-                narrow.append(Text())
-                continue
             mark = Text(notes.mark(reasons[run.name].get((row.model, name), ())), style="dim")
             usual = row.n_seeds if metric.experiment == "main" else subsamples[run.name]
+            n_values = len(row.values.get(name, ()))
             for column, cell in ((cells, _metric_cell(name, row)), (narrow, _narrow_cell(name, row))):
                 first, *rest = cell.split("\n")
-                whole = (
-                    Text("\n").join([first.append_text(mark), *rest]).append(_place(name, row), style="dim")
-                )
-                column.append(_with_n(whole, len(row.values.get(name, ())), usual=usual))
-        label, ideal = METRIC_LABELS.get(name) or name, f"\n→ {metric.ideal:g}"
+                whole = Text("\n").join([first.append_text(mark), *rest])
+                whole = _with_n(whole.append(_place(name, row), style="dim"), n_values, usual=usual)
+                column.append(whole if name in asked[run.name] else Text())
+        label, ideal = METRIC_LABELS.get(name, name), f"\n→ {metric.ideal:g}"
         header, short = f"{label}\n{runs[0].view.protocol}{ideal}", _broken(label, HEADER_WIDTH) + ideal
         columns.append(Column(header, cells, narrow_header=short, narrow_cells=narrow))
     return columns
@@ -307,7 +287,7 @@ def _place(name: str, row: Row) -> str:
     place = row.place(name)
     if row.role in SCALE_ROLES or not math.isfinite(place):
         return ""
-    return f"\n{percent(place)}" if place > LEAST_PLACE else "\n≪ 0 %"
+    return f"\n{place_in_words(place)}"
 
 
 def _metric_cell(name: str, row: Row) -> Text:
@@ -341,15 +321,12 @@ def _reasons(view: RunView, wanted: Collection[str], *, everything: bool) -> dic
         for score in view.scores_of(record)
         if score.error and score.metric in wanted
     }
-    metrics: dict[str, set[str]] = {}
-    for _, metric, error in failed:
-        metrics.setdefault(error, set()).add(metric)
-    reasons: dict[tuple[str, str], list[str]] = {}
-    for model, metric, error in failed:
-        # What keeps several metrics from a value needs one footnote, not one for each.
-        text = f"{metric}: {error}" if len(metrics[error]) == 1 else error
-        reasons.setdefault((model, metric), []).append(text)
-    return reasons
+    metrics = grouped((error, metric) for _, metric, error in failed)
+    # What keeps several metrics from a value needs one footnote, not one for each.
+    return grouped(
+        ((model, metric), f"{metric}: {error}" if len(set(metrics[error])) == 1 else error)
+        for model, metric, error in failed
+    )
 
 
 def key(view: RunView, table: FittedTable) -> list[str]:
@@ -378,11 +355,12 @@ def key(view: RunView, table: FittedTable) -> list[str]:
 
 def _settled(view: RunView) -> list[str]:
     """Say what models left to the machine, and why it was settled so."""
-    said: dict[str, dict[str, None]] = {}
-    for job in (record.job for record in view.records):
-        for name, reason in job.settled.items():
-            said.setdefault(f"{name} {job.hyperparameters[name]}: {reason}", {})[job.model] = None
-    return [f"{', '.join(models)}: {text}" for text, models in said.items()]
+    said = grouped(
+        (f"{name} {job.hyperparameters[name]}: {reason}", job.model)
+        for job in (record.job for record in view.records)
+        for name, reason in job.settled.items()
+    )
+    return [f"{', '.join(dict.fromkeys(models))}: {text}" for text, models in said.items()]
 
 
 def _seeds(n: int, kind: str = "") -> str:

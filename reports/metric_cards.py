@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from reports.main_table import GROUP_TITLES
 from reports.selftest_results import Answer, SelfTest
-from reports.selftest_tables import along
+from reports.selftest_tables import SILENT, along
 from reports.view import MetricFacts
 from reports.words import count, figure, hardware_in_words
 
@@ -55,8 +55,6 @@ SCORES_A_RETRAINING = (
     "cells of one type, not a sample, so that it climbs no ladder. What it must beat stands beside it in a "
     "run: no added cells, class weights, copies, interpolation, Poisson jitter."
 )
-WITHOUT_VALUES = ("none", "not applicable", "not asked")
-SIZES = ("genes", "test", "withdrawn", "train")
 
 
 def metric_page(declarations: Sequence[MetricFacts], results: SelfTest) -> str:
@@ -117,8 +115,7 @@ def declared(declaration: MetricFacts) -> str:
     if declaration.exempt:
         lines.append(f"- Does not score the controls {', '.join(declaration.exempt)}.")
     if declaration.alarm is not None:
-        must = ", ".join(declaration.catches)
-        also = f"; {must} must reach it" if must else ""
+        also = f"; {', '.join(declaration.catches)} must reach it" if declaration.catches else ""
         lines.append(f"- From {declaration.alarm:g} on a model is reported as copying{also}.")
     if least := declaration.least_cells:
         lines.append(f"- Needs at least {least} cells a side.")
@@ -153,16 +150,13 @@ def _link(reference: str) -> str:
 
 
 def _circumstances(results: SelfTest) -> str:
-    libraries = ", ".join(
-        f"{name} {results.versions[name]}"
-        for name in ("numpy", "scipy", "scikit-learn")
-        if results.versions.get(name)
-    )
-    n_cells, sizes = results.n_cells, {name: count(getattr(results, f"n_{name}")) for name in SIZES}
+    known = filter(results.versions.get, ("numpy", "scipy", "scikit-learn"))
+    libraries = ", ".join(f"{name} {results.versions[name]}" for name in known)
+    n_cells = results.n_cells
     facts = [
         f"Measured on {results.dataset} under `{results.protocol}`: {n_cells} synthetic "
-        f"against {n_cells} test cells × {sizes['genes']} genes, of {sizes['test']} test, "
-        f"{sizes['withdrawn']} withdrawn and {sizes['train']} training cells",
+        f"against {n_cells} test cells × {count(results.n_genes)} genes, of {count(results.n_test)} test, "
+        f"{count(results.n_withdrawn)} withdrawn and {count(results.n_train)} training cells",
         f"{results.draws} draws, seed {results.seed}",
         f"scgenbench {results.bench_version}, {libraries}",
         hardware_in_words(results.hardware),
@@ -212,7 +206,7 @@ def _measured(declaration: MetricFacts, results: SelfTest) -> str:
         lines.append(f"- Took {figure(report.seconds)} s of processor time.")
     for answer, words in ANSWERS.items():
         if ladders := [
-            _words(ladder) + ("" if answer in WITHOUT_VALUES else f" ({along(found.values)})")
+            _words(ladder) + ("" if answer in SILENT else f" ({along(found.values)})")
             for ladder, found in report.ladders.items()
             if found.answer == answer
         ]:

@@ -17,8 +17,10 @@ from typing import Final, NamedTuple, Self
 from reports.augmentation import augmentation
 from reports.donors import METRIC as DONOR_ATTACK
 from reports.donors import attacked
+from reports.judge import LEAST_SEEDS
 from reports.papers import Paper, Printed, papers
 from reports.rows import MISSING, Summary, summarise
+from reports.scale import ends
 from reports.table import COST_COLUMNS, not_timed, results
 from reports.view import OK, Record, RunView, once
 from reports.words import duration
@@ -30,7 +32,6 @@ NOT_REPRODUCED: Final = "not reproduced"
 NOT_MEASURED: Final = "not measured here"
 RATIO: Final = "mmd / real"
 SPEED_UP: Final = "training speed-up over scgan"
-LEAST_SEEDS: Final = 3
 
 
 class Measured(NamedTuple):
@@ -204,12 +205,8 @@ def _of_row(view: RunView, model: str, quantity: str) -> Measured:
         return Measured(why_none=f"{row.status.replace('_', ' ')}: {row.reason}")
     values = row.values.get(quantity)
     if not values:
-        scores = [
-            score
-            for record in view.records_of("main")
-            if record.job.model == model
-            for score in view.scores_of(record)
-        ]
+        records = (record for record in view.records_of("main") if record.job.model == model)
+        scores = (score for record in records for score in view.scores_of(record))
         why = dict.fromkeys(score.error for score in scores if score.metric == quantity and score.error)
         return Measured(why_none=": ".join([f"no {quantity}", *why]))
     return Measured.of(summarise(values), len(values), shown=row.summary(quantity))
@@ -248,11 +245,10 @@ def _speed_up(view: RunView, paper: Paper, model: str) -> Measured:
     of_both = [record for record in view.records_of("main") if record.job.model in ("scgan", model)]
     if untimed := not_timed(of_both):
         return Measured(why_none=untimed)
-    seconds = [_seconds_at(view, name, paper.budgets.get(name)) for name in ("scgan", model)]
-    if None in seconds:
+    slow, fast = (_seconds_at(view, name, paper.budgets.get(name)) for name in ("scgan", model))
+    if slow is None or fast is None:
         return Measured(why_none="the rate of one of the two is not known")
-    slow, fast = (value or math.nan for value in seconds)
-    return Measured(Summary(slow / fast, math.nan, math.nan), 1)
+    return Measured(MISSING._replace(mean=(slow or math.nan) / (fast or math.nan)), 1)
 
 
 def _trained(view: RunView, model: str) -> Record | None:
@@ -362,7 +358,4 @@ def _ends(view: RunView, quantity: str, protocol: str) -> tuple[float, float]:
     metric = next((metric for metric in found.metrics if metric.name == quantity), None)
     if metric is None or metric.experiment != "main":
         return math.nan, math.nan
-    mean = {row.model: row.mean(quantity) for row in found.rows if quantity in row.values}
-    floors = [mean[floor] for floor in metric.floors if floor in mean]
-    best = min(floors, key=lambda value: abs(value - metric.ideal), default=math.nan)
-    return best, mean.get("real", math.nan)
+    return ends(found.rows, metric)

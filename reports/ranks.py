@@ -21,7 +21,7 @@ from reports.comparison import Side, effect_of
 from reports.judge import LEAST_SEEDS, Effect, judge
 from reports.suspicion import TRAINED_ROLES, contradictions
 from reports.table import results
-from reports.view import RunView, once
+from reports.view import RunView, grouped, once
 
 
 class Place(NamedTuple):
@@ -57,11 +57,8 @@ def places(view: RunView) -> list[Place]:
     found, copying = results(view), copying_models(view)
     rows: list[Place] = []
     for metric in found.headline:
-        models = [
-            row.model
-            for row in found.of(TRAINED_ROLES)
-            if metric.name in row.values and row.model not in copying
-        ]
+        scored = [row.model for row in found.of(TRAINED_ROLES) if metric.name in row.values]
+        models = [model for model in scored if model not in copying]
         aim, distances = distances_to_aim(view, metric)
         if len(models) < 2 or any(math.isnan(distances[model]) for model in models):
             continue
@@ -98,21 +95,16 @@ def bounds_of(
     effects = [effect(a, b) for a, b in pairs]
     if all(one.n_seeds < LEAST_SEEDS for one in effects):
         return {}
-    better: dict[str, set[str]] = {model: set() for model in models}
-    worse: dict[str, set[str]] = {model: set() for model in models}
-    for (a, b), (verdict, _) in zip(pairs, judge(effects), strict=True):
-        if verdict in ("A better", "B better"):
-            first, second = (a, b) if verdict == "A better" else (b, a)
-            better[second].add(first)
-            worse[first].add(second)
-    return {
-        model: (
-            1 + len(better[model]),
-            len(models) - len(worse[model]),
-            [other for other in models if other not in better[model] | worse[model] | {model}],
-        )
-        for model in models
-    }
+    verdicts = dict(zip(pairs, (verdict for verdict, _ in judge(effects)), strict=True))
+    beats = {(a, b) for (a, b), verdict in verdicts.items() if verdict == "A better"}
+    beats |= {(b, a) for (a, b), verdict in verdicts.items() if verdict == "B better"}
+    bounds = {}
+    for model in models:
+        better = {first for first, second in beats if second == model}
+        worse = {second for first, second in beats if first == model}
+        tied = [other for other in models if other not in better | worse | {model}]
+        bounds[model] = (1 + len(better), len(models) - len(worse), tied)
+    return bounds
 
 
 def in_words(place: Place) -> str:
@@ -133,8 +125,7 @@ def ties_in_words(view: RunView) -> list[str]:
     """Return for each metric who shares the first places, or that one has it alone."""
     lines = []
     suspect = {metric.name for metric in results(view).headline if contradictions(results(view).rows, metric)}
-    for metric in dict.fromkeys(row.metric for row in places(view)):
-        rows = [row for row in places(view) if row.metric == metric]
+    for metric, rows in grouped((row.metric, row) for row in places(view)).items():
         first = rows[0]
         if first.tied is None:
             lines.append(f"{metric}: places by means alone; an interval takes {LEAST_SEEDS} seeds")

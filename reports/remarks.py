@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 
-from reports.view import RunView, Score
+from reports.view import RunView, Score, grouped
 
 AS_LOST = r"{} (.+), which is lost: \d+ test and \d+ synthetic cells"
 AT_ITS_WORST, AGAINST_ALL = "counted at its worst", "measured against all synthetic cells"
@@ -37,7 +37,7 @@ def remarks(view: RunView, *, metrics: Collection[str], warnings: bool) -> dict[
     dict
         Text → models. Types that are lost share a line, which says in how many of the generator's seeds.
     """
-    said: dict[str, list[str]] = {}
+    said: list[tuple[str, str]] = []
     for model, group_of_records in groupby(view.records, key=lambda record: record.job.model):
         records = list(group_of_records)
         sources: dict[OneThing, dict[str, None]] = {}
@@ -45,15 +45,12 @@ def remarks(view: RunView, *, metrics: Collection[str], warnings: bool) -> dict[
         warned = dict.fromkeys(warning for record in records for warning in record.warnings if warnings)
         sources |= {(warning, None): {} for warning in alike(warned)}
         for record in records:
-            for thing, source in [
-                *_noted(view.scores_of(record), metrics),
-            ]:
-                sources.setdefault(thing, {}).update({} if source is None else {source: None})
+            for thing, source in _noted(view.scores_of(record), metrics):
+                sources.setdefault(thing, {})[source] = None
                 seeds.setdefault(thing, set()).add(record.job.seed)
         n_seeds = len({record.job.seed for record in records})
-        for text in _lines(sources, seeds, n_seeds):
-            said.setdefault(text, []).append(model)
-    return said
+        said += [(text, model) for text in _lines(sources, seeds, n_seeds)]
+    return grouped(said)
 
 
 def alike(texts: Iterable[str]) -> list[str]:
@@ -64,15 +61,9 @@ def alike(texts: Iterable[str]) -> list[str]:
     texts
         Such as what each seed's training warned of.
     """
-    groups: dict[str, list[list[str]]] = {}
-    for text in texts:
-        groups.setdefault(NUMBER.sub("{}", text.replace("{", "{{").replace("}", "}}")), []).append(
-            NUMBER.findall(text)
-        )
-    return [
-        words.format(*(_from_to(column) for column in zip(*numbers, strict=True)))
-        for words, numbers in groups.items()
-    ]
+    braced = ((text.replace("{", "{{").replace("}", "}}"), text) for text in texts)
+    groups = grouped((NUMBER.sub("{}", shape), NUMBER.findall(text)) for shape, text in braced)
+    return [words.format(*map(_from_to, zip(*numbers, strict=True))) for words, numbers in groups.items()]
 
 
 def _from_to(numbers: Sequence[str]) -> str:

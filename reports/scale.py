@@ -23,6 +23,14 @@ def held_out_distance(rows: Sequence[Row], metric: MetricFacts) -> float:
     return abs(float(np.mean(scored)) - metric.ideal) if scored else 0.0
 
 
+def ends(rows: Sequence[Row], metric: MetricFacts) -> tuple[float, float]:
+    """Return what the best declared floor and the ceiling score on average; NaN where there is none."""
+    values = means(rows, metric.name)
+    floors = [values[floor] for floor in metric.floors if floor in values]
+    best = min(floors, key=lambda value: abs(value - metric.ideal), default=math.nan)
+    return best, values.get(CEILING, math.nan)
+
+
 def positions(rows: Sequence[Row], metric: MetricFacts) -> dict[str, float]:
     """Return where each generator lies between the best declared floor (0) and the ceiling (1).
 

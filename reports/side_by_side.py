@@ -9,7 +9,7 @@ import pandas as pd
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from reports.console import failure_lines, warnings
+from reports.console import failure_lines, titled, warnings
 from reports.fitted_table import Column, FittedTable, Footnotes
 from reports.main_table import (
     COSTS,
@@ -93,14 +93,13 @@ def blocks(runs: Sequence[NamedRun], *, everything: bool) -> Iterator[Block]:
                 notes = Footnotes(everything)
                 table = quality_table(some, shows, notes, named=named)
                 keys = [key(run.view, table) if shows == MAIN else [] for run in some]
-                remarks = [*_said(some, keys), *(line.plain for line in notes.lines())]
+                remarks = [*_said(some, keys), *notes.lines()]
                 title = GROUP_TITLES.get(shows, "Headline")
                 yield Block(f"{title} · {words}", shows, some, table, remarks)
         if first := [run for run in members if run.view.is_first]:
             notes = Footnotes(everything)
             table = costs_table(first, notes, named=named)
-            remarks = [line.plain for line in notes.lines()]
-            yield Block(f"{COSTS_TITLE} · {words}", COSTS, first, table, remarks)
+            yield Block(f"{COSTS_TITLE} · {words}", COSTS, first, table, notes.lines())
 
 
 def differences_table(runs: Sequence[NamedRun]) -> FittedTable | None:
@@ -128,8 +127,7 @@ def side_by_side(runs: Sequence[NamedRun]) -> RenderableType:
             if found := list(warnings(run.view)):
                 parts += [Text(), Text(f"{run.name} · protocol {run.view.protocol}"), *found]
     for block in blocks(runs, everything=False):
-        parts += [Text(), Text(block.title, style="bold"), block.table]
-        parts += [Text(line, style="dim") for line in block.remarks]
+        parts += titled(block.title, block.table, block.remarks)
     for run in runs:
         if lines := failure_lines(run.view):
             parts += [Text(), Text(run.name, style="bold"), *lines[1:]]

@@ -14,7 +14,7 @@ import pandas as pd
 from reports.rows import Row, summarise
 from reports.scale import positions
 from reports.suspicion import copying, suspects
-from reports.view import OK, MetricFacts, Record, RunView, Score, once
+from reports.view import OK, MetricFacts, Record, RunView, Score, grouped, once
 
 ROLES = ("model", "baseline", "ceiling", "null", "floor", "cheat")
 COST_COLUMNS = (
@@ -88,11 +88,7 @@ def not_timed(records: Iterable[Record]) -> str:
 
 def score_values(scores: Iterable[Score]) -> dict[str, float]:
     """Return the metrics' values of one Job, averaged over sample seeds; failed scores are left out."""
-    collected: dict[str, list[float]] = {}
-    for score in scores:
-        if score.error is None:
-            for name, value in score.values.items():
-                collected.setdefault(name, []).append(value)
+    collected = grouped(item for score in scores if score.error is None for item in score.values.items())
     means = {name: float(np.mean(values)) for name, values in collected.items()}
     return {name: value for name, value in means.items() if math.isfinite(value)}
 
@@ -126,9 +122,7 @@ def outcome(records: Iterable[Record]) -> tuple[str, str]:
 @once
 def results(view: RunView) -> Results:
     """Return what a run came to under the view's protocol."""
-    by_model: dict[str, list[Record]] = {}
-    for record in view.records_of("main"):
-        by_model.setdefault(record.job.model, []).append(record)
+    by_model = grouped((record.job.model, record) for record in view.records_of("main"))
     values = _values_by_model(view)
     scored = {score.metric for record in view.records for score in view.scores_of(record)}
     metrics = [m for m in view.metrics if m.name in scored and m.experiment != "donors"]
@@ -201,37 +195,31 @@ def results_frame(view: RunView) -> pd.DataFrame:
         ``NAME_position`` (see `reports.scale`). ``not_timed``, where there is any, says why times are missing
         or are those of fewer seeds. What failed is a row with its status and reason.
     """
-    found = results(view)
-    counts = dict.fromkeys(name for row in found.rows for name in row.values)
-    longest = {name: max(len(row.values.get(name, ())) for row in found.rows) for name in counts}
-    costs = [name for name in COST_COLUMNS if name != "peak_device_gib" or name in longest]
+    found, rows = results(view), results(view).rows
+    filled = dict.fromkeys(name for row in rows for name in row.values)
+    costs = [name for name in COST_COLUMNS if name != "peak_device_gib" or name in filled]
     headlines = [metric.name for metric in found.metrics]
-    secondary = [name for name in longest if name not in COST_COLUMNS and name not in headlines]
+    secondary = [name for name in filled if name not in COST_COLUMNS and name not in headlines]
     measured = [*costs, *headlines, *secondary]
-    intervals = [name for name in measured if longest.get(name, 0) >= 3]
-    uneven = [name for name in measured if any(_is_uneven(row, name) for row in found.rows)]
-    placed = [name for name in headlines if any(name in row.places for row in found.rows)]
+
+    n_values = {name: [len(row.values.get(name, ())) for row in rows] for name in measured}
     columns: dict[str, list[Any]] = {
-        **{name: [getattr(row, name) for row in found.rows] for name in ("model", "role", "budget")},
-        **{name: [row.mean(name) for row in found.rows] for name in measured},
-        **{name: [getattr(row, name) for row in found.rows] for name in ("status", "reason", "n_seeds")},
+        **{name: [getattr(row, name) for row in rows] for name in ("model", "role", "budget")},
+        **{name: [row.mean(name) for row in rows] for name in measured},
+        **{name: [getattr(row, name) for row in rows] for name in ("status", "reason", "n_seeds")},
     }
-    for name in intervals:
-        columns[f"{name}_low"] = [row.summary(name).low for row in found.rows]
-        columns[f"{name}_high"] = [row.summary(name).high for row in found.rows]
-    columns |= {
-        f"{name}_n": [len(row.values[name]) if name in row.values else None for row in found.rows]
-        for name in uneven
-    }
-    columns |= {f"{name}_position": [row.place(name) for row in found.rows] for name in placed}
-    if any(row.not_timed for row in found.rows):
-        columns["not_timed"] = [row.not_timed for row in found.rows]
+    for name, lengths in n_values.items():
+        if max(lengths, default=0) >= 3:
+            columns[f"{name}_low"] = [row.summary(name).low for row in rows]
+            columns[f"{name}_high"] = [row.summary(name).high for row in rows]
+    for name, lengths in n_values.items():
+        if any(n not in (0, row.n_seeds) for n, row in zip(lengths, rows, strict=True)):
+            columns[f"{name}_n"] = [n or None for n in lengths]
+    placed = [name for name in headlines if any(name in row.places for row in rows)]
+    columns |= {f"{name}_position": [row.place(name) for row in rows] for name in placed}
+    if any(row.not_timed for row in rows):
+        columns["not_timed"] = [row.not_timed for row in rows]
     return pd.DataFrame(columns)
-
-
-def _is_uneven(row: Row, name: str) -> bool:
-    """Tell whether a column rests on another number of values than the generator has seeds."""
-    return name in row.values and len(row.values[name]) != row.n_seeds
 
 
 def whole_frame(view: RunView) -> pd.DataFrame:

@@ -7,7 +7,7 @@ computed once (`once`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import Any, Final, Literal, NamedTuple, TypeVar, cast
@@ -21,6 +21,8 @@ SCHEMA: Final = 1
 OK, SKIPPED, NOT_RUN = "ok", "skipped", "not run"
 MINIMUM_KEPT_CELLS: Final = 10
 Found = TypeVar("Found")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class Reduced(NamedTuple):
@@ -374,6 +376,14 @@ class NamedRun(NamedTuple):
     name: str
     view: RunView
     command: str = ""
+
+
+def grouped(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
+    """Return the second of each pair by the first, in the order in which they come."""
+    groups: dict[Key, list[Value]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
 
 
 def once(compute: Callable[[RunView], Found]) -> Callable[[RunView], Found]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from reports.facts import Hardware
+from reports.rows import Summary
 from reports.table import GIB
 from reports.view import DataFacts, JobFacts, RunFacts, RunView
 
 DASH = "–"
 MOST_SIGNS = 32
+LEAST_PLACE = -9.99
 
 
 def short(name: object, *, most: int = MOST_SIGNS) -> str:
@@ -43,6 +46,17 @@ def interval_in_words(low: float, high: float) -> str:
     return f"[{figure(low)}, {figure(high)}]" if math.isfinite(low) else ""
 
 
+def summary_in_words(summary: Summary) -> str:
+    """Write a mean and, where there is one, its interval."""
+    interval = interval_in_words(summary.low, summary.high)
+    return " ".join(filter(None, [figure(summary.mean), interval]))
+
+
+def p_in_words(value: float) -> str:
+    """Write a p-value with two significant digits; a dash for what is missing."""
+    return DASH if math.isnan(value) else f"{value:.2g}"
+
+
 def duration(seconds: float) -> str:
     """Return seconds in words: ``35 s``, ``4 min``, ``2.5 h``."""
     if seconds < 100:
@@ -51,18 +65,28 @@ def duration(seconds: float) -> str:
 
 
 def job_in_words(job: JobFacts) -> str:
-    """Return which Job it is: model, and seed or part of the augmentation experiment."""
+    """Return which Job it is: model, and seed or part of an experiment."""
+    return f"{job.model} · {part_in_words(job, ' · ')}"
+
+
+def part_in_words(job: JobFacts, between: str) -> str:
+    """Return which Job of its generator it is: seed or part of an experiment."""
     if job.experiment.kind == "main":
-        return f"{job.model} · seed {job.seed}"
+        return f"seed {job.seed}"
     if job.experiment.kind == "donors":
-        return f"{job.model} · donors, split {job.experiment.subsample_seed}"
+        return f"donors, split {job.experiment.subsample_seed}"
     part = job.experiment.reduced
-    return f"{job.model} · {100 * part.fraction:g} % of {part.cell_type} · subsample {part.subsample_seed}"
+    return f"{100 * part.fraction:g} % of {part.cell_type}{between}subsample {part.subsample_seed}"
 
 
 def percent(share: float) -> str:
     """Return a share in whole per cent; what rounds to nothing has no sign."""
     return f"{round(100 * share)} %".replace("-", "−")
+
+
+def place_in_words(place: float) -> str:
+    """Return a place in whole per cent, unless it lies so far below the floor that its size says nothing."""
+    return percent(place) if place > LEAST_PLACE else "≪ 0 %"
 
 
 def hardware_in_words(hardware: Hardware) -> str:
@@ -106,6 +130,12 @@ def sizes_in_words(view: RunView) -> str:
     scores = [score for record in view.records for score in view.scores_of(record)]
     sizes = sorted({score.n_cells for score in scores if score.metric != "augmentation_f1"})
     return f"{' or '.join(count(size) for size in sizes)} cells a side" if sizes else ""
+
+
+def told(facts: Mapping[str, Iterable[str]]) -> list[tuple[str, list[str]]]:
+    """Return named lines without empty ones, and without names of which nothing is left."""
+    lines = ((name, list(filter(None, said))) for name, said in facts.items())
+    return [(name, said) for name, said in lines if said]
 
 
 def budgets_in_words(view: RunView) -> str:

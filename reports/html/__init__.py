@@ -12,28 +12,21 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.further_tables import (
-    AUGMENTATION_TITLE,
-    DONORS_TITLE,
-    INTERVALS_TITLE,
-    PLACES_TITLE,
-    augmentation_table,
-    donors_remarks,
-    donors_table,
+    augmentation_tables,
+    donors_tables,
     failures,
-    intervals_table,
-    places_table,
+    intervals_tables,
+    places_tables,
     published_tables,
 )
 from reports.html.panels import Panel, Sight, panels
 from reports.html.pictures import INLINE as SPEED
 from reports.html.pictures import Picture, pictures
 from reports.html.tables import PageTable, page_table, plain_table
-from reports.ranks import ties_in_words
 from reports.side_by_side import Block, blocks, differences_table
-from reports.summary import summary
-from reports.table import results
+from reports.summary import marks, summary
 from reports.view import JobFacts, NamedRun, RunView
-from reports.words import budgets_in_words, figure, hardware_in_words, shape_in_words, source_in_words
+from reports.words import budgets_in_words, figure, hardware_in_words, shape_in_words, source_in_words, told
 
 MOST_BYTES: Final = 4_900_000
 
@@ -46,19 +39,12 @@ class _Group(NamedTuple):
     panels: list[Panel]
 
 
-class _Mark(NamedTuple):
-    """A warning that stands above everything else: what it says of which run, and why."""
-
-    title: str
-    lines: list[str]
-
-
 class _RunPart(NamedTuple):
     """What the page says of one run alone."""
 
     name: str
     sentences: list[str]
-    marks: list[_Mark]
+    marks: list[tuple[str, list[str]]]
     speed: list[Picture]
     further: list[PageTable]
     pictures: list[Picture]
@@ -90,23 +76,13 @@ def html_report(
     str
         HTML without scripts, whose policy forbids every request.
     """
-    environment = Environment(
-        loader=PackageLoader("reports.html"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = templates("reports.html")
     style, _, _ = environment.loader.get_source(environment, "style.css")  # type: ignore[union-attr]
     seen = {name: Sight(*both) for name, both in sights.items()}
-    groups = [
-        _Group(
-            block,
-            page_table(block.title, block.table, block.remarks),
-            panels(block, seen, named=len(runs) > 1),
-        )
-        for block in blocks(runs, everything=True)
-    ]
+    groups = []
+    for block in blocks(runs, everything=True):
+        table = page_table(block.title, block.table, block.remarks)
+        groups.append(_Group(block, table, panels(block, seen, named=len(runs) > 1)))
     differences = differences_table(runs)
     template = environment.get_template("report.html")
     content = {
@@ -121,6 +97,17 @@ def html_report(
     words = len(template.render(content, runs=parts).encode())
     most_bytes = max(0, MOST_BYTES - words) // len(runs)
     return template.render(content, runs=_with_pictures(parts, figures, most_bytes=most_bytes))
+
+
+def templates(package: str) -> Environment:
+    """Return what renders the templates of a package: what is put into them is escaped, and must be there."""
+    return Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
 
 
 def _with_pictures(
@@ -146,7 +133,7 @@ def _run_part(run: NamedRun) -> _RunPart:
     return _RunPart(
         name=run.name,
         sentences=[summary(views[0])[0], *(summary(view)[1] for view in views)],
-        marks=[mark for view in views for mark in _marks(view)],
+        marks=[mark for view in views for mark in marks(view, f" under protocol {view.protocol}").items()],
         speed=[],
         further=list(_further(run)),
         pictures=[],
@@ -157,33 +144,13 @@ def _run_part(run: NamedRun) -> _RunPart:
     )
 
 
-def _marks(view: RunView) -> Iterator[_Mark]:
-    found = results(view)
-    if found.suspect:
-        title = f"Suspect under protocol {view.protocol}: the controls do not bear out every metric"
-        yield _Mark(title, found.suspect)
-    if found.copying:
-        title = (
-            f"Copies of training cells under protocol {view.protocol}: the other scores of these say nothing"
-        )
-        yield _Mark(title, found.copying)
-    if view.run.dataset.name.startswith("synthetic"):
-        yield _Mark("Synthetic data: for speed and scale, never for quality claims", [])
-
-
 def _further(run: NamedRun) -> Iterator[PageTable]:
     for view in run.view.each_protocol:
-        where = f"protocol {view.protocol} · {run.name}"
-        if (table := places_table(view)) is not None:
-            yield page_table(f"{PLACES_TITLE} · {where}", table, ties_in_words(view))
-        if (table := intervals_table(view)) is not None:
-            yield page_table(f"{INTERVALS_TITLE} · {where}", table)
-    if (table := augmentation_table(run.view)) is not None:
-        yield page_table(f"{AUGMENTATION_TITLE} · {run.name}", table)
-    if (table := donors_table(run.view)) is not None:
-        yield page_table(f"{DONORS_TITLE} · {run.name}", table, donors_remarks(run.view))
-    for title, paper_table, remarks in published_tables(run.view):
-        yield page_table(f"{title} · {run.name}", paper_table, remarks)
+        for title, table, remarks in (*places_tables(view), *intervals_tables(view)):
+            yield page_table(f"{title} · protocol {view.protocol} · {run.name}", table, remarks)
+    view = run.view
+    for title, table, remarks in (*augmentation_tables(view), *donors_tables(view), *published_tables(view)):
+        yield page_table(f"{title} · {run.name}", table, remarks)
 
 
 def _facts(view: RunView) -> list[tuple[str, list[str]]]:
@@ -205,8 +172,7 @@ def _facts(view: RunView) -> list[tuple[str, list[str]]]:
         "Commit": [run.git_commit or ""],
         "Begun": [min((record.started for record in records if record.started), default="")],
     }
-    told = {name: [line for line in lines if line] for name, lines in facts.items()}
-    return [(name, lines) for name, lines in told.items() if lines]
+    return told(facts)
 
 
 def _models(run: NamedRun) -> PageTable:

@@ -6,16 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from reports.main_table import Entry, entries, metrics_in
-from reports.rows import Row, means
-from reports.scale import CEILING
+from reports.main_table import SCALE_ROLES, Entry, entries, metrics_in
+from reports.rows import Row
+from reports.scale import ends
 from reports.side_by_side import Block
 from reports.table import results
 from reports.view import MetricFacts
 from reports.words import figure, interval_in_words, percent
 
 MARGIN: Final = 3.0
-PLACELESS: Final = ("ceiling", "floor")
 
 
 class Sight(NamedTuple):
@@ -103,16 +102,15 @@ def panels(block: Block, sights: Mapping[str, Sight], *, named: bool) -> list[Pa
 def _panel(block: Block, metric: MetricFacts, sight: Sight, *, named: bool) -> Panel:
     name, every = metric.name, entries(block.runs)
     values = [metric.ideal, *(value for _, row in every for value in row.values.get(name, ()))]
-    left, right = min(values), max(values)
-    scale = _Scale(left, right)
+    scale = _Scale(min(values), max(values))
     return Panel(
         name=name,
         caption=f"{name} · {block.title.partition(' · ')[2]}",
         description=metric.description,
         facts=_facts(metric),
         sight=sight,
-        left=figure(left),
-        right=figure(right),
+        left=figure(scale.left),
+        right=figure(scale.right),
         ideal=scale.place(metric.ideal),
         band=_band(every, metric, scale),
         rows=[_row(run.name if named else "", row, name, scale) for run, row in every],
@@ -134,7 +132,7 @@ class _Scale(NamedTuple):
 def _row(run: str, row: Row, name: str, scale: _Scale) -> Strip:
     (mean, low, high), position = row.summary(name), row.place(name)
     values = row.values.get(name, ())
-    placed = math.isfinite(position) and row.role not in PLACELESS
+    placed = math.isfinite(position) and row.role not in SCALE_ROLES
     has_interval = math.isfinite(low)
     return Strip(
         model=row.model,
@@ -156,13 +154,11 @@ def _band(every: Sequence[Entry], metric: MetricFacts, scale: _Scale) -> tuple[f
     first = next((run for run, row in every if metric.name in row.places), None)
     if first is None:
         return None
-    values = means(results(first.view).rows, metric.name)
-    floors = [values[floor] for floor in metric.floors if floor in values]
-    if not floors or CEILING not in values:
+    both = ends(results(first.view).rows, metric)
+    if any(map(math.isnan, both)):
         return None
-    best = min(floors, key=lambda value: abs(value - metric.ideal))
-    ends = sorted(map(scale.place, (best, values[CEILING])))
-    return ends[0], round(ends[1] - ends[0], 2)
+    left, right = sorted(map(scale.place, both))
+    return left, round(right - left, 2)
 
 
 def _facts(metric: MetricFacts) -> list[str]:

@@ -46,10 +46,9 @@ class PageTable(NamedTuple):
 def page_table(caption: str, table: FittedTable, remarks: Sequence[str] = ()) -> PageTable:
     """Return a table of the terminal as one of the page."""
     cells = [[Cell(_lines(cell), column.left) for cell in column.cells] for column in table.columns]
-    header = [(column.header_lines, column.left) for column in table.columns]
-    return PageTable(
-        caption, header, [list(row) for row in zip(*cells, strict=True)], table.sections, remarks
-    )
+    header = [(column.header.split("\n"), column.left) for column in table.columns]
+    rows = [list(row) for row in zip(*cells, strict=True)]
+    return PageTable(caption, header, rows, table.sections, remarks)
 
 
 def plain_table(

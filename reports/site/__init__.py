@@ -12,10 +12,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from reports.further_tables import Failure, failures
+from reports.html import templates
 from reports.html.pictures import INLINE, Picture, described, pictures
 from reports.side_by_side import runs_frame
 from reports.site.boards import Board, board_of, said_of
@@ -78,25 +79,17 @@ def site(runs: Sequence[NamedRun], figures: Sequence[Sequence[Path]], *, date: s
     dict
         Path within the site → its text, or the file that is copied there.
     """
-    environment = Environment(
-        loader=PackageLoader("reports.site"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = templates("reports.site")
     environment.globals["anchor"] = anchor
     named = Counter(run.view.run.dataset.name for run in runs)
     parts = [
         _part(run, number, drawn, alone=named[run.view.run.dataset.name] == 1)
         for number, (run, drawn) in enumerate(zip(runs, figures, strict=True))
     ]
+    seen = [(view, part) for run, part in zip(runs, parts, strict=True) for view in run.view.each_protocol]
+    rows = [row for view, part in seen for row in _rows(view, part)]
     found: dict[str, str | Path] = {
-        "index.html": environment.get_template("index.html").render(
-            date=date,
-            parts=parts,
-            rows=[row for run, part in zip(runs, parts, strict=True) for row in _rows(run, part)],
-        ),
+        "index.html": environment.get_template("index.html").render(date=date, parts=parts, rows=rows),
         "results.md": results_page(runs),
         "table.csv": runs_frame(runs).to_csv(index=False),
         "assets/site.css": _style(),
@@ -125,18 +118,17 @@ def site(runs: Sequence[NamedRun], figures: Sequence[Sequence[Path]], *, date: s
 
 
 def _part(run: NamedRun, number: int, drawn: Sequence[Path], *, alone: bool) -> _Part:
-    view = run.view
-    slug = f"{number}-{_slug(view.run.dataset.name)}"
+    view, data = run.view, run.view.run.dataset
+    slug = f"{number}-{_slug(data.name)}"
+    drawn_here = pictures(drawn, prefix=f"b{number}-", most_bytes=ALL_THERE_IS)
     models = dict.fromkeys(record.job.model for record in view.records)
     return _Part(
         name=run.name,
         slug=slug,
-        title=view.run.dataset.name if alone else f"{view.run.dataset.name} · {run.name}",
+        title=data.name if alone else f"{data.name} · {run.name}",
         facts=[
-            " of ".join(
-                [f"run {run.name}", *filter(None, [", ".join(piece.name for piece in view.run.pieces)])]
-            ),
-            f"{shape_in_words(view.run)} · {source_in_words(view.run.dataset)}",
+            " of ".join(filter(None, [f"run {run.name}", ", ".join(one.name for one in view.run.pieces)])),
+            f"{shape_in_words(view.run)} · {source_in_words(data)}",
             machines_in_words(view),
             budgets_in_words(view),
             f"scgenbench {view.run.bench_version}, commit {view.run.git_commit or 'unknown'}",
@@ -144,11 +136,7 @@ def _part(run: NamedRun, number: int, drawn: Sequence[Path], *, alone: bool) -> 
         failures=failures(view),
         boards=[board_of(seen) for seen in view.each_protocol],
         links={model: f"{slug}/{place}-{_slug(model)}.html" for place, model in enumerate(models)},
-        pareto=[
-            picture
-            for picture in pictures(drawn, prefix=f"b{number}-", most_bytes=ALL_THERE_IS)
-            if picture.kind == INLINE
-        ],
+        pareto=[picture for picture in drawn_here if picture.kind == INLINE],
         command=run.command,
     )
 
@@ -168,13 +156,8 @@ def _slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
 
 
-def _rows(run: NamedRun, part: _Part) -> Iterator[list[_Cell]]:
-    """Yield a row of the large table for each number of a run."""
-    for view in run.view.each_protocol:
-        yield from _rows_under(view, part)
-
-
-def _rows_under(view: RunView, part: _Part) -> Iterator[list[_Cell]]:
+def _rows(view: RunView, part: _Part) -> Iterator[list[_Cell]]:
+    """Yield a row of the large table for each number of a run under one protocol."""
     found, sizes = results(view), sizes_in_words(view)
     suspect = {metric.name for metric in found.metrics if contradictions(found.rows, metric)}
     for row in found.rows:
@@ -211,9 +194,8 @@ def _pictures_of(model: str, drawn: Sequence[Path]) -> Iterator[tuple[str, Path]
 
 
 def _style() -> str:
-    here = files("reports")
-    parts = (here / "html" / "templates" / "style.css", here / "site" / "templates" / "site.css")
-    return "".join(part.read_text(encoding="utf-8") for part in parts)
+    parts = ("html/templates/style.css", "site/templates/site.css")
+    return "".join((files("reports") / part).read_text(encoding="utf-8") for part in parts)
 
 
 def _of_tables(name: str) -> str:

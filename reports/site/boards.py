@@ -11,15 +11,15 @@ from reports.best import best, copying_models
 from reports.main_table import unlike_machines, untimed
 from reports.ranks import Place, in_words, places, ties_in_words
 from reports.rows import Row
-from reports.summary import summary
+from reports.summary import marks, summary
 from reports.suspicion import TRAINED_ROLES, contradictions
 from reports.table import results
 from reports.view import MetricFacts, RunView
-from reports.words import DASH, figure, interval_in_words, percent
+from reports.words import DASH, figure, percent, place_in_words, summary_in_words
 
 STEPS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Where the colours of the heat map change; below the first a generator is worse than a floor."""
-LEAST_SHOWN: Final = -9.99
+
 HALF_WAY: Final = 0.5
 
 
@@ -106,10 +106,10 @@ def board_of(view: RunView) -> Board:
     """Return the board of a run under the view's protocol."""
     found = results(view)
     metrics = found.headline
-    copying = copying_models(view)
     ranks = {(one.model, one.metric): one for one in places(view)}
     rows = sorted(found.of(TRAINED_ROLES), key=lambda row: _order(row, metrics))
     controls = [row for row in found.rows if row.role not in TRAINED_ROLES]
+    copying = copying_models(view)
     lines = [
         Line(
             row.model,
@@ -120,7 +120,7 @@ def board_of(view: RunView) -> Board:
         )
         for row in [*rows, *controls]
     ]
-    unsolved = list(_open_questions(view, rows, metrics, copying))
+
     return Board(
         view=view,
         summary=[*summary(view), *unlike_machines(view), *untimed(view)],
@@ -128,8 +128,8 @@ def board_of(view: RunView) -> Board:
         suspect={metric.name for metric in metrics if contradictions(found.rows, metric)},
         lines=lines,
         ties=ties_in_words(view),
-        marks=_marks(view),
-        open_questions=unsolved,
+        marks=marks(view),
+        open_questions=_open_questions(view, rows, metrics, copying),
     )
 
 
@@ -144,18 +144,6 @@ def said_of(view: RunView, row: Row) -> list[str]:
     return said
 
 
-def _marks(view: RunView) -> dict[str, list[str]]:
-    found = results(view)
-    marks = {
-        "Suspect: the controls do not bear out every metric": found.suspect,
-        "Copies of training cells: the other scores of these say nothing": found.copying,
-    }
-    said = {title: lines for title, lines in marks.items() if lines}
-    if view.run.dataset.name.startswith("synthetic"):
-        said["Synthetic data: for speed and scale, never for quality claims"] = []
-    return said
-
-
 def _order(row: Row, metrics: Sequence[MetricFacts]) -> tuple[int, float]:
     """Return what lines are ordered by, which is no verdict: how many places are missing, then their mean.
 
@@ -167,20 +155,13 @@ def _order(row: Row, metrics: Sequence[MetricFacts]) -> tuple[int, float]:
 
 def _heat(row: Row, metric: MetricFacts) -> Heat:
     place, summary = row.place(metric.name), row.summary(metric.name)
-    value = " ".join(filter(None, [figure(summary.mean), interval_in_words(summary.low, summary.high)]))
-    title = f"{metric.name} of {row.model}: {value}" if metric.name in row.values else ""
+    title = f"{metric.name} of {row.model}: {summary_in_words(summary)}" if metric.name in row.values else ""
     if not math.isfinite(place):
         missing = DASH if row.n_seeds else row.why_empty
         words = figure(summary.mean) if metric.name in row.values else missing
         return Heat(words, "none", metric.name, title)
-    words = percent(place) if place > LEAST_SHOWN else "≪ 0 %"
-    return Heat(words, _level(place), metric.name, title)
-
-
-def _level(place: float) -> str:
-    if place < STEPS[0]:
-        return "worse"
-    return f"step{sum(place >= step for step in STEPS)}"
+    level = sum(place >= step for step in STEPS)
+    return Heat(place_in_words(place), f"step{level}" if level else "worse", metric.name, title)
 
 
 def _bracket(place: Place | None) -> Bracket:

@@ -13,16 +13,16 @@ from reports.ranks import ties_in_words
 from reports.rows import Row
 from reports.site.boards import Line, board_of, neighbours
 from reports.summary import summary
+from reports.suspicion import TRAINED_ROLES
 from reports.table import results
 from reports.view import NamedRun
 from reports.words import (
     DASH,
     budgets_in_words,
-    figure,
-    interval_in_words,
     machines_in_words,
     percent,
     shape_in_words,
+    summary_in_words,
 )
 
 COSTS: Final = ("training_seconds", "sample_seconds")
@@ -72,7 +72,7 @@ def _of_protocol(run: NamedRun) -> Iterator[str]:
     cells = [
         [
             _named(line),
-            drawn[line.model] if line.role in ("model", "baseline") else DASH,
+            drawn[line.model] if line.role in TRAINED_ROLES else DASH,
             *(column.cells[place[line.model]].plain for column in costs),
             *(_value(rows[line.model], metric.name) for metric in board.metrics),
         ]
@@ -80,7 +80,7 @@ def _of_protocol(run: NamedRun) -> Iterator[str]:
     ]
     yield table_in_markdown(columns, cells, left=[True, True] + [False] * (len(columns) - 2))
     yield "Mean [95 % t interval over seeds], place between the best floor (0 %) and real cells (100 %)."
-    yield _listed(line.plain for line in notes.lines())
+    yield _listed(notes.lines())
     if board.metrics:
         first = board.metrics[0].name
         said = "; ".join(neighbours(view, first)) or "fewer than two"
@@ -102,11 +102,8 @@ def _named(line: Line) -> str:
 def _value(row: Row, metric: str) -> str:
     if metric not in row.values:
         return DASH if row.n_seeds else row.why_empty
-    summary, place = row.summary(metric), row.place(metric)
-    words = [figure(summary.mean), interval_in_words(summary.low, summary.high)]
-    if place == place and row.role in ("model", "baseline"):
-        words.append(percent(place))
-    return " ".join(filter(None, words))
+    words, place = summary_in_words(row.summary(metric)), row.place(metric)
+    return f"{words} {percent(place)}" if place == place and row.role in TRAINED_ROLES else words
 
 
 def _listed(lines: Iterable[str]) -> str:

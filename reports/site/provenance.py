@@ -9,7 +9,7 @@ from typing import NamedTuple
 from reports.rows import Row
 from reports.table import not_timed, results
 from reports.view import MetricFacts, NamedRun, Record, RunView
-from reports.words import duration, figure, hardware_in_words, interval_in_words, percent
+from reports.words import duration, figure, hardware_in_words, interval_in_words, part_in_words, percent, told
 
 
 class Number(NamedTuple):
@@ -83,17 +83,7 @@ def _seeds(view: RunView, model: str, metric: str) -> Iterator[tuple[str, str, s
                 if score.metric == metric:
                     value = score.error or figure(score.values.get(metric, float("nan")))
                     seconds = figure(score.seconds or float("nan"))
-                    yield record.key, _job_in_words(record), value, seconds
-
-
-def _job_in_words(record: Record) -> str:
-    experiment = record.job.experiment
-    if experiment.kind == "augmentation":
-        reduced = experiment.reduced
-        return f"{100 * reduced.fraction:g} % of {reduced.cell_type}, subsample {reduced.subsample_seed}"
-    if experiment.kind == "donors":
-        return f"donors, split {experiment.subsample_seed}"
-    return f"seed {record.job.seed}"
+                    yield record.key, part_in_words(record.job, ", "), value, seconds
 
 
 def origins(run: NamedRun, model: str) -> list[Origin]:
@@ -106,10 +96,8 @@ def _origin(view: RunView, record: Record) -> Origin:
     training, timing = record.training, record.timing
     facts = {
         "Ended": [f"{record.status} {record.reason}".strip(), f"{record.started} to {record.finished}"],
-        "Training": [] if training is None else [duration(training.seconds), f"{training.steps} steps"],
-        "Sampling": []
-        if timing is None
-        else [f"{timing.n_cells} cells in {figure(timing.median_seconds)} s"],
+        "Training": [duration(training.seconds), f"{training.steps} steps"] if training else [],
+        "Sampling": [f"{timing.n_cells} cells in {figure(timing.median_seconds)} s"] if timing else [],
         "Not timed": [not_timed([record])],
         "Machine": [
             hardware_in_words(machine) if machine else "not known",
@@ -123,9 +111,7 @@ def _origin(view: RunView, record: Record) -> Origin:
         ],
         "Warnings": list(record.warnings),
     }
-    told = [(name, [line for line in lines if line]) for name, lines in facts.items()]
     scores = [score.plain() | {"details": {}} for score in view.scores.get(record.key, ())]
-    whole = json.dumps(
-        {"record": record.plain(), "scores": scores}, indent=1, ensure_ascii=False, default=str
-    )
-    return Origin(record.key, _job_in_words(record), [fact for fact in told if fact[1]], whole)
+    content = {"record": record.plain(), "scores": scores}
+    whole = json.dumps(content, indent=1, ensure_ascii=False, default=str)
+    return Origin(record.key, part_in_words(record.job, ", "), told(facts), whole)
