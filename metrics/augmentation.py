@@ -16,7 +16,7 @@ from functools import cached_property
 import numpy as np
 
 from metrics.arrays import Bools, Strings
-from metrics.declaration import LEAST_CELLS, Metric, NotApplicable, Score, require_cells
+from metrics.declaration import LEAST_CELLS, NotApplicable, Score, require_cells, share_metric
 from metrics.forest import columns_of, vote_shares
 from metrics.resampling import bootstrap_weights, shifted_percentile_interval
 from metrics.seeds import derived_seed
@@ -226,17 +226,13 @@ def augmentation_baselines(
 
 
 def _compute(setting: AugmentationSetting, sample: SyntheticCells) -> Score:
-    score = augmentation_f1(setting, sample.cells)
-    return replace(score, notes=sample.notes)
+    return replace(augmentation_f1(setting, sample.cells), notes=sample.notes)
 
 
-METRIC = Metric(
+METRIC = share_metric(
     name="augmentation_f1",
     description="F1 on held-out cells of a rare type, learnt from few real cells and added synthetic ones",
     compute=_compute,
-    better="higher",
-    ideal=1.0,
-    bounds=(0.0, 1.0),
     reference="doi:10.1093/bioinformatics/btac095",
     cost="a retrained generator, and one forest of 1000 trees",
     experiment="augmentation",

@@ -12,7 +12,7 @@ import numpy as np
 
 from metrics.arrays import Bools, Floats, Ints
 from metrics.by_type import Rows, score_with_types
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import NotApplicable, Score, share_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.neighbours import Neighbours
 
@@ -65,9 +65,8 @@ def authenticity(real: RealEvidence, sample: SampleEvidence) -> Score:
     NotApplicable
         With fewer than 2 training cells.
     """
-    of_test, of_synthetic = (
-        is_authentic(to_train, real.train_pca_scores) for to_train in (real.test_to_train, sample.to_train)
-    )
+    of_test = is_authentic(real.test_to_train, real.train_pca_scores)
+    of_synthetic = is_authentic(sample.to_train, real.train_pca_scores)
 
     def measure(test: Rows, synthetic: Rows) -> dict[str, float]:
         return {
@@ -78,13 +77,10 @@ def authenticity(real: RealEvidence, sample: SampleEvidence) -> Score:
     return score_with_types(real, sample, measure, notes=real.pca_notes)
 
 
-METRIC = Metric(
+METRIC = share_metric(
     name="authenticity",
     description="AuthPct: share of synthetic cells that are no mere neighbours of one training cell",
     compute=authenticity,
-    better="higher",
-    ideal=1.0,
-    bounds=(0.0, 1.0),
     reference="doi:10.48550/arXiv.2102.08921",
     cost="nearest training cells",
     floors=("memorise",),

@@ -19,8 +19,6 @@ from metrics.spaces import CellMatrix, as_csr
 Rows: TypeAlias = "Ints"
 Measure: TypeAlias = Callable[[Rows, Rows], dict[str, float]]
 
-MINIMUM_CELLS_OF_TYPE = LEAST_CELLS
-
 
 def rows_by_type(
     test_calls: Strings, calls: Strings
@@ -45,9 +43,9 @@ def rows_by_type(
     rows, lost, notes = {}, {}, []
     for cell_type in np.union1d(test_calls, calls).tolist():
         test, synthetic = (np.flatnonzero(types == cell_type) for types in (test_calls, calls))
-        if min(test.size, synthetic.size) >= MINIMUM_CELLS_OF_TYPE:
+        if min(test.size, synthetic.size) >= LEAST_CELLS:
             rows[cell_type] = (test, synthetic)
-        elif test.size >= MINIMUM_CELLS_OF_TYPE and 2 * synthetic.size < test.size:
+        elif test.size >= LEAST_CELLS and 2 * synthetic.size < test.size:
             lost[cell_type] = (int(test.size), int(synthetic.size))
         else:
             notes.append(f"left out {cell_type}: {test.size} test and {synthetic.size} synthetic cells")
@@ -68,9 +66,9 @@ def types_to_score(real: RealEvidence) -> tuple[list[str], list[str]]:
         If no type has so many.
     """
     names, n_test = np.unique(real.test_calls, return_counts=True)
-    is_small = n_test < MINIMUM_CELLS_OF_TYPE
+    is_small = n_test < LEAST_CELLS
     if is_small.all():
-        raise NotApplicable(f"no cell type has {MINIMUM_CELLS_OF_TYPE} test cells")
+        raise NotApplicable(f"no cell type has {LEAST_CELLS} test cells")
     small = zip(names[is_small], n_test[is_small], strict=True)
     return names[~is_small].tolist(), [f"left out {name}: {n_cells} test cells" for name, n_cells in small]
 

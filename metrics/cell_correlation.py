@@ -7,12 +7,11 @@ Cell-to-cell correlation as a summary of simulated cells: Crowell et al. 2023
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from metrics.arrays import Floats, Ints
+from metrics.arrays import AnyFloats, Floats, Ints
 from metrics.by_type import order_of_contents, score_with_types
 from metrics.correlation_discrepancy import correlation_matrix
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import NotApplicable, Score, error_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.seeds import derived_seed
 from metrics.spaces import Csr
@@ -20,7 +19,7 @@ from metrics.spaces import Csr
 CELLS = 500
 
 
-def correlations_of_pairs(cells: NDArray[np.floating]) -> Floats:
+def correlations_of_pairs(cells: AnyFloats) -> Floats:
     """Pearson correlation over genes of each pair of cells; 0 where one has the same value for all genes.
 
     Parameters
@@ -81,12 +80,10 @@ def cell_correlation(real: RealEvidence, sample: SampleEvidence) -> Score:
     return score_with_types(real, sample, measure, worst=2.0)
 
 
-METRIC = Metric(
+METRIC = error_metric(
     name="cell_correlation_error",
     description="1-Wasserstein distance between correlations of pairs of test and of synthetic cells",
     compute=cell_correlation,
-    better="lower",
-    ideal=0.0,
     bounds=(0.0, 2.0),
     reference="doi:10.1186/s13059-023-02904-1",
     cost="correlations of 500 cells over all genes, once more within types",

@@ -12,7 +12,7 @@ import numpy as np
 
 from metrics.arrays import Floats, Ints
 from metrics.by_type import score_with_types
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import NotApplicable, Score, error_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.near_share import percentiles
 from metrics.resampling import bootstrap_interval
@@ -53,11 +53,7 @@ def relative_wasserstein(real: Floats, synthetic: Floats) -> float:
 
 
 def _score(
-    real: RealEvidence,
-    sample: SampleEvidence,
-    totals: Floats,
-    synthetic_totals: Floats,
-    what: str,
+    real: RealEvidence, sample: SampleEvidence, totals: Floats, synthetic_totals: Floats, what: str
 ) -> Score:
     from scipy.stats import ks_2samp
 
@@ -84,8 +80,7 @@ def _library_size(real: RealEvidence, sample: SampleEvidence) -> Score:
     if sample.space != "counts":
         raise NotApplicable(f"{sample.space} has no library sizes of its own; see library_size_error")
     score = _score(real, sample, library_sizes(real.test_counts), sample.library_sizes, "library_size")
-    fractional = sample.matrix.data != np.round(sample.matrix.data)
-    score.values["fractional_values"] = float(fractional.mean()) if fractional.size else 0.0
+    score.values["fractional_values"] = sample.fractional_share
     return score
 
 
@@ -95,10 +90,7 @@ def _genes_per_cell(real: RealEvidence, sample: SampleEvidence) -> Score:
 
 
 _metric = partial(
-    Metric,
-    better="lower",
-    ideal=0.0,
-    bounds=(0.0, float("inf")),
+    error_metric,
     reference="doi:10.1186/s13059-023-02904-1",
     # A sum, or a number, of genes drawn independently hardly varies from cell to cell.
     floors=("shuffle", "shuffle_within_type"),

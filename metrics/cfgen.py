@@ -10,23 +10,20 @@ they lie elsewhere than real cells, and empty ones at the origin. ``cfgen2026`` 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 
 from metrics.accelerator import squared_distances
+from metrics.arrays import Floats, Strings
 from metrics.declaration import NotApplicable, Score
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.evidence import RealEvidence, SampleEvidence
+from metrics.evidence import RealEvidence, SampleEvidence
 
 SIGMAS: Final = (0.01, 0.1, 1.0, 10.0, 100.0)
 FEWEST_OF_TYPE: Final = 2
 
 
-def five_gaussians(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+def five_gaussians(left: Floats, right: Floats) -> Floats:
     """Sum of five Gaussians exp(−‖a−b‖²/2σ²), σ ∈ {0.01, 0.1, 1, 10, 100}.
 
     Parameters
@@ -40,13 +37,10 @@ def five_gaussians(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDA
         n × m, values between 0 and 5.
     """
     squared = squared_distances(left, right)
-    total = np.zeros_like(squared)
-    for sigma in SIGMAS:
-        total += np.exp(squared / (-2 * sigma**2))
-    return total
+    return np.asarray(sum(np.exp(squared / (-2 * sigma**2)) for sigma in SIGMAS))
 
 
-def mmd2(real: NDArray[np.float64], synthetic: NDArray[np.float64]) -> float:
+def mmd2(real: Floats, synthetic: Floats) -> float:
     """Squared discrepancy, biased (V-statistic), of the first cells of either, as many as the fewer.
 
     Parameters
@@ -61,9 +55,9 @@ def mmd2(real: NDArray[np.float64], synthetic: NDArray[np.float64]) -> float:
 
 
 def mean_over_types(
-    distance: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
-    real: tuple[NDArray[np.float64], NDArray[np.str_]],
-    synthetic: tuple[NDArray[np.float64], NDArray[np.str_]],
+    distance: Callable[[Floats, Floats], float],
+    real: tuple[Floats, Strings],
+    synthetic: tuple[Floats, Strings],
 ) -> tuple[float, dict[str, float], list[str]]:
     """Measure each type that has two cells or more on both sides, and take the plain mean.
 
@@ -99,7 +93,7 @@ def mean_over_types(
 
 def score_over_types(
     name: str,
-    distance: Callable[[NDArray[np.float64], NDArray[np.float64]], float],
+    distance: Callable[[Floats, Floats], float],
     real: RealEvidence,
     sample: SampleEvidence,
 ) -> Score:
@@ -123,7 +117,6 @@ def score_over_types(
     if test_types is None or types is None:
         side = "test" if test_types is None else "synthetic"
         raise NotApplicable(f"{real.protocol.name} is a mean over types, and the {side} cells have none")
-    mean, by_type, notes = mean_over_types(
-        distance, (real.pca_scores, test_types), (sample.pca_scores, types)
-    )
+    sides = (real.pca_scores, test_types), (sample.pca_scores, types)
+    mean, by_type, notes = mean_over_types(distance, *sides)
     return Score({name: mean}, {"by_type": by_type}, [*sample.notes, *real.pca_notes, *notes])

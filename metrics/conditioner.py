@@ -21,7 +21,7 @@ import numpy as np
 
 from metrics.arrays import Strings
 from metrics.augmentation import AugmentationSetting
-from metrics.declaration import LEAST_CELLS, Metric, Score, require_cells
+from metrics.declaration import LEAST_CELLS, Score, require_cells, share_metric
 from metrics.seeds import derived_seed
 from metrics.spaces import Csr
 from metrics.synthetic_cells import SyntheticCells
@@ -44,7 +44,7 @@ def actinn(seed: int) -> Classifier:
     """Return networks of ACTINN's shape, not trained yet."""
     from sklearn.neural_network import MLPClassifier
 
-    made: Classifier = MLPClassifier(
+    return MLPClassifier(
         HIDDEN_LAYERS,
         learning_rate_init=1e-4,
         alpha=0.005,
@@ -54,7 +54,6 @@ def actinn(seed: int) -> Classifier:
         n_iter_no_change=EPOCHS,
         random_state=seed % 2**32,
     )
-    return made
 
 
 def conditioner_f1(
@@ -111,13 +110,10 @@ def _compute(setting: AugmentationSetting, sample: SyntheticCells) -> Score:
     return Score(values=values, notes=list(sample.notes))
 
 
-METRIC = Metric(
+METRIC = share_metric(
     name="conditioner_f1",
     description="F1 on held-out cells of a rare type: networks that learn from few real and added cells",
     compute=_compute,
-    better="higher",
-    ideal=1.0,
-    bounds=(0.0, 1.0),
     reference="doi:10.1093/bioinformatics/btac095",
     cost="a retrained generator, and networks trained twice",
     experiment="augmentation",

@@ -16,7 +16,7 @@ import numpy as np
 
 from metrics.arrays import Floats
 from metrics.by_type import Rows
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import NotApplicable, Score, error_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.near_share import MINIMUM_TEST_CELLS, first_percentile, scored_share
 from metrics.neighbours import Neighbours
@@ -87,12 +87,10 @@ def copied_share(real: RealEvidence, sample: SampleEvidence) -> Score:
     )
 
 
-METRIC = Metric(
+METRIC = error_metric(
     name="copied_share",
     description="share of synthetic cells far nearer to one training cell than to any other",
     compute=copied_share,
-    better="lower",
-    ideal=0.0,
     bounds=(0.0, 1.0),
     reference="doi:10.1023/B:VISI.0000029664.99615.94",
     cost="nearest training cells",

@@ -8,12 +8,11 @@ scDesign2 (Sun et al. 2021, doi:10.1186/s13059-021-02367-2), here as a density.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from metrics.arrays import Floats
 
 PRIOR_COUNTS: Final = 0.1
 """Of a further cell: a gene that was never seen is rare, not impossible."""
@@ -34,13 +33,13 @@ class CopulaDensity:
         Of the correlations of the normal scores: inverse, genes × genes, and logarithm of the determinant.
     """
 
-    means: NDArray[np.float64]
-    sizes: NDArray[np.float64]
-    precision: NDArray[np.float64]
+    means: Floats
+    sizes: Floats
+    precision: Floats
     log_determinant: float
 
     @classmethod
-    def fit(cls, counts: NDArray[np.float64]) -> Self:
+    def fit(cls, counts: Floats) -> Self:
         """Fit by moments; correlations are drawn towards none by a tenth.
 
         Parameters
@@ -60,7 +59,7 @@ class CopulaDensity:
         np.fill_diagonal(correlations, 1.0)
         return cls(means, sizes, np.linalg.inv(correlations), float(np.linalg.slogdet(correlations)[1]))
 
-    def log_density(self, counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    def log_density(self, counts: Floats) -> Floats:
         """Return the logarithm of the density of each cell.
 
         Parameters
@@ -74,9 +73,7 @@ class CopulaDensity:
         return np.asarray(marginals.sum(axis=1) + copula)
 
 
-def _marginals(
-    counts: NDArray[np.float64], means: NDArray[np.float64], sizes: NDArray[np.float64]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _marginals(counts: Floats, means: Floats, sizes: Floats) -> tuple[Floats, Floats]:
     """Return the log-probability of each count, and its normal score: of the middle of its step."""
     from scipy.special import gammaln, ndtri
 

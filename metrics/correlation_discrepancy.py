@@ -6,18 +6,17 @@ Heydari et al. 2022 (doi:10.1093/bioinformatics/btac095), equation 7 and figure 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metrics.accelerator import products_of_columns
-from metrics.arrays import Bools, Floats, Ints
-from metrics.declaration import Metric, Score
+from metrics.arrays import AnyFloats, Bools, Floats, Ints
+from metrics.declaration import Score, error_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.resampling import bootstrap_interval
 from metrics.seeds import derived_seed
 from metrics.training_evidence import CD_GENES_PER_TYPE
 
 
-def correlation_matrix(cells: NDArray[np.floating]) -> tuple[Floats, Bools]:
+def correlation_matrix(cells: AnyFloats) -> tuple[Floats, Bools]:
     """Pearson correlations between genes; a constant gene has 0 with all others and 1 with itself.
 
     Parameters
@@ -113,13 +112,10 @@ def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
     )
 
 
-METRIC = Metric(
+METRIC = error_metric(
     name="cd",
     description="1-norm of the difference of correlations between the top five marker genes of each type",
     compute=_compute,
-    better="lower",
-    ideal=0.0,
-    bounds=(0.0, float("inf")),
     reference="doi:10.1093/bioinformatics/btac095",
     cost="one rank-sum test of each gene and type, shared by all models",
     # Marker genes correlate through the types, which the other floors keep: below some hundred cells

@@ -23,7 +23,7 @@ import numpy as np
 from metrics.accelerator import squared_distances
 from metrics.arrays import Floats, Ints
 from metrics.by_type import Rows, score_with_types
-from metrics.declaration import Metric, Score
+from metrics.declaration import Compute, Score, share_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.neighbours import radii
 from metrics.resampling import bootstrap_mean_interval
@@ -128,9 +128,7 @@ def balls_of(real: RealEvidence, sample: SampleEvidence, test: Rows, synthetic: 
     )
 
 
-def _computed(
-    name: str, of_cells: Callable[[Balls], Floats], *, per_test_cell: bool
-) -> Callable[[RealEvidence, SampleEvidence], Score]:
+def _computed(name: str, of_cells: Callable[[Balls], Floats], *, per_test_cell: bool) -> Compute:
     """Make the computation of one metric; an interval only where each test cell has a value of its own.
 
     Of recall alone: its balls are the synthetic cells'. Density and coverage have an interval no more than
@@ -153,13 +151,12 @@ def _computed(
     return compute
 
 
-_metric = partial(Metric, better="higher", ideal=1.0, cost=COST, group="coverage")
+_metric = partial(share_metric, cost=COST, group="coverage")
 
 PRECISION = _metric(
     name="precision",
     description="share of synthetic cells that lie among test cells",
     compute=_computed("precision", precision_of_cells, per_test_cell=False),
-    bounds=(0.0, 1.0),
     reference=PRECISION_RECALL,
     judged_by="real",
 )
@@ -168,7 +165,6 @@ RECALL = _metric(
     name="recall",
     description="share of test cells that lie among synthetic cells",
     compute=_computed("recall", recall_of_cells, per_test_cell=True),
-    bounds=(0.0, 1.0),
     reference=PRECISION_RECALL,
     floors=("shuffle", "shuffle_within_type", "poisson"),
     judged_by="real",
@@ -188,7 +184,6 @@ COVERAGE = _metric(
     name="coverage",
     description="share of test cells that have a synthetic cell around them",
     compute=_computed("coverage", coverage_of_cells, per_test_cell=False),
-    bounds=(0.0, 1.0),
     reference=DENSITY_COVERAGE,
     floors=("shuffle",),
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import wraps
-from typing import Any, Final, Literal
+from functools import partial, wraps
+from typing import Any, Final, Literal, TypeAlias
 
 from metrics.protocols import FOR_EVERY_METRIC
 
@@ -66,6 +66,9 @@ class Score:
         return next(iter(self.values.values()))
 
 
+Compute: TypeAlias = Callable[[Any, Any], Score]
+
+
 @dataclass(frozen=True)
 class Metric:
     """Declaration of a metric.
@@ -121,7 +124,7 @@ class Metric:
 
     name: str
     description: str
-    compute: Callable[[Any, Any], Score]
+    compute: Compute
     better: Literal["lower", "higher"]
     ideal: float
     bounds: tuple[float, float]
@@ -143,13 +146,10 @@ class Metric:
         if self.experiment != "main":
             object.__setattr__(self, "least_cells", None)
         elif self.least_cells is not None:
-            checked = _on_enough_cells(self.compute, self.name, self.least_cells)
-            object.__setattr__(self, "compute", checked)
+            object.__setattr__(self, "compute", _on_enough_cells(self.compute, self.name, self.least_cells))
 
 
-def _on_enough_cells(
-    compute: Callable[[Any, Any], Score], name: str, least: int
-) -> Callable[[Any, Any], Score]:
+def _on_enough_cells(compute: Compute, name: str, least: int) -> Compute:
     """Return a computation that refuses too few cells by name: the one place for all metrics."""
 
     @wraps(compute)
@@ -160,3 +160,9 @@ def _on_enough_cells(
         return compute(real, sample)
 
     return checked
+
+
+error_metric = partial(Metric, better="lower", ideal=0.0, bounds=(0.0, float("inf")))
+"""Declares what is 0 for cells like real ones and grows without end, unless other `bounds` are given."""
+share_metric = partial(Metric, better="higher", ideal=1.0, bounds=(0.0, 1.0))
+"""Declares what is 1 for cells like real ones and 0 at its worst."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from metrics.arrays import Floats, Ints
 from metrics.by_type import types_to_score
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import NotApplicable, Score, share_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.marker_genes import Markers, rank_sum_scores
 
@@ -116,20 +116,15 @@ def marker_overlap(real: RealEvidence, sample: SampleEvidence) -> Score:
     score_of = dict(zip(called.tolist(), scores, strict=True)) if called.size > 1 else {}
     found = {name: compare_markers(real.markers[name], score_of.get(name)) for name in names}
     notes += [f"0 for {name}: no synthetic cells" for name in names if name not in score_of]
-    values = {
-        f"de_{short}": float(np.mean([of_type[key] for of_type in found.values()]))
-        for short, key in (("overlap", "jaccard"), ("rbo", "rbo"))
-    }
+    overlaps, rbos = ([of_type[key] for of_type in found.values()] for key in ("jaccard", "rbo"))
+    values = {"de_overlap": float(np.mean(overlaps)), "de_rbo": float(np.mean(rbos))}
     return Score(values, {"by_type": found}, [*sample.notes, *notes])
 
 
-METRIC = Metric(
+METRIC = share_metric(
     name="de_overlap",
     description="Jaccard index of the top 50 marker genes of synthetic and training cells, mean over types",
     compute=marker_overlap,
-    better="higher",
-    ideal=1.0,
-    bounds=(0.0, 1.0),
     reference="doi:10.1145/1852102.1852106",
     cost="one rank-sum test of each gene and type",
     # Genes drawn independently mark no type.

@@ -17,28 +17,24 @@ for the synthetic ones: nobody in question was trained on.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
 
 import numpy as np
 
+from metrics.arrays import Floats, Ints, Strings
 from metrics.copula_density import CopulaDensity
 from metrics.declaration import Metric, NotApplicable, Score
 from metrics.principal_components import fitted_pca, restored_pca
 from metrics.seeds import derived_seed
-from metrics.spaces import as_csr, to_log_cp20k
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.spaces import CellMatrix, Csr
-    from metrics.synthetic_cells import SyntheticCells
+from metrics.spaces import CellMatrix, Csr, as_csr, to_log_cp20k
+from metrics.synthetic_cells import SyntheticCells
 
 GENES: Final = 200
 COMPONENTS: Final = 30
 LEAST_OF_TYPE: Final = 30
 LIKELIHOOD, DENSITY = "likelihood", "density"
-ATTACKS: Final = (LIKELIHOOD, DENSITY)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,26 +54,21 @@ class DonorSetting:
     """
 
     reference_counts: CellMatrix
-    reference_types: NDArray[np.str_]
+    reference_types: Strings
     candidate_counts: CellMatrix
-    candidate_types: NDArray[np.str_]
-    candidate_donors: NDArray[np.str_]
+    candidate_types: Strings
+    candidate_donors: Strings
     trained_donors: frozenset[str]
     seed: int
-    _control: dict[str, dict[str, float]] = field(default_factory=dict, init=False, repr=False)
 
-    @property
+    @cached_property
     def control(self) -> dict[str, dict[str, float]]:
         """Score of each donor by each attack where half of the known cells stands for synthetic ones."""
-        if not self._control:
-            rng = np.random.default_rng(derived_seed(self.seed, "donor control"))
-            rows = rng.permutation(len(self.reference_types))
-            known, stands_in = rows[: len(rows) // 2], rows[len(rows) // 2 :]
-            counts = as_csr(self.reference_counts)
-            types = self.reference_types
-            half = (counts[stands_in], types[stands_in])
-            self._control.update(attacked(self, half, known=(counts[known], types[known])))
-        return self._control
+        counts, types = as_csr(self.reference_counts), self.reference_types
+        rows = np.random.default_rng(derived_seed(self.seed, "donor control")).permutation(len(types))
+        known, stands_in = rows[: len(rows) // 2], rows[len(rows) // 2 :]
+        half = (counts[stands_in], types[stands_in])
+        return attacked(self, half, known=(counts[known], types[known]))
 
 
 def auc(scores: dict[str, float], members: frozenset[str]) -> float:
@@ -105,11 +96,11 @@ def found_without_error(scores: dict[str, float], members: frozenset[str]) -> fl
 
 def attacked(
     setting: DonorSetting,
-    synthetic: tuple[Csr, NDArray[np.str_] | None],
+    synthetic: tuple[Csr, Strings | None],
     *,
-    known: tuple[Csr, NDArray[np.str_]] | None = None,
+    known: tuple[Csr, Strings] | None = None,
 ) -> dict[str, dict[str, float]]:
-    """Return the score of each candidate by each of `ATTACKS`: the higher, the likelier trained on.
+    """Return the score of each candidate by either attack: the higher, the likelier trained on.
 
     Parameters
     ----------
@@ -134,17 +125,17 @@ def attacked(
     return {attack: _means(values, setting.candidate_donors) for attack, values in found.items()}
 
 
-def _means(values: NDArray[np.float64], donors: NDArray[np.str_]) -> dict[str, float]:
+def _means(values: Floats, donors: Strings) -> dict[str, float]:
     """Return the mean of each donor's cells that have a value; a donor without one has no score."""
     known = np.isfinite(values)
     return {str(name): float(values[known & (donors == name)].mean()) for name in np.unique(donors[known])}
 
 
 def _likelihood_ratios(
-    reference: tuple[Csr, NDArray[np.str_]],
-    synthetic: tuple[Csr, NDArray[np.str_] | None],
-    candidates: tuple[Csr, NDArray[np.str_]],
-) -> NDArray[np.float64]:
+    reference: tuple[Csr, Strings],
+    synthetic: tuple[Csr, Strings | None],
+    candidates: tuple[Csr, Strings],
+) -> Floats:
     """Return log p(cell | synthetic) - log p(cell | known) of each candidate cell; NaN of other types."""
     genes = _most_variable(reference[0])
     known, made, asked = (cells[:, genes].toarray() for cells, _ in (reference, synthetic, candidates))
@@ -157,10 +148,8 @@ def _likelihood_ratios(
         of_known, of_made = known[known_types == name], made[made_types == name]
         if min(len(of_known), len(of_made)) >= LEAST_OF_TYPE:
             rows = asked_types == name
-            cells = asked[rows]
-            ratios[rows] = CopulaDensity.fit(of_made).log_density(cells) - CopulaDensity.fit(
-                of_known
-            ).log_density(cells)
+            by_made, by_known = (CopulaDensity.fit(c).log_density(asked[rows]) for c in (of_made, of_known))
+            ratios[rows] = by_made - by_known
     if np.isnan(ratios).all():
         raise NotApplicable(
             f"no type has {LEAST_OF_TYPE} cells of known donors and {LEAST_OF_TYPE} synthetic"
@@ -168,13 +157,13 @@ def _likelihood_ratios(
     return ratios
 
 
-def _most_variable(counts: Csr) -> NDArray[np.int64]:
+def _most_variable(counts: Csr) -> Ints:
     logged = to_log_cp20k(counts, space="counts").astype(np.float64)
     variances = logged.power(2).mean(axis=0) - np.square(logged.mean(axis=0))
     return np.sort(np.argsort(-variances, kind="stable")[:GENES])
 
 
-def _density_ratios(reference: Csr, synthetic: Csr, candidates: Csr, *, seed: int) -> NDArray[np.float64]:
+def _density_ratios(reference: Csr, synthetic: Csr, candidates: Csr, *, seed: int) -> Floats:
     """Return log distance to the nearest known cell less that to the nearest synthetic one."""
     from scipy.sparse import vstack
     from sklearn.neighbors import NearestNeighbors
@@ -205,14 +194,10 @@ def _compute(setting: DonorSetting, sample: SyntheticCells) -> Score:
     members = setting.trained_donors
     found = attacked(setting, (sample.matrix, sample.cell_types))
     values = {"donor_attack": auc(found[LIKELIHOOD], members)}
-    values |= {f"donor_attack_{attack}": auc(scores, members) for attack, scores in found.items()}
-    values |= {
-        f"donor_attack_{attack}_found": found_without_error(scores, members)
-        for attack, scores in found.items()
-    }
-    values |= {
-        f"donor_attack_{attack}_control": auc(scores, members) for attack, scores in setting.control.items()
-    }
+    kinds = (("", found, auc), ("_found", found, found_without_error), ("_control", setting.control, auc))
+    for kind, by_attack, number in kinds:
+        for attack, scores in by_attack.items():
+            values[f"donor_attack_{attack}{kind}"] = number(scores, members)
     details = {"trained": sorted(members), "scores": found, "control": setting.control}
     return Score(values=values, details=details, notes=[*sample.notes, *_without_score(setting, found)])
 

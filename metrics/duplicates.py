@@ -12,7 +12,7 @@ import numpy as np
 
 from metrics.arrays import Bools
 from metrics.by_type import Rows, score_with_types
-from metrics.declaration import Metric, Score
+from metrics.declaration import Score, error_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.rf_auc import groups_of_identical, projections
 from metrics.spaces import Csr
@@ -63,12 +63,10 @@ def duplicates(real: RealEvidence, sample: SampleEvidence) -> Score:
     return score_with_types(real, sample, measure)
 
 
-METRIC = Metric(
+METRIC = error_metric(
     name="duplicates",
     description="share of synthetic cells that equal a training cell",
     compute=duplicates,
-    better="lower",
-    ideal=0.0,
     bounds=(0.0, 1.0),
     reference="doi:10.3389/fdata.2021.679939",
     cost="eight projections of all cells",

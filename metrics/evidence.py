@@ -13,20 +13,18 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from metrics.arrays import Bools, Floats, Ints, Strings
 from metrics.declaration import NotApplicable
 from metrics.evidence_cache import EvidenceCache, fingerprint
 from metrics.neighbours import Neighbours, nearest, neighbour_bandwidth
 from metrics.seeds import derived_seed
 from metrics.shared_cost import SharedProperty
-from metrics.spaces import observed_counts
+from metrics.spaces import CellMatrix, Csr, Space, observed_counts
 from metrics.synthetic_cells import SyntheticCells, checked_labels
 from metrics.training_evidence import TrainingEvidence
 
 if TYPE_CHECKING:
     from anndata import AnnData
-    from numpy.typing import NDArray
-
-    from metrics.spaces import CellMatrix, Csr, Space
 
 
 class RealEvidence(TrainingEvidence):
@@ -67,10 +65,10 @@ class RealEvidence(TrainingEvidence):
         train_counts: CellMatrix,
         test_counts: CellMatrix,
         *,
-        train_types: Sequence[str] | NDArray[np.str_] | None,
-        test_types: Sequence[str] | NDArray[np.str_] | None,
-        control_pool: NDArray[np.bool_] | None,
-        gene_names: Sequence[str] | NDArray[np.str_],
+        train_types: Sequence[str] | Strings | None,
+        test_types: Sequence[str] | Strings | None,
+        control_pool: Bools | None,
+        gene_names: Sequence[str] | Strings,
         n_cells: int | None = None,
         seed: int,
         protocol: str = "strict",
@@ -100,7 +98,7 @@ class RealEvidence(TrainingEvidence):
         cls,
         adata: AnnData,
         *,
-        test: NDArray[np.bool_] | None = None,
+        test: Bools | None = None,
         n_cells: int | None = None,
         seed: int,
         protocol: str = "strict",
@@ -135,7 +133,7 @@ class RealEvidence(TrainingEvidence):
         )
 
     @SharedProperty
-    def test_rows(self) -> NDArray[np.int64]:
+    def test_rows(self) -> Ints:
         """Rows of the test split that are used, ascending; drawn without replacement."""
         rng = np.random.default_rng(derived_seed(self.seed, "test cells"))
         return np.sort(rng.choice(self._all_test.shape[0], self.n_cells, replace=False))
@@ -164,7 +162,7 @@ class RealEvidence(TrainingEvidence):
         return self.normalised(self._all_test[self.test_rows], space="counts")
 
     @SharedProperty
-    def pca_scores(self) -> NDArray[np.float64]:
+    def pca_scores(self) -> Floats:
         """The n_cells test cells × components."""
         return np.asarray(self.pca.transform(self.test_cells), dtype=np.float64)
 
@@ -188,7 +186,7 @@ class RealEvidence(TrainingEvidence):
         return Neighbours(**arrays)
 
     @SharedProperty
-    def test_calls(self) -> NDArray[np.str_]:
+    def test_calls(self) -> Strings:
         """The type that `type_classifier` sees in each test cell."""
         return self.type_classifier.call(self.pca_scores)
 
@@ -222,7 +220,7 @@ class SampleEvidence(SyntheticCells):
         matrix: CellMatrix,
         *,
         space: Space,
-        cell_types: Sequence[str] | NDArray[np.str_] | None = None,
+        cell_types: Sequence[str] | Strings | None = None,
     ) -> None:
         super().__init__(matrix, space=space, cell_types=cell_types)
         self.real = real
@@ -268,7 +266,7 @@ class SampleEvidence(SyntheticCells):
         return self.real.normalised(self._linear(), space=space)
 
     @SharedProperty
-    def pca_scores(self) -> NDArray[np.float64]:
+    def pca_scores(self) -> Floats:
         """The synthetic cells × components of the real cells' PCA."""
         pca = self.real.pca
         places = np.asarray(pca.transform(self.cells), dtype=np.float64)
@@ -280,7 +278,7 @@ class SampleEvidence(SyntheticCells):
         return nearest(self.pca_scores, self.real.train_pca_scores)
 
     @SharedProperty
-    def calls(self) -> NDArray[np.str_]:
+    def calls(self) -> Strings:
         """The type that the real cells' `RealEvidence.type_classifier` sees in each synthetic cell."""
         return self.real.type_classifier.call(self.pca_scores)
 

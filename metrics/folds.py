@@ -57,9 +57,8 @@ def _dealt(labels: Ints, identical: Ints, *, n_folds: int, seed: int) -> Ints:
     if np.unique(identical).size == identical.size:
         splits = StratifiedKFold(n_folds, shuffle=True, random_state=seed).split(labels, labels)
     else:
-        splits = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed).split(
-            labels, labels, identical
-        )
+        grouped = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
+        splits = grouped.split(labels, labels, identical)
     folds = np.empty(labels.size, dtype=np.int64)
     for fold, (_, held_out) in enumerate(splits):
         folds[held_out] = fold

@@ -96,8 +96,7 @@ def vote_shares(
             rng.seed(tree_seed)
             drawn = rng.choice(kept.size, kept.size, p=odds)
             weights[i, kept] = np.bincount(drawn, minlength=kept.size)
-        found: Floats = votes_of_trees(columns, labels, weights, states, held_out, n_drawn)
-        return found
+        return votes_of_trees(columns, labels, weights, states, held_out, n_drawn)
 
     total = np.zeros(held_out.size)
     with ThreadPoolExecutor(n_threads or usable_threads()) as pool:

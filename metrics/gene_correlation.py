@@ -6,12 +6,11 @@ Correlations are compared as by Crowell et al. 2023 (doi:10.1186/s13059-023-0290
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from metrics.arrays import Ints
+from metrics.arrays import AnyFloats, Ints
 from metrics.by_type import order_of_contents, score_with_types
 from metrics.correlation_discrepancy import correlation_matrix
-from metrics.declaration import Metric, NotApplicable, Score, require_cells
+from metrics.declaration import NotApplicable, Score, error_metric, require_cells
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.gene_trends import gene_moments
 from metrics.seeds import derived_seed
@@ -35,9 +34,7 @@ def most_variable_genes(cells: Csr, *, n_genes: int) -> Ints:
     return np.sort(best[variances[best] > 0])
 
 
-def correlation_errors(
-    real: NDArray[np.floating], synthetic: NDArray[np.floating]
-) -> tuple[float, float, int]:
+def correlation_errors(real: AnyFloats, synthetic: AnyFloats) -> tuple[float, float, int]:
     """Compare the Pearson correlations of all pairs of genes.
 
     Parameters
@@ -71,9 +68,7 @@ def correlation_errors(
     return float(np.abs(difference).mean()), relative, int(np.sum(real_constant | constant))
 
 
-def unbiased_squared_error(
-    real: NDArray[np.floating], synthetic: NDArray[np.floating], *, seed: int
-) -> float:
+def unbiased_squared_error(real: AnyFloats, synthetic: AnyFloats, *, seed: int) -> float:
     """Estimate the mean squared difference of correlations without the share that noise has in it.
 
     Correlations of few cells differ for want of cells alone, which drowns the difference that matters.
@@ -149,12 +144,10 @@ def gene_correlation(real: RealEvidence, sample: SampleEvidence) -> Score:
     return score
 
 
-METRIC = Metric(
+METRIC = error_metric(
     name="gene_correlation_error",
     description="difference of correlations between the 500 most variable genes, mean over pairs",
     compute=gene_correlation,
-    better="lower",
-    ideal=0.0,
     bounds=(0.0, 2.0),
     reference="doi:10.1186/s13059-023-02904-1",
     cost="correlations and rank correlations of 500 genes, the former once more within types",

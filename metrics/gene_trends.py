@@ -15,7 +15,7 @@ import numpy as np
 
 from metrics.arrays import Floats, Ints
 from metrics.by_type import score_with_types
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import NotApplicable, Score, error_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.spaces import Csr
 
@@ -64,9 +64,8 @@ def trend(x: Floats, y: Floats) -> tuple[Floats, Floats]:
     if n_bins == 0:
         raise NotApplicable(f"only {x.size} genes vary over the cells; a trend needs {GENES_PER_BIN}")
     bins = np.array_split(np.lexsort((y, x)), n_bins)
-    return np.array([np.median(x[genes]) for genes in bins]), np.array(
-        [np.median(y[genes]) for genes in bins]
-    )
+    at, found = (np.array([np.median(values[genes]) for genes in bins]) for values in (x, y))
+    return at, found
 
 
 def trend_error(real: tuple[Floats, Floats], synthetic: tuple[Floats, Floats]) -> float:
@@ -116,13 +115,10 @@ def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
     return score
 
 
-METRIC = Metric(
+METRIC = error_metric(
     name="mean_variance_error",
     description="mean distance between the trends of log10 variance over log10 mean of genes",
     compute=_compute,
-    better="lower",
-    ideal=0.0,
-    bounds=(0.0, float("inf")),
     reference="doi:10.1186/s13059-023-02904-1",
     cost="two passes over all non-zero values, once more for the types",
     group="marginals",

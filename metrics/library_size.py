@@ -8,7 +8,7 @@ which promise no library size. No interval: no test cell enters the number.
 
 from __future__ import annotations
 
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import NotApplicable, Score, error_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 
 
@@ -17,21 +17,15 @@ def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
     if error is None:
         raise NotApplicable("counts promise no library size")
     return Score(
-        values={
-            "library_size_error": error,
-            "empty_cells": sample.n_empty_cells / sample.matrix.shape[0],
-        },
+        values={"library_size_error": error, "empty_cells": sample.n_empty_cells / sample.matrix.shape[0]},
         notes=sample.notes,
     )
 
 
-METRIC = Metric(
+METRIC = error_metric(
     name="library_size_error",
     description="median over cells of abs(library size / 20 000 − 1), before cells are rescaled",
     compute=_compute,
-    better="lower",
-    ideal=0.0,
-    bounds=(0.0, float("inf")),
     reference="doi:10.1038/s41467-019-14018-z",
     cost="one sum of each cell",
     group="marginals",

@@ -11,9 +11,9 @@ import numpy as np
 
 from metrics.arrays import Floats
 from metrics.by_type import Rows, score_with_types
-from metrics.declaration import Metric, Score
+from metrics.declaration import Score, error_metric
 from metrics.evidence import RealEvidence, SampleEvidence
-from metrics.spaces import CellMatrix, Csr, as_csr
+from metrics.spaces import CellMatrix, as_csr
 
 
 def gene_distances(real: CellMatrix, synthetic: CellMatrix) -> tuple[Floats, Floats]:
@@ -61,25 +61,18 @@ def gene_distances(real: CellMatrix, synthetic: CellMatrix) -> tuple[Floats, Flo
     return wasserstein, np.maximum.reduceat(np.where(widths > 0, apart, 0.0), starts)
 
 
-def _measure(real: Csr, synthetic: Csr) -> dict[str, float]:
-    wasserstein, kolmogorov_smirnov = gene_distances(real, synthetic)
-    return {"gene_wasserstein": float(wasserstein.mean()), "gene_ks": float(kolmogorov_smirnov.mean())}
-
-
 def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
     def measure(rows: Rows, made: Rows) -> dict[str, float]:
-        return _measure(real.test_cells[rows], sample.cells[made])
+        wasserstein, kolmogorov_smirnov = gene_distances(real.test_cells[rows], sample.cells[made])
+        return {"gene_wasserstein": float(wasserstein.mean()), "gene_ks": float(kolmogorov_smirnov.mean())}
 
     return score_with_types(real, sample, measure, against_all=True)
 
 
-METRIC = Metric(
+METRIC = error_metric(
     name="gene_wasserstein",
     description="1-Wasserstein distance between a gene's values in test and synthetic cells, mean over genes",
     compute=_compute,
-    better="lower",
-    ideal=0.0,
-    bounds=(0.0, float("inf")),
     reference="doi:10.1186/s13059-023-02904-1",
     cost="one sort of all non-zero values, once more for the types",
     # Within types, shuffled genes keep their values, and are off by other cells' library sizes alone.

@@ -141,10 +141,9 @@ def log_fold_changes(cells: Csr, types: Strings, names: Strings) -> Floats:
     inside = np.asarray(cells.T.dot(members.T)).T
     outside = np.asarray(cells.sum(axis=0, dtype=np.float64)) - inside
     n_others = types.size - sizes
-    changes = np.log2(inside / np.maximum(sizes, 1) + 1) - np.log2(
-        np.maximum(outside, 0) / np.maximum(n_others, 1) + 1
-    )
-    return np.where((sizes > 0) & (n_others > 0), changes, 0.0)
+    of_type = np.log2(inside / np.maximum(sizes, 1) + 1)
+    of_others = np.log2(np.maximum(outside, 0) / np.maximum(n_others, 1) + 1)
+    return np.where((sizes > 0) & (n_others > 0), of_type - of_others, 0.0)
 
 
 def variable_genes(cells: Csr, *, n_genes: int = 1000) -> Ints:

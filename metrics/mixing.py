@@ -107,11 +107,6 @@ def _embedded(points: Floats, *, order: Rows, seed: int) -> Floats:
     return found
 
 
-def _order(real: RealEvidence, sample: SampleEvidence) -> Rows:
-    """Return the rows of test and synthetic cells below one another, by what they hold."""
-    return np.append(order_of_contents(real.test_cells), real.n_cells + order_of_contents(sample.cells))
-
-
 def mixing(real: RealEvidence, sample: SampleEvidence) -> Score:
     """Average the LISI of test and synthetic cells: where the protocol says, and as it says.
 
@@ -129,7 +124,8 @@ def mixing(real: RealEvidence, sample: SampleEvidence) -> Score:
     on_map = real.protocol.mixing == "tsne"
     points = np.concatenate([real.pca_scores, sample.pca_scores])
     if on_map:
-        points = _embedded(points, order=_order(real, sample), seed=derived_seed(real.seed, "mixing"))
+        order = np.append(order_of_contents(real.test_cells), real.n_cells + order_of_contents(sample.cells))
+        points = _embedded(points, order=order, seed=derived_seed(real.seed, "mixing"))
     n_neighbours = MAP_NEIGHBOURS if on_map else NEIGHBOURS
     each = lisi(points, np.arange(len(points)) >= real.n_cells, n_neighbours=n_neighbours)
     average = np.mean if on_map else np.median

@@ -16,23 +16,19 @@ headline is the square of the V-statistic. ``cfgen2025`` and ``cfgen2026``: see 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from metrics.accelerator import squared_distances
+from metrics.arrays import Floats
 from metrics.by_type import Rows, measure_by_type
 from metrics.cfgen import mmd2, score_over_types
 from metrics.declaration import Metric, Score
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.neighbours import BANDWIDTH_NEIGHBOURS, neighbour_bandwidth
 from metrics.protocols import PROTOCOLS
 from metrics.resampling import bootstrap_weights, permutation_p_value, shifted_percentile_interval
 from metrics.seeds import derived_seed
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.evidence import RealEvidence, SampleEvidence
 
 BOOTSTRAP_NEIGHBOURS = 24
 SCALES = (0.5, 1.0, 2.0)
@@ -58,7 +54,7 @@ class Mmd:
     unbiased: float
 
 
-def bootstrap_bandwidth(cells: NDArray[np.float64], *, seed: int) -> float:
+def bootstrap_bandwidth(cells: Floats, *, seed: int) -> float:
     """Median of `neighbour_bandwidth` (24 neighbours) over 19 bootstraps; a copy is a neighbour, too.
 
     Parameters
@@ -80,9 +76,7 @@ def bootstrap_bandwidth(cells: NDArray[np.float64], *, seed: int) -> float:
     return float(np.median(found))
 
 
-def kernel(
-    left: NDArray[np.float64], right: NDArray[np.float64], *, bandwidth: float, weight: float = 1.0
-) -> NDArray[np.float64]:
+def kernel(left: Floats, right: Floats, *, bandwidth: float, weight: float = 1.0) -> Floats:
     """Sum of three Gaussians exp(−‖a−b‖²/s²), s ∈ {h/2, h, 2h}.
 
     Parameters
@@ -109,9 +103,7 @@ def kernel(
     return total
 
 
-def pooled_kernel(
-    real: NDArray[np.float64], synthetic: NDArray[np.float64], *, bandwidth: float, weight: float = 1.0
-) -> NDArray[np.float64]:
+def pooled_kernel(real: Floats, synthetic: Floats, *, bandwidth: float, weight: float = 1.0) -> Floats:
     """Kernel between all cells, real ones first.
 
     Parameters
@@ -138,7 +130,7 @@ def pooled_kernel(
     return kernel(cells, cells, bandwidth=bandwidth, weight=weight)
 
 
-def discrepancy(pooled: NDArray[np.float64], *, n_real: int) -> Mmd:
+def discrepancy(pooled: Floats, *, n_real: int) -> Mmd:
     """Estimate the squared maximum mean discrepancy, biased and unbiased.
 
     Parameters
@@ -157,9 +149,7 @@ def discrepancy(pooled: NDArray[np.float64], *, n_real: int) -> Mmd:
     return Mmd(biased=max(0.0, biased), unbiased=unbiased)
 
 
-def mmd(
-    real: NDArray[np.float64], synthetic: NDArray[np.float64], *, bandwidth: float, weight: float = 1.0
-) -> Mmd:
+def mmd(real: Floats, synthetic: Floats, *, bandwidth: float, weight: float = 1.0) -> Mmd:
     """Return `discrepancy` of the `pooled_kernel` of two samples.
 
     Parameters
@@ -177,13 +167,12 @@ def mmd(
     >>> round(found.biased, 4) == round(6 - 2 * float(np.exp([-4, -1, -0.25]).sum()), 4)
     True
     """
-    return discrepancy(
-        pooled_kernel(real, synthetic, bandwidth=bandwidth, weight=weight), n_real=real.shape[0]
-    )
+    pooled = pooled_kernel(real, synthetic, bandwidth=bandwidth, weight=weight)
+    return discrepancy(pooled, n_real=real.shape[0])
 
 
 def same_distribution_p_value(
-    pooled: NDArray[np.float64], *, n_real: int, seed: int, permutations: int = PERMUTATIONS
+    pooled: Floats, *, n_real: int, seed: int, permutations: int = PERMUTATIONS
 ) -> float:
     """Permutation p-value of the biased estimate; for as many cells of either, of the unbiased one, too.
 
@@ -211,7 +200,7 @@ def same_distribution_p_value(
     return permutation_p_value(float(biased[0]), biased[1:])
 
 
-def biased_interval(pooled: NDArray[np.float64], *, n_real: int, seed: int) -> tuple[float, float]:
+def biased_interval(pooled: Floats, *, n_real: int, seed: int) -> tuple[float, float]:
     """Bootstrap a 95 % interval of the biased estimate over the real cells.
 
     It is about the expectation of the estimate for other samples of n real cells beside the same
@@ -239,16 +228,14 @@ def biased_interval(pooled: NDArray[np.float64], *, n_real: int, seed: int) -> t
     return max(0.0, low), high
 
 
-def _points(
-    real: RealEvidence, sample: SampleEvidence
-) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+def _points(real: RealEvidence, sample: SampleEvidence) -> tuple[Floats, Floats, list[str]]:
     """Return test cells and synthetic cells where the protocol takes their distances, and notes."""
     if real.protocol.mmd_input == "pca":
         return real.pca_scores, sample.pca_scores, real.pca_notes
     return real.test_cells.toarray().astype(np.float64), sample.cells.toarray().astype(np.float64), []
 
 
-def _bandwidth(real: RealEvidence, cells: NDArray[np.float64]) -> float:
+def _bandwidth(real: RealEvidence, cells: Floats) -> float:
     if real.protocol.mmd_bandwidth == "bootstrap":
         return bootstrap_bandwidth(cells, seed=derived_seed(real.seed, "mmd bandwidth"))
     return real.bandwidth
@@ -294,7 +281,7 @@ def _headline(real: RealEvidence, square: float) -> float:
     return square if real.protocol.base == "groundgan2024" else float(np.sqrt(square))
 
 
-def _p_value(real: RealEvidence, pooled: NDArray[np.float64]) -> float | None:
+def _p_value(real: RealEvidence, pooled: Floats) -> float | None:
     # Components fitted on the test cells tell them from cells of the same distribution.
     if real.protocol.pca_cells == "train_and_test":
         return None

@@ -45,11 +45,7 @@ Threshold: TypeAlias = "Callable[[Floats], float]"
 
 
 def share_interval(
-    of_test: Floats,
-    of_synthetic: Floats,
-    *,
-    threshold: Threshold = first_percentile,
-    seed: int,
+    of_test: Floats, of_synthetic: Floats, *, threshold: Threshold = first_percentile, seed: int
 ) -> tuple[float, float]:
     """Bootstrap, over test cells, the share of synthetic cells below a threshold that these set.
 

@@ -14,30 +14,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import numpy as np
 
 from metrics.accelerator import squared_distances
-from metrics.by_type import score_with_types
+from metrics.arrays import Floats
+from metrics.by_type import Rows, score_with_types
 from metrics.cfgen import score_over_types
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import Metric, NotApplicable, Score, error_metric
+from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.protocols import PROTOCOLS
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from metrics.by_type import Rows
-    from metrics.evidence import RealEvidence, SampleEvidence
-
-COMPUTATIONAL_OT: Final = "doi:10.1561/2200000073"
-COST: Final = "exact optimal transport between all cells"
 MOST_PIVOTS: Final = 100_000_000
 FRAMEWORKS: Final = ("PYTORCH", "JAX", "CUPY", "TENSORFLOW")
 
 
-def wasserstein2(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+def wasserstein2(left: Floats, right: Floats) -> float:
     """Root of the cost of optimal transport at squared Euclidean distances.
 
     Parameters
@@ -58,12 +51,12 @@ def wasserstein2(left: NDArray[np.float64], right: NDArray[np.float64]) -> float
     return float(np.sqrt(max(0.0, transport_cost(squared_distances(left, right)))))
 
 
-def wasserstein1(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+def wasserstein1(left: Floats, right: Floats) -> float:
     """Cost of optimal transport at Euclidean distances; see `wasserstein2`."""
     return max(0.0, transport_cost(np.sqrt(squared_distances(left, right))))
 
 
-def transport_cost(costs: NDArray[np.float64]) -> float:
+def transport_cost(costs: Floats) -> float:
     """Return the least mean cost of moving points of equal weight to others of equal weight.
 
     Parameters
@@ -76,8 +69,13 @@ def transport_cost(costs: NDArray[np.float64]) -> float:
     NotApplicable
         If the network simplex does not end within 100 million pivots.
     """
+    # Unasked, POT imports each framework that is installed, to compute with none of them.
+    for name in FRAMEWORKS:
+        os.environ.setdefault(f"POT_BACKEND_DISABLE_{name}", "1")
+    from ot import emd2
+
     n, m = costs.shape
-    least, told = _solver()(
+    least, told = emd2(
         np.full(n, 1 / n), np.full(m, 1 / m), np.ascontiguousarray(costs), numItermax=MOST_PIVOTS, log=True
     )
     if told["warning"] is not None:
@@ -85,19 +83,9 @@ def transport_cost(costs: NDArray[np.float64]) -> float:
     return float(least)
 
 
-def _solver() -> Callable[..., Any]:
-    # Unasked, POT imports each framework that is installed, to compute with none of them.
-    for name in FRAMEWORKS:
-        os.environ.setdefault(f"POT_BACKEND_DISABLE_{name}", "1")
-    from ot import emd2
+def _declared(order: int, distance: Callable[[Floats, Floats], float]) -> Metric:
+    name, what = f"wasserstein{order}", f"{order}-Wasserstein distance"
 
-    solver: Callable[..., Any] = emd2
-    return solver
-
-
-def _computed(
-    name: str, distance: Callable[[NDArray[np.float64], NDArray[np.float64]], float]
-) -> Callable[[RealEvidence, SampleEvidence], Score]:
     def compute(real: RealEvidence, sample: SampleEvidence) -> Score:
         if real.protocol.over_types:
             return score_over_types(name, distance, real, sample)
@@ -105,23 +93,14 @@ def _computed(
         def measure(test: Rows, synthetic: Rows) -> dict[str, float]:
             return {name: distance(real.pca_scores[test], sample.pca_scores[synthetic])}
 
-        score = score_with_types(real, sample, measure, against_all=True)
-        return replace(score, notes=[*score.notes, *real.pca_notes])
+        return score_with_types(real, sample, measure, against_all=True, notes=real.pca_notes)
 
-    return compute
-
-
-def _declared(order: int, distance: Callable[[NDArray[np.float64], NDArray[np.float64]], float]) -> Metric:
-    what = f"{order}-Wasserstein distance"
-    return Metric(
-        name=f"wasserstein{order}",
+    return error_metric(
+        name=name,
         description=f"{what} between synthetic and test cells on the principal components",
-        compute=_computed(f"wasserstein{order}", distance),
-        better="lower",
-        ideal=0.0,
-        bounds=(0.0, float("inf")),
-        reference=COMPUTATIONAL_OT,
-        cost=COST,
+        compute=compute,
+        reference="doi:10.1561/2200000073",
+        cost="exact optimal transport between all cells",
         # Not the others: of a hundred cells, chance moves it more than what these lose.
         floors=("shuffle",),
         group="coverage",

@@ -148,18 +148,13 @@ CFGEN = replace(
 PROTOCOLS: dict[str, Protocol] = {
     "strict": STRICT,
     "activa2022": replace(
-        STRICT,
-        name="activa2022",
-        rescale=False,
-        most_cells=None,
-        pca_cells="train_and_test",
-        mixing=None,
+        STRICT, name="activa2022", rescale=False, most_cells=None, pca_cells="train_and_test", mixing=None
     ),
-    "groundgan2024": Protocol(
+    "groundgan2024": replace(
+        STRICT,
         name="groundgan2024",
         genes="variable_1000",
         space="cp20k",
-        rescale=True,
         most_cells=1000,
         pca_cells="classifier",
         control="test_halves",

@@ -72,29 +72,21 @@ def prepare(
     60
     """
     genes = _genes(train)
-    matrices = [
-        _values(cells, genes, counts=counts)
-        for cells, counts in ((train, True), (test, True), (synthetic, space == "counts"))
-    ]
-    types = [_types(cells, label_key) for cells in (train, test, synthetic)]
-    available = min(matrices[1].shape[0], matrices[2].shape[0])
+    train_counts, test_counts = (_values(cells, genes, counts=True) for cells in (train, test))
+    values = _values(synthetic, genes, counts=space == "counts")
+    available = min(test_counts.shape[0], values.shape[0])
     real = RealEvidence(
-        matrices[0],
-        matrices[1],
-        train_types=types[0],
-        test_types=types[1],
-        control_pool=_pool(train),
+        train_counts,
+        test_counts,
+        train_types=_column(train, label_key),
+        test_types=_column(test, label_key),
+        control_pool=_column(train, "control_pool", bool),
         gene_names=genes,
         n_cells=protocol_named(protocol).cells_a_side(available) if n_cells is None else n_cells,
         seed=seed,
         protocol=protocol,
     )
-    return real, SampleEvidence(real, matrices[2], space=space, cell_types=types[2])
-
-
-def _pool(train: AnnData | CellMatrix) -> NDArray[np.bool_] | None:
-    obs = getattr(train, "obs", {})
-    return np.asarray(obs["control_pool"], dtype=bool) if "control_pool" in obs else None
+    return real, SampleEvidence(real, values, space=space, cell_types=_column(synthetic, label_key))
 
 
 def score(metric: str, real: RealEvidence, sample: SampleEvidence) -> Score:
@@ -175,6 +167,7 @@ def _values(cells: Any, genes: Strings, *, counts: bool) -> CellMatrix:
     return matched.layers["counts"] if counts and "counts" in matched.layers else matched.X  # type: ignore[no-any-return]
 
 
-def _types(cells: Any, label_key: str) -> Strings | None:
-    obs = getattr(cells, "obs", None)
-    return None if obs is None or label_key not in obs else obs[label_key].to_numpy(dtype=str)
+def _column(cells: Any, key: str, dtype: type = str) -> NDArray[Any] | None:
+    """Return a column of an AnnData object's ``obs``, where there is one."""
+    obs = getattr(cells, "obs", {})
+    return obs[key].to_numpy(dtype=dtype) if key in obs else None

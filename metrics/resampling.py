@@ -68,20 +68,15 @@ def bootstrap_weights(
     weights = np.empty((replicates, n_cells))
     for group in np.unique(groups):
         rows = np.flatnonzero(groups == group)
-        drawn = (
-            rng.integers(rows.size, size=(replicates, rows.size)) + rows.size * np.arange(replicates)[:, None]
-        )
+        drawn = rng.integers(rows.size, size=(replicates, rows.size))
+        drawn += rows.size * np.arange(replicates)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=replicates * rows.size)
         weights[:, rows] = counts.reshape(replicates, rows.size)
     return weights
 
 
 def bootstrap_interval(
-    statistic: Callable[[Ints], float],
-    n_cells: int,
-    *,
-    seed: int,
-    replicates: int = REPLICATES,
+    statistic: Callable[[Ints], float], n_cells: int, *, seed: int, replicates: int = REPLICATES
 ) -> tuple[float, float]:
     """Bootstrap a 95 % interval of any statistic of cells; for a mean, `bootstrap_mean_interval` is faster.
 
@@ -107,11 +102,7 @@ def bootstrap_interval(
 
 
 def bootstrap_mean_interval(
-    values: ArrayLike,
-    *,
-    seed: int,
-    replicates: int = REPLICATES,
-    strata: Ints | None = None,
+    values: ArrayLike, *, seed: int, replicates: int = REPLICATES, strata: Ints | None = None
 ) -> tuple[float, float]:
     """Bootstrap a 95 % interval of the mean of a value per cell; the order of cells does not matter.
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from metrics.arrays import Floats
-from metrics.by_type import MINIMUM_CELLS_OF_TYPE
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import LEAST_CELLS, NotApplicable, Score, share_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.resampling import bootstrap_weights, shifted_percentile_interval
 from metrics.seeds import derived_seed
@@ -50,7 +49,7 @@ def countable_types(real: RealEvidence) -> tuple[list[str], list[str]]:
         n_test = int(np.sum(real.test_calls == name))
         if recognised < RECOGNISED:
             notes.append(f"left out {name}: taken for other types (F1 {recognised:.2f})")
-        elif n_test < MINIMUM_CELLS_OF_TYPE:
+        elif n_test < LEAST_CELLS:
             notes.append(f"left out {name}: {n_test} test cells")
         else:
             names.append(name)
@@ -104,13 +103,10 @@ def scarcest_type(real: RealEvidence, sample: SampleEvidence) -> Score:
     )
 
 
-METRIC = Metric(
+METRIC = share_metric(
     name="scarcest_type",
     description="synthetic over test share of the cell type that comes off worst, called by one classifier",
     compute=scarcest_type,
-    better="higher",
-    ideal=1.0,
-    bounds=(0.0, 1.0),
     reference="doi:10.48550/arXiv.1705.07761",
     cost="one logistic regression of real cells, shared by all models",
     # Genes drawn independently make cells of no type.

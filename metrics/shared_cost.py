@@ -48,8 +48,7 @@ class SharedProperty(cached_property[T]):
     def __get__(self, instance: object | None, owner: type | None = None) -> T:  # type: ignore[override]
         """Compute and keep the value."""
         with EVIDENCE.running():
-            value: T = super().__get__(instance, owner)
-        return value
+            return super().__get__(instance, owner)
 
 
 class SharesWork:
@@ -69,5 +68,4 @@ class SharesWork:
         with EVIDENCE.running():
             if key not in found:
                 found[key] = compute()
-        value: T = found[key]
-        return value
+        return found[key]

@@ -11,7 +11,7 @@ import numpy as np
 
 from metrics.arrays import Floats
 from metrics.by_type import Rows, score_with_types
-from metrics.declaration import Metric, Score
+from metrics.declaration import Score, error_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.seeds import derived_seed
 
@@ -79,13 +79,10 @@ def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
     return score_with_types(real, sample, measure, against_all=True, notes=real.pca_notes)
 
 
-METRIC = Metric(
+METRIC = error_metric(
     name="sliced_wasserstein",
     description="Wasserstein-1 distance on the principal components, averaged over 256 directions (± 3 %)",
     compute=_compute,
-    better="lower",
-    ideal=0.0,
-    bounds=(0.0, float("inf")),
     reference="doi:10.1007/s10851-014-0506-3",
     cost="256 sorted projections",
     floors=("shuffle",),

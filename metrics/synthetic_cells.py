@@ -68,11 +68,7 @@ class SyntheticCells(SharesWork):
     """
 
     def __init__(
-        self,
-        matrix: CellMatrix,
-        *,
-        space: Space,
-        cell_types: Sequence[str] | Strings | None = None,
+        self, matrix: CellMatrix, *, space: Space, cell_types: Sequence[str] | Strings | None = None
     ) -> None:
         self.space = space
         self.matrix = as_csr(matrix)
@@ -109,6 +105,12 @@ class SyntheticCells(SharesWork):
         """How many cells are all zero."""
         return int(np.sum(np.diff(self.matrix.indptr) == 0))
 
+    @property
+    def fractional_share(self) -> float:
+        """Share of the non-zero values that are not whole numbers."""
+        values = self.matrix.data
+        return float(np.mean(values != np.round(values))) if values.size else 0.0
+
     @SharedProperty
     def cells(self) -> Csr:
         """Cells × genes, ``log_cp20k``, rescaled to 20 000; all-zero cells stay zero.
@@ -126,11 +128,8 @@ class SyntheticCells(SharesWork):
         notes = []
         if self.n_empty_cells:
             notes.append(f"{self.n_empty_cells} of {self.matrix.shape[0]} synthetic cells are all zero")
-        if self.space == "counts":
-            fractional = int(np.sum(self.matrix.data != np.round(self.matrix.data)))
-            if fractional:
-                share = fractional / self.matrix.data.size
-                notes.append(
-                    f"{share:.1%} of the non-zero values are not whole numbers, though counts are declared"
-                )
+        if self.space == "counts" and (share := self.fractional_share):
+            notes.append(
+                f"{share:.1%} of the non-zero values are not whole numbers, though counts are declared"
+            )
         return notes

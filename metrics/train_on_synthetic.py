@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from metrics.arrays import Floats, Strings
-from metrics.by_type import MINIMUM_CELLS_OF_TYPE
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import LEAST_CELLS, NotApplicable, Score, share_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.resampling import bootstrap_weights, shifted_percentile_interval
 from metrics.seeds import derived_seed
@@ -67,13 +66,12 @@ def labels_to_learn(sample: SampleEvidence, train_types: Strings) -> tuple[Strin
         Label of each training cell.
     """
     if sample.cell_types is None:
-        return sample.calls, "synthetic cells carry no types: labelled by the classifier of real cells"
-    if not np.isin(sample.cell_types, train_types).any():
-        return (
-            sample.calls,
-            "no type of the synthetic cells is a real one: labelled by the classifier of real cells",
-        )
-    return sample.cell_types, "synthetic cells labelled by their generator"
+        reason = "synthetic cells carry no types"
+    elif not np.isin(sample.cell_types, train_types).any():
+        reason = "no type of the synthetic cells is a real one"
+    else:
+        return sample.cell_types, "synthetic cells labelled by their generator"
+    return sample.calls, f"{reason}: labelled by the classifier of real cells"
 
 
 def train_on_synthetic(real: RealEvidence, sample: SampleEvidence) -> Score:
@@ -94,11 +92,9 @@ def train_on_synthetic(real: RealEvidence, sample: SampleEvidence) -> Score:
     if real.train_types is None or real.test_types is None:
         raise NotApplicable("the real cells carry no cell types")
     all_names, n_test = np.unique(real.test_types, return_counts=True)
-    names = all_names[n_test >= MINIMUM_CELLS_OF_TYPE]
+    names = all_names[n_test >= LEAST_CELLS]
     if names.size < 2:
-        raise NotApplicable(
-            f"{names.size} types of {MINIMUM_CELLS_OF_TYPE} test cells; telling apart needs two"
-        )
+        raise NotApplicable(f"{names.size} types of {LEAST_CELLS} test cells; telling apart needs two")
     labels, note = labels_to_learn(sample, real.train_types)
     called = learn_and_call(sample.pca_scores, labels, real.pca_scores)
     f1 = f1_by_type(real.test_types, called, names)
@@ -114,8 +110,7 @@ def train_on_synthetic(real: RealEvidence, sample: SampleEvidence) -> Score:
     resampled = f1_by_type(real.test_types[order], called[order], names, weights).mean(axis=1)
     score, best = float(f1.mean()), float(real_f1.mean())
     left_out = [
-        f"left out {name}: fewer than {MINIMUM_CELLS_OF_TYPE} test cells"
-        for name in np.setdiff1d(all_names, names)
+        f"left out {name}: fewer than {LEAST_CELLS} test cells" for name in np.setdiff1d(all_names, names)
     ]
     return Score(
         {"tstr_f1": score, "trtr_f1": best, "tstr_ratio": score / best if best else 0.0},
@@ -130,13 +125,10 @@ def train_on_synthetic(real: RealEvidence, sample: SampleEvidence) -> Score:
     )
 
 
-METRIC = Metric(
+METRIC = share_metric(
     name="tstr_f1",
     description="macro-F1 on test cells of a classifier of cell types that was trained on synthetic cells",
     compute=train_on_synthetic,
-    better="higher",
-    ideal=1.0,
-    bounds=(0.0, 1.0),
     reference="doi:10.48550/arXiv.1706.02633",
     cost="two logistic regressions on 50 components",
     # Genes drawn independently teach nothing about types.

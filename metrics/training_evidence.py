@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from metrics.arrays import Bools, Floats, Ints, Strings
 from metrics.declaration import NotApplicable
-from metrics.evidence_cache import EvidenceCache, fingerprint
+from metrics.evidence_cache import Arrays, EvidenceCache, fingerprint
 from metrics.marker_genes import (
     Markers,
     log_fold_changes,
@@ -22,15 +23,12 @@ from metrics.principal_components import fitted_pca, restored_pca
 from metrics.protocols import protocol_named
 from metrics.seeds import derived_seed
 from metrics.shared_cost import SharedProperty, SharesWork
-from metrics.spaces import as_csr, bring_to, library_sizes, to_log_cp20k
+from metrics.spaces import CellMatrix, Csr, Space, as_csr, bring_to, library_sizes, to_log_cp20k
 from metrics.synthetic_cells import checked_labels, invalid_values
 from metrics.type_classifier import TypeClassifier
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from sklearn.decomposition import PCA
-
-    from metrics.spaces import CellMatrix, Csr, Space
 
 CD_GENES_PER_TYPE = 5
 
@@ -55,9 +53,9 @@ class TrainingEvidence(SharesWork):
         self,
         counts: CellMatrix,
         *,
-        types: Sequence[str] | NDArray[np.str_] | None,
-        control_pool: NDArray[np.bool_] | None,
-        gene_names: Sequence[str] | NDArray[np.str_],
+        types: Sequence[str] | Strings | None,
+        control_pool: Bools | None,
+        gene_names: Sequence[str] | Strings,
         seed: int,
         protocol: str,
         cache_folder: Path | None,
@@ -68,9 +66,8 @@ class TrainingEvidence(SharesWork):
         self._all_train = self._checked(counts, "training")
         n_train = self._all_train.shape[0]
         self.train_types = checked_labels(types, n_train, "training")
-        self.control_pool = (
-            np.zeros(n_train, bool) if control_pool is None else np.asarray(control_pool, bool)
-        )
+        pool = np.zeros(n_train) if control_pool is None else control_pool
+        self.control_pool = np.asarray(pool, dtype=bool)
         if self.control_pool.shape != (n_train,):
             raise ValueError(
                 f"control_pool marks {self.control_pool.size} cells, not the {n_train} for training"
@@ -105,13 +102,13 @@ class TrainingEvidence(SharesWork):
         return ()
 
     @SharedProperty
-    def genes(self) -> NDArray[np.int64] | None:
+    def genes(self) -> Ints | None:
         """Positions of the protocol's genes among all genes, ascending; None for all of them."""
         if self.protocol.genes == "all":
             return None
         return self._train_cache.arrays("genes", self._variable_genes)["genes"]
 
-    def _variable_genes(self) -> dict[str, NDArray[np.int64]]:
+    def _variable_genes(self) -> Arrays:
         from scipy.sparse import vstack
 
         if self.protocol.genes == "variable_2000_of_test":
@@ -125,7 +122,7 @@ class TrainingEvidence(SharesWork):
         return cells if self.genes is None else cells[:, self.genes]
 
     @property
-    def gene_names(self) -> NDArray[np.str_]:
+    def gene_names(self) -> Strings:
         """Names of the protocol's genes."""
         return self.all_gene_names if self.genes is None else self.all_gene_names[self.genes]
 
@@ -135,7 +132,7 @@ class TrainingEvidence(SharesWork):
         return self.of_genes(self._all_train)
 
     @SharedProperty
-    def train_library_sizes(self) -> NDArray[np.float64]:
+    def train_library_sizes(self) -> Floats:
         """Sum of the counts of each training cell over all genes."""
         return library_sizes(self._all_train)
 
@@ -198,7 +195,7 @@ class TrainingEvidence(SharesWork):
         return [] if found == wanted else [f"{found} principal components instead of {wanted}"]
 
     @SharedProperty
-    def train_pca_scores(self) -> NDArray[np.float64]:
+    def train_pca_scores(self) -> Floats:
         """All training cells × components."""
         return self._train_cache.arrays(
             "train_pca_scores",
@@ -224,25 +221,22 @@ class TrainingEvidence(SharesWork):
         }
 
     @SharedProperty
-    def _marker_arrays(self) -> dict[str, NDArray[Any]]:
+    def _marker_arrays(self) -> Arrays:
         """Names of the types; for each and each gene, rank-sum score and log-fold change."""
         return self._train_cache.arrays("markers", self._computed_markers)
 
-    def _computed_markers(self) -> dict[str, NDArray[Any]]:
+    def _computed_markers(self) -> Arrays:
         if self.train_types is None or np.unique(self.train_types).size < 2:
             raise NotApplicable("marker genes need at least two cell types among the training cells")
-        names, scores = rank_sum_scores(self._log_train(), self.train_types)
+        is_logged = self.protocol.space == "log_cp20k"
+        logged = self.train_cells if is_logged else to_log_cp20k(self.train_counts, space="counts")
+        names, scores = rank_sum_scores(logged, self.train_types)
         linear = bring_to(self.train_counts, space="counts", target="cp20k")
         changes = log_fold_changes(linear, self.train_types, names)
         return {"names": names, "scores": scores, "log_fold_changes": changes}
 
-    def _log_train(self) -> Csr:
-        if self.protocol.space == "log_cp20k":
-            return self.train_cells
-        return to_log_cp20k(self.train_counts, space="counts")
-
     @SharedProperty
-    def cd_genes(self) -> NDArray[np.int64]:
+    def cd_genes(self) -> Ints:
         """Positions of the top five over-expressed genes of each type, from the training cells.
 
         Raises

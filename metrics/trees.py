@@ -335,12 +335,7 @@ def _grow(
 
 @_compiled
 def votes_of_trees(
-    columns: Columns,
-    labels: Ints,
-    weights: Floats,
-    states: Ints,
-    held_out: Ints,
-    n_drawn: int,
+    columns: Columns, labels: Ints, weights: Floats, states: Ints, held_out: Ints, n_drawn: int
 ) -> Floats:
     """Grow trees until their leaves are pure, and let each vote on the held-out cells.
 

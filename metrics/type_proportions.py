@@ -9,8 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from metrics.arrays import Floats
-from metrics.by_type import MINIMUM_CELLS_OF_TYPE
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import LEAST_CELLS, NotApplicable, Score, error_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.resampling import bootstrap_weights, shifted_percentile_interval
 from metrics.seeds import derived_seed
@@ -55,7 +54,7 @@ def type_proportions(real: RealEvidence, sample: SampleEvidence) -> Score:
     if np.sum(in_test > 0) < 2:
         raise NotApplicable(f"all test cells are called {names[in_test.argmax()]}")
     found = in_synthetic / in_synthetic.sum()
-    is_lost = (in_test >= MINIMUM_CELLS_OF_TYPE) & (in_synthetic == 0)
+    is_lost = (in_test >= LEAST_CELLS) & (in_synthetic == 0)
     lost = [f"{names[i]} ({in_test[i]} test cells)" for i in np.flatnonzero(is_lost)]
 
     ascending = np.sort(codes[: real.n_cells])
@@ -76,12 +75,10 @@ def type_proportions(real: RealEvidence, sample: SampleEvidence) -> Score:
     )
 
 
-METRIC = Metric(
+METRIC = error_metric(
     name="type_tv",
     description="total-variation distance of the proportions of cell types, called by one classifier",
     compute=type_proportions,
-    better="lower",
-    ideal=0.0,
     bounds=(0.0, 1.0),
     reference="doi:10.1186/s13059-023-02904-1",
     cost="one logistic regression of real cells, shared by all models",

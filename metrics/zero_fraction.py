@@ -15,7 +15,7 @@ import numpy as np
 
 from metrics.arrays import Floats
 from metrics.by_type import score_with_types
-from metrics.declaration import Metric, NotApplicable, Score
+from metrics.declaration import NotApplicable, Score, error_metric
 from metrics.evidence import RealEvidence, SampleEvidence
 from metrics.gene_trends import trend, trend_error
 from metrics.spaces import Csr
@@ -60,11 +60,10 @@ def measure(real: Csr, synthetic: Csr) -> dict[str, float]:
         "zero_fraction_error": float(np.abs(difference).mean()),
         "zero_fraction_bias": float(difference.mean()),
     }
-    try:
-        trends = trend_error(mean_and_zero_fraction(real), mean_and_zero_fraction(synthetic))
-    except NotApplicable:
-        return values
-    return values | {"mean_zero_fraction_error": trends}
+    with suppress(NotApplicable):
+        trends = mean_and_zero_fraction(real), mean_and_zero_fraction(synthetic)
+        values["mean_zero_fraction_error"] = trend_error(*trends)
+    return values
 
 
 def _compute(real: RealEvidence, sample: SampleEvidence) -> Score:
@@ -81,12 +80,10 @@ def _trend(cells: Csr) -> dict[str, list[float]]:
     return {"log10_mean": means.tolist(), "zero_fraction": zeros.tolist()}
 
 
-METRIC = Metric(
+METRIC = error_metric(
     name="zero_fraction_error",
     description="difference of the share of cells in which a gene is zero, mean over genes",
     compute=_compute,
-    better="lower",
-    ideal=0.0,
     bounds=(0.0, 1.0),
     reference="doi:10.1186/s13059-023-02904-1",
     cost="one count of all non-zero values, once more for the types",

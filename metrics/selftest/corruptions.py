@@ -70,14 +70,7 @@ def replace_cells(counts: Csr, others: Csr, rows: Ints, *, seed: int) -> Csr:
 
 
 def lose_type(
-    counts: Csr,
-    types: Strings,
-    lost: str,
-    share: float,
-    *,
-    others: Csr,
-    other_types: Strings,
-    seed: int,
+    counts: Csr, types: Strings, lost: str, share: float, *, others: Csr, other_types: Strings, seed: int
 ) -> Csr:
     """Replace a share of the cells of a type by other cells, of other types.
 

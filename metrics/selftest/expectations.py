@@ -11,12 +11,7 @@ MUST_ANSWER: dict[str, tuple[str, ...]] = {
     # Not gene_correlation_error: chance alone makes most of it at some hundred cells. And where half of the
     # genes keep their cell's depth, normalising makes correlations that no real cell has: 50 % can be worse
     # than 100 %. Nor rf_auc_by_type: a type's cells are too few.
-    "lost_correlations": (
-        "rf_auc",
-        "mmd",
-        "library_size_wasserstein",
-        "genes_per_cell_wasserstein",
-    ),
+    "lost_correlations": ("rf_auc", "mmd", "library_size_wasserstein", "genes_per_cell_wasserstein"),
     "wrong_zeros": (
         "rf_auc",
         "rf_auc_by_type",
@@ -78,7 +73,7 @@ MUST_NOT_ANSWER: dict[str, tuple[str, ...]] = {
         "gene_wasserstein",
         "zero_fraction_error",
         "genes_per_cell_wasserstein",
-    ),
+    )
 }
 """Ladder → metrics that cannot see it, because ``strict`` rescales cells to one library size."""
 

@@ -121,16 +121,13 @@ class Laboratory:
                 continue
             reply = self._ask(metric, sample)
             values[name] = reply.value
-            self._remember(name, what, reply)
+            if reply.error is None:
+                self._seconds[name].append(reply.seconds)
+            elif reply.error not in self.errors[name]:
+                self.errors[name].append(reply.error)
+            if reply.failed:
+                self.failures[name] = f"{what}: {reply.error}"
         return values
-
-    def _remember(self, name: str, what: str, reply: Reply) -> None:
-        if reply.error is None:
-            self._seconds[name].append(reply.seconds)
-        elif reply.error not in self.errors[name]:
-            self.errors[name].append(reply.error)
-        if reply.failed:
-            self.failures[name] = f"{what}: {reply.error}"
 
     @cached_property
     def clean(self) -> dict[str, list[float | None]]:

@@ -87,11 +87,6 @@ def _losing(type_of: Callable[[FreshCells], str], cells: FreshCells, share: floa
     )
 
 
-def _collapsed(cells: FreshCells, n_prototypes: float, seed: int) -> Csr:
-    n_cells = cells.counts.shape[0]
-    return corruptions.collapse(cells.counts, round(min(n_prototypes, n_cells)), seed=seed)
-
-
 SHARES = (0.0, 0.1, 0.25, 0.5)
 SHARE_LABELS = ("0 %", "10 %", "25 %", "50 %")
 
@@ -163,7 +158,9 @@ LADDERS: dict[str, Ladder] = {
             "every cell replaced by one of so many of the cells",
             (np.inf, 50, 10, 2),
             ("all", "50", "10", "2"),
-            _collapsed,
+            lambda cells, n_prototypes, seed: corruptions.collapse(
+                cells.counts, round(min(n_prototypes, cells.counts.shape[0])), seed=seed
+            ),
         ),
     )
 }

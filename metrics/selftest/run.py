@@ -37,9 +37,7 @@ def self_test(laboratory: Laboratory, *, floors: Mapping[str, CellMatrix] | None
     metrics, clean = laboratory.metrics, laboratory.clean
     of_floors = {name: laboratory.ask(f"floor {name}", matrix) for name, matrix in (floors or {}).items()}
     climbed = {
-        name: climb(
-            laboratory, ladder, of=[m.name for m in laboratory.metrics.values() if asked_about(m, name)]
-        )
+        name: climb(laboratory, ladder, of=[m.name for m in metrics.values() if asked_about(m, name)])
         for name, ladder in LADDERS.items()
     }
     sprung = [(trap, trap.spring(laboratory)) for trap in TRAPS]

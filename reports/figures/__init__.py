@@ -23,12 +23,7 @@ from reports.figures.style import save
 from reports.figures.training import curves_figure, training_curves
 from reports.view import RunView
 
-BY_PROTOCOL = {
-    "overview": overview_figure,
-    "pareto": pareto_figure,
-    "scale": scale_figure,
-    "roc": roc_figure,
-}
+BY_PROTOCOL = {"overview": overview_figure, "pareto": pareto_figure, "scale": scale_figure, "roc": roc_figure}
 UNDER_THE_FIRST = {
     "correlation": correlation_figure,
     "marginals": marginals_figure,

@@ -47,18 +47,14 @@ def correlation_figure(view: RunView) -> Figure | None:
             interpolation="none",
         )
         axes.set_title(f"{model}   cd {rounded(found[model].values['cd'])}")
-        _name_genes(
-            axes,
-            found[model],
-            genes=number % PANEL_COLUMNS == 0,
-            types=number % PANEL_COLUMNS == min(PANEL_COLUMNS, len(found)) - 1,
-        )
+        column, last = number % PANEL_COLUMNS, min(PANEL_COLUMNS, len(found)) - 1
+        _name_genes(axes, found[model], genes=column == 0, types=column == last)
         axes.text(0.98, 0.96, "real", ha="right", va="top", fontweight="bold", transform=axes.transAxes)
         axes.text(0.02, 0.04, "synthetic", fontweight="bold", transform=axes.transAxes)
     bar = figure.colorbar(image, ax=panels, shrink=0.4, aspect=30, location="bottom", pad=0.02)
     bar.set_label("Pearson correlation of two genes over cells")
     what = "Do marker genes go together as in real cells? A faithful panel mirrors itself at its diagonal"
-    figure.suptitle(heading(view, what, cells_of(found)))
+    figure.suptitle(heading(view, what, cells_of(found.values())))
     return figure
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +79,9 @@ def embedding_figure(view: RunView, model: str, maps: Maps) -> Figure:
     """
     n_right = 1 + len(maps["marker_genes"]) if maps["cell_type"].size else 0
     figure = Figure(figsize=(4.2 + 2.1 * n_right, 9.6), layout="constrained")
-    parts = list(figure.subfigures(2, 1, squeeze=False).flat)
+    parts = figure.subfigures(2, 1, squeeze=False).flat
     for part, (method, name) in zip(parts, METHODS.items(), strict=True):
-        _draw_map(part, maps, method, name)
+        _draw_map(part, maps, method, name, n_right)
     handles = [_dot(*style, short(name)) for name, style in _type_styles(maps).items()]
     if handles:
         figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8)
@@ -91,9 +91,8 @@ def embedding_figure(view: RunView, model: str, maps: Maps) -> Figure:
     return figure
 
 
-def _draw_map(part: SubFigure, maps: Maps, method: str, name: str) -> None:
-    genes = range(len(maps["marker_genes"]))
-    n_right = 1 + len(genes) if maps["cell_type"].size else 0
+def _draw_map(part: SubFigure, maps: Maps, method: str, name: str, n_right: int) -> None:
+    sides = (~maps["is_synthetic"], maps["is_synthetic"])
     layout = part.add_gridspec(2, 2 + n_right)
     joint = part.add_subplot(layout[:, :2])
     _draw_sources(joint, maps, maps[method])
@@ -103,7 +102,7 @@ def _draw_map(part: SubFigure, maps: Maps, method: str, name: str) -> None:
     joint.legend(handles=sources, loc="upper center", bbox_to_anchor=(0.5, -0.06), ncols=2)
     for column in range(n_right):
         panels = [part.add_subplot(layout[row, 2 + column], sharex=joint, sharey=joint) for row in (0, 1)]
-        for axes, (side, members) in zip(panels, _sides(maps), strict=True):
+        for axes, side, members in zip(panels, SOURCES, sides, strict=True):
             if column == 0:
                 axes.set_ylabel(side, fontweight="bold")
                 _draw_types(axes, maps, maps[method], members)
@@ -120,11 +119,6 @@ def _draw_map(part: SubFigure, maps: Maps, method: str, name: str) -> None:
         if axes.get_subplotspec() is not None:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set(visible=True, color="#BBBBBB")
-
-
-def _sides(maps: Maps) -> Iterator[tuple[str, NDArray[np.bool_]]]:
-    yield "test cells", ~maps["is_synthetic"]
-    yield "synthetic cells", maps["is_synthetic"]
 
 
 def _draw_sources(axes: Axes, maps: Maps, points: NDArray[Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 
 from reports.table import ROLES
 from reports.view import Record, RunView, Score
@@ -40,7 +40,7 @@ def first_scores(
     return found
 
 
-def cells_of(scores: Mapping[str, Score]) -> int | None:
+def cells_of(scores: Iterable[Score]) -> int | None:
     """Return the cells a side that all of some scores rest on; None where they differ."""
-    sizes = {score.n_cells for score in scores.values()}
+    sizes = {score.n_cells for score in scores}
     return sizes.pop() if len(sizes) == 1 else None

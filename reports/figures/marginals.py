@@ -16,48 +16,25 @@ from reports.view import RunView, Score
 
 
 class _Column(NamedTuple):
-    """One kind of panel: which metric's details it shows, and how."""
+    """One kind of panel: which metric's details it shows, and how; without a quantity, cumulative shares."""
 
     metric: str
     title: str
     x: str
     y: str
-    needs: tuple[str, ...]
     quantity: str | None = None
 
+    @property
+    def needs(self) -> tuple[str, str]:
+        return ("real", "synthetic") if self.quantity else ("percentiles", "percentiles_test")
 
-SHARE_BELOW = "share of cells below"
+
+MEAN, BELOW = "log10 mean expression", "share of cells below"
 COLUMNS = (
-    _Column(
-        "mean_variance_error",
-        "variance of genes",
-        "log10 mean expression",
-        "log10 variance",
-        ("real", "synthetic"),
-        "log10_variance",
-    ),
-    _Column(
-        "zero_fraction_error",
-        "zeros of genes",
-        "log10 mean expression",
-        "share of zeros",
-        ("real", "synthetic"),
-        "zero_fraction",
-    ),
-    _Column(
-        "library_size_wasserstein",
-        "library size",
-        "counts per cell",
-        SHARE_BELOW,
-        ("percentiles", "percentiles_test"),
-    ),
-    _Column(
-        "genes_per_cell_wasserstein",
-        "genes per cell",
-        "expressed genes per cell",
-        SHARE_BELOW,
-        ("percentiles", "percentiles_test"),
-    ),
+    _Column("mean_variance_error", "variance of genes", MEAN, "log10 variance", "log10_variance"),
+    _Column("zero_fraction_error", "zeros of genes", MEAN, "share of zeros", "zero_fraction"),
+    _Column("library_size_wasserstein", "library size", "counts per cell", BELOW),
+    _Column("genes_per_cell_wasserstein", "genes per cell", "expressed genes per cell", BELOW),
 )
 SIDES: dict[str, tuple[str, Any]] = {
     "test cells": (REAL_COLOUR, "solid"),
@@ -95,7 +72,7 @@ def marginals_figure(view: RunView) -> Figure | None:
         for label, (colour, dashes) in SIDES.items()
     ]
     figure.legend(handles=lines, loc="outside lower center", ncols=2)
-    sizes = {cells_of(scores) for scores in found if scores}
+    sizes = {cells_of(scores.values()) for scores in found if scores}
     what = "Have genes, and cells, the counts they should have? The dashed line should lie on the solid one"
     figure.suptitle(heading(view, what, sizes.pop() if len(sizes) == 1 else None))
     return figure
@@ -108,9 +85,8 @@ def _draw(axes: Axes, column: _Column, score: Score) -> None:
         lines = [(details["percentiles_test"], shares), (details["percentiles"], shares)]
         axes.set_ylim(0, 1)
     else:
-        lines = [
-            (details[side]["log10_mean"], details[side][column.quantity]) for side in ("real", "synthetic")
-        ]
+        sides = [details[side] for side in column.needs]
+        lines = [(side["log10_mean"], side[column.quantity]) for side in sides]
     for (x, y), (label, (colour, dashes)) in zip(lines, SIDES.items(), strict=True):
         axes.plot(x, y, color=colour, linestyle=dashes, linewidth=1.6, label=label)
     axes.set_xlabel(column.x, fontsize=8)

@@ -62,11 +62,9 @@ def markers_figure(view: RunView, model: str, maps: Maps) -> Figure | None:
 
 
 def _draw_gene(axes: Axes, maps: Maps, types: NDArray[Any], gene: int) -> None:
-    halves: tuple[tuple[Literal["low", "high"], NDArray[Any]], ...] = (
-        ("low", ~maps["is_synthetic"]),
-        ("high", maps["is_synthetic"]),
-    )
-    for (side, members), colour in zip(halves, SOURCES.values(), strict=True):
+    sides: tuple[Literal["low", "high"], ...] = ("low", "high")
+    halves = (~maps["is_synthetic"], maps["is_synthetic"])
+    for side, members, colour in zip(sides, halves, SOURCES.values(), strict=True):
         for place, name in enumerate(types):
             values = maps["markers"][members & (maps["cell_type"] == name), gene]
             if values.size < LEAST_CELLS or np.ptp(values) == 0:

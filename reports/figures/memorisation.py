@@ -49,13 +49,8 @@ def memorisation_figure(view: RunView) -> Figure | None:
         axes.set_title(f"{model}\n{100 * share:.1f} % {distance.word}")
         axes.set_xlabel(distance.axis, fontsize=8)
     figure.supylabel("share of cells below", fontsize=9)
-    figure.suptitle(
-        heading(
-            view,
-            "Does it copy its training cells? Copies pile up in the shaded area, where few test cells lie",
-            cells_of({str(number): score for number, (_, _, score) in enumerate(drawn)}),
-        )
-    )
+    what = "Does it copy its training cells? Copies pile up in the shaded area, where few test cells lie"
+    figure.suptitle(heading(view, what, cells_of(score for _, _, score in drawn)))
     legend_below(figure, panels)
     return figure
 

@@ -186,8 +186,7 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
         "farther below": {"marker": "v", "markerfacecolor": "white"},
     }
     dots = [Line2D([], [], color=GREY, linestyle="none", **style) for style in kinds.values()]
-    names = [*labels, *kinds]
-    figure.legend([*handles, *dots], names, loc="outside lower center", ncols=3)
+    figure.legend([*handles, *dots], [*labels, *kinds], loc="outside lower center", ncols=3)
 
 
 def _missing(rows: Sequence[Row]) -> str:

@@ -45,6 +45,6 @@ def roc_figure(view: RunView) -> Figure | None:
         if number % COLUMNS == 0:
             axes.set_ylabel("share of synthetic called so", fontsize=8)
     what = "Real or synthetic? ROC of the forest: the nearer to the chance line, the better"
-    figure.suptitle(heading(view, what, cells_of(found)))
+    figure.suptitle(heading(view, what, cells_of(found.values())))
     legend_below(figure, panels, columns=6)
     return figure

@@ -21,16 +21,8 @@ from reports.view import RunView
 from reports.words import count, short
 
 # Okabe & Ito (2008): told apart with every common colour vision.
-BLACK, ORANGE, SKY, GREEN, YELLOW, BLUE, VERMILION, PURPLE = (
-    "#000000",
-    "#E69F00",
-    "#56B4E9",
-    "#009E73",
-    "#F0E442",
-    "#0072B2",
-    "#D55E00",
-    "#CC79A7",
-)
+BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
+YELLOW, BLUE, VERMILION, PURPLE = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#767676"
 LINE_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 REAL_COLOUR, SYNTHETIC_COLOUR = BLACK, ORANGE
@@ -104,11 +96,8 @@ def legend_below(figure: Figure, panels: Sequence[Axes], *, columns: int = 4) ->
 
 def heading(view: RunView, what_to_look_for: str, n_cells: int | None = None) -> str:
     """Return a figure's title: what to look for, then which data, protocol and number of cells."""
-    facts = [
-        short(view.run.dataset.name, most=60),
-        f"{view.run.profile} budgets",
-        f"protocol {view.protocol}",
-    ]
+    data = short(view.run.dataset.name, most=60)
+    facts = [data, f"{view.run.profile} budgets", f"protocol {view.protocol}"]
     if n_cells is not None:
         facts.append(f"n = {count(n_cells)} real and {count(n_cells)} synthetic cells")
     return "\n".join([what_to_look_for, " · ".join(facts)])
