@@ -20,38 +20,22 @@ if TYPE_CHECKING:
     from datasets.library import add, fetch
     from datasets.pipeline import Prepared, load, opened, prepare
 
-__all__ = [
-    "DatasetError",
-    "Declaration",
-    "Prepared",
-    "SourceFile",
-    "add",
-    "cache_folder",
-    "fetch",
-    "info",
-    "load",
-    "opened",
-    "prepare",
-    "rare_type",
-]
+__all__ = ["DatasetError", "Declaration", "Prepared", "SourceFile"]
+__all__ += ["add", "cache_folder", "fetch", "info", "load", "opened", "prepare", "rare_type"]
 
-_HOME = {
-    "DatasetError": "errors",
-    "Declaration": "declaration",
-    "Prepared": "pipeline",
-    "SourceFile": "declaration",
-    "add": "library",
-    "cache_folder": "cache",
-    "fetch": "library",
-    "info": "about",
-    "load": "pipeline",
-    "opened": "pipeline",
-    "prepare": "pipeline",
-    "rare_type": "labels",
+_HOMES = {
+    "about": ["info"],
+    "cache": ["cache_folder"],
+    "declaration": ["Declaration", "SourceFile"],
+    "errors": ["DatasetError"],
+    "labels": ["rare_type"],
+    "library": ["add", "fetch"],
+    "pipeline": ["Prepared", "load", "opened", "prepare"],
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'datasets' has no attribute {name!r}")
-    return getattr(import_module(f"datasets.{_HOME[name]}"), name)
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"datasets.{module}"), name)
+    raise AttributeError(f"module 'datasets' has no attribute {name!r}")

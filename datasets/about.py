@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from datasets import synthetic
 from datasets.cache import prepared_copies
 from datasets.counts import matrices, whole_matrices
-from datasets.declaration import Declaration, find_declaration
+from datasets.declaration import find_declaration
 from datasets.errors import DatasetError
 from datasets.library import file_info, folder_of, silent
 from datasets.pipeline import opened, prepare, stored_notes
@@ -56,7 +56,16 @@ def info(
         if (declaration := find_declaration(source, registry)) is not None:
             copies = prepared_copies(source, cache)
             notes = [*declaration.notes, *(note for path in copies for note in stored_notes(path))]
-            return _declared(declaration, cache) | {
+            return {
+                "name": declaration.name,
+                "description": declaration.description,
+                "reference": declaration.reference,
+                "licence": declaration.licence,
+                "labels": declaration.label_source,
+                "expected": dict(declaration.expected),
+                "second_source": declaration.second_source,
+                "cache_folder": str(cache),
+                "files": [file_info(declaration, file, cache) for file in declaration.files],
                 "prepared": [str(path) for path in copies],
                 "notes": list(dict.fromkeys(notes)),
             }
@@ -71,13 +80,20 @@ def _read_info(
 ) -> dict[str, Any]:
     """Tell what a file or AnnData holds, and what preparing it comes to."""
     facts: dict[str, Any] = {}
-    adata = source
+    adata: Any = source
     if isinstance(source, str | Path):
         wanted = Selection(genome=options.get("genome"))
         resolved = resolve(source, registry=registry, folder=cache, progress=silent, wanted=wanted)
         facts = {"name": resolved.declaration.name, "source": resolved.origin, "checksum": resolved.checksum}
         adata = resolved.read_all()
-    facts |= _held(adata)
+    whole = whole_matrices(adata)
+    facts |= {
+        "cells": adata.n_obs,
+        "genes": adata.n_vars,
+        "columns": [str(column) for column in adata.obs.columns],
+        "gene_columns": [str(column) for column in adata.var.columns],
+        "matrices": {name: "whole numbers" if name in whole else "other values" for name in matrices(adata)},
+    }
     try:
         prepared = prepare(source, registry=registry, cache_folder=cache, **options)
     except DatasetError as error:
@@ -87,28 +103,3 @@ def _read_info(
         comes_to = {"cells": cells.n_obs, "genes": cells.n_vars, "types": cells.obs["cell_type"].nunique()}
         comes_to |= {part: int(split[part]) for part in ("train", "valid", "test")}
     return facts | {"prepared": comes_to, "notes": list(prepared.notes)}
-
-
-def _held(adata: AnnData) -> dict[str, Any]:
-    whole = whole_matrices(adata)
-    return {
-        "cells": adata.n_obs,
-        "genes": adata.n_vars,
-        "columns": [str(column) for column in adata.obs.columns],
-        "gene_columns": [str(column) for column in adata.var.columns],
-        "matrices": {name: "whole numbers" if name in whole else "other values" for name in matrices(adata)},
-    }
-
-
-def _declared(declaration: Declaration, cache: Path) -> dict[str, Any]:
-    return {
-        "name": declaration.name,
-        "description": declaration.description,
-        "reference": declaration.reference,
-        "licence": declaration.licence,
-        "labels": declaration.label_source,
-        "expected": dict(declaration.expected),
-        "second_source": declaration.second_source,
-        "cache_folder": str(cache),
-        "files": [file_info(declaration, file, cache) for file in declaration.files],
-    }

@@ -55,10 +55,6 @@ class Parameters:
                 f"a validation share of {self.validation_share} is not in [0, 1): give for example 0.1"
             )
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return them by name."""
-        return asdict(self)
-
 
 def assemble(
     raw: AnnData, declaration: Declaration, parameters: Parameters, *, progress: Progress
@@ -94,18 +90,17 @@ def assemble(
     if parameters.drop_unlabelled:
         raw = labelled(raw, label_column(raw.obs, parameters), notes)
     with step(progress, "filtering"):
-        counts, obs, genes = _filtered(raw, notes)
+        genes, cells = unique_names(raw.var_names, "gene", notes), unique_names(raw.obs_names, "cell", notes)
+        keep_cells, keep_genes = preprocessing.kept_cells_and_genes(raw.X)
+        tell_dropped(keep_cells, keep_genes, notes)
+        counts, genes = raw.X[keep_cells][:, keep_genes], genes[keep_genes]
+        obs = raw.obs.set_axis(cells)[keep_cells]
     obs, uns = annotate(
         obs, declaration, parameters, notes, n_genes=len(genes), counts=counts, progress=progress
     )
     with step(progress, "normalising"):
-        return AnnData(
-            preprocessing.normalise(counts),
-            obs=obs,
-            var=pd.DataFrame(index=genes),
-            layers={"counts": counts},
-            uns=uns,
-        )
+        values, var = preprocessing.normalise(counts), pd.DataFrame(index=genes)
+        return AnnData(values, obs=obs, var=var, layers={"counts": counts}, uns=uns)
 
 
 def label_column(obs: pd.DataFrame, parameters: Parameters) -> str | None:
@@ -158,7 +153,7 @@ def annotate(
         "name": declaration.name,
         "labels": "cluster" if given is None else "given",
         "clusters": found,
-        "parameters": parameters.as_dict(),
+        "parameters": asdict(parameters),
         "rare_type_markers": list(declaration.rare_type_markers),
         "notes": notes,
     }
@@ -186,14 +181,6 @@ def _types_and_clusters(
     if given is None:
         notes.append(f"no cell types are given: {len(np.unique(found))} clusters stand in for them")
     return {"cell_type": found if given is None else given, "cluster": found}, how
-
-
-def _filtered(raw: AnnData, notes: list[str]) -> tuple[csr_matrix, pd.DataFrame, pd.Index]:
-    counts = raw.X
-    genes, cells = unique_names(raw.var_names, "gene", notes), unique_names(raw.obs_names, "cell", notes)
-    keep_cells, keep_genes = preprocessing.kept_cells_and_genes(counts)
-    tell_dropped(keep_cells, keep_genes, notes)
-    return counts[keep_cells][:, keep_genes], raw.obs.set_axis(cells)[keep_cells], genes[keep_genes]
 
 
 def tell_dropped(keep_cells: np.ndarray, keep_genes: np.ndarray, notes: list[str]) -> None:
@@ -262,9 +249,8 @@ def _split(
             f"{parameters.test_size} test cells are meant for a larger data set: "
             f"{float(share):.0%} of {n_cells} cells held out instead"
         )
-    groups = None
-    if parameters.split_by is not None:
-        groups = complete_column(obs, parameters.split_by, option="--split-by")
+    by = parameters.split_by
+    groups = None if by is None else complete_column(obs, by, option="--split-by")
     assigned = splits.split(
         columns[parameters.stratify_by],
         share=share,
@@ -275,7 +261,7 @@ def _split(
     splits.require_training_cells(columns["cell_type"], assigned)
     if groups is not None:
         held = ", ".join(np.unique(groups[assigned == "test"]))
-        notes.append(f"test cells are all cells whose {parameters.split_by} is {held}")
+        notes.append(f"test cells are all cells whose {by} is {held}")
     return assigned
 
 
@@ -302,13 +288,8 @@ def differences(declaration: Declaration, found: Mapping[str, int]) -> list[str]
 
 
 def _numbers(columns: dict[str, np.ndarray], assigned: np.ndarray, n_genes: int) -> dict[str, int]:
-    found = {
-        "cells": len(assigned),
-        "genes": n_genes,
-        "train": int(np.sum(assigned == "train")),
-        "test": int(np.sum(assigned == "test")),
-        "types": len(np.unique(columns["cell_type"])),
-    }
+    found = {"cells": len(assigned), "genes": n_genes, "types": len(np.unique(columns["cell_type"]))}
+    found |= {part: int(np.sum(assigned == part)) for part in ("train", "test")}
     # Clusters that nobody needed were not looked for.
     return found | ({"clusters": len(np.unique(columns["cluster"]))} if "cluster" in columns else {})
 

@@ -107,7 +107,10 @@ def full_disk_told(folder: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:
         if is_disk_full(error):
-            raise _disk_full(folder) from error
+            raise DatasetError(
+                f"the disk of the cache folder {folder} is full: free some space, "
+                f"or set BENCH_CACHE to a folder on a larger disk"
+            ) from error
         raise
 
 
@@ -118,11 +121,8 @@ def is_disk_full(error: BaseException) -> bool:
     """
     cause: BaseException | None = error
     while cause is not None:
-        if getattr(cause, "errno", None) in _DISK_FULL:
-            return True
-        if isinstance(cause, (OSError, RuntimeError)) and any(
-            os.strerror(n) in str(cause) for n in _DISK_FULL
-        ):
+        told = str(cause) if isinstance(cause, (OSError, RuntimeError)) else ""
+        if getattr(cause, "errno", None) in _DISK_FULL or any(os.strerror(n) in told for n in _DISK_FULL):
             return True
         cause = cause.__cause__ or cause.__context__
     return False
@@ -158,10 +158,3 @@ def _make_folder(folder: Path) -> None:
         ) from error
     if not os.access(folder, os.W_OK):
         raise DatasetError(f"the cache folder {folder} cannot be written to: set BENCH_CACHE to another")
-
-
-def _disk_full(folder: Path) -> DatasetError:
-    return DatasetError(
-        f"the disk of the cache folder {folder} is full: free some space, "
-        f"or set BENCH_CACHE to a folder on a larger disk"
-    )

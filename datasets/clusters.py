@@ -133,9 +133,7 @@ def approximate_neighbours(
     """
     from pynndescent import NNDescent
 
-    index = NNDescent(points, n_neighbors=n_neighbours, random_state=seed, n_jobs=1)
-    neighbours, distances = index.neighbor_graph
-    return neighbours, distances
+    return NNDescent(points, n_neighbors=n_neighbours, random_state=seed, n_jobs=1).neighbor_graph
 
 
 def kernel(neighbours: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

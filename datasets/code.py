@@ -102,11 +102,7 @@ def _written(node: Any) -> str:
         return f"Constant({node.value!r})"
     if not isinstance(node, ast.AST):
         return repr(node)
-    fields = (
-        f"{name}={_written(value)}"
-        for name, value in ast.iter_fields(node)
-        if value is not None and value != []
-    )
+    fields = (f"{name}={_written(value)}" for name, value in ast.iter_fields(node) if value not in (None, []))
     return f"{type(node).__name__}({','.join(fields)})"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -135,13 +136,8 @@ def take_matrix(
         If they are not; it names the matrices that are.
     """
     matrix, _, where = matrices(adata)[name]
-    return checked_values(
-        matrix,
-        where=where,
-        whole=counts,
-        first_cell=first_cell,
-        remedy=lambda: _remedy(adata, name, counts=counts),
-    )
+    remedy = partial(_remedy, adata, name, counts=counts)
+    return checked_values(matrix, where=where, whole=counts, first_cell=first_cell, remedy=remedy)
 
 
 def checked_values(
@@ -229,14 +225,11 @@ def _numbers(matrix: Any, *, where: str) -> csr_matrix:
 
 def _fault(values: csr_matrix, *, whole: bool, first_cell: int | None = None) -> str | None:
     """Say which values are wrong, and where the first of them is."""
-    faults = [
-        ("NaN", np.isnan(values.data)),
-        ("infinite", np.isinf(values.data)),
-        ("negative", values.data < 0),
-    ]
+    data = values.data
+    faults = {"NaN": np.isnan(data), "infinite": np.isinf(data), "negative": data < 0}
     if whole:
-        faults.append(("not whole", values.data != np.floor(values.data)))
-    for what, wrong in faults:
+        faults["not whole"] = data != np.floor(data)
+    for what, wrong in faults.items():
         if wrong.any():
             position = int(np.argmax(wrong))
             cell = int(np.searchsorted(values.indptr, position, side="right")) - 1
@@ -244,7 +237,7 @@ def _fault(values: csr_matrix, *, whole: bool, first_cell: int | None = None) ->
             # There may be more in the pieces that were not looked at any more.
             number = f"{'' if first_cell is None else 'at least '}{int(wrong.sum())}"
             return (
-                f"{number} values that are {what}, the first is {values.data[position]} "
+                f"{number} values that are {what}, the first is {data[position]} "
                 f"at cell {(first_cell or 0) + cell}, gene {gene}"
             )
     return None

@@ -29,29 +29,17 @@ class _PartialFile:
     path: Path
 
     @property
-    def _mark_path(self) -> Path:
+    def mark(self) -> Path:
         return self.path.with_name(self.path.name + ".version")
 
     @property
     def n_bytes(self) -> int:
         """How much can be kept: nothing, if the server gave no mark by which to recognise the rest."""
-        return self.path.stat().st_size if self.path.exists() and self._mark_path.exists() else 0
-
-    @property
-    def version(self) -> str:
-        return self._mark_path.read_text()
-
-    def begin(self, version: str | None) -> None:
-        self.remove()
-        if version is not None:
-            self._mark_path.write_text(version)
+        return self.path.stat().st_size if self.path.exists() and self.mark.exists() else 0
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
-        self._mark_path.unlink(missing_ok=True)
-
-    def remove_mark(self) -> None:
-        self._mark_path.unlink(missing_ok=True)
+        self.mark.unlink(missing_ok=True)
 
 
 def download(address: str, partial_path: Path, *, progress: Progress) -> None:
@@ -83,7 +71,7 @@ def download(address: str, partial_path: Path, *, progress: Progress) -> None:
         try:
             with full_disk_told(partial_path.parent):
                 if _transfer(address, partial, progress):
-                    partial.remove_mark()
+                    partial.mark.unlink(missing_ok=True)
                     return
         except DatasetError:
             partial.remove()
@@ -101,7 +89,7 @@ def _transfer(address: str, partial: _PartialFile, progress: Progress) -> bool:
     request = urllib.request.Request(address, headers={"User-Agent": "scgenbench"})
     if done:
         request.add_header("Range", f"bytes={done}-")
-        request.add_header("If-Range", partial.version)
+        request.add_header("If-Range", partial.mark.read_text())
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
@@ -112,7 +100,9 @@ def _transfer(address: str, partial: _PartialFile, progress: Progress) -> bool:
     with response:
         if response.status != http.client.PARTIAL_CONTENT:
             done = 0
-            partial.begin(response.headers["ETag"] or response.headers["Last-Modified"])
+            partial.remove()
+            if (version := response.headers["ETag"] or response.headers["Last-Modified"]) is not None:
+                partial.mark.write_text(version)
         length = response.headers["Content-Length"]
         total = None if length is None else done + int(length)
         require_space(partial.path.parent, 0 if total is None else total - done)

@@ -20,26 +20,9 @@ _TYPE_COLUMNS = _FEATURE_TYPES | {"featurebiotype", "modality", "modalities"}
 
 _SURELY_GENES = "geneexpression"
 _GENES = {_SURELY_GENES, "gene", "genes", "gex", "mrna", "rna"}
-_NO_GENES = {
-    "adt",
-    "antibodies",
-    "antibody",
-    "antibodycapture",
-    "antigencapture",
-    "atac",
-    "crisprguidecapture",
-    "custom",
-    "grna",
-    "hashtag",
-    "hto",
-    "multiplexingcapture",
-    "peak",
-    "peaks",
-    "prot",
-    "protein",
-    "sgrna",
-    "spikein",
-}
+_PROTEINS = {"adt", "antibodies", "antibody", "antibodycapture", "antigencapture", "prot", "protein"}
+_GUIDES_AND_TAGS = {"crisprguidecapture", "grna", "hashtag", "hto", "multiplexingcapture", "sgrna"}
+_NO_GENES = _PROTEINS | _GUIDES_AND_TAGS | {"atac", "custom", "peak", "peaks", "spikein"}
 _DOUBTFUL = {"custom", "prot", "protein"}
 """Words that may mean something else in a column that is not named for types of features."""
 
@@ -59,11 +42,30 @@ _ENOUGH_OF_FAMILIES, _ENOUGH_FAMILIES = 10, 3
 _CELL_TYPE = "cell_type"
 _LOOKED_AT = 5000
 _MOST_TYPES = 50
+_SHOWN = 5
 
 
 def plain(text: object) -> str:
     """Return a name with nothing but its letters and digits, in lower case."""
     return re.sub(r"[\W_]+", "", str(text)).lower()
+
+
+def texts(column: pd.Series) -> pd.Series:
+    """Return a column as strings, gaps as ``""``."""
+    return column.astype(object).where(column.notna(), "").astype(str)
+
+
+def require_column(table: pd.DataFrame, name: str, *, of: str = "obs", option: str) -> None:
+    """Raise a `DatasetError` that names `option` if a table of cells, or `of` genes, has no such column."""
+    if name not in table.columns:
+        available = ", ".join(str(column) for column in table.columns) or "none"
+        raise DatasetError(f"there is no column {of}[{name!r}]: choose {option} from: {available}")
+
+
+def first_few(names: list[str]) -> str:
+    """Return a list in words: its first names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return f"{', '.join(names[:_SHOWN])}{more}"
 
 
 def only_genes(adata: AnnData, notes: list[str], *, where: str = "the data") -> AnnData:
@@ -87,9 +89,7 @@ def only_genes(adata: AnnData, notes: list[str], *, where: str = "the data") -> 
         If no feature is a gene.
     """
     types = feature_types(adata.var)
-    if types is None:
-        types = _strange_types(adata.var)
-    if types is None:
+    if types is None and (types := _strange_types(adata.var)) is None:
         return adata
     words = types.map(plain)
     untyped = words.isin(_UNTYPED).to_numpy()
@@ -118,9 +118,7 @@ def feature_types(var: pd.DataFrame) -> pd.Series | None:
     """Return the type of each feature as a string, or None where no column tells it."""
     for column in var.columns:
         types = _texts(var[column])
-        if types is None:
-            continue
-        if are_types(types.unique(), named=plain(column) in _TYPE_COLUMNS):
+        if types is not None and are_types(types.unique(), named=plain(column) in _TYPE_COLUMNS):
             return types
     return None
 
@@ -154,8 +152,8 @@ def _texts(column: pd.Series) -> pd.Series | None:
     """Return a column of var as strings, gaps as ``""``; None for numbers and for too many values."""
     if column.dtype.kind in "biufc":
         return None
-    texts = column.astype(object).where(column.notna(), "").astype(str)
-    return texts if texts.nunique() <= _MOST_TYPES else None
+    found = texts(column)
+    return found if found.nunique() <= _MOST_TYPES else None
 
 
 def _strange_types(var: pd.DataFrame) -> pd.Series | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets.errors import DatasetError
+from datasets.features import require_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,9 +47,11 @@ def complete_column(obs: pd.DataFrame, key: str, *, option: str) -> np.ndarray:
     """Return an obs column as strings; one that is missing or has gaps is an error that names `option`."""
     missing = unlabelled(obs, key, option=option)
     if missing.any():
+        gaps = obs[key][missing]
+        spelt = {repr(word) for word in gaps.dropna().astype(str)} | ({"NaN"} if gaps.isna().any() else set())
         drop = ", leave these cells out with --drop-unlabelled" if option == LABEL_KEY else ""
         raise DatasetError(
-            f"obs[{key!r}] is empty or NaN for {int(missing.sum())} of {len(obs)} cells ({_spelt(obs, key)})"
+            f"obs[{key!r}] is empty or NaN for {len(gaps)} of {len(obs)} cells ({', '.join(sorted(spelt))})"
             f"{drop}, label them, or name another column with {option}"
         )
     return as_labels(obs[key])
@@ -62,9 +65,7 @@ def unlabelled(obs: pd.DataFrame, key: str, *, option: str = LABEL_KEY) -> np.nd
     DatasetError
         If there is no such column; it names `option`.
     """
-    if key not in obs.columns:
-        available = ", ".join(str(column) for column in obs.columns) or "none"
-        raise DatasetError(f"there is no column obs[{key!r}]: choose {option} from: {available}")
+    require_column(obs, key, option=option)
     text = obs[key].astype(str).str.strip().str.lower()
     return (obs[key].isna() | text.isin(_MISSING)).to_numpy(dtype=bool)
 
@@ -82,13 +83,6 @@ def as_labels(column: pd.Series) -> np.ndarray:
         if np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all():
             return numbers.astype(np.int64).astype(str)
     return column.astype(str).to_numpy(dtype=str)
-
-
-def _spelt(obs: pd.DataFrame, key: str) -> str:
-    """Return how the gaps of a column are written."""
-    gaps = obs[key][unlabelled(obs, key)]
-    words = {repr(word) for word in gaps.dropna().astype(str)}
-    return ", ".join(sorted(words | ({"NaN"} if gaps.isna().any() else set())))
 
 
 def rare_type(adata: AnnData) -> str:
@@ -109,6 +103,5 @@ def rare_type(adata: AnnData) -> str:
     if not markers:
         return str(types.value_counts().idxmax())
     expression = np.asarray(adata[train, markers].to_memory().X.log1p().mean(axis=1)).ravel()
-    return str(
-        types.to_frame().assign(expression=expression).groupby("cell_type")["expression"].mean().idxmax()
-    )
+    by_type = types.to_frame().assign(expression=expression).groupby("cell_type")["expression"]
+    return str(by_type.mean().idxmax())

@@ -148,8 +148,8 @@ def _held_against(
     for file in declaration.files:
         if file is wanted:
             paths.append(source)
-        elif file.address is not None and file.address.startswith(_PACKAGE):
-            paths.append(_inside_package(declaration, file.address).path)
+        elif (packaged := _inside_package(declaration, file)) is not None:
+            paths.append(packaged.path)
         else:
             paths.append(_stored_path(declaration, file, folder))
     if missing := [path.name for path in paths if not path.exists()]:
@@ -166,19 +166,13 @@ def _held_against(
     expected = dict(declaration.expected)
     if {"train", "test"} <= set(expected):
         expected.setdefault("cells", expected["train"] + expected["test"])
-    return _unlike(source, declaration.name, found, expected), differences(
-        replace(declaration, expected=expected), found
-    )
-
-
-def _unlike(source: Path, name: str, found: dict[str, int], expected: Mapping[str, int]) -> list[str]:
-    """Tell of sizes that are out of all proportion to those expected."""
     far = [
         f"{found[what]} {what}, not about {expected[what]}"
         for what in ("cells", "genes")
         if what in expected and not 1 / _FAR <= found[what] / expected[what] <= _FAR
     ]
-    return [f"{source.name} does not look like {name}: it has {' and '.join(far)}"] if far else []
+    unlike = f"{source.name} does not look like {declaration.name}: it has {' and '.join(far)}"
+    return [unlike] if far else [], differences(replace(declaration, expected=expected), found)
 
 
 def folder_of(cache_folder: str | Path | None) -> Path:
@@ -191,8 +185,8 @@ def silent(what: str, done: int, total: int | None) -> None:
 
 
 def _obtain(declaration: Declaration, file: SourceFile, folder: Path, progress: Progress) -> LocalFile:
-    if file.address is not None and file.address.startswith(_PACKAGE):
-        return _inside_package(declaration, file.address)
+    if (packaged := _inside_package(declaration, file)) is not None:
+        return packaged
     target = _stored_path(declaration, file, folder)
     if file.address is None and not target.exists():
         raise DatasetError(
@@ -206,7 +200,11 @@ def _obtain(declaration: Declaration, file: SourceFile, folder: Path, progress: 
         return _checked(declaration, file, target)
 
 
-def _inside_package(declaration: Declaration, address: str) -> LocalFile:
+def _inside_package(declaration: Declaration, file: SourceFile) -> LocalFile | None:
+    """Find a file that comes with an installed package; None for those that do not."""
+    address = file.address
+    if address is None or not address.startswith(_PACKAGE):
+        return None
     package, _, inner = address.removeprefix(_PACKAGE).partition("/")
     # Finding a top-level package does not import it: scanpy alone would take two seconds.
     spec = importlib.util.find_spec(package)
@@ -334,14 +332,11 @@ def file_info(declaration: Declaration, file: SourceFile, folder: Path) -> dict[
     """Tell about a source file: its address and checksum, and where it lies if it is here."""
     target = _stored_path(declaration, file, folder)
     recorded = _recorded(target)
+    checksum = "pinned" if file.sha256 else "recorded" if recorded else "unknown until the first download"
     return {
         "name": file.name,
         "address": file.address,
         "sha256": file.sha256 or (recorded and recorded["sha256"]),
-        "checksum": "pinned"
-        if file.sha256
-        else "recorded"
-        if recorded
-        else "unknown until the first download",
+        "checksum": checksum,
         "path": str(target) if target.exists() else None,
     }

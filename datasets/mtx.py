@@ -15,7 +15,7 @@ from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any
 
 from datasets.errors import DatasetError
-from datasets.features import are_types, plain
+from datasets.features import are_types, first_few, plain
 
 if TYPE_CHECKING:
     from anndata import AnnData
@@ -34,8 +34,6 @@ _CELLS_FIRST = re.compile(r"cells?[_.-]?(x|by)[_.-]?(genes?|features?)", re.IGNO
 _HELD = {"all", "cell", "cells", "count", "counts", "filtered", "gene", "genes", "raw", "umi", "x"}
 """Words in the names of files that tell what they hold, not whose it is."""
 
-_SHOWN = 5
-
 
 @dataclass(frozen=True)
 class MtxSet:
@@ -53,22 +51,17 @@ class MtxSet:
     prefix: str
     files: dict[str, PurePath]
 
-    @property
-    def name(self) -> str:
-        """What tells it from the others."""
-        return f"{self.folder.name}/{self.prefix}".strip("/")
-
 
 def holds_mtx(path: Path) -> bool:
     """Tell whether a file is a Matrix Market matrix, a folder or a tar archive holds one."""
     if path.is_file() and not tarfile.is_tarfile(path):
-        return _is_matrix_market(path)
+        return unpacked_start(path, 14).lower() == b"%%matrixmarket"
     return any("matrix" in found.files for found in _sets(_names(path)))
 
 
 def mtx_files(path: Path, *, genome: str | None = None) -> list[Path]:
     """Return what `read_mtx` reads: the three files of a folder, or the archive itself."""
-    if path.is_file() and tarfile.is_tarfile(path):
+    if _is_archive(path):
         return [path]
     return sorted(Path(name) for name in _chosen(path, genome).files.values())
 
@@ -229,11 +222,16 @@ def _fitted(
     )
 
 
-def _is_matrix_market(path: Path) -> bool:
+def _is_archive(path: Path) -> bool:
+    return path.is_file() and tarfile.is_tarfile(path)
+
+
+def unpacked_start(path: Path, n_bytes: int) -> bytes:
+    """Return the first bytes of a file, or of what gzip packed in it."""
     with path.open("rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
     with gzip.open(path) if packed else path.open("rb") as file:
-        return file.read(14).lower() == b"%%matrixmarket"
+        return file.read(n_bytes)
 
 
 def _names(path: Path) -> list[PurePath]:
@@ -257,14 +255,12 @@ def _sets(names: Iterable[PurePath]) -> list[MtxSet]:
     by_prefix: dict[tuple[PurePath, str], dict[str, PurePath]] = defaultdict(dict)
     by_folder: dict[PurePath, dict[str, list[PurePath]]] = defaultdict(lambda: defaultdict(list))
     for name in sorted(names, key=_newer_last):
-        for role, pattern in _ROLES.items():
-            if name.name.startswith(".") or (match := pattern.fullmatch(name.name)) is None:
-                continue
-            by_prefix[name.parent, match[1].rstrip("._-")][role] = name
-            by_folder[name.parent][role].append(name)
+        for role in _ROLES:
+            if (prefix := _prefix(name, role)) is not None:
+                by_prefix[name.parent, prefix][role] = name
+                by_folder[name.parent][role].append(name)
     sets = [MtxSet(folder, prefix, files) for (folder, prefix), files in by_prefix.items()]
-    whole = [found for found in sets if len(found.files) == len(_ROLES)]
-    if whole:
+    if whole := [found for found in sets if len(found.files) == len(_ROLES)]:
         return whole
     alone = [
         MtxSet(folder, "", {role: files[0] for role, files in roles.items()})
@@ -287,7 +283,11 @@ def _of_folder(path: Path, genome: str | None) -> MtxSet:
     if len(sets) > 1 and len(of_genome) == 1:
         return of_genome[0]
     if len(sets) != 1:
-        raise _several(path, sets)
+        names = first_few([f"{found.folder.name}/{found.prefix}".strip("/") for found in sets])
+        remedy = "give one of their .mtx files" if path.is_dir() else "unpack it and give one of them"
+        if len({found.folder.name for found in sets}) == len(sets) > 1:
+            remedy += f", or one of the folders' names, such as --genome {sets[0].folder.name}"
+        raise DatasetError(f"{path} holds {len(sets)} matrices ({names}): {remedy}")
     return sets[0]
 
 
@@ -338,29 +338,17 @@ def _begins_with(name: str, prefix: str) -> bool:
     return name.startswith(prefix) and (not prefix or not rest or rest[0] in "._-")
 
 
-def _several(path: Path, sets: list[MtxSet]) -> DatasetError:
-    names = [found.name for found in sets]
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    remedy = "give one of their .mtx files" if path.is_dir() else "unpack it and give one of them"
-    if len({found.folder.name for found in sets}) == len(sets) > 1:
-        remedy += f", or one of the folders' names, such as --genome {sets[0].folder.name}"
-    return DatasetError(f"{path} holds {len(sets)} matrices ({', '.join(names[:_SHOWN])}{more}): {remedy}")
-
-
 @contextmanager
 def _opened(path: Path, chosen: MtxSet) -> Iterator[dict[str, Any]]:
     """Open the files of a set, unpacked: role → content."""
+    files = chosen.files.items()
     with ExitStack() as stack:
-        if path.is_file() and tarfile.is_tarfile(path):
+        if _is_archive(path):
             archive = stack.enter_context(tarfile.open(path))
             members = {PurePath(member.name): member for member in archive}
-            contents: dict[str, Any] = {
-                role: archive.extractfile(members[name]) for role, name in chosen.files.items()
-            }
+            contents: dict[str, Any] = {role: archive.extractfile(members[name]) for role, name in files}
         else:
-            contents = {
-                role: stack.enter_context(Path(name).open("rb")) for role, name in chosen.files.items()
-            }
+            contents = {role: stack.enter_context(Path(name).open("rb")) for role, name in files}
         yield {
             role: gzip.GzipFile(fileobj=content) if chosen.files[role].suffix == ".gz" else content
             for role, content in contents.items()

@@ -16,7 +16,7 @@ import hashlib
 import json
 import platform
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,9 +29,9 @@ import numpy as np
 from datasets import stored
 from datasets.assemble import Parameters, assemble
 from datasets.cache import atomic, locked, prepared_path, require_space, sha256_of
-from datasets.cache import cache_folder as default_folder
 from datasets.code import imported_with, meaning_of
 from datasets.declaration import Progress, step
+from datasets.library import folder_of, silent
 from datasets.resolve import Resolved, resolve
 from datasets.selection import Selection
 from datasets.streamed import is_too_large, prepare_streamed
@@ -137,8 +137,8 @@ def prepare(
     DatasetError
         For every input that cannot be used; nothing is left behind.
     """
-    progress = progress or (lambda what, done, total: None)
-    cache = Path(cache_folder).expanduser() if cache_folder else default_folder()
+    progress = progress or silent
+    cache = folder_of(cache_folder)
     wanted = Selection(layer=layer, gene_names=gene_names, genome=genome)
     resolved = resolve(
         source, registry=registry, folder=cache, progress=progress, wanted=wanted, label_key=label_key
@@ -196,42 +196,22 @@ def _fill(
         }
         facts["notes"] += resolved.notes
 
-    in_pieces = (
-        memory is not None and resolved.file is not None and is_too_large(resolved.file, memory=memory)
-    )
+    file, declaration = resolved.file, resolved.declaration
     with atomic(path) as temporary:
-        if in_pieces and resolved.file is not None:
-            prepare_streamed(
-                resolved.file,
-                temporary,
-                wanted=Selection(parameters.layer, parameters.gene_names, parameters.genome),
-                declaration=resolved.declaration,
-                parameters=parameters,
-                progress=progress,
-                tell=tell,
-            )
+        if file is not None and memory is not None and is_too_large(file, memory=memory):
+            prepare_streamed(file, temporary, declaration, parameters, tell=tell, progress=progress)
         else:
-            _prepare_at_once(temporary, resolved, parameters, tell, progress)
+            with step(progress, "reading"):
+                raw = resolved.read()
+            adata = assemble(raw, declaration, parameters, progress=progress)
+            tell(adata.uns["bench"])
+            with step(progress, "writing"):
+                # A full disk crashes the process inside HDF5, too late for any error: look before it starts.
+                require_space(temporary.parent, 16 * adata.X.nnz + 100 * sum(adata.shape) + 1_000_000)
+                stored.write_cells(adata, temporary)
         checksum = sha256_of(temporary)
     with atomic(_checksum_file(path)) as temporary:
         temporary.write_text(checksum)
-
-
-def _prepare_at_once(
-    target: Path,
-    resolved: Resolved,
-    parameters: Parameters,
-    tell: Callable[[dict[str, Any]], None],
-    progress: Progress,
-) -> None:
-    with step(progress, "reading"):
-        raw = resolved.read()
-    adata = assemble(raw, resolved.declaration, parameters, progress=progress)
-    tell(adata.uns["bench"])
-    with step(progress, "writing"):
-        # A full disk crashes the process inside HDF5, too late for any error: look before it starts.
-        require_space(target.parent, 16 * adata.X.nnz + 100 * sum(adata.shape) + 1_000_000)
-        stored.write_cells(adata, target)
 
 
 def is_whole(path: Path) -> bool:
@@ -249,12 +229,11 @@ def _checksum_file(path: Path) -> Path:
 def _key(resolved: Resolved, parameters: Parameters) -> str:
     digest = hashlib.sha256()
     # What `files` holds is in the checksum, and what `read` does in the code below.
-    declared = {
-        name: value for name, value in vars(resolved.declaration).items() if name not in _HASHED_APART
-    }
-    reader = _parts(resolved.declaration.read)
+    declaration = resolved.declaration
+    declared = {name: value for name, value in vars(declaration).items() if name not in _HASHED_APART}
+    reader = _parts(declaration.read)
     names = [getattr(part, "__qualname__", part) for part in reader]
-    facts = [declared, names, resolved.checksum, parameters.as_dict(), _versions()]
+    facts = [declared, names, resolved.checksum, asdict(parameters), _versions()]
     digest.update(json.dumps(facts, sort_keys=True, default=repr).encode())
     files = sorted(Path(__file__).parent.glob("*.py"))
     # A third party's way of reading its files is part of the code as well.

@@ -5,7 +5,6 @@ What a file is, is told from its content, never from its name, and nothing is ev
 
 from __future__ import annotations
 
-import gzip
 import tarfile
 import warnings
 import zlib
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from datasets.counts import require_sound
 from datasets.errors import DatasetError
 from datasets.features import only_genes
-from datasets.mtx import holds_mtx, mtx_files, read_mtx
+from datasets.mtx import holds_mtx, mtx_files, read_mtx, unpacked_start
 from datasets.selection import NOTES
 from datasets.stored import store_of
 from datasets.tenx import read_tenx, tenx_groups
@@ -44,22 +43,24 @@ def kind_of(path: Path) -> Kind:
 
     if not path.exists():
         raise DatasetError(f"{path} does not exist: {_REMEDY}")
+    kind: Kind | None = None
     with damage_told(path):
-        if path.is_dir():
-            if (kind := _kind_of_folder(path)) is not None:
-                return kind
+        if _is_zarr(path):
+            kind = "zarr store"
+        elif path.is_dir():
+            kind = "10x mtx folder" if holds_mtx(path) else None
         elif h5py.is_hdf5(path):
-            if (kind := _kind_of_hdf5(path)) is not None:
-                return kind
+            kind = _kind_of_hdf5(path)
         elif tarfile.is_tarfile(path):
             with tarfile.open(path) as archive:
                 _read_to_the_end(archive)
-            if holds_mtx(path):
-                return "archive of a 10x mtx folder"
+            kind = "archive of a 10x mtx folder" if holds_mtx(path) else None
         elif holds_mtx(path):
-            return "mtx file"
-        if path.is_file() and _is_packed_hdf5(path):
+            kind = "mtx file"
+        elif unpacked_start(path, 8) == b"\x89HDF\r\n\x1a\n":
             raise DatasetError(f"{path} is packed: unpack it with gunzip and give what comes out")
+    if kind is not None:
+        return kind
     raise DatasetError(f"{path} is none of the formats that can be read: {_REMEDY}")
 
 
@@ -136,12 +137,6 @@ def read_labels(path: Path, *, cell_column: str, label_column: str) -> dict[str,
     return dict(zip(table[cell_column], table[label_column], strict=True))
 
 
-def _kind_of_folder(path: Path) -> Kind | None:
-    if _is_zarr(path):
-        return "zarr store"
-    return "10x mtx folder" if holds_mtx(path) else None
-
-
 def _is_zarr(path: Path) -> bool:
     """Tell whether a folder is a Zarr store of cells, in either of Zarr's versions."""
     is_store = any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
@@ -171,14 +166,6 @@ def _kind_of_hdf5(path: Path) -> Kind | None:
         if {"obs", "var"} <= set(file):
             return "h5ad"
         return "10x h5" if tenx_groups(file) else None
-
-
-def _is_packed_hdf5(path: Path) -> bool:
-    with path.open("rb") as file:
-        if file.read(2) != b"\x1f\x8b":
-            return False
-    with gzip.open(path) as file:
-        return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def _mudata(path: Path, modalities: list[str]) -> DatasetError:

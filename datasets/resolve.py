@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets import synthetic
+from datasets import sources, synthetic
 from datasets.cache import printable, sha256_of
 from datasets.declaration import Declaration, Progress, find_declaration, registered_names
 from datasets.errors import DatasetError
@@ -63,7 +63,7 @@ def resolve(
     registry: Mapping[str, Any] | None,
     folder: Path,
     progress: Progress,
-    wanted: Selection | None = None,
+    wanted: Selection,
     label_key: str | None = None,
 ) -> Resolved:
     """Find out what `source` is, and fetch it if need be.
@@ -86,7 +86,6 @@ def resolve(
     DatasetError
         If it is none of these, or cannot be fetched.
     """
-    wanted = wanted or Selection()
     choose = partial(_chosen, wanted=wanted, label_key=label_key)
     if not isinstance(source, (str, Path)):
         return _from_memory(source, choose)
@@ -94,7 +93,9 @@ def resolve(
         if (declaration := find_declaration(source, registry)) is not None:
             return _from_files(declaration, folder, progress, choose)
         if source.startswith(synthetic.PREFIX):
-            return _drawn(source, progress, choose)
+            draw = partial(synthetic.draw, synthetic.Recipe.parse(source), progress=progress)
+            checksum = hashlib.sha256(source.encode()).hexdigest()
+            return Resolved(synthetic.declared(source), source, checksum, partial(choose, draw), draw)
     path = Path(source).expanduser()
     if not path.exists():
         raise DatasetError(
@@ -113,8 +114,7 @@ def resolve(
         checksum = hashlib.sha256(f"{checksum}{names}".encode()).hexdigest()
     read = partial(read_cells, path, genome=wanted.genome)
     file = path if kind in ("h5ad", "zarr store") else None
-    choose_read = partial(choose, read)
-    return Resolved(declaration, str(path.resolve()), checksum, choose_read, read, file=file)
+    return Resolved(declaration, str(path.resolve()), checksum, partial(choose, read), read, file=file)
 
 
 def _chosen(
@@ -135,21 +135,12 @@ def _from_files(
 ) -> Resolved:
     files = fetch_files(declaration, folder, progress)
     read = partial(_read_stored, declaration, files)
-    return Resolved(
-        declaration,
-        "; ".join(file.origin for file in files),
-        sha256_of(*(file.path for file in files)),
-        partial(choose, read),
-        read,
-        tuple(file.note for file in files if file.note),
-        declaration.name if _is_ours(declaration) and all(file.as_declared for file in files) else None,
-    )
-
-
-def _is_ours(declaration: Declaration) -> bool:
-    from datasets import sources
-
-    return any(declaration is ours for ours in vars(sources).values())
+    is_ours = any(declaration is ours for ours in vars(sources).values())
+    declared = declaration.name if is_ours and all(file.as_declared for file in files) else None
+    origin = "; ".join(file.origin for file in files)
+    checksum = sha256_of(*(file.path for file in files))
+    notes = tuple(file.note for file in files if file.note)
+    return Resolved(declaration, origin, checksum, partial(choose, read), read, notes, declared)
 
 
 def _read_stored(declaration: Declaration, files: tuple[LocalFile, ...]) -> AnnData:
@@ -162,14 +153,6 @@ def _read_stored(declaration: Declaration, files: tuple[LocalFile, ...]) -> AnnD
         raise DatasetError(
             f"{declaration.name}: {error}; to start clean, delete {' '.join(stored)}"
         ) from error
-
-
-def _drawn(source: str, progress: Progress, choose: Callable[..., AnnData]) -> Resolved:
-    recipe = synthetic.Recipe.parse(source)
-    declaration = synthetic.declared(source)
-    draw = partial(synthetic.draw, recipe, progress=progress)
-    checksum = hashlib.sha256(source.encode()).hexdigest()
-    return Resolved(declaration, source, checksum, partial(choose, draw), draw)
 
 
 def _from_memory(adata: AnnData, choose: Callable[..., AnnData]) -> Resolved:

@@ -14,7 +14,7 @@ import numpy as np
 
 from datasets.counts import features_of, find_matrix, take_matrix
 from datasets.errors import DatasetError
-from datasets.features import only_genes, plain, require_upright
+from datasets.features import only_genes, plain, require_column, require_upright, texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +141,7 @@ def _of_genome(cells: AnnData, genome: str | None, notes: list[str]) -> AnnData:
                 f"leave it out"
             )
         return cells
-    genomes = cells.var[column].astype(object).where(cells.var[column].notna(), "").astype(str)
+    genomes = texts(cells.var[column])
     found = sorted(set(genomes) - {""})
     if genome is None:
         if len(found) > 1:
@@ -162,10 +162,8 @@ def _of_genome(cells: AnnData, genome: str | None, notes: list[str]) -> AnnData:
 def _gene_names(var: pd.DataFrame, column: str, notes: list[str]) -> pd.Index:
     import pandas as pd
 
-    if column not in var.columns:
-        available = ", ".join(str(name) for name in var.columns) or "none"
-        raise DatasetError(f"there is no column var[{column!r}]: choose --gene-names from: {available}")
-    names = var[column].astype(object).where(var[column].notna(), "").astype(str).str.strip()
+    require_column(var, column, of="var", option="--gene-names")
+    names = texts(var[column]).str.strip()
     nameless = names.isin(_NAMELESS).to_numpy()
     if nameless.all():
         raise DatasetError(f"var[{column!r}] names no gene: give another column with --gene-names")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from anndata import AnnData
     from scipy.sparse import csr_matrix
 
+_SAMPLES = "https://cf.10xgenomics.com/samples/cell-exp"
 _AUTHORS_COPY = "the ACTIVA authors' original matrices, doi:10.5281/zenodo.5842658"
 
 
@@ -99,12 +100,7 @@ BRAIN_SMALL = Declaration(
     description="20 000 cells of E18 mouse cortex, hippocampus and subventricular zone",
     reference="10x Genomics, 1.3 Million Brain Cells from E18 Mice (Cell Ranger 1.3.0), 20k subset",
     licence="CC BY 4.0 (10x Genomics)",
-    files=(
-        SourceFile(
-            "1M_neurons_neuron20k.h5",
-            "https://cf.10xgenomics.com/samples/cell-exp/1.3.0/1M_neurons/1M_neurons_neuron20k.h5",
-        ),
-    ),
+    files=(SourceFile("1M_neurons_neuron20k.h5", f"{_SAMPLES}/1.3.0/1M_neurons/1M_neurons_neuron20k.h5"),),
     label_source="none: clusters stand in",
     test_size=2000,
     stratify_by="cluster",
@@ -120,7 +116,7 @@ PBMC68K = Declaration(
     files=(
         SourceFile(
             "fresh_68k_pbmc_donor_a_filtered_gene_bc_matrices.tar.gz",
-            "https://cf.10xgenomics.com/samples/cell-exp/1.1.0/fresh_68k_pbmc_donor_a/"
+            f"{_SAMPLES}/1.1.0/fresh_68k_pbmc_donor_a/"
             "fresh_68k_pbmc_donor_a_filtered_gene_bc_matrices.tar.gz",
             # Not measured by us: three independent public repositories state this value.
             sha256="3f35f37ff344bc9b32f97cd003ac986ebb9b5d7f31006c53dff4cb38da267931",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets.errors import DatasetError
-from datasets.features import plain
+from datasets.features import first_few, plain, require_column
 from datasets.labels import as_labels
 
 if TYPE_CHECKING:
@@ -19,18 +19,12 @@ if TYPE_CHECKING:
 _TEST, _VALIDATION, _POOL, _HALVES = range(4)
 """A random stream for each purpose, so that asking for a validation split changes no test cell."""
 
-_PARTS = {
-    "train": "train",
-    "training": "train",
-    "val": "valid",
-    "valid": "valid",
-    "validation": "valid",
-    "test": "test",
-    "testing": "test",
-    "heldout": "test",
-    "holdout": "test",
+_WORDS = {
+    "train": ("train", "training"),
+    "valid": ("val", "valid", "validation"),
+    "test": ("test", "testing", "heldout", "holdout"),
 }
-_SHOWN = 5
+_PARTS = {word: part for part, words in _WORDS.items() for word in words}
 
 LARGEST_SHARE = Fraction(1, 5)
 """A number of test cells that is meant for a data set of tens of thousands never exceeds this share."""
@@ -82,12 +76,11 @@ def split(
         If there is only one group, or no cell comes into a split that was asked for.
     """
     labels = np.asarray(strata, dtype=str)
+    rng = np.random.default_rng([seed, _TEST])
     if groups is None:
-        test = _draw_of_each(
-            labels, np.ones(len(labels), dtype=bool), share, np.random.default_rng([seed, _TEST])
-        )
+        test = _draw_of_each(labels, np.ones(len(labels), dtype=bool), share, rng)
     else:
-        test = _draw_groups(np.asarray(groups, dtype=str), share, np.random.default_rng([seed, _TEST]))
+        test = _draw_groups(np.asarray(groups, dtype=str), share, rng)
     if not test.any():
         raise DatasetError(
             f"{len(labels)} cells in {len(np.unique(labels))} types or clusters are too few to hold out "
@@ -129,9 +122,7 @@ def given_split(obs: pd.DataFrame, column: str) -> np.ndarray:
     """
     import pandas as pd
 
-    if column not in obs.columns:
-        available = ", ".join(str(name) for name in obs.columns) or "none"
-        raise DatasetError(f"there is no column obs[{column!r}]: choose --split-from from: {available}")
+    require_column(obs, column, option="--split-from")
     # A gap is no value that is known, and is told as one.
     words = pd.Series(as_labels(obs[column]), index=obs.index).map(plain)
     meanings = _PARTS
@@ -142,9 +133,8 @@ def given_split(obs: pd.DataFrame, column: str) -> np.ndarray:
     assigned = words.map(meanings)
     if assigned.isna().any():
         unknown = sorted(set(obs[column][assigned.isna().to_numpy()].astype(str)))
-        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         raise DatasetError(
-            f"--split-from {column!r}: obs[{column!r}] holds {', '.join(unknown[:_SHOWN])}{more} for "
+            f"--split-from {column!r}: obs[{column!r}] holds {first_few(unknown)} for "
             f"{int(assigned.isna().sum())} of {len(obs)} cells: it must say train, test or valid (also "
             f"training, testing, heldout, val, validation) of each, or be booleans called "
             f"is_train or is_test, or 0 and 1 in such a column"

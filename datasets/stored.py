@@ -132,15 +132,11 @@ def copy_cells(cells: AnnData, rows: np.ndarray, path: Path) -> None:
             piece = slice(start, start + ROWS_AT_ONCE)
             kept = np.flatnonzero(rows[piece])
             writer.append(X=cells.X[piece][kept], counts=cells.layers["counts"][piece][kept])
-        writer.annotate(obs=_some_of(cells.obs, rows), var=cells.var, uns=dict(cells.uns))
-
-
-def _some_of(obs: pd.DataFrame, rows: np.ndarray) -> pd.DataFrame:
-    """Return what is known of some cells, without categories that none of them has: as AnnData's copies."""
-    some = obs[rows].copy()
-    for name in some.select_dtypes("category"):
-        some[name] = some[name].cat.remove_unused_categories()
-    return some
+        obs = cells.obs[rows].copy()
+        for name in obs.select_dtypes("category"):
+            # No category that none of these cells has: as in AnnData's own copies.
+            obs[name] = obs[name].cat.remove_unused_categories()
+        writer.annotate(obs=obs, var=cells.var, uns=dict(cells.uns))
 
 
 def rows_of(cells: AnnData, rows: np.ndarray) -> csr_matrix:

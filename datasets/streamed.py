@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from anndata import AnnData
 
+_RAW_X = "raw/X"
 TIMES_IN_MEMORY = 4
 """How often what a file holds is in memory, at most, where cells are prepared or trained on there."""
 
@@ -37,12 +38,11 @@ def is_too_large(path: Path, *, memory: int) -> bool:
 def prepare_streamed(
     path: Path,
     target: Path,
-    *,
-    wanted: Selection,
     declaration: Declaration,
     parameters: Parameters,
-    progress: Progress,
+    *,
     tell: Callable[[dict[str, Any]], None],
+    progress: Progress,
 ) -> None:
     """Check, filter, normalise and split the cells of an ``.h5ad`` or a Zarr store into an ``.h5ad``.
 
@@ -53,14 +53,12 @@ def prepare_streamed(
     ----------
     path, target
         What is read, and what is written.
-    wanted
-        What to take of it.
     declaration, parameters
         As for `datasets.assemble.assemble`.
-    progress
-        Told how many of the cells are done.
     tell
         Adds to uns["bench"] what there is to say about the source.
+    progress
+        Told how many of the cells are done.
 
     Raises
     ------
@@ -70,7 +68,9 @@ def prepare_streamed(
     import pandas as pd
 
     with ExitStack() as stack:
-        source = stack.enter_context(_Source(path, wanted, label_key=parameters.label_key))
+        with damage_told(path):
+            store = stack.enter_context(store_of(path))
+        source = _Source(path, store, parameters)
         seen = _seen(source, declaration, parameters, progress)
         n_genes = int(seen.keep_genes.sum())
         # A full disk crashes the process inside HDF5, too late for any error: look before it starts.
@@ -82,14 +82,9 @@ def prepare_streamed(
         obs = source.obs[seen.labelled]
         obs = obs.set_axis(unique_names(obs.index, "cell", notes))
         tell_dropped(keep_cells[seen.labelled], seen.keep_genes, notes)
+        obs = obs[keep_cells[seen.labelled]]
         obs, uns = annotate(
-            obs[keep_cells[seen.labelled]],
-            declaration,
-            parameters,
-            notes,
-            n_genes=n_genes,
-            counts=None,
-            progress=progress,
+            obs, declaration, parameters, notes, n_genes=n_genes, counts=None, progress=progress
         )
         tell(uns["bench"])
         writer.annotate(obs=obs, var=pd.DataFrame(index=genes[seen.keep_genes]), uns=uns)
@@ -135,14 +130,8 @@ def _seen(source: _Source, declaration: Declaration, parameters: Parameters, pro
         raise DatasetError(f"{declaration.name}: there are no cells: give another file")
     require_counts(n_values, (source.n_cells, first.n_vars), where=f"{declaration.name}: ")
     keep_genes = cells_of_gene >= preprocessing.MIN_CELLS
-    return _Seen(
-        genes=first.var_names,
-        notes=[*first.uns[NOTES], *told],
-        labelled=labelled,
-        keep_cells=keep_cells,
-        keep_genes=keep_genes,
-        n_values=int(cells_of_gene[keep_genes].sum()),
-    )
+    notes, n_values = [*first.uns[NOTES], *told], int(cells_of_gene[keep_genes].sum())
+    return _Seen(first.var_names, notes, labelled, keep_cells, keep_genes, n_values)
 
 
 def _write_matrices(source: _Source, seen: _Seen, writer: CellWriter, progress: Progress) -> np.ndarray:
@@ -163,44 +152,31 @@ class _Source:
 
     Parameters
     ----------
-    path
-        The file or folder.
-    wanted
-        What to take of it.
-    label_key
-        A column that cells should have.
+    path, store
+        The file or folder, and what is opened of it.
+    parameters
+        What to take of it, and which column cells should have.
     """
 
-    def __init__(self, path: Path, wanted: Selection, *, label_key: str | None) -> None:
-        self._path, self._wanted, self._label_key = path, wanted, label_key
-        self._open = ExitStack()
-
-    def __enter__(self) -> Self:
+    def __init__(self, path: Path, store: Any, parameters: Parameters) -> None:
         from anndata.io import read_elem
 
-        with damage_told(self._path):
-            self._file = self._open.enter_context(store_of(self._path))
-            self.obs: pd.DataFrame = read_elem(self._file["obs"])
-            self._var: pd.DataFrame = read_elem(self._file["var"])
-            self._with_raw = self._holds("raw")
-            self._raw_var = read_elem(self._file["raw/var"]) if self._with_raw else None
+        self._path, self._store, self._label_key = path, store, parameters.label_key
+        with damage_told(path):
+            self.obs: pd.DataFrame = read_elem(store["obs"])
+            self._var: pd.DataFrame = read_elem(store["var"])
+            self._raw_var = read_elem(store["raw/var"]) if self._holds("raw") else None
+        self.n_cells = len(self.obs)
         self._places = {"X": "X"} if self._holds("X") else {}
-        self._places |= {name: f"layers/{name}" for name in self._file.get("layers", ())}
-        self._names = list(dict.fromkeys([*self._places, *([RAW] if self._with_raw else [])]))
-        self._name = find_matrix(self._names_alone(), self._wanted.layer)
-        return self
-
-    def __exit__(self, *_ending: object) -> None:
-        self._open.close()
-
-    @property
-    def n_cells(self) -> int:
-        """Cells in the file."""
-        return len(self.obs)
+        self._places |= {name: f"layers/{name}" for name in store.get("layers", ())}
+        if self._raw_var is not None:
+            self._places.setdefault(RAW, _RAW_X)
+        self._name = find_matrix(self._names_alone(), parameters.layer)
+        self._wanted = Selection(self._name, parameters.gene_names, parameters.genome)
 
     def _holds(self, name: str) -> bool:
         """Tell whether there is such a part; AnnData writes some that are nothing."""
-        return name in self._file and self._file[name].attrs.get("encoding-type") != "null"
+        return name in self._store and self._store[name].attrs.get("encoding-type") != "null"
 
     def pieces(self, progress: Progress, what: str) -> Iterator[tuple[slice, AnnData]]:
         """Yield which cells these are, and what `datasets.selection.select` takes of them."""
@@ -208,17 +184,10 @@ class _Source:
             rows = slice(start, min(start + ROWS_AT_ONCE, self.n_cells))
             progress(what, start, self.n_cells)
             # By the others, where they can be read, a remedy is found if this one holds no counts.
-            others = [name for name in self._names if name != self._name and self._is_by_row(name)]
-            piece = self._piece(rows, [self._name, *(others if start == 0 else ())])
-            yield (
-                rows,
-                select(
-                    piece,
-                    replace(self._wanted, layer=self._name),
-                    label_key=self._label_key,
-                    first_cell=start,
-                ),
-            )
+            others = [name for name in self._places if name != self._name and self._is_by_row(name)]
+            names = [self._name, *(others if start == 0 else ())]
+            piece = self._cells(rows, {name: self._rows(name, rows) for name in names})
+            yield rows, select(piece, self._wanted, label_key=self._label_key, first_cell=start)
         progress(what, self.n_cells, self.n_cells)
 
     def _names_alone(self) -> AnnData:
@@ -226,44 +195,35 @@ class _Source:
         from anndata import AnnData
         from scipy.sparse import csr_matrix
 
-        cells = self._cells(slice(0, 0), {name: csr_matrix((0, self._width(name))) for name in self._names})
+        empty = csr_matrix((0, len(self._var)))
+        names = [name for name, place in self._places.items() if place != _RAW_X]
+        cells = self._cells(slice(0, 0), dict.fromkeys(names, empty))
         if self._raw_var is not None:
             # Beside a layer of the same name, too: which of them is meant must be asked for.
             cells.raw = AnnData(csr_matrix((0, len(self._raw_var))), obs=cells.obs, var=self._raw_var)
         return cells
 
-    def _piece(self, rows: slice, names: list[str]) -> AnnData:
-        """Read some of the matrices of some cells."""
-        return self._cells(rows, {name: self._rows(name, rows) for name in names})
-
     def _cells(self, rows: slice, matrices: dict[str, Any]) -> AnnData:
         from anndata import AnnData
 
         obs = self.obs.iloc[rows]
-        raw = None if RAW in self._places else matrices.pop(RAW, None)
+        raw = matrices.pop(RAW, None) if self._places.get(RAW) == _RAW_X else None
         cells = AnnData(matrices.pop("X", None), obs=obs, var=self._var, layers=matrices)
         if raw is not None:
             cells.raw = AnnData(raw, obs=obs, var=self._raw_var)
         return cells
 
-    def _width(self, name: str) -> int:
-        is_raw = name == RAW and name not in self._places
-        return len(self._raw_var if is_raw and self._raw_var is not None else self._var)
-
-    def _place(self, name: str) -> str:
-        return self._places.get(name, "raw/X")
-
     def _is_by_row(self, name: str) -> bool:
-        matrix = self._file[self._place(name)]
+        matrix = self._store[self._places[name]]
         return hasattr(matrix, "shape") or matrix.attrs.get("encoding-type") == "csr_matrix"
 
     def _rows(self, name: str, rows: slice) -> Any:
         from anndata.io import sparse_dataset
 
-        matrix = self._file[self._place(name)]
+        matrix = self._store[self._places[name]]
         if not self._is_by_row(name):
             raise DatasetError(
-                f"{self._path} does not fit into memory, and {self._place(name)} is not stored row by row "
+                f"{self._path} does not fit into memory, and {self._places[name]} is not stored row by row "
                 f"(as csr_matrix): write it so, or give more memory"
             )
         with damage_told(self._path):

@@ -72,14 +72,10 @@ def draw(recipe: Recipe, *, seed: int = 0, progress: Progress) -> AnnData:
     from anndata import AnnData
 
     counts, types = draw_counts(recipe, seed=seed, progress=progress)
-    return AnnData(
-        counts,
-        obs=pd.DataFrame(
-            {"cell_type": [f"type {number + 1}" for number in types]},
-            index=[f"cell{number}" for number in range(recipe.n_cells)],
-        ),
-        var=pd.DataFrame(index=[f"gene{number}" for number in range(recipe.n_genes)]),
-    )
+    cells = [f"cell{number}" for number in range(recipe.n_cells)]
+    genes = [f"gene{number}" for number in range(recipe.n_genes)]
+    obs = pd.DataFrame({"cell_type": [f"type {number + 1}" for number in types]}, index=cells)
+    return AnnData(counts, obs=obs, var=pd.DataFrame(index=genes))
 
 
 def draw_counts(recipe: Recipe, *, seed: int = 0, progress: Progress) -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -108,9 +104,8 @@ def draw_counts(recipe: Recipe, *, seed: int = 0, progress: Progress) -> tuple[s
 
     rng = np.random.default_rng(seed)
     types = _types(recipe, rng)
-    library_sizes = _median_library(recipe.n_genes) * rng.lognormal(0.0, 0.4, recipe.n_cells).astype(
-        np.float32
-    )
+    spread = rng.lognormal(0.0, 0.4, recipe.n_cells).astype(np.float32)
+    library_sizes = _median_library(recipe.n_genes) * spread
     profiles = _profiles(recipe, rng)
     pieces = []
     for start in range(0, recipe.n_cells, _CELLS_AT_ONCE):
