@@ -1,4 +1,4 @@
-"""The command line. Everything heavier than typer is imported by the command that needs it."""
+"""The command line. Everything heavier than typer and rich is imported by the command that needs it."""
 
 from __future__ import annotations
 

@@ -26,4 +26,4 @@ def refused(kind: type[Exception], about: str = "") -> Iterator[None]:
     try:
         yield
     except kind as error:
-        raise RequestError(f"{about}{error.strerror if isinstance(error, OSError) else error}") from error
+        raise RequestError(f"{about}{getattr(error, 'strerror', None) or error}") from error

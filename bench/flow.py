@@ -241,8 +241,9 @@ def lost_cells(run: RunFolder) -> list[Path]:
     return [
         path
         for job in run.jobs()
-        if (record := run.job_folder(job).read_record()) is not None and record.status == OK
-        for path in run.job_folder(job).damaged_cells(job.sample_seeds)
+        for folder in [run.job_folder(job)]
+        if (record := folder.read_record()) is not None and record.status == OK
+        for path in folder.damaged_cells(job.sample_seeds)
     ]
 
 

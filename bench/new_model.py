@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keyword
 import re
+import shutil
 from importlib.resources import files
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,6 @@ from typing import Final
 from bench.errors import RequestError, refused
 from bench.request.names import require_name
 from bench.request.registry import MODELS, plugins
-from bench.results.files import whole_folder
 
 TAKEN: Final = frozenset({"bench", "datasets", "metrics", "models", "reports", "test", "tests"})
 """Names of modules that would shadow ours, or Python's own."""
@@ -58,17 +58,23 @@ def write_new_model(name: str, parent: Path, *, external: bool = False) -> list[
     """
     words = _words(name)
     folder = parent / name
-    if folder.exists():
-        raise RequestError(f"NAME {name!r}: {folder} exists: choose another name, or move it")
     words["install"] = " h5py numpy" if external else " ."
-    templates = EXTERNAL if external else PACKAGE
-    written = {target.format(**words): template for template, target in templates.items()}
-    with refused(OSError, f"NAME {name!r}: {folder}: "), whole_folder(folder) as home:
-        for file, template in written.items():
-            path = home / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(_filled(template, words), encoding="utf-8")
-    return [folder / file for file in written]
+    written = []
+    with refused(OSError, f"NAME {name!r}: {folder}: "):
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            raise RequestError(f"NAME {name!r}: {folder} exists: choose another name, or move it") from None
+        try:
+            for template, target in (EXTERNAL if external else PACKAGE).items():
+                path = folder / target.format(**words)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(_filled(template, words), encoding="utf-8")
+                written.append(path)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+    return written
 
 
 def _words(name: str) -> dict[str, str]:

@@ -34,7 +34,6 @@ def report(
     from bench import flow
     from bench.results.reopen import damages
     from bench.results.run_folder import RunFolder
-    from reports.side_by_side import side_by_side
 
     write = _writer(html=html, format=format_, output=output)
     folders = [RunFolder.open(path) for path in runs]
@@ -49,6 +48,8 @@ def report(
     elif len(folders) == 1:
         _show_one(folders[0])
     else:
+        from reports.side_by_side import side_by_side
+
         plain_console().print(side_by_side(named_runs(folders)))
     return max(SOME_FAILED if damaged else DONE, *(flow.exit_code(folder) for folder in folders))
 

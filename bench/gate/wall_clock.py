@@ -95,17 +95,17 @@ def _timed(
         sides: dict[str, Side] = {}
         files: dict[str, str] = {}
         settings: dict[str, Any] = {}
-        # The side that is at work.
-        name = HEAD
+        at_work = HEAD
 
         def ask(worker: Worker, side: str, action: str) -> Mapping[str, float]:
-            nonlocal name
-            name = side
+            nonlocal at_work
+            at_work = side
             seconds: Mapping[str, float] = worker.ask(action)["seconds"]
             return seconds
 
         try:
             for name, place in places.items():
+                at_work = name
                 log = logs / f"{len(list(logs.iterdir()))}.log"
                 (other,) = (place for side, place in places.items() if side != name)
                 worker = Worker(place, other=other, device=device, threads=usable_cores(), log=log)
@@ -119,9 +119,9 @@ def _timed(
                 return _nothing(model, f"base and head both load {files[HEAD]}: the same code")
             pairs = take(sides)
         except NoGateWorker as error:
-            return _nothing(model, f"the {name} {error}")
+            return _nothing(model, f"the {at_work} {error}")
         except WorkerFailed as error:
-            if name == BASE:
+            if at_work == BASE:
                 return _nothing(model, f"the base does not run: {error}")
             return Outcome([Finding(TIER, model, "", "failed", note=str(error))])
     return found_in(model, pairs)

@@ -100,7 +100,8 @@ def require_unchanged(run: RunFolder) -> None:
 def _content(run: RunFolder) -> dict[str, Any]:
     """Return what a pack says of a run; where anything lies on this machine is nobody's concern."""
     request = run.read_request()
-    jobs = {(told := as_told(job)).key: (told, _job(run.job_folder(job), told.key)) for job in run.jobs()}
+    told = [(job, as_told(job)) for job in run.jobs()]
+    jobs = {plain.key: (plain, _job(run.job_folder(job), plain.key)) for job, plain in told}
     content = {
         "pack": PACK,
         "name": run.path.name,

@@ -32,9 +32,20 @@ SAME_MACHINE: Final = 1e-9
 OTHER_MACHINE: Final = 1e-3
 """Relative, or absolute below 1, on other hardware or with other libraries: other processors add in another
 order, and a vote of a forest may fall the other way."""
-NOT_COMPUTED: Final = frozenset({"failed", "seconds", "shared_seconds", "key", "code"})
-"""What of a score is compared before, or does not come out again; of seconds only the digest tells that they
-are as they were."""
+COMPUTED: Final = {
+    "metric",
+    "protocol",
+    "n_cells",
+    "sample_seed",
+    "values",
+    "details",
+    "notes",
+    "interval",
+} | {
+    "p_value",
+    "error",
+}
+"""What of a score comes out again; of seconds only the digest tells that they are as they were."""
 CHANGED: Final = "changed since it was written"
 UNSEALED: Final = "an earlier version wrote it without a digest: nothing tells whether it was changed"
 NO_IMPORT: Final = ("ModuleNotFoundError", "ImportError")
@@ -198,7 +209,7 @@ def _difference(before: Score, now: Score, tolerance: float) -> str:
     """Say in what two scores differ first; empty where they do not."""
     if (before.error, before.failed) != (now.error, now.failed):
         return f"stored: {before.error or 'a value'}; computed again: {now.error or 'a value'}"
-    stored, computed = (score.model_dump(mode="json", exclude=set(NOT_COMPUTED)) for score in (before, now))
+    stored, computed = (score.model_dump(mode="json", include=COMPUTED) for score in (before, now))
     return _first_unlike(stored, computed, tolerance)
 
 

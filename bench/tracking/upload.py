@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import starmap, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -288,8 +288,13 @@ class _Upload:
         new = {name: value for name, value in params.items() if name not in run.data.params}
         some_params = [Param(naming.allowed(k), naming.text(v)) for k, v in new.items()]
         some_tags = [RunTag(naming.allowed(k), naming.text(v)) for k, v in tags.items()]
-        sized = ((metrics, METRICS_A_CALL), (some_params, PAIRS_A_CALL), (some_tags, PAIRS_A_CALL))
-        for values, chosen, told in zip_longest(*starmap(_pieces, sized), fillvalue=()):
+        calls = zip_longest(
+            _pieces(metrics, METRICS_A_CALL),
+            _pieces(some_params, PAIRS_A_CALL),
+            _pieces(some_tags, PAIRS_A_CALL),
+            fillvalue=(),
+        )
+        for values, chosen, told in calls:
             self.client.log_batch(run.info.run_id, values, chosen, told)
 
 

@@ -156,8 +156,10 @@ def release_steps(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         step = ReleaseStep(PlainActiva(matrix.shape[1], int(types.max()) + 1).to(device))
-    ready = torch.from_numpy(matrix[:BATCH_SIZE].toarray())
-    batches = _loaded(matrix, types) if loaded else repeat(ready.to(device))
+    if loaded:
+        batches = _loaded(matrix, types)
+    else:
+        batches = repeat(torch.from_numpy(matrix[:BATCH_SIZE].toarray()).to(device))
     generator = torch.Generator(device).manual_seed(0)
 
     def one() -> None:
