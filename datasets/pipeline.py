@@ -209,6 +209,8 @@ def _fill(
                 # A full disk crashes the process inside HDF5, too late for any error: look before it starts.
                 require_space(temporary.parent, 16 * adata.X.nnz + 100 * sum(adata.shape) + 1_000_000)
                 stored.write_cells(adata, temporary)
+            # The checksum needs no memory for them.
+            del raw, adata
         checksum = sha256_of(temporary)
     with atomic(_checksum_file(path)) as temporary:
         temporary.write_text(checksum)

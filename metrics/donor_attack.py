@@ -148,7 +148,8 @@ def _likelihood_ratios(
         of_known, of_made = known[known_types == name], made[made_types == name]
         if min(len(of_known), len(of_made)) >= LEAST_OF_TYPE:
             rows = asked_types == name
-            by_made, by_known = (CopulaDensity.fit(c).log_density(asked[rows]) for c in (of_made, of_known))
+            cells = asked[rows]
+            by_made, by_known = (CopulaDensity.fit(of).log_density(cells) for of in (of_made, of_known))
             ratios[rows] = by_made - by_known
     if np.isnan(ratios).all():
         raise NotApplicable(

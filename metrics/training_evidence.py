@@ -66,7 +66,7 @@ class TrainingEvidence(SharesWork):
         self._all_train = self._checked(counts, "training")
         n_train = self._all_train.shape[0]
         self.train_types = checked_labels(types, n_train, "training")
-        pool = np.zeros(n_train) if control_pool is None else control_pool
+        pool = np.zeros(n_train, bool) if control_pool is None else control_pool
         self.control_pool = np.asarray(pool, dtype=bool)
         if self.control_pool.shape != (n_train,):
             raise ValueError(
@@ -229,8 +229,11 @@ class TrainingEvidence(SharesWork):
         if self.train_types is None or np.unique(self.train_types).size < 2:
             raise NotApplicable("marker genes need at least two cell types among the training cells")
         is_logged = self.protocol.space == "log_cp20k"
-        logged = self.train_cells if is_logged else to_log_cp20k(self.train_counts, space="counts")
-        names, scores = rank_sum_scores(logged, self.train_types)
+        # Another space's copy in logarithms is not kept.
+        names, scores = rank_sum_scores(
+            self.train_cells if is_logged else to_log_cp20k(self.train_counts, space="counts"),
+            self.train_types,
+        )
         linear = bring_to(self.train_counts, space="counts", target="cp20k")
         changes = log_fold_changes(linear, self.train_types, names)
         return {"names": names, "scores": scores, "log_fold_changes": changes}

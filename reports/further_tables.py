@@ -137,9 +137,9 @@ def donors_remarks(view: RunView) -> list[str]:
     if works is None:
         remarks.append("No generator that copies was attacked: nothing tells whether the attack works here.")
     elif not works:
-        remarks += [
+        remarks.append(
             "The attack does not even find donors whose cells were copied: this run resolves nothing."
-        ]
+        )
     return [*remarks, *reasons]
 
 

@@ -268,6 +268,10 @@ def _metric_columns(
     for name, metric in metrics.items():
         cells, narrow = list[Text](), list[Text]()
         for run, row in every:
+            if name not in asked[run.name]:
+                cells.append(Text())
+                narrow.append(Text())
+                continue
             mark = Text(notes.mark(reasons[run.name].get((row.model, name), ())), style="dim")
             usual = row.n_seeds if metric.experiment == "main" else subsamples[run.name]
             n_values = len(row.values.get(name, ()))
@@ -275,7 +279,7 @@ def _metric_columns(
                 first, *rest = cell.split("\n")
                 whole = Text("\n").join([first.append_text(mark), *rest])
                 whole = _with_n(whole.append(_place(name, row), style="dim"), n_values, usual=usual)
-                column.append(whole if name in asked[run.name] else Text())
+                column.append(whole)
         label, ideal = METRIC_LABELS.get(name, name), f"\n→ {metric.ideal:g}"
         header, short = f"{label}\n{runs[0].view.protocol}{ideal}", _broken(label, HEADER_WIDTH) + ideal
         columns.append(Column(header, cells, narrow_header=short, narrow_cells=narrow))

@@ -248,7 +248,7 @@ def _speed_up(view: RunView, paper: Paper, model: str) -> Measured:
     slow, fast = (_seconds_at(view, name, paper.budgets.get(name)) for name in ("scgan", model))
     if slow is None or fast is None:
         return Measured(why_none="the rate of one of the two is not known")
-    return Measured(MISSING._replace(mean=(slow or math.nan) / (fast or math.nan)), 1)
+    return Measured(Summary((slow or math.nan) / (fast or math.nan), math.nan, math.nan), 1)
 
 
 def _trained(view: RunView, model: str) -> Record | None:

@@ -201,7 +201,6 @@ def results_frame(view: RunView) -> pd.DataFrame:
     headlines = [metric.name for metric in found.metrics]
     secondary = [name for name in filled if name not in COST_COLUMNS and name not in headlines]
     measured = [*costs, *headlines, *secondary]
-
     n_values = {name: [len(row.values.get(name, ())) for row in rows] for name in measured}
     columns: dict[str, list[Any]] = {
         **{name: [getattr(row, name) for row in rows] for name in ("model", "role", "budget")},

@@ -148,8 +148,8 @@ def _further(run: NamedRun) -> Iterator[PageTable]:
     for view in run.view.each_protocol:
         for title, table, remarks in (*places_tables(view), *intervals_tables(view)):
             yield page_table(f"{title} · protocol {view.protocol} · {run.name}", table, remarks)
-    view = run.view
-    for title, table, remarks in (*augmentation_tables(view), *donors_tables(view), *published_tables(view)):
+    experiments = (augmentation_tables, donors_tables, published_tables)
+    for title, table, remarks in (one for tables in experiments for one in tables(run.view)):
         yield page_table(f"{title} · {run.name}", table, remarks)
 
 

@@ -19,7 +19,6 @@ from reports.words import DASH, figure, percent, place_in_words, summary_in_word
 
 STEPS: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Where the colours of the heat map change; below the first a generator is worse than a floor."""
-
 HALF_WAY: Final = 0.5
 
 
@@ -120,7 +119,6 @@ def board_of(view: RunView) -> Board:
         )
         for row in [*rows, *controls]
     ]
-
     return Board(
         view=view,
         summary=[*summary(view), *unlike_machines(view), *untimed(view)],
