@@ -174,17 +174,26 @@ class ActivaCounts(CountGenerator):
         """Draw counts as the networks have them, and the groups that their marginals belong to."""
         from models.counts.likelihood import draw_nb
 
+        log_mean, log_dispersion, groups = self._parameters(types, generator=generator)
+        return draw_nb(log_mean, log_dispersion, generator=generator), groups
+
+    def _parameters(self, types: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw cells' log means and log inverse dispersions, n_cells × n_genes, and their groups."""
         latent, log_library = self._prior.draw(types, generator=generator)
         shares = self._networks.log_shares(latent, self._networks.standardised(log_library))
-        dispersions = self._networks.decoder.log_dispersion(types)
-        counts = draw_nb(shares + log_library[:, None], dispersions, generator=generator)
-        return counts, self._prior.groups(types, log_library)
+        log_dispersion = self._networks.decoder.log_dispersion(types)
+        return shares + log_library[:, None], log_dispersion, self._prior.groups(types, log_library)
 
     def _draw(self, types: Tensor, *, generator: torch.Generator) -> Tensor:
-        counts, groups = self._own(types, generator=generator)
+        from models.counts.likelihood import draw_entries
+
         if self._marginals is None:
-            return counts
-        return self._marginals.impose(counts, groups, generator=generator)
+            return self._own(types, generator=generator)[0]
+        log_mean, log_dispersion, groups = self._parameters(types, generator=generator)
+        drawn = draw_entries(
+            log_mean, log_dispersion, generator=generator, stays_zero=self._marginals.stays_zero(groups)
+        )
+        return self._marginals.impose(drawn, groups)
 
     def _tensors(self) -> dict[str, Tensor]:
         tensors = {f"networks.{name}": tensor for name, tensor in self._networks.state_dict().items()}

@@ -206,7 +206,9 @@ def _proportional(shares: NDArray[np.float64], n_cells: int, rng: np.random.Gene
 
 def as_csr(counts: Tensor) -> csr_matrix:
     """Return dense counts as CSR float32 on the host."""
-    return csr_matrix(counts.cpu().numpy().astype(np.float32, copy=False))
+    from models.activa.sparsify import sparsify
+
+    return sparsify(counts.float().contiguous()).to_csr(counts.shape[1])
 
 
 def require_device(name: str, device: str) -> str:

@@ -6,8 +6,9 @@ SciPy's ``nbinom(n, p)`` is the same with n = θ, p = θ / (θ + μ).
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,55 +36,108 @@ def nb_log_likelihood(counts: Tensor, log_mean: Tensor, log_dispersion: Tensor) 
     return chosen + dispersion * (log_dispersion - log_total) + counts * (log_mean - log_total)
 
 
+class Drawn(NamedTuple):
+    """Counts of some entries of a matrix, in ascending order of their places; all others are 0.
+
+    Attributes
+    ----------
+    places
+        Of each entry in the flattened matrix.
+    counts
+        Themselves, float32; some may be 0.
+    within
+        Where within its count's step of the distribution function each was drawn, in [0, 1]: uniform.
+    """
+
+    places: Tensor
+    counts: Tensor
+    within: Tensor
+
+
 def draw_nb(log_mean: Tensor, log_dispersion: Tensor, *, generator: torch.Generator) -> Tensor:
-    """Draw counts, float32; parameters as in `nb_log_likelihood`.
+    """Draw counts, float32; parameters as in `nb_log_likelihood`."""
+    log_mean, log_dispersion = torch.broadcast_tensors(log_mean, log_dispersion)
+    drawn = draw_entries(log_mean, log_dispersion, generator=generator)
+    counts = torch.zeros(log_mean.numel(), device=log_mean.device)
+    return counts.scatter_(0, drawn.places, drawn.counts).view(log_mean.shape)
+
+
+def draw_entries(
+    log_mean: Tensor,
+    log_dispersion: Tensor,
+    *,
+    generator: torch.Generator,
+    stays_zero: Tensor | None = None,
+) -> Drawn:
+    """Draw counts, and tell those that are not 0, or lie high among zeros.
 
     Most counts of a cell are small: where the mean is, the distribution is added up from 0 until it exceeds
     a uniform number (most entries are done after its first term), several times as fast as the Poisson counts
     of gamma rates that the others are. Their rate is held within what float32 can return exactly (2²⁴).
+
+    Parameters
+    ----------
+    log_mean, log_dispersion
+        As in `nb_log_likelihood`, of one shape.
+    generator
+        Of everything.
+    stays_zero
+        For each entry, the place within the step of 0, from which on a 0 is told, too; 1 if not given.
     """
-    log_mean, log_dispersion = torch.broadcast_tensors(log_mean, log_dispersion)
-    shape = log_mean.shape
-    log_mean, log_dispersion = log_mean.reshape(-1), log_dispersion.reshape(-1)
-    log_total = torch.logaddexp(log_dispersion, log_mean)
-    none = (log_dispersion.exp() * (log_dispersion - log_total)).exp_()
+    # log(1 + μ / θ) as it stands: where θ is large, log(θ + μ) - log θ would be lost in rounding.
+    none = (log_mean - log_dispersion).exp_().log1p_().mul_(log_dispersion.exp()).neg_().exp_()
     uniform = torch.rand(none.shape, generator=generator, device=none.device)
-    counts = torch.zeros_like(none)
-    large = log_mean > _LOG_LARGE
-    # To look for entries among all of them takes longer than to draw those that are found: once, for both.
-    found = (large | (uniform >= none)).nonzero()[:, 0]
-    is_large = large[found]
-    some, rest = found[~is_large], found[is_large]
-    counts[some] = _inverted(
-        uniform[some], none[some], log_dispersion[some].exp(), (log_mean[some] - log_total[some]).exp()
+    untold = none if stays_zero is None else none * stays_zero
+    places = true_places((uniform >= untold).logical_or_(log_mean > _LOG_LARGE))
+    uniform, none, log_mean, log_dispersion = (
+        at(of.reshape(-1), places) for of in (uniform, none, log_mean, log_dispersion)
     )
-    dispersion = log_dispersion[rest].exp()
-    gamma = torch._standard_gamma(dispersion, generator=generator)
-    rates = gamma * log_mean[rest].exp() / dispersion
-    counts[rest] = torch.poisson(rates.clamp_(0, 2**24), generator=generator)
-    return counts.view(shape)
+    is_large = log_mean > _LOG_LARGE
+    ratio, dispersion = (log_mean - log_dispersion).sigmoid_(), log_dispersion.exp_()
+    counts, within = _inverted(uniform.masked_fill_(is_large, 0), none, dispersion, ratio)
+    large = true_places(is_large)
+    gamma = torch._standard_gamma(dispersion[large], generator=generator)
+    rates = gamma * log_mean[large].exp() / dispersion[large]
+    counts[large] = torch.poisson(rates.clamp_(0, 2**24), generator=generator)
+    within[large] = torch.rand(large.shape, generator=generator, device=large.device)
+    return Drawn(places, counts, within)
 
 
-def _inverted(uniform: Tensor, none: Tensor, dispersion: Tensor, ratio: Tensor) -> Tensor:
-    """Return the least count whose cumulative probability exceeds each uniform number.
+def true_places(mask: Tensor) -> Tensor:
+    """Return where a mask is true, in the flattened mask."""
+    if mask.device.type == "cpu":
+        # A seventh of the time that PyTorch takes.
+        return torch.from_numpy(np.flatnonzero(mask.numpy()))
+    return mask.view(-1).nonzero()[:, 0]
+
+
+def at(values: Tensor, places: Tensor) -> Tensor:
+    """Return values, or rows, at some places: on a CPU in a quarter of the time of an index."""
+    return values.index_select(0, places)
+
+
+def _inverted(uniform: Tensor, none: Tensor, dispersion: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the least count whose cumulative probability exceeds each uniform number, and where in its step.
 
     Parameters
     ----------
     uniform
-        Not below `none`.
+        In [0, 1).
     none
         Probability of a count of 0.
     dispersion, ratio
         θ, and μ / (θ + μ).
     """
-    counts = torch.zeros_like(uniform)
-    left = torch.arange(len(uniform), device=uniform.device)
-    term, reached, count = none, none, 0
+    counts, within = torch.zeros_like(uniform), uniform / none
+    left = true_places(uniform >= none)
+    # What of each uniform number the terms so far have not used up.
+    rest, term, ratio = at(uniform - none, left), at(none, left), at(ratio, left)
+    first, count = at(dispersion, left) * ratio, 0
     while len(left):
-        term = term * ratio * ((dispersion + count) / (count + 1))
-        reached, count = reached + term, count + 1
-        counts[left] = count
-        over = ((reached <= uniform) & (term > _LEAST_TERM)).nonzero()[:, 0]
-        left, term, reached, uniform = left[over], term[over], reached[over], uniform[over]
-        dispersion, ratio = dispersion[over], ratio[over]
-    return counts
+        term = term.mul_(torch.add(first, ratio, alpha=count)).div_(count + 1)
+        count += 1
+        counts.scatter_(0, left, count)
+        within.scatter_(0, left, rest / term)
+        over = true_places((rest.sub_(term) >= 0).logical_and_(term > _LEAST_TERM))
+        left, rest, term, first, ratio = (at(of, over) for of in (left, rest, term, first, ratio))
+    return counts, within.clamp_(0, 1)

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from models.counts.likelihood import Drawn, at, true_places
 from models.streaming import pieces
 
 EXACT_COUNTS: Final = 24
@@ -72,10 +73,12 @@ class ImposedMarginals:
         self._model, self._target = model, target
         row = torch.repeat_interleave(torch.arange(len(starts) - 1, device=device), self._starts.diff())
         self._places = row * N_RANGES + self._ranges
-        first = self._starts[:-1]
-        self._model_zero, self._target_zero = model[first], target[first]
+        first, self._last = self._starts[:-1], self._starts[1:] - 1
+        self._target_zero = target[first]
+        # Of each entry, where its step of the model's distribution begins.
+        self._below = torch.cat([model.new_zeros(1), model[:-1]]).index_fill_(0, first, 0)
         # The place among a model's zeros above which a zero becomes a count.
-        self._stays_zero = (self._target_zero / self._model_zero).view(-1, self.n_genes)
+        self._stays_zero = (target[first] / model[first]).clamp_max(1).view(-1, self.n_genes)
 
     @classmethod
     def fit(
@@ -124,59 +127,60 @@ class ImposedMarginals:
             n_genes=torch.tensor([n_genes]),
         )
 
-    def impose(self, counts: Tensor, groups: Tensor, *, generator: torch.Generator) -> Tensor:
-        """Return counts with the imposed marginals.
+    def stays_zero(self, groups: Tensor) -> Tensor:
+        """Return below which place among a model's zeros a zero stays one, n_cells × n_genes, in [0, 1]."""
+        return at(self._stays_zero, groups)
+
+    def impose(self, drawn: Drawn, groups: Tensor) -> Tensor:
+        """Return counts with the imposed marginals, n_cells × n_genes.
 
         Parameters
         ----------
-        counts
-            n_cells × n_genes of the model.
+        drawn
+            Counts of the model: all but zeros that stay zero; see `stays_zero`.
         groups
             n_cells codes.
-        generator
-            Of the place within a step of the model's distribution.
         """
-        noise = torch.rand(counts.shape, generator=generator, device=counts.device)
-        # Most are zeros that stay so; to look for the others takes most of the time, and is done once.
-        other = ((counts > 0) | (noise > self._stays_zero[groups])).view(-1).nonzero()[:, 0]
-        rows = groups[other // self.n_genes] * self.n_genes + other % self.n_genes
-        own, noise = counts.view(-1)[other], noise.view(-1)[other]
-        ranks = noise * self._model_zero[rows]
-        seen = own.nonzero()[:, 0]
-        ranks[seen] = self._ranks(own[seen], rows[seen], noise[seen])
-        above = (ranks > self._target_zero[rows]).nonzero()[:, 0]
-        result = torch.zeros_like(counts)
-        result.view(-1)[other[above]] = self._quantiles(ranks[above], rows[above])
-        return result
+        cells = torch.arange(len(groups), device=groups.device)
+        own = at((groups - cells) * self.n_genes, drawn.places.div(self.n_genes, rounding_mode="floor"))
+        rows = drawn.places + own
+        ranks = self._ranks(drawn.counts.long(), rows, drawn.within)
+        above = true_places(ranks > at(self._target_zero, rows))
+        values = self._quantiles(at(ranks, above), at(rows, above))
+        result = torch.zeros(len(groups) * self.n_genes, device=groups.device)
+        return result.scatter_(0, at(drawn.places, above), values).view(-1, self.n_genes)
 
-    def _ranks(self, counts: Tensor, rows: Tensor, noise: Tensor) -> Tensor:
-        """Return randomised ranks, in [0, 1], of counts above 0 in the model's marginals."""
-        ranges = torch.searchsorted(self._edges, counts.long(), right=True) - 1
-        first, last = self._starts[rows], self._starts[rows + 1] - 1
+    def _ranks(self, counts: Tensor, rows: Tensor, within: Tensor) -> Tensor:
+        """Return randomised ranks, in [0, 1], of counts in the model's marginals."""
+        ranges = counts.clone()
+        wide = true_places(counts > EXACT_COUNTS)
+        ranges[wide] = torch.searchsorted(self._edges, counts[wide], right=True) - 1
         # Nearly always each range has an entry, so that the place is known.
-        entry = torch.minimum(first + ranges, last)
-        apart = (self._ranges[entry] != ranges).nonzero()[:, 0]
+        last = at(self._last, rows)
+        entry = torch.minimum(at(self._starts, rows) + ranges, last)
+        apart = true_places(at(self._ranges, entry) != ranges)
         found = torch.searchsorted(self._places, rows[apart] * N_RANGES + ranges[apart])
         # A count beyond all that the model drew when it was fitted is ranked with the highest.
         entry[apart] = torch.minimum(found, last[apart])
-        low, width = self._edges[ranges], self._edges[ranges + 1] - self._edges[ranges]
-        below = torch.where(entry > first, self._model[(entry - 1).clamp_min(0)], 0.0)
-        return below + (self._model[entry] - below) * ((counts - low + noise) / width)
+        low, high = self._edges[ranges[wide]], self._edges[ranges[wide] + 1]
+        within = within.index_copy(0, wide, (counts[wide] - low + within[wide]) / (high - low))
+        below = at(self._below, entry)
+        return below + (at(self._model, entry) - below) * within
 
     def _quantiles(self, ranks: Tensor, rows: Tensor) -> Tensor:
         """Return counts above 0 at these ranks of the target's marginals."""
         # The first entry is that of no count; the last one is 1, which no rank exceeds.
-        entry = self._starts[rows] + 1
-        left = (ranks > self._target[entry]).nonzero()[:, 0]
+        entry = at(self._starts, rows) + 1
+        left, place, rank = torch.arange(len(entry), device=entry.device), entry, ranks
         while len(left):
-            at, rank = entry[left] + 1, ranks[left]
-            entry[left] = at
-            left = left[rank > self._target[at]]
-        low, high = self._target[entry - 1], self._target[entry]
+            over = true_places(rank > at(self._target, place))
+            left, place, rank = at(left, over), at(place, over) + 1, at(rank, over)
+            entry = entry.scatter_(0, left, place)
+        low, high = at(self._target, entry - 1), at(self._target, entry)
         within = ((ranks - low) / (high - low).clamp_min(1e-12)).clamp(0, 1 - 1e-6)
-        ranges = self._ranges[entry]
-        width = self._edges[ranges + 1] - self._edges[ranges]
-        return (self._edges[ranges] + torch.floor(within * width)).float()
+        ranges = at(self._ranges, entry)
+        begin = at(self._edges, ranges)
+        return (begin + torch.floor(within * (at(self._edges, ranges + 1) - begin))).float()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return what the constructor takes."""

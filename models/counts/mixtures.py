@@ -17,6 +17,8 @@ CELLS_PER_DIMENSION = 6
 """A component with a covariance of its own has at least so many cells for each dimension."""
 PRIOR_CELLS = 2.0
 """Cells, for each dimension, that the covariance of the whole type counts for beside a component's own."""
+MOST_CELLS = 20_000
+"""Of a type: a mixture of a larger one is fitted to so many of its cells, drawn at random."""
 LEAST_VARIANCE = 1e-4
 """Of each dimension's variance over all cells: no component is narrower."""
 
@@ -64,9 +66,10 @@ class TypeMixtures:
         most_components
             Of a type.
         seed
-            Of the first guesses.
+            Of the first guesses, and of the cells of types that have more than `MOST_CELLS`.
         """
-        points = np.asarray(points, dtype=np.float64)
+        chosen = _chosen(types, n_types, seed=seed)
+        points, types = np.asarray(points[chosen], dtype=np.float64), types[chosen]
         floor = LEAST_VARIANCE * points.var(axis=0) + 1e-8
         centred = np.concatenate(
             [points[types == t] - points[types == t].mean(axis=0) for t in range(n_types)]
@@ -100,6 +103,15 @@ class TypeMixtures:
     def tensors(self) -> dict[str, Tensor]:
         """Return what the constructor takes."""
         return {"weights": self.weights, "types": self.types, "means": self.means, "factors": self.factors}
+
+
+def _chosen(types: NDArray[np.integer], n_types: int, *, seed: int) -> NDArray[np.integer]:
+    """Return the numbers of the cells that mixtures are fitted to, type by type."""
+    rng = np.random.default_rng(seed)
+    cells = (np.flatnonzero(types == code) for code in range(n_types))
+    return np.concatenate(
+        [of if len(of) <= MOST_CELLS else rng.choice(of, MOST_CELLS, replace=False) for of in cells]
+    )
 
 
 def _components(

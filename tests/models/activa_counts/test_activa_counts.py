@@ -125,8 +125,9 @@ def test_a_stratum_of_library_size_has_the_marginals_of_its_own_cells(train):
     assert model.facts["cell_types"] == ["B", "Mast", "NK/T"]
     generator = torch.Generator().manual_seed(0)
     with torch.inference_mode():
-        own, groups = model._own(torch.full((6000,), 2), generator=generator)
-        cells = model._marginals.impose(own, groups, generator=generator).numpy()
+        types = torch.full((6000,), 2)
+        _, _, groups = model._parameters(types, generator=torch.Generator().manual_seed(0))
+        cells = model._draw(types, generator=generator).numpy()
     real = train.layers["counts"].toarray()[train.obs["cell_type"] == "NK/T"]
     high = real.sum(axis=1) > np.median(real.sum(axis=1))
     for code, of_stratum in ((4, real[~high]), (5, real[high])):

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from scipy.stats import nbinom
+from scipy.stats import kstest, nbinom
 
-from models.counts.likelihood import draw_nb, nb_log_likelihood
+from models.counts.likelihood import draw_entries, draw_nb, nb_log_likelihood
 
 MEANS = np.array([0.001, 0.3, 2.0, 50.0, 900.0])
 DISPERSIONS = np.array([0.05, 0.7, 3.0, 40.0])
@@ -35,7 +35,8 @@ def test_gradients_are_finite_at_extremes():
 
 
 @pytest.mark.parametrize(
-    ("mean", "dispersion"), [(0.003, 0.01), (0.4, 0.3), (6.0, 2.0), (7.3, 0.05), (7.5, 0.05), (80.0, 25.0)]
+    ("mean", "dispersion"),
+    [(0.003, 0.01), (0.4, 0.3), (6.0, 2.0), (7.3, 0.05), (7.5, 0.05), (80.0, 25.0), (1.5, 3e6)],
 )
 def test_draws_have_the_frequencies_of_scipy(mean, dispersion):
     n_draws = 40_000
@@ -65,3 +66,31 @@ def test_small_and_large_means_are_drawn_in_their_places():
     drawn = draw_nb(log_mean, torch.tensor([[2.0, 2.0]]), generator=torch.Generator().manual_seed(2))
     means = drawn.view(-1, 2, 2).mean(dim=0).numpy()
     assert means == pytest.approx(np.exp([[-3.0, 5.0], [5.0, -3.0]]), rel=0.1)
+
+
+@pytest.mark.parametrize(("mean", "dispersion"), [(0.4, 0.3), (6.0, 2.0), (80.0, 25.0)])
+def test_a_count_and_its_place_make_a_uniform_number(mean, dispersion):
+    """F(c - 1) + within · P(c), SciPy's F: the randomised rank of a draw from F itself is uniform."""
+    n_draws = 40_000
+    log_mean, log_dispersion = (
+        torch.full((2, n_draws), mean).log(),
+        torch.full((2, n_draws), dispersion).log(),
+    )
+    drawn = draw_entries(
+        log_mean,
+        log_dispersion,
+        generator=torch.Generator().manual_seed(3),
+        stays_zero=torch.tensor([[0.0], [0.5]]),
+    )
+    first, second = (drawn.places // n_draws == row for row in (0, 1))
+    distribution = nbinom(dispersion, dispersion / (dispersion + mean))
+    counts, within = drawn.counts[first].numpy(), drawn.within[first].numpy()
+    assert len(counts) == n_draws
+    ranks = distribution.cdf(counts - 1) + within * distribution.pmf(counts)
+    assert kstest(ranks, "uniform").pvalue > 1e-4
+    if mean < 7:
+        # Half of the zeros of the second row are told.
+        told = second.sum().item() / n_draws
+        expected = 1 - distribution.pmf(0) / 2
+        assert told == pytest.approx(expected, abs=5 * np.sqrt(expected * (1 - expected) / n_draws))
+        assert drawn.within[second][drawn.counts[second] == 0].min() >= 0.5 - 1e-6

@@ -4,6 +4,7 @@ import torch
 from scipy.sparse import csr_matrix
 from scipy.stats import nbinom
 
+from models.counts.likelihood import Drawn, draw_entries
 from models.counts.marginals import EDGES, EXACT_COUNTS, ImposedMarginals
 
 N_CELLS = 4000
@@ -28,8 +29,10 @@ def fit(model, real, *, model_groups=None, real_groups=None, n_groups=1, prior_c
 
 def imposed(marginals, counts, groups=None, seed=0):
     groups = np.zeros(len(counts), dtype=int) if groups is None else groups
-    cells = torch.tensor(counts, dtype=torch.float32)
-    return marginals.impose(cells, torch.tensor(groups), generator=generator(seed)).numpy()
+    cells = torch.tensor(counts, dtype=torch.float32).view(-1)
+    within = torch.rand(cells.shape, generator=generator(seed))
+    drawn = Drawn(torch.arange(len(cells)), cells, within)
+    return marginals.impose(drawn, torch.tensor(groups)).numpy()
 
 
 def test_ranges_hold_every_count_once():
@@ -108,3 +111,29 @@ def test_stored_tensors_impose_the_same_and_seeds_decide():
     first = imposed(marginals, model)
     assert np.array_equal(first, imposed(again, model))
     assert not np.array_equal(first, imposed(marginals, model, seed=1))
+
+
+@pytest.mark.parametrize("mean", [0.4, 3.0, 40.0])
+def test_zeros_that_stay_need_not_be_told(mean):
+    """The same cells as if each entry was told; most zeros of a model with too many or too few stay."""
+    rng = np.random.default_rng(7)
+    log_mean = torch.full((N_CELLS, 3), mean).log()
+    log_dispersion, groups = torch.full((N_CELLS, 3), 0.7).log(), torch.zeros(N_CELLS, dtype=int)
+    model = draw_entries(log_mean, log_dispersion, generator=generator(1), stays_zero=torch.tensor(0.0))
+    real = rng.negative_binomial(0.7, 0.7 / (0.7 + mean * np.array([0.3, 1.0, 3.0])), (N_CELLS, 3))
+    marginals = fit(model.counts.view(-1, 3).numpy(), real)
+    every, some = (
+        draw_entries(log_mean, log_dispersion, generator=generator(2), stays_zero=place)
+        for place in (torch.tensor(0.0), marginals.stays_zero(groups))
+    )
+    assert len(every.places) == 3 * N_CELLS
+    small = mean < 7
+    assert len(some.places) < 0.9 * len(every.places) if small else len(some.places) == len(every.places)
+    found = marginals.impose(some, groups)
+    # Large counts are drawn after the uniform numbers, in the order of their places: the same in both.
+    assert torch.equal(found, marginals.impose(every, groups))
+    for gene in range(3):
+        counts = np.arange(60)
+        there, here = ((part[:, gene, None] <= counts).mean(axis=0) for part in (real, found.numpy()))
+        # Three samples of so many cells lie between the two.
+        assert here == pytest.approx(there, abs=5 * np.sqrt(0.75 / N_CELLS))

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from models.counts.libraries import LibrarySizes
-from models.counts.mixtures import TypeMixtures
+from models.counts.mixtures import TypeMixtures, _responsibilities
 
 COVARIANCE = np.array([[1.0, 0.8], [0.8, 1.5]])
 
@@ -38,6 +38,29 @@ def test_types_are_drawn_from_their_own_mixture_in_the_order_asked_for():
     mixtures = TypeMixtures.fit(points, np.repeat([0, 1], 300), n_types=2, most_components=5, seed=0)
     wanted = rng.permutation(np.repeat([0, 1], 200))
     assert ((drawn(mixtures, wanted)[:, 0] > 0) == (wanted == 1)).all()
+
+
+def test_a_large_type_is_fitted_to_some_of_its_cells(monkeypatch):
+    points = two_blobs(np.random.default_rng(6), 6000)
+    small = np.random.default_rng(7).normal(40, 1, (200, 2))
+    both, types = np.concatenate([small, points]), np.repeat([1, 0], [200, 6000])
+    alone = TypeMixtures.fit(small, np.zeros(200, dtype=int), n_types=1, most_components=1, seed=0)
+    seen = []
+    monkeypatch.setattr(
+        "models.counts.mixtures._responsibilities",
+        lambda of, n_components, **rest: seen.append(len(of)) or _responsibilities(of, n_components, **rest),
+    )
+    monkeypatch.setattr("models.counts.mixtures.MOST_CELLS", 3000)
+    mixtures = TypeMixtures.fit(both, types, n_types=2, most_components=2, seed=0)
+    assert seen == [3000, 200]
+    large = mixtures.types == 0
+    order = torch.argsort(mixtures.means[large, 0])
+    assert mixtures.weights[large][order].numpy() == pytest.approx([0.7, 0.3], abs=0.03)
+    assert mixtures.means[large][order].numpy() == pytest.approx(np.array([[-6, 0], [6, 3]]), abs=0.15)
+    # The small type's mean is that of all its cells.
+    own = mixtures.means[~large]
+    weights = mixtures.weights[~large]
+    assert (weights @ own).numpy() == pytest.approx((alone.weights @ alone.means).numpy(), abs=1e-3)
 
 
 def test_a_type_of_one_cell_takes_the_spread_of_the_others():
