@@ -89,7 +89,7 @@ def fit(learnt: Learnt, train: TrainingSet, settings: Settings, *, seed: int) ->
     library = networks.library.cpu().clone()
     standardised = (log_library - library[0].item()) / library[1].item()
     mixtures = TypeMixtures.fit(
-        np.column_stack([latent[:, used].numpy(), standardised]),
+        np.column_stack([latent[:, used].numpy(), standardised.astype(np.float32)]),
         train.types,
         n_types=train.n_types,
         most_components=settings.most_components,

@@ -17,7 +17,7 @@ CELLS_PER_DIMENSION = 6
 """A component with a covariance of its own has at least so many cells for each dimension."""
 PRIOR_CELLS = 2.0
 """Cells, for each dimension, that the covariance of the whole type counts for beside a component's own."""
-MOST_CELLS = 20_000
+MOST_CELLS = 10_000
 """Of a type: a mixture of a larger one is fitted to so many of its cells, drawn at random."""
 LEAST_VARIANCE = 1e-4
 """Of each dimension's variance over all cells: no component is narrower."""
