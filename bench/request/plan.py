@@ -31,6 +31,8 @@ AUGMENTATION_CELLS = 1500
 AUGMENTATION_MINIMUM_KEPT = 10
 DONOR_SPLITS = 5
 DONOR_CELLS = 2000
+DECLARED = ("role", "framework", "conditional", "space", "draws_from")
+"""What a generator says of itself that is told of its Jobs."""
 FEWEST_DONORS = 5
 """Two that are trained on, two left out, one that the attacker knows."""
 
@@ -295,23 +297,21 @@ def donor_experiments(facts: DatasetFacts) -> list[Experiment]:
         raise RequestError(f"--donor-key: {facts.name} has {len(names)} donors, {FEWEST_DONORS} are needed")
     n_group = (len(names) - max(1, len(names) // 4)) // 2
     cells = dict(zip(names.tolist(), sizes.tolist(), strict=True))
-    found = []
-    for seed in range(DONOR_SPLITS):
-        drawn = np.random.default_rng([seed, len(names)]).permutation(names).tolist()
-        trained, left_out, known = drawn[:n_group], drawn[n_group : 2 * n_group], drawn[2 * n_group :]
-        found.append((seed, trained, left_out, known))
+    drawn = [
+        np.random.default_rng([seed, len(names)]).permutation(names).tolist() for seed in range(DONOR_SPLITS)
+    ]
     # As many cells in each split, and no more than the controls have, which draw without replacement.
-    n_made = min(DONOR_CELLS, *(sum(cells[name] for name in trained) for _, trained, *_ in found))
+    n_made = min(DONOR_CELLS, *(sum(cells[name] for name in order[:n_group]) for order in drawn))
     return [
         Experiment(
             kind="donors",
             subsample_seed=seed,
             added_cells=n_made,
-            trained_donors=tuple(sorted(trained)),
-            left_out_donors=tuple(sorted(left_out)),
-            reference_donors=tuple(sorted(known)),
+            trained_donors=tuple(sorted(order[:n_group])),
+            left_out_donors=tuple(sorted(order[n_group : 2 * n_group])),
+            reference_donors=tuple(sorted(order[2 * n_group :])),
         )
-        for seed, trained, left_out, known in found
+        for seed, order in enumerate(drawn)
     ]
 
 
@@ -329,15 +329,9 @@ def _shared_facts(
     return {
         # An adapter knows only now which program it drives.
         "model": generator.name,
-        "reference": choice.reference,
-        "version": choice.version,
-        "source_hash": choice.source_hash,
+        **{name: getattr(choice, name) for name in ("reference", "version", "source_hash")},
+        **{name: getattr(generator, name) for name in DECLARED},
         "versions": _versions_behind(generator.framework),
-        "role": generator.role,
-        "framework": generator.framework,
-        "conditional": generator.conditional,
-        "space": generator.space,
-        "draws_from": generator.draws_from,
         "hyperparameters": settings,
         "content": generator.content(),
         "dataset": facts.name,

@@ -90,11 +90,8 @@ class JobFolder:
 
     def damaged_cells(self, sample_seeds: Sequence[int]) -> list[Path]:
         """Return the files of cells that are missing, cut off or changed."""
-        return [
-            self.cells(seed)
-            for seed in sample_seeds
-            if not is_sound(self.cells(seed), self.cells_checksum(seed))
-        ]
+        files = {seed: self.cells(seed) for seed in sample_seeds}
+        return [file for seed, file in files.items() if not is_sound(file, self.cells_checksum(seed))]
 
     def score_file(self, sample_seed: int, metric: str, protocol: str) -> Path:
         """Return where a metric's score of a sample under a protocol is stored."""
