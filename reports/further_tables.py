@@ -45,8 +45,8 @@ class Titled(NamedTuple):
     remarks: Sequence[str] = ()
 
 
-def augmentation_table(view: RunView) -> FittedTable | None:
-    """Return the augmentation experiment, a row an augmenter; None if it did not run."""
+def augmentation_tables(view: RunView) -> list[Titled]:
+    """Return the augmentation experiment, a row an augmenter; nothing if it did not run."""
     rows = augmentation(view)
     first = _starts([(row.cell_type, row.fraction) for row in rows])
     cells = [
@@ -61,15 +61,10 @@ def augmentation_table(view: RunView) -> FittedTable | None:
         for row, starts in zip(rows, first, strict=True)
     ]
     headers = ("kept", "added cells", "F1\n→ 1", "average\nprecision", "n", "status")
-    return _table(headers, cells, first, left=("kept", "added cells", "status"))
+    return _table(AUGMENTATION_TITLE, headers, cells, first, left=("kept", "added cells", "status"))
 
 
-def augmentation_tables(view: RunView) -> list[Titled]:
-    """Return `augmentation_table` with its title; nothing without one."""
-    return _titled(AUGMENTATION_TITLE, augmentation_table(view))
-
-
-def intervals_table(view: RunView) -> FittedTable | None:
+def intervals_tables(view: RunView) -> list[Titled]:
     """Return how sure the test cells make one sample's scores: another question than that over seeds."""
     rows = intervals(view)
     first = _starts([row.model for row in rows])
@@ -84,42 +79,34 @@ def intervals_table(view: RunView) -> FittedTable | None:
         for row, starts in zip(rows, first, strict=True)
     ]
     headers = ("model", "metric", "value", "95 % over test cells", "p")
-    return _table(headers, cells, first, left=("model", "metric"))
+    return _table(INTERVALS_TITLE, headers, cells, first, left=("model", "metric"))
 
 
-def intervals_tables(view: RunView) -> list[Titled]:
-    """Return `intervals_table` with its title; nothing without one."""
-    return _titled(INTERVALS_TITLE, intervals_table(view))
-
-
-def places_table(view: RunView) -> FittedTable | None:
-    """Return the places of generators by headline metrics; None where fewer than two have one."""
+def places_tables(view: RunView) -> list[Titled]:
+    """Return the places of generators by headline metrics, and who is tied; nothing for fewer than two."""
     rows = places(view)
     metrics = list(dict.fromkeys(row.metric for row in rows))
     models = [row.model for row in results(view).rows if any(row.model == one.model for one in rows)]
     found = {(row.model, row.metric): in_words(row) for row in rows}
     cells = [[Text(model), *(Text(found.get((model, m), DASH)) for m in metrics)] for model in models]
-    return _table(("generator", *metrics), cells, left=("generator",))
+    headers = ("generator", *metrics)
+    return _table(PLACES_TITLE, headers, cells, left=("generator",), remarks=ties_in_words(view))
 
 
-def places_tables(view: RunView) -> list[Titled]:
-    """Return `places_table` with who is tied; nothing without one."""
-    return _titled(PLACES_TITLE, places_table(view), ties_in_words(view))
-
-
-def donors_table(view: RunView) -> FittedTable | None:
-    """Return what the attack on donors came to, a row a generator; None if it did not run."""
+def donors_tables(view: RunView) -> list[Titled]:
+    """Return what the attack on donors came to, a row a generator; nothing if it did not run."""
     cells = []
     for row in attacked(view):
         aucs = [mean_cell(row.auc.get(attack, MISSING)) for attack in ATTACKS]
         told = Text(row.verdict) if row.verdict else status_text(row.status.replace(OK, "not scored"))
         cells.append((Text(row.model), *aucs, Text(figure(row.found)), Text(str(row.n_splits)), told))
     headers = ("cells of", "likelihood\nAUC → 0.5", "density\nAUC → 0.5", "found", "n", "verdict")
-    return _table(headers, cells, left=("cells of", "verdict"))
+    left = ("cells of", "verdict")
+    return _table(DONORS_TITLE, headers, cells, left=left, remarks=donors_remarks(view))
 
 
 def donors_remarks(view: RunView) -> list[str]:
-    """Return what a reader of `donors_table` must know; nothing without one."""
+    """Return what a reader of the table of the attack on donors must know; nothing without one."""
     rows = attacked(view)
     reasons = list(dict.fromkeys(f"{row.model}: {row.reason}" for row in rows if row.reason))
     n_donors = max((row.n_donors for row in rows), default=0)
@@ -141,11 +128,6 @@ def donors_remarks(view: RunView) -> list[str]:
             "The attack does not even find donors whose cells were copied: this run resolves nothing."
         )
     return [*remarks, *reasons]
-
-
-def donors_tables(view: RunView) -> list[Titled]:
-    """Return `donors_table` with its remarks; nothing without one."""
-    return _titled(DONORS_TITLE, donors_table(view), donors_remarks(view))
 
 
 SECOND_HAND: Final = "second-hand: printed by others than those who made the model"
@@ -174,7 +156,6 @@ def _paper_table(name: str, claims: Sequence[Claim]) -> list[Titled]:
         for claim, starts in zip(claims, first, strict=True)
     ]
     headers = ("quantity", "model", "printed", "here", "floor", "real", "verdict")
-    table = _table(headers, cells, first, left=("quantity", "model", "verdict"))
     verdicts = Counter(claim.verdict for claim in claims)
     counted = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
     remarks = [f"{len(claims)} figures: {counted}.", *notes.lines()]
@@ -186,7 +167,8 @@ def _paper_table(name: str, claims: Sequence[Claim]) -> list[Titled]:
         remarks.append(f"No source of these cells is declared here, so nothing can measure them: {other}.")
     if paper.second_hand:
         remarks.append(f"Printed by {paper.second_hand}.")
-    return _titled(f"{PUBLISHED_TITLE}: {paper.title}", table, [*remarks, paper.note])
+    title, left = f"{PUBLISHED_TITLE}: {paper.title}", ("quantity", "model", "verdict")
+    return _table(title, headers, cells, first, left=left, remarks=[*remarks, paper.note])
 
 
 class Failure(NamedTuple):
@@ -250,20 +232,19 @@ def _starts(groups: Sequence[object]) -> list[bool]:
     return [True, *(before != after for before, after in pairwise(groups))] if groups else []
 
 
-def _titled(title: str, table: FittedTable | None, remarks: Sequence[str] = ()) -> list[Titled]:
-    return [] if table is None else [Titled(title, table, remarks)]
-
-
 def _table(
+    title: str,
     headers: Sequence[str],
     rows: Sequence[Sequence[Text]],
     first: Sequence[bool] | None = None,
     *,
     left: Sequence[str],
-) -> FittedTable | None:
-    """Return a table with a line before each row that is the `first` of a group; None without rows."""
+    remarks: Sequence[str] = (),
+) -> list[Titled]:
+    """Return a table with a line before each row that is the `first` of a group; nothing without rows."""
     if not rows:
-        return None
+        return []
     columns = zip(headers, zip(*rows, strict=True), strict=True)
     name, *values = (Column(header, list(cells), left=header in left) for header, cells in columns)
-    return FittedTable(name, values, [*(first or [False] * len(rows))[1:], False])
+    table = FittedTable(name, values, [*(first or [False] * len(rows))[1:], False])
+    return [Titled(title, table, remarks)]

@@ -19,7 +19,7 @@ from bench.hardware.declarations import Declaration, check, declared, known_name
 from bench.hardware.gpus import describe_gpus, gpu_utilisation, has_cuda, machine_memory
 
 __all__ = ["THREAD_VARIABLES", "Declaration", "check", "cpu_quota", "declared", "describe", "fingerprint"]
-__all__ += ["has_cuda", "installed", "known_names", "library_versions", "load", "machine_id"]
+__all__ += ["has_cuda", "installed", "kernel_number", "known_names", "library_versions", "load", "machine_id"]
 __all__ += ["memory_left", "usable_cores"]
 
 _CPU_FEATURES = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "sve", "bf16")
@@ -216,6 +216,12 @@ def installed(distributions: Iterable[str]) -> dict[str, str]:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions[name] = importlib.metadata.version(name)
     return versions
+
+
+def kernel_number(path: str, name: str) -> int | None:
+    """Return the whole number behind a name in a file of the kernel's; None where there is none."""
+    found = re.search(rf"^{name}\s+(\d+)", _read(path), re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def _read(path: str | Path) -> str:

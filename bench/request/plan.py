@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, model_serializer, model_validator
+from pydantic import ConfigDict, Field, model_serializer
 
 from bench.errors import RequestError
 from bench.hardware import library_versions, usable_cores
@@ -22,7 +22,7 @@ from bench.request.spec import RunSpec
 from metrics.protocols import OBSERVED, protocol_named
 from models.base import Generator, Settled
 from reports.view import Experiment as ExperimentFacts
-from reports.view import named_now
+from reports.view import JobFacts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ class Experiment(ExperimentFacts):
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
 
 
-class Job(BaseModel):
+class Job(JobFacts):
     """One training of one generator on one data set, and the samples drawn from it.
 
     The content key covers everything that may change what comes out; the wall-clock limit is no
@@ -68,35 +68,17 @@ class Job(BaseModel):
         Why a hyper-parameter that was left to the machine is what it is, by its name.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid")
 
-    model: str
     reference: str
     version: str
     source_hash: str
-    versions: dict[str, str] = {}
-    role: str
-    framework: str
-    conditional: bool
-    space: str
-    draws_from: str = "model"
-    hyperparameters: dict[str, Any]
-    settled: dict[str, str] = {}
+    versions: dict[str, str] = Field(default={})
     content: str
-    dataset: str
-    dataset_key: str
-    seed: int
-    sample_seeds: tuple[int, ...]
     experiment: Experiment
-    budget: str | None
-    device: str
-    threads: int
-    n_cells: int
     timing_cells: int
     timing_repeats: int
     timing_limit_seconds: float
-
-    _named_now = model_validator(mode="before")(named_now)
 
     @property
     def key(self) -> str:

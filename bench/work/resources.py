@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import re
 import signal
 import sys
 import threading
@@ -16,7 +15,7 @@ from typing import Any, Self
 
 import psutil
 
-from bench.hardware import memory_left
+from bench.hardware import kernel_number, memory_left
 from bench.hardware.gpus import nvml_session, process_bytes, utilisation, visible_devices
 from bench.work.resource_series import ResourceSeries
 
@@ -147,9 +146,8 @@ def own_peak_rss_bytes() -> int:
     Linux's own mark of the address space is read where there is one: `resource.getrusage` also holds
     the peak of the process that started this one.
     """
-    with contextlib.suppress(OSError):
-        if mark := re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE):
-            return int(mark[1]) * 1024
+    if (mark := kernel_number("/proc/self/status", "VmHWM:")) is not None:
+        return mark * 1024
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -199,7 +197,4 @@ def die_with_parent(parent: int | None = None) -> None:
 
 def oom_kills() -> int:
     """Return how many processes the kernel has killed for want of memory, 0 where it does not tell."""
-    with contextlib.suppress(OSError):
-        if count := re.search(r"^oom_kill (\d+)$", Path("/proc/vmstat").read_text(), re.MULTILINE):
-            return int(count[1])
-    return 0
+    return kernel_number("/proc/vmstat", "oom_kill") or 0

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-_STATUS = Path("/proc/self/status")
+from bench.hardware import kernel_number
+
+_STATUS = "/proc/self/status"
 _MARK = Path("/proc/self/clear_refs")
 
 
@@ -30,15 +31,8 @@ def peak_rss_above(work: Callable[[], object]) -> int | None:
     before = None
     with contextlib.suppress(OSError):
         _MARK.write_text("5")
-        before = _read("VmRSS")
+        before = kernel_number(_STATUS, "VmRSS:")
     result = work()
-    peak = _read("VmHWM")
+    peak = kernel_number(_STATUS, "VmHWM:")
     del result
-    return None if before is None or peak is None else max(0, peak - before)
-
-
-def _read(field: str) -> int | None:
-    with contextlib.suppress(OSError):
-        if found := re.search(rf"^{field}:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE):
-            return int(found[1]) * 1024
-    return None
+    return None if before is None or peak is None else 1024 * max(0, peak - before)

@@ -27,10 +27,10 @@ class Ladder:
         What it is called, and one line on what happens to the cells.
     rungs
         How much of it, from none; what `corrupt` takes.
-    labels
-        Names of the rungs.
     corrupt
         Takes cells, a rung and a seed; returns n_cells × n_genes.
+    label
+        What a rung is called, as a format of its number.
     space
         What the corrupted values are.
     """
@@ -38,9 +38,14 @@ class Ladder:
     name: str
     description: str
     rungs: tuple[float, ...]
-    labels: tuple[str, ...]
     corrupt: Callable[[FreshCells, float, int], Csr]
+    label: str = "{:.0%}"
     space: Space = "counts"
+
+    @property
+    def labels(self) -> list[str]:
+        """Names of the rungs: ``25 %``, ``× 0.8``, ``all``."""
+        return [self.label.format(rung).replace("%", " %").replace("inf", "all") for rung in self.rungs]
 
 
 def rarest_type(cells: FreshCells) -> str:
@@ -88,7 +93,8 @@ def _losing(type_of: Callable[[FreshCells], str], cells: FreshCells, share: floa
 
 
 SHARES = (0.0, 0.1, 0.25, 0.5)
-SHARE_LABELS = ("0 %", "10 %", "25 %", "50 %")
+FACTORS = (1.0, 0.8, 0.5)
+FACTOR = "× {:g}"
 
 LADDERS: dict[str, Ladder] = {
     ladder.name: ladder
@@ -97,14 +103,12 @@ LADDERS: dict[str, Ladder] = {
             "lost_correlations",
             "a share of the genes permuted, each by itself, among the cells of each type",
             (0.0, 0.25, 0.5, 1.0),
-            ("0 %", "25 %", "50 %", "100 %"),
             lambda cells, share, seed: corruptions.shuffle_genes(cells.counts, cells.types, share, seed=seed),
         ),
         Ladder(
             "wrong_zeros",
             "a share of the non-zero counts set to zero",
             (0.0, 0.05, 0.1, 0.2),
-            ("0 %", "5 %", "10 %", "20 %"),
             lambda cells, share, seed: corruptions.drop_counts(cells.counts, share, seed=seed),
         ),
         Ladder(
@@ -112,21 +116,18 @@ LADDERS: dict[str, Ladder] = {
             f"a share of the cells of the rarest type with at least {FEWEST_OF_TYPE} cells, of those that a "
             "classifier recognises, replaced by fresh cells of other types",
             (0.0, 0.5, 1.0),
-            ("0 %", "50 %", "100 %"),
             partial(_losing, rarest_type),
         ),
         Ladder(
             "lost_common_type",
             "a share of the cells of the commonest type replaced by fresh cells of other types",
             (0.0, 0.5, 1.0),
-            ("0 %", "50 %", "100 %"),
             partial(_losing, commonest_type),
         ),
         Ladder(
             "copied_cells",
             "a share of the cells replaced by copies of training cells",
             SHARES,
-            SHARE_LABELS,
             lambda cells, share, seed: corruptions.copy_cells(
                 cells.counts, cells.copied_counts, share, seed=seed
             ),
@@ -135,32 +136,31 @@ LADDERS: dict[str, Ladder] = {
             "repeated_cells",
             "a share of the cells replaced by copies of the remaining ones",
             SHARES,
-            SHARE_LABELS,
             lambda cells, share, seed: corruptions.repeat_cells(cells.counts, share, seed=seed),
         ),
         Ladder(
             "shallow_cells",
             "each single count kept with a probability: less depth",
-            (1.0, 0.8, 0.5),
-            ("× 1", "× 0.8", "× 0.5"),
+            FACTORS,
             lambda cells, factor, seed: corruptions.thin(cells.counts, factor, seed=seed),
+            label=FACTOR,
         ),
         Ladder(
             "wrong_library_size",
             "cells declared to be cp20k, of a smaller library size than that",
-            (1.0, 0.8, 0.5),
-            ("× 1", "× 0.8", "× 0.5"),
+            FACTORS,
             lambda cells, factor, _: corruptions.scale(cells.counts, factor),
+            label=FACTOR,
             space="cp20k",
         ),
         Ladder(
             "collapsed_modes",
             "every cell replaced by one of so many of the cells",
             (np.inf, 50, 10, 2),
-            ("all", "50", "10", "2"),
             lambda cells, n_prototypes, seed: corruptions.collapse(
                 cells.counts, round(min(n_prototypes, cells.counts.shape[0])), seed=seed
             ),
+            label="{:g}",
         ),
     )
 }

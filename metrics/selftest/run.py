@@ -61,7 +61,7 @@ def self_test(laboratory: Laboratory, *, floors: Mapping[str, CellMatrix] | None
     return {
         "passed": False not in [*verdicts, *trapped] and not laboratory.failures,
         "ladders": [
-            {"name": ladder.name, "description": ladder.description, "rungs": list(ladder.labels)}
+            {"name": ladder.name, "description": ladder.description, "rungs": ladder.labels}
             for ladder in LADDERS.values()
         ],
         "traps": [

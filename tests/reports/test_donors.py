@@ -5,7 +5,7 @@ import math
 import pytest
 
 from reports.donors import CONTROL, attacked, finds_what_it_should
-from reports.further_tables import donors_remarks, donors_table
+from reports.further_tables import donors_remarks, donors_tables
 from tests.reports.run_view import built, make_run_view, record_of
 
 TRAINED, LEFT_OUT = ["a", "b"], ["c", "d"]
@@ -118,14 +118,16 @@ def test_what_has_no_score_is_a_row_with_its_reason():
     assert (row.auc, row.verdict, row.reason) == ({}, "", reason)
     # Of what was not scored nothing is said but why: neither how many donors nor that the attack failed.
     assert donors_remarks(view) == [f"activa: {reason}"]
-    assert [cell.plain for cell in donors_table(view).columns[-1].cells] == ["not scored"]
-    names = [cell.plain for cell in donors_table(view).name.cells]
+    ((_, table, said),) = donors_tables(view)
+    assert said == donors_remarks(view)
+    assert [cell.plain for cell in table.columns[-1].cells] == ["not scored"]
+    names = [cell.plain for cell in table.name.cells]
     assert names == ["activa"]
 
 
 def test_without_the_experiment_there_is_no_table():
     view = built(make_run_view(seeds=1))
-    assert donors_table(view) is None
+    assert donors_tables(view) == []
     assert donors_remarks(view) == []
 
 
