@@ -64,7 +64,7 @@ def nearest_rows(points: Floats, among: Floats, k: int, *, device: str | None = 
     k
         Number of rows to find for each point.
     device
-        As for `squared_distances`.
+        ``"plain"`` or a device of PyTorch; None for `best_device`.
 
     Returns
     -------
@@ -92,7 +92,7 @@ def products_of_columns(values: Floats, *, device: str | None = None) -> Floats:
     values
         Matrix of n rows and m columns.
     device
-        As for `squared_distances`.
+        ``"plain"`` or a device of PyTorch; None for `best_device`.
 
     Returns
     -------

@@ -196,7 +196,7 @@ def augmentation_baselines(
     setting
         The cells and the type of the experiment.
     n_added
-        As many cells as the generators add.
+        Number of cells to add, as many as the generators add.
     n_trees, n_threads
         See `metrics.forest.vote_shares`.
 

@@ -28,7 +28,7 @@ def rows_by_type(
     Parameters
     ----------
     test_calls, calls
-        Called type of each test cell, and of each synthetic cell.
+        Type of each test cell and of each synthetic cell, as the classifier calls it.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def types_to_score(real: RealEvidence) -> tuple[list[str], list[str]]:
     Parameters
     ----------
     real
-        Whose called types are counted.
+        Real cells whose called types are counted.
 
     Raises
     ------
@@ -100,9 +100,9 @@ def measure_by_type(
     Parameters
     ----------
     real, sample
-        Whose called types tell the cells apart.
+        Evidence whose called types tell the cells apart.
     measure
-        Takes rows of test cells and rows of synthetic cells; returns numbers by name.
+        Function that takes rows of test cells and rows of synthetic cells and returns numbers by name.
     worst
         What stands for a lost type (see `rows_by_type`); None leaves it out, where nothing is the worst.
     against_all
@@ -156,13 +156,14 @@ def score_with_types(
     real, sample
         Evidence of the real cells and of the sample.
     measure
-        Takes rows of test cells and rows of synthetic cells; returns numbers by name, the headline first.
+        Function that takes rows of test cells and rows of synthetic cells and returns numbers by name, the
+        headline first.
     interval
-        Of the headline over all cells.
+        Interval of the headline over all cells.
     worst
-        What the headline of a lost type counts as; None leaves such a type out.
+        Headline that a lost type counts with; None leaves such a type out.
     against_all
-        As for `measure_by_type`.
+        Whether instead the test cells of a lost type are measured against all synthetic cells.
     notes
         Notes that the score carries beside those of the sample and of its types.
 

@@ -64,9 +64,9 @@ def mean_over_types(
     Parameters
     ----------
     distance
-        Takes the cells of a type, real ones first.
+        Function that takes the real and the synthetic cells of a type and returns their distance.
     real, synthetic
-        Places, n_cells × n_components, and labels of the cells.
+        Places of the cells, n_cells × n_components, and their labels.
 
     Returns
     -------
@@ -102,11 +102,11 @@ def score_over_types(
     Parameters
     ----------
     name
-        Of the metric.
+        Name of the metric.
     distance
-        Takes the cells of a type, real ones first.
+        Function that takes the real and the synthetic cells of a type and returns their distance.
     real, sample
-        The cells.
+        Evidence of the real cells and of the sample.
 
     Raises
     ------

@@ -68,7 +68,7 @@ def conditioner_f1(
     added
         Cells of the type × genes, ``log_cp20k``; None to add none.
     classifier
-        Takes a seed, returns what is to be trained.
+        Function that takes a seed and returns the classifier to be trained.
 
     Returns
     -------

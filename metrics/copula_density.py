@@ -28,9 +28,9 @@ class CopulaDensity:
     Parameters
     ----------
     means, sizes
-        Of the negative binomial of each gene; variance = mean + mean² / size.
+        Mean and size of the negative binomial of each gene; variance = mean + mean² / size.
     precision, log_determinant
-        Of the correlations of the normal scores: inverse, genes × genes, and logarithm of the determinant.
+        Inverse (genes × genes) and logarithm of the determinant of the correlations of the normal scores.
     """
 
     means: Floats

@@ -69,7 +69,7 @@ def c_t(
     test, synthetic
         Distance of each test and each synthetic cell to its nearest training cell.
     test_regions, synthetic_regions
-        In which region each cell lies. Regions with fewer than 20 cells of either kind are left out.
+        Region in which each cell lies. Regions with fewer than 20 cells of either kind are left out.
     weights
         replicates × test cells: how often each counts; None for one replicate in which each counts once.
 
@@ -107,7 +107,7 @@ def region_centres(train: Floats, *, n_regions: int, seed: int) -> Floats:
     train
         n_cells × n_components.
     n_regions
-        At most as many as there are cells.
+        Number of regions, at most as many as there are cells.
     seed
         Everything random follows from it.
     """

@@ -28,7 +28,7 @@ def require_cells(what: str, n_cells: int, least: int, *, of: str = "cells a sid
     what
         Name of the metric, for the message.
     n_cells, least
-        How many there are, and how many there must be.
+        Number of cells, and the least that is enough.
     of
         The kind of cells, for the message.
     """
@@ -51,7 +51,7 @@ class Score:
     interval
         95 % interval of the headline over the test cells (bootstrap; the synthetic cells stay as they are).
     p_value
-        Of the hypothesis that synthetic and test cells come from one distribution.
+        p-value of the hypothesis that synthetic and test cells come from one distribution.
     """
 
     values: dict[str, float]
@@ -80,9 +80,9 @@ class Metric:
     description
         One line: what the number says.
     compute
-        Takes ``(RealEvidence, SampleEvidence)``; for the augmentation experiment ``(AugmentationSetting,
-        SyntheticCells)``, for the attack on donors ``(DonorSetting, SyntheticCells)``. Returns a `Score`;
-        raises `NotApplicable`.
+        Function of ``(RealEvidence, SampleEvidence)``; for the augmentation experiment of
+        ``(AugmentationSetting, SyntheticCells)``, for the attack on donors of ``(DonorSetting,
+        SyntheticCells)``. It returns a `Score` or raises `NotApplicable`.
     better
         Direction in which values improve, on the far side of `ideal` that models are on.
     ideal
@@ -104,11 +104,11 @@ class Metric:
     default
         Whether it is computed when no metrics are named; the profile ``paper`` computes all.
     group
-        With which others it stands in tables and on cards.
+        Group of metrics with which it stands in tables and on cards.
     exempt
         Names of controls that it does not score, because its answer is known from how they draw.
     protocols
-        Those in which it exists; each stands for itself and for its ``+observed``.
+        Names of the protocols in which it exists; each also stands for its ``+observed``.
     alarm
         Value, on the far side of `ideal`, from which on a model is reported as copying its training cells.
     catches

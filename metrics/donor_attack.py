@@ -48,7 +48,7 @@ class DonorSetting:
     candidate_counts, candidate_types, candidate_donors
         Cells × genes of the donors in question, their labels and donors.
     trained_donors
-        Those of the candidates that the generator was trained on.
+        Donors among the candidates that the generator was trained on.
     seed
         Everything random follows from it.
     """
@@ -109,7 +109,7 @@ def attacked(
     synthetic
         Cells × genes, counts, and their labels or None.
     known
-        What stands for the reference donors' cells; None for all of them.
+        Cells × genes and labels that stand for the reference donors' cells; None for all of these.
 
     Raises
     ------

@@ -37,22 +37,22 @@ class RealEvidence(TrainingEvidence):
     train_types, test_types
         Label of each cell, or None.
     control_pool
-        For each training cell, whether controls may draw it; such cells stay out of the PCA, which
-        otherwise would know the controls' cells better than a model's. None: no cell is in a control.
+        Whether controls may draw each training cell; such cells stay out of the PCA, which otherwise would
+        know the controls' cells better than a model's. None: no cell is in a control.
     gene_names
-        Of the columns.
+        Name of the gene in each column.
     n_cells
-        How many test cells are used, the same for every model and control; None for as many as the
+        Number of test cells that are used, the same for every model and control; None for as many as the
         protocol wants and the test split has.
     seed
         Branch of the seed tree that belongs to the metrics.
     protocol
         Name of a protocol (see `metrics.protocols`).
     held_out
-        Counts of the test split where other cells stand for it: what genes are chosen and a PCA is fitted on,
+        Counts of the test split where other cells stand for it: genes are chosen and a PCA is fitted on them,
         if the protocol does so on test cells, too. None where test_counts are those of the test split.
     cache_folder
-        Where what is expensive is kept for later; the folder must change with the code of `metrics`.
+        Folder in which expensive results are kept for later; it must change with the code of `metrics`.
 
     Raises
     ------
@@ -111,9 +111,9 @@ class RealEvidence(TrainingEvidence):
         adata
             A prepared data set; cells of the validation split are not looked at.
         test
-            For each cell, whether it stands as a test cell; None for those of the test split.
+            Whether each cell stands as a test cell; None for the cells of the test split.
         n_cells, seed, protocol, cache_folder
-            As for the class.
+            Number of test cells, seed, protocol and cache folder, see the parameters of the class.
         """
         train_rows, held_out_rows = (np.flatnonzero(adata.obs["split"] == part) for part in ("train", "test"))
         test_rows = held_out_rows if test is None else np.flatnonzero(test)
@@ -201,12 +201,12 @@ class SampleEvidence(SyntheticCells):
     Parameters
     ----------
     real
-        What they are compared with.
+        Real cells that the synthetic ones are compared with.
     matrix
-        At least ``real.n_cells`` cells × all genes; of more, ``real.n_cells`` are drawn, because files made
-        elsewhere are often sorted by type.
+        Synthetic cells × all genes, at least ``real.n_cells`` cells; of more, ``real.n_cells`` are drawn,
+        because files made elsewhere are often sorted by type.
     space, cell_types
-        As for `SyntheticCells`.
+        Space of the values, and label of each cell or None; see `SyntheticCells`.
 
     Raises
     ------

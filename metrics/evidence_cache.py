@@ -27,9 +27,9 @@ class EvidenceCache:
     Parameters
     ----------
     folder
-        For one version of the code that computes; None to keep nothing.
+        Folder for one version of the code that computes; None to keep nothing.
     key
-        Hash of the cells and choices that the arrays follow from, as `fingerprint` gives it.
+        Hash of the cells and choices that the arrays depend on, as `fingerprint` gives it.
     """
 
     def __init__(self, folder: Path | None, key: str) -> None:
@@ -61,7 +61,7 @@ def remove_least_recently_used(folder: Path, *, most_bytes: int) -> None:
     Parameters
     ----------
     folder
-        That of all `EvidenceCache` objects, of whatever version of the code; it need not exist.
+        Folder of all `EvidenceCache` objects, of whatever version of the code; it need not exist.
     most_bytes
         Total size of the files that may stay.
     """

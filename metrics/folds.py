@@ -22,11 +22,11 @@ def assign_folds(labels: Ints, identical: Ints, *, n_folds: int, seed: int) -> t
     Parameters
     ----------
     labels
-        0 real, 1 synthetic, for each cell.
+        Label of each cell: 0 real, 1 synthetic.
     identical
         Group number of each cell: the same for identical cells only.
     n_folds, seed
-        Largest number of folds, and where the shuffling starts.
+        Largest number of folds, and seed of the shuffling.
 
     Returns
     -------
@@ -74,7 +74,8 @@ def hold_out(labels: Ints, identical: Ints, *, seed: int) -> tuple[Ints, list[st
     Parameters
     ----------
     labels, identical, seed
-        As for `assign_folds`.
+        Label (0 real, 1 synthetic) and group number of each cell, the same group for identical cells only;
+        seed of the split.
 
     Returns
     -------

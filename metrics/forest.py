@@ -62,23 +62,23 @@ def vote_shares(
     columns
         All cells, from `columns_of`.
     labels
-        Of all cells: 0 or 1.
+        Class of each cell, 0 or 1.
     kept, held_out
         Rows of the cells to learn from, and of those to vote on.
     n_trees
-        1000 by definition: with 100 trees the same fold can score 0.75 where 1000 score 0.90.
+        Number of trees, 1000 by definition: with 100 the same fold can score 0.75 where 1000 score 0.90.
     seed
         Everything random follows from it.
     balanced
         Whether cells of either class are drawn equally often (``class_weight="balanced"``).
     n_threads
-        How many; None for `metrics.threads.usable_threads`. Does not change the answer.
+        Number of threads; None for `metrics.threads.usable_threads`. It does not change the result.
 
     Returns
     -------
     numpy.ndarray
         Mean over trees of the probability of class 1, for each cell that is held out. Rounded, so that ties
-        do not hang on the order in which trees are added up.
+        do not depend on the order in which trees are added up.
     """
     from metrics.trees import votes_of_trees
 

@@ -25,9 +25,9 @@ def most_variable_genes(cells: Csr, *, n_genes: int) -> Ints:
     Parameters
     ----------
     cells
-        At least 2 cells × genes.
+        Cells × genes, at least 2 cells.
     n_genes
-        How many; all that vary if there are fewer.
+        Number of genes; all that vary if there are fewer.
     """
     _, variances = gene_moments(cells)
     best = np.argsort(-variances, kind="stable")[:n_genes]
@@ -78,9 +78,9 @@ def unbiased_squared_error(real: AnyFloats, synthetic: AnyFloats, *, seed: int) 
     Parameters
     ----------
     real, synthetic
-        At least 4 cells × the same two or more genes, dense.
+        Cells × the same two or more genes, dense, at least 4 cells each.
     seed
-        Of the halves; the order of cells does not matter.
+        Seed of the halves; the order of cells does not matter.
 
     Returns
     -------

@@ -20,9 +20,9 @@ class Markers:
     genes
         Positions of the n_genes genes, by falling score; equal scores in gene order.
     scores
-        Rank-sum statistic of each, in the same order (see `rank_sum_scores`).
+        Rank-sum statistic of each gene, in the same order (see `rank_sum_scores`).
     log_fold_changes
-        Of each, in the same order (see `log_fold_changes`).
+        Log-fold change of each gene, in the same order (see `log_fold_changes`).
     """
 
     genes: Ints
@@ -90,7 +90,7 @@ def top_genes(scores: Floats, *, n_per_type: int) -> Ints:
     scores
         K × n_genes, larger is better.
     n_per_type
-        How many for each type.
+        Number of genes for each type.
 
     Returns
     -------
@@ -154,7 +154,7 @@ def variable_genes(cells: Csr, *, n_genes: int = 1000) -> Ints:
     cells
         n_cells × genes, ``log_cp20k``.
     n_genes
-        How many; all genes where there are no more.
+        Number of genes; all where there are no more.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def seurat_v3_genes(counts: Csr, *, n_genes: int = 2000) -> Ints:
     counts
         n_cells × genes, whole numbers.
     n_genes
-        How many; all genes where there are no more.
+        Number of genes; all where there are no more.
 
     Returns
     -------

@@ -75,7 +75,7 @@ def lisi(points: Floats, is_synthetic: Bools, *, n_neighbours: int = NEIGHBOURS)
     is_synthetic
         Whether each cell is synthetic.
     n_neighbours
-        How many others of each cell.
+        Number of neighbours of each cell, itself excluded.
 
     Returns
     -------

@@ -84,9 +84,9 @@ def kernel(left: Floats, right: Floats, *, bandwidth: float, weight: float = 1.0
     left, right
         n × n_dimensions and m × n_dimensions.
     bandwidth
-        h.
+        Bandwidth h.
     weight
-        Of each Gaussian.
+        Weight of each Gaussian.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def pooled_kernel(real: Floats, synthetic: Floats, *, bandwidth: float, weight: 
     real, synthetic
         n × n_dimensions and m × n_dimensions.
     bandwidth, weight
-        As for `kernel`; h from real cells alone: the same for every model.
+        Bandwidth h, from real cells alone and so the same for every model; weight of each Gaussian.
 
     Returns
     -------
@@ -136,9 +136,9 @@ def discrepancy(pooled: Floats, *, n_real: int) -> Mmd:
     Parameters
     ----------
     pooled
-        From `pooled_kernel`.
+        Kernel between all cells, from `pooled_kernel`.
     n_real
-        n: how many of the cells are real.
+        Number n of real cells.
     """
     sides = (slice(0, n_real), slice(n_real, None))
     across = float(pooled[sides].mean())
@@ -155,7 +155,8 @@ def mmd(real: Floats, synthetic: Floats, *, bandwidth: float, weight: float = 1.
     Parameters
     ----------
     real, synthetic, bandwidth, weight
-        As for `pooled_kernel`; h may be `metrics.neighbours.neighbour_bandwidth` of real cells.
+        Cells, n × n_dimensions and m × n_dimensions; bandwidth h, such as
+        `metrics.neighbours.neighbour_bandwidth` of the real cells; weight of each Gaussian.
 
     Examples
     --------
@@ -181,11 +182,11 @@ def same_distribution_p_value(
     Parameters
     ----------
     pooled, n_real
-        As for `discrepancy`.
+        Kernel between all cells, from `pooled_kernel`, and number n of real cells.
     seed
         Everything random follows from it.
     permutations
-        How many.
+        Number of permutations.
     """
     n, m = n_real, pooled.shape[0] - n_real
     is_real = np.repeat([1.0, 0.0], [n, m])
@@ -210,7 +211,7 @@ def biased_interval(pooled: Floats, *, n_real: int, seed: int) -> tuple[float, f
     Parameters
     ----------
     pooled, n_real
-        As for `discrepancy`.
+        Kernel between all cells, from `pooled_kernel`, and number n of real cells.
     seed
         Everything random follows from it.
 

@@ -54,7 +54,7 @@ def share_interval(
     of_test, of_synthetic
         One value for each cell.
     threshold
-        Takes the values of test cells.
+        Function that takes the values of test cells and returns the threshold.
     seed
         Everything random follows from it.
     """
@@ -96,11 +96,11 @@ def scored_share(
     name
         Name of the metric.
     real, sample, measure
-        As for `metrics.by_type.score_with_types`.
+        Evidence of the real cells and of the sample, and the measure, see `metrics.by_type.score_with_types`.
     of_test, of_synthetic
-        The quantity of each cell.
+        Value of the quantity for each cell.
     threshold
-        Takes that of test cells; it is what `measure` compares with.
+        Function that takes the values of test cells and returns the threshold, with which `measure` compares.
 
     Returns
     -------

@@ -21,9 +21,9 @@ class Neighbours:
     Parameters
     ----------
     distances
-        Euclidean distance of each cell to its nearest.
+        Euclidean distance of each of the n cells to its nearest.
     rows
-        Which cell it is: n rows of the cells that were searched.
+        Row of the nearest of each of the n cells among the cells that were searched.
     second_distances
         n distances to the second nearest; infinite where only one cell was searched.
     """
@@ -57,7 +57,7 @@ def radii(points: Floats, k: int) -> Floats:
     points
         n × n_components.
     k
-        Which neighbour's distance is the radius, counted from 1.
+        Number of the neighbour whose distance is the radius, counted from 1.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def neighbour_bandwidth(cells: Floats, *, n_neighbours: int = BANDWIDTH_NEIGHBOU
     cells
         n_cells × n_components, real cells.
     n_neighbours
-        How many others of each cell.
+        Number of neighbours of each cell, itself excluded.
 
     Raises
     ------

@@ -49,18 +49,18 @@ class Protocol:
     Parameters
     ----------
     name
-        On the command line, in headings and in every stored score.
+        Name on the command line, in headings and in every stored score.
     genes
-        All; the 1000 of highest dispersion among training and test cells; or the 2000 that seurat_v3 finds
-        most variable among the test cells.
+        Genes that are compared: all; the 1000 of highest dispersion among training and test cells; or the
+        2000 that seurat_v3 finds most variable among the test cells.
     space
-        In which cells are compared.
+        Space in which cells are compared.
     rescale
         Whether normalised synthetic cells are rescaled to library size 20 000, or taken as they come.
     most_cells
         Cells a side, if the test split has as many; None for all test cells.
     pca_cells
-        What the components are fitted on: training cells that are in no control, all training and test
+        Cells that the components are fitted on: training cells that are in no control, all training and test
         cells, (in `metrics.rf_auc`) the classifier's training part, or the test cells that are compared.
     control
         What the control ``real`` is compared with the test cells: training cells, or one half of the test
@@ -69,15 +69,16 @@ class Protocol:
         What the forest sees: genes or principal components; and how it is held out: in five stratified folds,
         or in one part of 30 %, which is not stratified.
     mmd_input, mmd_bandwidth, mmd_kernel_weight
-        Where distances are taken; whether h is the median distance to the 25 nearest neighbours or comes
-        from bootstraps of the real cells, and 24; the weight of each of the three Gaussians.
+        Points between which distances are taken; whether h is the median distance to the 25 nearest
+        neighbours or comes from bootstraps of the real cells, and 24; the weight of each of the three
+        Gaussians.
     mixing
-        Where LISI looks for neighbours: for 90 on principal components, for 89 on a two-dimensional t-SNE, or
-        nowhere.
+        Points among which LISI looks for neighbours: for 90 on principal components, for 89 on a
+        two-dimensional t-SNE, or nowhere.
     scaled_over
         Whether cells are scaled over the chosen genes, or over all genes before these are chosen.
     n_components
-        How many principal components there are.
+        Number of principal components.
     centred
         Whether synthetic cells are projected onto the components after the means of the genes have been
         subtracted, as real ones always are.

@@ -95,7 +95,7 @@ def score(metric: str, real: RealEvidence, sample: SampleEvidence) -> Score:
     Parameters
     ----------
     metric
-        Its name, one of `available`.
+        Name of the metric, one of `available`.
     real, sample
         The two values that `prepare` returns.
 

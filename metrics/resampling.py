@@ -83,13 +83,13 @@ def bootstrap_interval(
     Parameters
     ----------
     statistic
-        Takes row indices, n_cells of 0 to n_cells - 1 with repeats, and returns a number.
+        Function of n_cells row numbers from 0 to n_cells - 1, with repeats, that returns a number.
     n_cells
-        How many cells there are.
+        Number of cells.
     seed
         Everything random follows from it.
     replicates
-        How often the statistic is computed; 200 will do where it is slow.
+        Number of times that the statistic is computed; 200 will do where it is slow.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def bootstrap_mean_interval(
     values
         One number for each cell.
     seed, replicates, strata
-        As for `bootstrap_weights`.
+        Seed and number of resamples; group of each cell, or None for one group: each group keeps its size.
 
     Returns
     -------

@@ -46,20 +46,21 @@ class RfAuc:
     Parameters
     ----------
     mean, sd
-        Of the folds' areas; sd with n - 1 in the denominator, None for a single split.
+        Mean and standard deviation of the folds' areas; sd with n - 1 in the denominator, None for a single
+        split.
     fold_auc
         Area under the curve in each fold.
     interval
         95 % interval of the mean over the real cells, see `metrics.roc.area_interval`.
     p_value
-        Of a mean so far from one half by chance, see `metrics.roc.chance_p_value`.
+        Probability of a mean so far from one half by chance, see `metrics.roc.chance_p_value`.
     scores
         Share of votes for "synthetic" when the cell was held out: real cells first, then synthetic ones, in
         the given order; NaN for cells that never were.
     labels
-        0 real, 1 synthetic; same order.
+        Label of each cell, 0 real or 1 synthetic, in the same order.
     folds
-        In which fold the cell was held out, -1 if in none; same order.
+        Fold in which each cell was held out, -1 if in none; same order.
     notes
         Whether identical cells left fewer folds, or few cells fewer components, than asked for.
     """
@@ -106,7 +107,7 @@ def groups_of_identical(points: Floats) -> Ints:
     Parameters
     ----------
     points
-        Of each cell, from `projections`.
+        Projections of each cell, from `projections`.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -149,7 +150,7 @@ def rf_auc(
     seed
         Everything random follows from it.
     n_threads
-        As for `metrics.forest.vote_shares`.
+        Number of threads; None for `metrics.threads.usable_threads`.
 
     Raises
     ------

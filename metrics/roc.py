@@ -33,7 +33,7 @@ def fold_placements(scores: Floats, labels: Ints, folds: Ints) -> Floats:
     Parameters
     ----------
     scores, labels, folds
-        Of each held-out cell: share of votes for "synthetic", 0 real or 1 synthetic, and its fold.
+        Share of votes for "synthetic", label (0 real, 1 synthetic) and fold of each held-out cell.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def area_interval(scores: Floats, labels: Ints, folds: Ints, *, seed: int) -> tu
     Parameters
     ----------
     scores, labels, folds
-        Of each held-out cell, as in `fold_placements`.
+        Share of votes for "synthetic", label (0 real, 1 synthetic) and fold of each held-out cell.
     seed
         Everything random follows from it.
     """
@@ -88,7 +88,7 @@ def chance_p_value(scores: Floats, labels: Ints, folds: Ints) -> float:
     Parameters
     ----------
     scores, labels, folds
-        Of each held-out cell, as in `fold_placements`.
+        Share of votes for "synthetic", label (0 real, 1 synthetic) and fold of each held-out cell.
 
     Returns
     -------

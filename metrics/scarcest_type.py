@@ -27,7 +27,7 @@ def countable_types(real: RealEvidence) -> tuple[list[str], list[str]]:
     Parameters
     ----------
     real
-        Whose called types are counted.
+        Real cells whose called types are counted.
 
     Returns
     -------

@@ -60,9 +60,9 @@ class SharesWork:
         Parameters
         ----------
         key
-            Everything, beside this object, that the value follows from.
+            Everything, beside this object, that the value depends on.
         compute
-            Called where there is no value yet.
+            Function that computes the value where there is none yet.
         """
         found: dict[Hashable, Any] = self.__dict__.setdefault("_kept", {})
         with EVIDENCE.running():

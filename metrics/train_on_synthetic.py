@@ -61,7 +61,7 @@ def labels_to_learn(sample: SampleEvidence, train_types: Strings) -> tuple[Strin
     Parameters
     ----------
     sample
-        Its own cell types are taken if there are any that real cells have.
+        Synthetic cells; their own cell types are taken if any of these is a type of real cells.
     train_types
         Label of each training cell.
     """

@@ -41,7 +41,8 @@ class TrainingEvidence(SharesWork):
     counts
         Training cells × genes, whole-number counts.
     types, control_pool, gene_names, seed, protocol, cache_folder
-        As for `metrics.evidence.RealEvidence`.
+        Cell types, control pool, gene names, seed, protocol and cache folder, see
+        `metrics.evidence.RealEvidence`.
 
     Raises
     ------
@@ -178,9 +179,9 @@ class TrainingEvidence(SharesWork):
         Parameters
         ----------
         cells
-            No value below 0.
+            Cells × all genes, no value below 0.
         space
-            What the values are.
+            Space of the values.
         """
         protocol = self.protocol
         whole = protocol.scaled_over == "all genes"

@@ -44,11 +44,11 @@ class Columns(NamedTuple):
     Parameters
     ----------
     starts
-        Where each gene's values start, and the last one's end.
+        Start of each gene's values, and end of the last gene's.
     rows, values
-        Cell and value, for each gene by cell.
+        Cell and value of each entry, for each gene by cell.
     sorted_rows, sorted_values
-        The same, for each gene by value.
+        Cell and value of each entry, for each gene by value.
     words
         Genes × groups of 32 cells: a bit for each cell that has a value, the first cell's the lowest, and
         above these 32 bits the place of the group's first value in `values`.
@@ -78,7 +78,7 @@ class _Memory(NamedTuple):
     members
         Places of the values of a gene that belong to the node's cells.
     column
-        Of all cells, the values of the gene that splits; else 0.
+        Value of each cell in the gene that splits; 0 at other times.
     """
 
     random: Ints
@@ -348,11 +348,11 @@ def votes_of_trees(
     weights
         Trees × cells: how often a cell is in a tree's bootstrap sample; 0 for cells that are held out.
     states
-        Of each tree's random numbers: where they start, from 1 to 2³¹ − 1.
+        Start of each tree's random numbers, a state from 1 to 2³¹ − 1.
     held_out
         Rows of the cells to vote on.
     n_drawn
-        Genes that a split looks at.
+        Number of genes that a split looks at.
 
     Returns
     -------

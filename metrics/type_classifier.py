@@ -20,7 +20,7 @@ class TypeClassifier:
     names
         The K types, sorted.
     mean, scale
-        Of the n_components components over the cells it learnt from.
+        Mean and scale of each of the n_components components over the cells it learnt from.
     coefficients, intercepts
         K × n_components and K.
     """

@@ -33,9 +33,9 @@ class Settled(NamedTuple):
     Attributes
     ----------
     value
-        Of the hyper-parameter.
+        Value of the hyper-parameter.
     reason
-        Why, in a phrase.
+        Reason for the value, in a phrase.
     """
 
     value: Any
@@ -69,7 +69,7 @@ class Budget:
     Parameters
     ----------
     amount
-        How many; above 0.
+        Number of units; above 0.
     unit
         ``"steps"`` (generator updates), ``"epochs"`` (passes over the training cells) or
         ``"seconds"`` (wall clock; such runs are not reproducible number by number).
@@ -216,9 +216,10 @@ class Generator(ABC):
     conditional
         Whether cells of a requested type can be sampled.
     space
-        What `sample` returns: whole ``"counts"``, ``"cp20k"`` (library size 20 000) or ``"log_cp20k"``.
+        Space of what `sample` returns: whole ``"counts"``, ``"cp20k"`` (library size 20 000) or
+        ``"log_cp20k"``.
     licence, paper
-        Of the method; the paper as a DOI or a short citation.
+        Licence and paper of the method; the paper as a DOI or a short citation.
     default_budgets
         Budget of each profile (``"smoke"``, ``"quick"``, ``"paper"``), as `Budget.parse` reads it.
         Empty for generators that do not train.
@@ -277,7 +278,7 @@ class Generator(ABC):
         settings
             The hyper-parameters that `settled_by` names, or all.
         n_genes
-            Of the training cells.
+            Number of genes of the training cells.
         device
             ``"cpu"`` or ``"cuda"``.
 
@@ -308,9 +309,9 @@ class Generator(ABC):
         device
             ``"cpu"`` or ``"cuda"``.
         budget
-            When to stop; schedules and phases span it.
+            Budget that ends the training; schedules and phases span it.
         monitor
-            Where phases, curves, progress and checkpoints go.
+            Monitor that is told phases, curves and progress, and offered checkpoints.
 
         Raises
         ------

@@ -48,11 +48,11 @@ class LatentFlow(CountGenerator):
     Parameters
     ----------
     latent_dim, hidden_sizes
-        Width of a code; of the encoder's hidden layers, which the decoder has in reverse.
+        Width of a code; widths of the encoder's hidden layers, which the decoder has in reverse.
     flow_width, flow_blocks
-        Of the velocity's residual blocks.
+        Width and number of the velocity's residual blocks.
     coupling
-        What noise a code is paired with in training: ``"independent"``, as in the source, or ``"ot"``: the
+        Noise that a code is paired with in training: ``"independent"``, as in the source, or ``"ot"``: the
         pairing of the batch's cells of a type whose squared distances sum to least (Tong et al. 2024,
         arXiv:2302.00482).
     guidance
@@ -61,7 +61,8 @@ class LatentFlow(CountGenerator):
     solver_steps
         Runge–Kutta steps from noise to code, four evaluations each.
     batch_size, learning_rate, flow_learning_rate
-        Of the training; AdamW with weight decay 1e-5, and 1e-6 for the flow.
+        Cells in a batch; learning rates of the autoencoder and of the flow: AdamW with weight decay 1e-5, and
+        1e-6 for the flow.
 
     Raises
     ------

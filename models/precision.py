@@ -53,13 +53,13 @@ def settle_precision(
     Parameters
     ----------
     precision
-        As set; anything but ``"auto"`` stays as it is.
+        Precision as set; anything but ``"auto"`` stays as it is.
     rows
         Rows of a product, as they are multiplied in a training step.
     widest
         Outputs × inputs of the layers that a model multiplies in the chosen precision.
     device
-        Where.
+        Device that multiplies.
 
     Returns
     -------

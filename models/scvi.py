@@ -38,14 +38,14 @@ class ScVI(CountGenerator):
     Parameters
     ----------
     prior
-        Where latent vectors come from: ``"normal"``, N(0, I), on which SCVI is trained; or ``"mixture"``, for
-        each type a mixture of Gaussians fitted to draws from its training cells' posteriors.
+        Source of latent vectors: ``"normal"``, N(0, I), on which SCVI is trained; or ``"mixture"``, for each
+        type a mixture of Gaussians fitted to draws from its training cells' posteriors.
     n_latent, n_hidden, n_layers
         Widths and depth of the networks.
     gene_likelihood
         ``"zinb"``, ``"nb"`` or ``"poisson"``.
     batch_size, learning_rate
-        Of the training.
+        Cells in a batch, and learning rate.
     """
 
     name = "scvi"

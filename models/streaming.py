@@ -29,7 +29,7 @@ def pieces(matrix: Any) -> Iterator[tuple[slice, sp.csr_matrix]]:
     Parameters
     ----------
     matrix
-        As for `RowReader`, or in memory.
+        Matrix in memory, or on disk as `RowReader` takes it.
     """
     if in_memory(matrix):
         yield slice(0, matrix.shape[0]), sp.csr_matrix(matrix, dtype=np.float32)
@@ -91,9 +91,10 @@ class RowReader:
         Parameters
         ----------
         rows
-            Their numbers, each once.
+            Numbers of the rows, each once.
         ahead
-            What is likely to be asked for next; what was to be read ahead and is not named again is dropped.
+            Rows that are likely to be asked for next; what was to be read ahead and is not named again is
+            dropped.
 
         Raises
         ------

@@ -48,7 +48,7 @@ def distances(metric: Metric, values: Sequence[float]) -> Floats:
     metric
         The metric from whose ideal distances are taken.
     values
-        That of the unchanged cells first.
+        Values of the metric, that of the unchanged cells first.
     """
     low, high = metric.bounds
     found = np.abs(np.asarray(values) - metric.ideal)
@@ -67,7 +67,7 @@ def answer(metric: Metric, values: Sequence[float | None], *, tolerance: float) 
     metric
         The metric from whose ideal distances are taken.
     values
-        Rung by rung; None where the metric does not apply.
+        Value on each rung; None where the metric does not apply.
     tolerance
         The differences that chance makes, from `tolerance`.
     """

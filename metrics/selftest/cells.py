@@ -34,11 +34,11 @@ class FreshCells:
     counts, types
         n_cells × n_genes, and the label of each cell.
     spare_counts, spare_types
-        At least as many others of the withdrawn cells.
+        Counts and labels of other withdrawn cells, at least as many.
     copied_counts
-        Training cells that the PCA has not seen, at least half as many.
+        Counts of training cells that the PCA has not seen, at least half as many.
     real
-        The real cells that they are compared with.
+        Real cells that the drawn ones are compared with.
     """
 
     counts: Csr

@@ -21,9 +21,9 @@ def shuffle_genes(counts: Csr, groups: Strings, share: float, *, seed: int) -> C
     counts, seed
         See the module.
     groups
-        Of each cell: its type, or one and the same for all.
+        Group of each cell: its type, or one and the same for all.
     share
-        Of the genes, 0 to 1.
+        Share of the genes that are permuted, 0 to 1.
     """
     rng = np.random.default_rng(seed)
     genes = rng.permutation(counts.shape[1])[: round(share * counts.shape[1])]
@@ -83,9 +83,9 @@ def lose_type(
     lost
         The cell type that is replaced.
     share
-        Of its cells, 0 to 1.
+        Share of the type's cells that are replaced, 0 to 1.
     others
-        What to replace them by; those of the lost type are passed over.
+        Cells to replace them by; those of the lost type are passed over.
     """
     members = np.random.default_rng(seed).permutation(np.flatnonzero(types == lost))
     rows = members[: round(share * members.size)]
@@ -123,7 +123,7 @@ def shrink(counts: Csr, types: Strings, share: float) -> Csr:
     types
         Label of each cell.
     share
-        Of the way to the mean, 0 to 1.
+        Share of the way to the mean, 0 to 1.
     """
     cells = normalise(counts).toarray()
     for name in np.unique(types):

@@ -26,11 +26,11 @@ class Reply:
     value
         The headline value, or None where there is none.
     seconds
-        Of processor time, over all cores: it does not hang on what else the machine does.
+        Seconds of processor time over all cores: they do not depend on the machine's other load.
     error
-        Why there is no value.
+        Reason why there is no value.
     failed
-        Whether that is a fault, not a metric that does not apply.
+        Whether the reason is a fault, not a metric that does not apply.
     """
 
     value: float | None
@@ -62,11 +62,11 @@ class Laboratory:
     metrics
         The metrics to ask.
     draws
-        How many draws of unchanged real cells tell what varies by chance; at least 2.
+        Number of draws of unchanged real cells that tell what varies by chance; at least 2.
     ask
-        Computes one metric on one sample.
+        Function that computes one metric on one sample.
     tell
-        Called with a line before each sample.
+        Function that is called with a line before each sample.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class Laboratory:
         what
             Description of the cells, in words.
         matrix, space
-            As for `metrics.evidence.SampleEvidence`.
+            Cells × genes, and the space of their values; see `metrics.evidence.SampleEvidence`.
         of
             Names of metrics, those that are not here passed over; None for all.
 

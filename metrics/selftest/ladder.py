@@ -24,15 +24,15 @@ class Ladder:
     Parameters
     ----------
     name, description
-        What it is called, and one line on what happens to the cells.
+        Name, and one line on what happens to the cells.
     rungs
-        How much of it, from none; what `corrupt` takes.
+        Amounts of the corruption, from none, that `corrupt` takes.
     corrupt
-        Takes cells, a rung and a seed; returns n_cells × n_genes.
+        Function of cells, a rung and a seed that returns n_cells × n_genes.
     label
-        What a rung is called, as a format of its number.
+        Name of a rung, as a format of its number.
     space
-        What the corrupted values are.
+        Space of the corrupted values.
     """
 
     name: str

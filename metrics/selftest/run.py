@@ -77,7 +77,7 @@ def climb(laboratory: Laboratory, ladder: Ladder, *, of: Sequence[str]) -> Value
     Parameters
     ----------
     laboratory, ladder
-        Who is asked about what.
+        Laboratory that is asked, and ladder that it is asked about.
     of
         Names of the metrics to ask.
     """
@@ -107,7 +107,7 @@ def judged(
     name, ladder
         Names of the metric and of the ladder.
     values
-        Rung by rung; None where it was not asked.
+        Value on each rung; None where it was not asked.
     """
     if values is None:
         return {"values": [], "answer": "not asked", "expected": None, "passed": None}

@@ -33,9 +33,9 @@ class Trap:
     Parameters
     ----------
     name, description
-        What it is called, and one line on what must not happen.
+        Name, and one line on what must not happen.
     spring
-        Function that tries it and returns the outcome.
+        Function that tries the mistake and returns the outcome.
     """
 
     name: str

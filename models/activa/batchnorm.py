@@ -32,11 +32,11 @@ def estimate_on_prior(decoder: Decoder, *, latent_dim: int, seed: int) -> float:
     Parameters
     ----------
     decoder
-        Left in eval mode; only its running statistics change.
+        Decoder, left in eval mode; only its running statistics change.
     latent_dim
         Dimensions of z.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
@@ -66,7 +66,7 @@ def hidden_by_own_statistics(decoder: Decoder, latent: Tensor) -> Tensor:
     Parameters
     ----------
     decoder
-        In either mode.
+        Decoder, in train or eval mode.
     latent
         n_cells × latent_dim, at least two cells.
 

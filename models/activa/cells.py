@@ -30,7 +30,7 @@ class TrainingCells:
     matrix
         n_cells × n_genes: CSR, or what `models.streaming.RowReader` reads from.
     device
-        Where batches are wanted.
+        Device of the batches.
     """
 
     def __init__(self, matrix: Any, *, device: torch.device) -> None:
@@ -57,7 +57,7 @@ class TrainingCells:
         Parameters
         ----------
         rows
-            Their numbers, on the CPU, each once.
+            Numbers of the cells, on the CPU, each once.
         ahead
             The rows of the next batches, as far as they are known.
         """
@@ -73,9 +73,9 @@ class TrainingCells:
         Parameters
         ----------
         function
-            Of a batch of cells; gives a row for each.
+            Function of a batch of cells that returns a row for each.
         batch_size
-            Cells that it is given at once.
+            Number of cells that the function is given at once.
         """
         found, batches = torch.empty(0), torch.arange(self.n_cells).split(batch_size)
         for number, rows in enumerate(batches, start=1):
@@ -176,9 +176,9 @@ class BatchOrder:
     Parameters
     ----------
     n_cells, batch_size
-        At least 2 each.
+        Number of cells, and cells in a batch, at least 2 each.
     seed
-        Of the permutations.
+        Seed of the permutations.
     """
 
     def __init__(self, n_cells: int, batch_size: int, *, seed: int) -> None:

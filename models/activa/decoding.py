@@ -36,9 +36,9 @@ class Block(NamedTuple):
     calls, confidence
         The conditioner's call of each cell and its softmax probability.
     rows
-        Which of the cells were made sparse.
+        Rows of the cells that were made sparse.
     sparse
-        Those cells.
+        Values of these cells.
     """
 
     calls: np.ndarray
@@ -61,7 +61,7 @@ class BlockDecoder:
     Parameters
     ----------
     networks
-        Trained, in eval mode. Their weights must not change as long as this is in use.
+        Trained networks in eval mode. Their weights must not change as long as this is in use.
     """
 
     def __init__(self, networks: Networks) -> None:
@@ -85,13 +85,13 @@ class BlockDecoder:
         Parameters
         ----------
         n_cells
-            How many at most; whoever stops earlier has a few blocks decoded in vain.
+            Largest number of cells; whoever stops earlier has a few blocks decoded in vain.
         seed
-            Of the draws.
+            Seed of the draws.
         choice
-            Called once for each block, for several at a time.
+            Function that selects the cells to make sparse; called once for each block, for several at a time.
         most_rejected
-            Whether few cells will be chosen, and maybe not all blocks taken.
+            Whether few cells will be selected, and maybe not all blocks taken.
         """
         if most_rejected and self.networks.device.type == "cpu" and self._dtype != torch.bfloat16:
             for latent, size in self._latents(n_cells, seed=seed):

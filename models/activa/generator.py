@@ -53,7 +53,7 @@ class Activa(Generator):
     conditioner, latent_dim, hidden_sizes, batch_size, learning_rate, margin
         See `models.activa.settings.Settings`.
     weight_kl, weight_hinge, weight_adversarial, weight_reconstruction
-        Of the terms of both losses. The file names of the published samples say ``10RecLoss``:
+        Weights of the terms of both losses. The file names of the published samples say ``10RecLoss``:
         `weight_reconstruction` of the published models may not have been 0.05.
     soft_adapt, classifier_learning_rate, classifier_weight_decay, precision
         See `models.activa.settings.Settings`.

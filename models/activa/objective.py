@@ -59,7 +59,7 @@ class Posterior(NamedTuple):
     Attributes
     ----------
     outputs
-        Of the first Linear: the graph's leaf.
+        Outputs of the first Linear: the graph's leaf.
     codes
         Inputs of the last Linear: the graph's end.
     kl
@@ -85,7 +85,7 @@ class Passes(NamedTuple):
     codes
         Inputs of the decoder's last Linear for x_r and x_g, likewise.
     outputs
-        Of the encoder's first Linear for x_r and x_g: leaves on which the two KLs hang.
+        Outputs of the encoder's first Linear for x_r and x_g: leaves on which the two KLs depend.
     kls
         KL(Enc(x_r)) and KL(Enc(x_g)).
     difference
@@ -95,7 +95,7 @@ class Passes(NamedTuple):
     conditioning
         L_CT.
     by_conditioning
-        Its gradient with respect to x_r.
+        Gradient of L_CT with respect to x_r.
     """
 
     posterior: Posterior
@@ -122,7 +122,7 @@ def forward_passes(players: Players, batch: Batch, *, open_generator: bool, halv
     open_generator
         Whether the pass of z_p can be differentiated.
     halved
-        As in `conditioning_loss`.
+        Whether L_CT is halved (paper, eq. 6).
     """
     networks, n_cells = players.networks, len(batch.cells)
     cells = players.cells(3 * n_cells)
@@ -167,7 +167,7 @@ def paper_gradients(players: Players, batch: Batch, weights: Weights, *, margin:
     batch
         The cells and their noise.
     weights
-        Of the terms of both losses.
+        Weights of the terms of both losses.
     margin
         m of the hinge, in nats.
     """
@@ -217,7 +217,7 @@ def release_gradients(
     Parameters
     ----------
     players, batch, weights, margin
-        As in `paper_gradients`.
+        Networks, cells with their noise, weights of the terms and margin in nats, see `paper_gradients`.
 
     Returns
     -------

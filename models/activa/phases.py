@@ -23,15 +23,15 @@ def early_phase_over(
     Parameters
     ----------
     share
-        Of the budget, between 0 and 1.
+        Share of the budget that the phase gets, between 0 and 1.
     steps, seconds
-        What the phase has used.
+        Steps and seconds that the phase has used.
     budget
-        Of the whole `fit`.
+        Budget of the whole `fit`.
     steps_per_epoch
         Batches in one pass over the training cells.
     least_steps
-        Taken in any case, even if they are more than a quarter.
+        Number of steps taken in any case, even if they are more than a quarter of the budget.
     """
     if steps < least_steps:
         return False

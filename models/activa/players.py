@@ -17,21 +17,21 @@ class Players:
     Parameters
     ----------
     networks
-        In train mode, the conditioner frozen in eval mode. Their weights are used where they lie: call
-        `WideLinear.refresh` after they have changed.
+        Networks in train mode, the conditioner frozen in eval mode. Their weights are used where they lie:
+        call `WideLinear.refresh` after they have changed.
     n_cells
-        The most cells of a batch.
+        Largest number of cells of a batch.
 
     Attributes
     ----------
     networks
-        As above.
+        The networks that were given.
     first, last
         The encoder's first Linear and the decoder's last.
     wide
-        The same by player, ``"encoder"`` and ``"decoder"``.
+        The two Linears by player, ``"encoder"`` and ``"decoder"``.
     encoder_rest, decoder_rest
-        Parameters of what lies between: all but the wide layers', in their networks' order.
+        Parameters between the two: all but the wide layers', in their networks' order.
     """
 
     def __init__(self, networks: Networks, *, n_cells: int) -> None:

@@ -21,18 +21,18 @@ class RecordedStep:
 
     The first steps are done as they come, on a stream of their own, and train like any other; recording
     itself computes nothing. Nothing is recorded of a batch of another size, the last of an epoch. A step may
-    not read a value from the device nor let a shape hang on one, and what it draws must come in its batch.
+    not read a value from the device nor let a shape depend on one; what it draws must come in its batch.
 
     Parameters
     ----------
     step
-        Updates the networks with a batch and returns the terms of the losses.
+        Function that updates the networks with a batch and returns the terms of the losses.
     batch_size
         Cells of the batches that are recorded.
     device
         The GPU that the networks are on.
     monitor
-        Told the time of the recording as phase ``compile``.
+        Monitor that is told the time of the recording as phase ``compile``.
     """
 
     def __init__(self, step: Step, *, batch_size: int, device: torch.device, monitor: Monitor) -> None:

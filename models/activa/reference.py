@@ -139,7 +139,7 @@ class PaperStep:
     Parameters
     ----------
     model
-        Changed in place: encoder and decoder go to train mode, the classifier is frozen.
+        Networks, changed in place: encoder and decoder go to train mode, the classifier is frozen.
     margin
         m of the hinge, in nats.
     """
@@ -226,7 +226,7 @@ class ReleaseStep:
     Parameters
     ----------
     model
-        Changed in place: encoder and decoder go to train mode, the classifier is frozen.
+        Networks, changed in place: encoder and decoder go to train mode, the classifier is frozen.
     margin
         m of the hinge, in nats.
     """
@@ -299,7 +299,7 @@ def release_loader(cells: np.ndarray, types: np.ndarray, *, seed: int) -> DataLo
     types
         n_cells codes.
     seed
-        Of the shuffling.
+        Seed of the shuffling.
     """
     pairs = [(torch.from_numpy(cell), int(code)) for cell, code in zip(cells, types, strict=True)]
     generator = torch.Generator().manual_seed(seed)
@@ -313,11 +313,11 @@ def sample_plainly(model: PlainActiva, n_cells: int, *, seed: int) -> sp.csr_mat
     Parameters
     ----------
     model
-        In eval mode.
+        Networks in eval mode.
     n_cells
-        How many.
+        Number of cells.
     seed
-        Of the draws.
+        Seed of the draws.
     """
     generator = torch.Generator(model.device).manual_seed(seed)
     dense = np.empty((n_cells, model.n_genes), dtype=np.float32)
@@ -337,13 +337,13 @@ def sample_type_plainly(model: PlainActiva, cell_type: int, draws: int, *, seed:
     Parameters
     ----------
     model
-        In eval mode.
+        Networks in eval mode.
     cell_type
         Code of the type.
     draws
-        Cells to decode.
+        Number of cells to decode.
     seed
-        Of the draws.
+        Seed of the draws.
     """
     generator = torch.Generator(model.device).manual_seed(seed)
     kept = []

@@ -34,10 +34,10 @@ class Drawn:
     types
         n_cells codes: the conditioner's call of each cell.
     draws
-        Cells that were decoded to get these.
+        Number of cells that were decoded to get these.
     accepted
-        By type code, for the types that were asked for: how many of all draws the conditioner called so
-        with enough confidence, returned or not. Empty for a holistic draw.
+        Number of draws that the conditioner called each type asked for with enough confidence, returned or
+        not, by type code. Empty for a holistic draw.
     """
 
     matrix: sp.csr_matrix
@@ -60,7 +60,7 @@ class Sampler:
     Parameters
     ----------
     networks
-        Trained, in eval mode. Their weights must not change as long as this is in use.
+        Trained networks in eval mode. Their weights must not change as long as this is in use.
     """
 
     def __init__(self, networks: Networks) -> None:
@@ -73,9 +73,9 @@ class Sampler:
         Parameters
         ----------
         n_cells
-            How many, at least 1.
+            Number of cells, at least 1.
         seed
-            Of the draws.
+            Seed of the draws.
         """
         builder, types = CsrBuilder(n_cells, self.networks.n_genes), []
         for block in self._decoder.blocks(n_cells, seed=seed, choice=_all, most_rejected=False):
@@ -97,11 +97,11 @@ class Sampler:
         wanted
             One type code for each cell, in the order in which the cells are returned.
         names
-            Of the types, by code.
+            Names of the types, by code.
         seed
-            Of the draws.
+            Seed of the draws.
         monitor
-            Told the share of the cells found so far.
+            Monitor that is told the share of the cells found so far.
 
         Raises
         ------

@@ -30,28 +30,28 @@ class Settings:
     batch_size
         Cells in a batch; at least 2, because BatchNorm needs two.
     learning_rate
-        Of Adam, for encoder and decoder.
+        Learning rate of Adam for encoder and decoder.
     margin
         m of the hinge, in nats.
     weight_kl
-        Of KL(Enc(x)) in the encoder's loss.
+        Weight of KL(Enc(x)) in the encoder's loss.
     weight_hinge
         α₁ of each hinge term in the encoder's loss.
     weight_adversarial
         α₁ of each KL term in the generator's loss.
     weight_reconstruction
-        α₂, of L_AE + L_CT in both losses.
+        α₂ of L_AE + L_CT in both losses.
     soft_adapt
         Whether the weights follow the losses' rates of change (SoftAdapt).
     classifier_learning_rate, classifier_weight_decay
-        Of Adam in the conditioner's pre-training.
+        Learning rate and weight decay of Adam in the conditioner's pre-training.
     precision
-        Of the wide layers' products: ``"bf16"``, ``"fp32"``, or ``"auto"`` for what a probe finds faster
-        (see `models.precision`) on the machine that trains. Weights, Adam and in training all that lies
-        between those layers are fp32 in either, but that with ``"bf16"`` a GPU rounds the factors of products
-        there to TF32; samples are drawn with the decoder's other layers in bf16, too.
+        Precision of the wide layers' products: ``"bf16"``, ``"fp32"``, or ``"auto"`` for what a probe finds
+        faster (see `models.precision`) on the machine that trains. Weights, Adam and in training all that
+        lies between those layers are fp32 in either, but that with ``"bf16"`` a GPU rounds the factors of
+        products there to TF32; samples are drawn with the decoder's other layers in bf16, too.
     sampling_norm
-        Whose BatchNorm statistics samples are drawn with (see `models.activa.sampling`).
+        BatchNorm statistics that samples are drawn with (see `models.activa.sampling`).
     confidence_threshold
         τ: the least softmax confidence of a cell drawn on demand, in [0, 1).
     max_draws_per_cell
@@ -110,7 +110,7 @@ class Settings:
         n_genes
             Width of a cell.
         device
-            Where the networks are to lie.
+            Device of the networks.
         """
         hidden = self.hidden_sizes[0]
         return settle_precision(

@@ -27,11 +27,11 @@ class SparseRows(NamedTuple):
     Attributes
     ----------
     columns
-        Of the values that are not zero, row by row in ascending order, int32.
+        Columns of the values that are not zero, row by row in ascending order, int32.
     values
-        Themselves, float32.
+        Values that are not zero, float32.
     ends
-        n_rows: how many values there are up to the end of each row, int64.
+        Number of values up to the end of each row, n_rows, int64.
     """
 
     columns: np.ndarray
@@ -138,7 +138,7 @@ class CsrBuilder:
     Parameters
     ----------
     n_rows, n_columns
-        Of the whole matrix.
+        Numbers of rows and columns of the whole matrix.
     """
 
     def __init__(self, n_rows: int, n_columns: int) -> None:

@@ -18,11 +18,11 @@ class SoftAdapt:
     Parameters
     ----------
     n_terms
-        K.
+        Number K of the loss terms.
     beta
         β; above 0 favours the terms that do worst.
     device
-        Where the losses are computed.
+        Device that computes the losses.
 
     Attributes
     ----------
@@ -54,12 +54,12 @@ class Weights:
     settings
         The constants, and whether SoftAdapt multiplies them.
     device
-        Where the losses are computed.
+        Device that computes the losses.
 
     Attributes
     ----------
     soft_adapt
-        By player, ``"encoder"`` and ``"generator"``; empty when the weights are fixed.
+        SoftAdapt objects by player, ``"encoder"`` and ``"generator"``; empty when the weights are fixed.
     """
 
     def __init__(self, settings: Settings, *, device: torch.device) -> None:

@@ -42,18 +42,18 @@ class WideLinear:
     Parameters
     ----------
     linear
-        Holds the weights that are trained; their gradients are never asked of autograd.
+        Layer that holds the trained weights; their gradients are never asked of autograd.
     dtype
-        Of the products.
+        Number type of the products.
     shape
-        Of the weight as multiplied, outputs × inputs: at least that of `linear`, zeros beyond it.
+        Shape of the weight as multiplied, outputs × inputs: at least that of `linear`, zeros beyond it.
 
     Attributes
     ----------
     weight, bias
-        As multiplied: those of `linear`, or a copy of them in `dtype` and `shape`.
+        Weight and bias as multiplied: those of `linear`, or a copy of them in `dtype` and `shape`.
     gradients
-        With respect to the weight and the bias of `linear`, as the last `learn` left them.
+        Gradients with respect to the weight and the bias of `linear`, as the last `learn` left them.
     """
 
     def __init__(self, linear: nn.Linear, *, dtype: torch.dtype, shape: tuple[int, int]) -> None:
@@ -107,7 +107,7 @@ def product_width(n_genes: int, *, dtype: torch.dtype, device: torch.device) -> 
     n_genes
         Width of a cell.
     dtype, device
-        Of the products.
+        Number type and device of the products.
     """
     if device.type != "cuda" or dtype != torch.bfloat16:
         return n_genes
@@ -137,11 +137,11 @@ def product_type(precision: Precision, *, weights: torch.dtype, device: torch.de
     Parameters
     ----------
     precision
-        As settled: ``"bf16"`` or ``"fp32"``.
+        Settled precision: ``"bf16"`` or ``"fp32"``.
     weights
         Number type of the weights, which ``"fp32"`` leaves as it is.
     device
-        Where the products are computed.
+        Device that computes the products.
     """
     if precision == "fp32":
         return weights

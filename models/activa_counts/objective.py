@@ -23,9 +23,9 @@ class Networks(nn.Module):
     Parameters
     ----------
     settings
-        Widths.
+        Widths of the networks.
     n_genes, n_types
-        Of the cells.
+        Numbers of genes and of cell types.
 
     Attributes
     ----------
@@ -78,15 +78,15 @@ def losses(
     Parameters
     ----------
     networks
-        With a conditioner that is trained, if it has a weight.
+        Networks, with a trained conditioner if its term has a weight.
     batch
         Training cells.
     settings
         Weights of the terms.
     kl_share
-        Of the KL's weight that counts yet (it grows at the beginning), in [0, 1].
+        Share of the KL's weight that counts so far (it grows at the beginning), in [0, 1].
     noise
-        Of the latent vectors.
+        Random generator of the latent vectors.
     """
     totals = batch.counts.sum(dim=1).clamp_min(1)
     cells, log_library = log_scaled(batch.counts), totals.log()

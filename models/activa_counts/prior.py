@@ -28,7 +28,7 @@ class Prior:
     used
         The latent dimensions that the mixtures are over.
     latent_dim
-        Of all, as a tensor of one value.
+        Number of all latent dimensions, as a tensor of one value.
     library
         Mean and standard deviation of the log library sizes.
     thresholds

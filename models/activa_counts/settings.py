@@ -16,25 +16,27 @@ class Settings:
     Parameters
     ----------
     latent_dim, hidden_sizes
-        Of the encoder; the decoder has its widths in reverse.
+        Dimensions of the latent space; widths of the encoder's hidden layers, which the decoder has in
+        reverse.
     batch_size, learning_rate
-        Of a step, and the peak rate of Adam.
+        Cells of a step, and the peak rate of Adam.
     weight_kl
-        Of KL(Enc(x)) beside the negative log-likelihood, both summed over a cell.
+        Weight of KL(Enc(x)) beside the negative log-likelihood, both summed over a cell.
     weight_conditioning
-        Of the conditioner's term; 0 for no conditioner.
+        Weight of the conditioner's term; 0 for no conditioner.
     weight_adversarial, margin
-        Of the game's terms, and its margin in nats; 0 for no game.
+        Weight of the game's terms, 0 for no game, and the game's margin in nats.
     most_components
-        Of a type's mixture.
+        Largest number of components of a type's mixture.
     marginal_draws
-        For each group of cells: how many draws its marginals are learned from; 0 imposes none.
+        Number of draws that the marginals of each group of cells are learned from; 0 imposes none.
     prior_cells
-        What the model's own marginals count for, in cells, beside the training cells'.
+        Number of cells that the model's own marginals count for beside the training cells'.
     strata, stratum_cells
-        Into how many strata of library size a type is cut, each of so many training cells at least.
+        Largest number of strata of library size of a type, and least number of training cells in each.
     precision
-        Of the hidden layers in training: ``"bf16"``, ``"fp32"`` or ``"auto"``. Cells are drawn in fp32.
+        Precision of the hidden layers in training: ``"bf16"``, ``"fp32"`` or ``"auto"``. Cells are drawn in
+        fp32.
 
     Raises
     ------

@@ -35,9 +35,9 @@ class Learnt(NamedTuple):
     Attributes
     ----------
     networks
-        In eval mode, without gradients.
+        Networks in eval mode, without gradients.
     mean, log_variance
-        Of each training cell's posterior, n_cells × latent_dim, on the CPU.
+        Mean and log variance of each training cell's posterior, n_cells × latent_dim, on the CPU.
     """
 
     networks: Networks
@@ -55,9 +55,9 @@ def train(
     settings
         Hyper-parameters.
     cells
-        At least two.
+        Training cells, at least two.
     seed, device, budget, monitor
-        As in `models.base.Generator.fit`.
+        Seed, device, budget and monitor of the training, see `models.base.Generator.fit`.
 
     Raises
     ------

@@ -25,7 +25,7 @@ class KnnPoisson(Baseline):
     Parameters
     ----------
     n_neighbours
-        Cells that are averaged, itself included; all of a type that has fewer.
+        Number of cells that are averaged, the cell itself included; all of a type that has fewer.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def neighbours_within_type(
     cell_types
         Label of each cell.
     n_neighbours
-        How many, the cell itself among them.
+        Number of nearest cells, the cell itself among them.
 
     Returns
     -------

@@ -36,7 +36,7 @@ class NbCopula(Baseline):
     Parameters
     ----------
     maximum_genes
-        At most so many genes of a type, the most widely seen ones, are correlated.
+        Largest number of genes of a type that are correlated: the most widely seen ones.
 
     Raises
     ------

@@ -38,7 +38,7 @@ class PoissonFactors(Baseline):
     Parameters
     ----------
     n_factors
-        Profiles; no more than there are training cells or genes are used.
+        Number of profiles; no more than there are training cells or genes are used.
 
     Raises
     ------
@@ -96,9 +96,9 @@ def factorise(
     counts
         n_cells × n_genes, float32.
     n_factors
-        At most so many profiles.
+        Largest number of profiles.
     seed
-        Of the first guess and of the cells that the profiles are learned on.
+        Seed of the first guess and of the cells that the profiles are learned on.
 
     Returns
     -------
@@ -170,7 +170,7 @@ def gaussian_mixture(
     points
         n_points × n_dimensions.
     seed
-        Of the first guess.
+        Seed of the first guess.
 
     Returns
     -------

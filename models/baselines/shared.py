@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 import json
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array, vstack
 
 from models.base import Budget, Monitor, Role
-from models.controls import control, floors
 from models.controls.control import RememberedCells
 from models.controls.floors import DrawnByType
 from models.threads import one_blas_thread
@@ -54,11 +52,6 @@ class Baseline(DrawnByType):
     """Modules that `fit` imports, unless `prepare` has: their import is no training."""
 
     _parameters: Parameters
-
-    def content(self) -> str:
-        """Return a hash of the modules that check requests and mix types: they decide what is drawn, too."""
-        text = inspect.getsource(control) + inspect.getsource(floors)
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def prepare(self, train: AnnData) -> None:
         """Import what fitting needs (most of a second)."""

@@ -90,7 +90,7 @@ def share_drawn(cells: NDArray[np.float32], nodes: Parameters) -> NDArray[np.flo
     cells
         n_cells × n_genes, as the forest learnt them.
     nodes
-        From `nodes_of`.
+        Nodes of the forest, from `nodes_of`.
     """
     at = np.tile(nodes["starts"], (len(cells), 1))
     row = np.arange(len(cells))[:, None]

@@ -122,7 +122,7 @@ def spread(totals: Integers, proportions: NDArray[np.float64], rng: np.random.Ge
     totals
         Counts of each cell.
     proportions
-        Of each gene; they sum to 1.
+        Proportion of each gene; they sum to 1.
     rng
         What draws.
 

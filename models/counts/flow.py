@@ -27,11 +27,11 @@ class VelocityNetwork(nn.Module):
     Parameters
     ----------
     n_dimensions, n_types
-        Of the points; of the types.
+        Dimensions of the points, and number of types.
     width, n_blocks
-        Of the residual blocks.
+        Width and number of the residual blocks.
     n_given
-        Values that are given of each cell beside its type.
+        Number of values that are given of each cell beside its type.
     """
 
     def __init__(
@@ -97,9 +97,9 @@ def matching_loss(
     starts, ends
         n_points × n_dimensions: noise, and the code that it is paired with.
     times, types, given
-        One for each point.
+        Time, type and other given values of each point.
     generator
-        Of the noise around the paths and of the types that are left out.
+        Random generator of the noise around the paths and of the types that are left out.
     """
     share = times[:, None]
     noise = torch.randn(ends.shape, generator=generator, device=ends.device)
@@ -148,11 +148,11 @@ def solve(velocity: Velocity, starts: Tensor, *, n_steps: int) -> Tensor:
     Parameters
     ----------
     velocity
-        Of points and their times.
+        Velocity as a function of points and their times.
     starts
         n_points × n_dimensions.
     n_steps
-        Each evaluates the velocity four times.
+        Number of steps, each of which evaluates the velocity four times.
     """
     points, step = starts, 1 / n_steps
     for number in range(n_steps):

@@ -36,7 +36,7 @@ class TrainingSet:
     types
         n_cells codes in 0 … n_types - 1, each type with a cell at least.
     n_types
-        How many there are.
+        Number of types.
     """
 
     counts: Any

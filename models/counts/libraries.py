@@ -20,7 +20,7 @@ class LibrarySizes:
     Parameters
     ----------
     mixtures
-        Of the log of the library size, one dimension.
+        Mixtures of the log of the library size, one dimension.
     """
 
     def __init__(self, mixtures: TypeMixtures) -> None:
@@ -33,11 +33,11 @@ class LibrarySizes:
         Parameters
         ----------
         sizes, types
-            n_cells sums, and codes in 0 … n_types - 1.
+            Library sizes and type codes in 0 … n_types - 1, n_cells each.
         n_types
-            Each has a cell at least.
+            Number of types, each with a cell at least.
         seed
-            Of the first guesses.
+            Seed of the first guesses.
         """
         logs = np.log(np.maximum(sizes, 1))[:, None]
         return cls(TypeMixtures.fit(logs, types, n_types=n_types, most_components=MOST_COMPONENTS, seed=seed))

@@ -42,11 +42,11 @@ class Drawn(NamedTuple):
     Attributes
     ----------
     places
-        Of each entry in the flattened matrix.
+        Place of each entry in the flattened matrix.
     counts
-        Themselves, float32; some may be 0.
+        Counts of the entries, float32; some may be 0.
     within
-        Where within its count's step of the distribution function each was drawn, in [0, 1]: uniform.
+        Place of each draw within its count's step of the distribution function, in [0, 1]: uniform.
     """
 
     places: Tensor
@@ -78,11 +78,11 @@ def draw_entries(
     Parameters
     ----------
     log_mean, log_dispersion
-        As in `nb_log_likelihood`, of one shape.
+        log μ and log θ of the *inverse* dispersion θ, finite, of one shape.
     generator
-        Of everything.
+        Random generator of all draws.
     stays_zero
-        For each entry, the place within the step of 0, from which on a 0 is told, too; 1 if not given.
+        Place within the step of 0 from which on a 0 is returned, too, for each entry; 1 if not given.
     """
     # log(1 + μ / θ) as it stands: where θ is large, log(θ + μ) - log θ would be lost in rounding.
     none = (log_mean - log_dispersion).exp_().log1p_().mul_(log_dispersion.exp()).neg_().exp_()
@@ -122,7 +122,7 @@ def _inverted(uniform: Tensor, none: Tensor, dispersion: Tensor, ratio: Tensor) 
     Parameters
     ----------
     uniform
-        In [0, 1).
+        Uniform numbers in [0, 1).
     none
         Probability of a count of 0.
     dispersion, ratio

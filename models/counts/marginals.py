@@ -47,7 +47,7 @@ class ImposedMarginals:
     Parameters
     ----------
     starts
-        Where the entries of each (group, gene) begin, n_groups · n_genes + 1.
+        Start of the entries of each (group, gene), n_groups · n_genes + 1.
     ranges
         The range of counts of each entry, ascending within (group, gene), the first always 0.
     model, target
@@ -99,9 +99,9 @@ class ImposedMarginals:
         counts, groups
             Training cells, n_cells × n_genes, CSR or on disk, and their codes in 0 … n_groups - 1.
         n_groups
-            How many there are.
+            Number of groups.
         prior_cells
-            For how many cells of a group the model's own marginal counts beside the training cells': it
+            Number of cells of a group that the model's own marginal counts for beside the training cells': it
             smooths them, and a group of few cells borrows strength from it. Above 0.
         """
         n_genes = counts.shape[1]

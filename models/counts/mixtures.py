@@ -64,9 +64,9 @@ class TypeMixtures:
         types
             n_cells codes in 0 … n_types - 1, each with a cell at least.
         most_components
-            Of a type.
+            Largest number of components of a type.
         seed
-            Of the first guesses, and of the cells of types that have more than `MOST_CELLS`.
+            Seed of the first guesses, and of the cells of types that have more than `MOST_CELLS`.
         """
         chosen = _chosen(types, n_types, seed=seed)
         points, types = np.asarray(points[chosen], dtype=np.float64), types[chosen]

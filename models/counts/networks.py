@@ -33,7 +33,7 @@ class CountEncoder(nn.Module):
     n_genes, hidden_sizes, latent_dim
         Widths from the input to half of the output.
     norm
-        Of the hidden layers, given a width.
+        Function that takes a width and returns the normalisation of a hidden layer.
     """
 
     def __init__(
@@ -64,9 +64,9 @@ class CountDecoder(nn.Module):
     hidden_sizes, n_genes
         Widths of the hidden layers, in their order, and of the output.
     n_types
-        Of types that have dispersions of their own; 1 for one dispersion a gene.
+        Number of types that have dispersions of their own; 1 for one dispersion a gene.
     norm
-        Of the hidden layers, given a width.
+        Function that takes a width and returns the normalisation of a hidden layer.
 
     Attributes
     ----------

@@ -28,7 +28,7 @@ class Batch(NamedTuple):
     types
         n_cells codes.
     rows
-        Their numbers among the training cells, on the CPU.
+        Numbers of the cells among the training cells, on the CPU.
     """
 
     counts: Tensor
@@ -47,7 +47,7 @@ class Trainer:
     network
         All that is trained, on the device; its state goes into the checkpoints.
     optimisers
-        Theirs, too, by name.
+        Optimisers by name; their state goes into the checkpoints, too.
     counts
         n_cells × n_genes, CSR or on disk.
     types
@@ -55,18 +55,18 @@ class Trainer:
     batch_size
         Cells of a step.
     budget, monitor
-        As in `models.base.Generator.fit`. One step is one of `run`.
+        Budget, whose steps are those of `run`, and monitor; see `models.base.Generator.fit`.
     seed
-        Of the order of cells and of `noise`.
+        Seed of the order of cells and of `noise`.
     device
-        Of the batches.
+        Device of the batches.
 
     Attributes
     ----------
     noise
         Random generator on the device, for the steps.
     progress
-        Where the training stands in its budget.
+        Progress of the training in its budget.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Trainer:
         Parameters
         ----------
         step
-            Updates the networks with a batch; returns the terms of its losses, scalars.
+            Function that updates the networks with a batch and returns the terms of its losses, scalars.
         until
             Share of the whole budget, in (0, 1].
 

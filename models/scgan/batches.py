@@ -22,7 +22,7 @@ class CellStream:
     n_cells
         Number of training cells.
     seed
-        From which every pass's order follows.
+        Seed of the order of every pass.
     """
 
     def __init__(self, n_cells: int, *, seed: int) -> None:

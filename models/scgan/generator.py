@@ -49,7 +49,7 @@ class ScGAN(Generator):
     latent_dim, generator_sizes, critic_sizes, batch_size, critic_steps, gradient_penalty_weight
         See `models.scgan.settings.Settings`.
     learning_rate, final_learning_rate, beta_1, beta_2, library_size, batch_norm_decay
-        See there.
+        See `models.scgan.settings.Settings`.
 
     Raises
     ------

@@ -76,15 +76,15 @@ class Dense(tf.Module):
     Parameters
     ----------
     sizes
-        Inputs and outputs.
+        Numbers of inputs and outputs.
     initialiser
-        Draws W; b starts at zero.
+        Function that draws W; b starts at zero.
     seed
-        Two integers, from which W follows.
+        Seed of W: two integers.
     bias
         Whether there is a b.
     name
-        Under which its variables are stored.
+        Name under which its variables are stored.
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class ConditionalBatchNorm(tf.Module):
     n_types
         Rows of the scale and offset tables.
     name
-        Under which its variables are stored.
+        Name under which its variables are stored.
     """
 
     def __init__(self, size: int, *, n_types: int, name: str) -> None:
@@ -158,7 +158,7 @@ class GeneratorNetwork(tf.Module):
     n_types
         Number of cell types; 1 for scGAN.
     key
-        From which the initial weights follow.
+        Seed of the initial weights.
     """
 
     def __init__(self, settings: Settings, *, n_genes: int, n_types: int, key: int = 0) -> None:
@@ -202,7 +202,7 @@ class Critic(tf.Module):
     n_types
         Number of cell types; 1 for scGAN.
     key
-        From which the initial weights follow.
+        Seed of the initial weights.
     """
 
     def __init__(self, settings: Settings, *, n_genes: int, n_types: int, key: int = 0) -> None:

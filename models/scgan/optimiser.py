@@ -17,7 +17,7 @@ class AMSGrad:
     Parameters
     ----------
     variables
-        What is trained.
+        Variables to train.
     beta_1, beta_2
         Decay of the first and second moment.
     epsilon

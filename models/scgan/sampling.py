@@ -66,7 +66,7 @@ class Sampler:
         types
             Type numbers, one for each cell.
         key
-            From which the noise follows.
+            Seed of the noise.
 
         Returns
         -------
@@ -108,13 +108,13 @@ def estimate_running_statistics(
     Parameters
     ----------
     network
-        Changed in place.
+        Network, changed in place.
     prior
-        Where noise and types come from.
+        Distribution of noise and types.
     batch_size
         Cells in a batch, as in training.
     key
-        From which the draws follow.
+        Seed of the draws.
     """
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.int64)], autograph=False)

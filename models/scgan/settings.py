@@ -22,13 +22,13 @@ class Settings:
     gradient_penalty_weight
         λ of WGAN-GP.
     learning_rate, final_learning_rate
-        Of both optimisers at the start and at the end of the budget.
+        Learning rate of both optimisers at the start and at the end of the budget.
     beta_1, beta_2
-        Of AMSGrad.
+        Decay of AMSGrad's first and second moment.
     library_size
         Total of every generated cell.
     batch_norm_decay
-        What BatchNorm's running statistics keep of themselves at each training-mode pass.
+        Share of BatchNorm's running statistics that is kept at each training-mode pass.
 
     Raises
     ------

@@ -47,11 +47,11 @@ class Trainer:
     cells
         Training cells, n_cells × n_genes, CSR or on disk, in the space the generator shall learn.
     types
-        Cell type of each, numbered from 0.
+        Cell type of each cell, numbered from 0.
     frequencies
         Share of each type in the training cells; a single type makes this scGAN.
     seed
-        From which the initial weights and all draws follow.
+        Seed of the initial weights and of all draws.
     """
 
     def __init__(

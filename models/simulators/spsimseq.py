@@ -40,7 +40,7 @@ class SPsimSeq(Simulator):
     Parameters
     ----------
     maximum_genes
-        At most so many genes of a type, the most widely seen ones, are correlated.
+        Largest number of genes of a type that are correlated: the most widely seen ones.
 
     Raises
     ------
@@ -183,9 +183,9 @@ def quantiles(edges: Floats, reached: Floats, genes: np.ndarray, ranks: Floats) 
     Parameters
     ----------
     edges, reached
-        From `log_linear_marginals`.
+        Range of the values and distribution function of each gene, from `log_linear_marginals`.
     genes, ranks
-        Of each value.
+        Gene and rank of each value.
     """
     # Distribution functions end to end, one unit each: one search finds all bins.
     steps = (reached[:, 1:-1] + np.arange(len(reached))[:, None]).ravel()

@@ -9,6 +9,7 @@ import models.base
 from bench.errors import RequestError
 from bench.request.hyperparameters import hyperparameters
 from bench.request.registry import MODELS, plugins, resolve_model
+from models.external import External
 from tests.places import THROWAWAY
 
 FILE = THROWAWAY
@@ -41,6 +42,12 @@ def test_editing_a_model_changes_its_hash_and_a_remark_does_not(tmp_path, added,
     before = resolve_model(f"{copy}:Mean").source_hash
     copy.write_text(f"{FILE.read_text()}\n{added}\n")
     assert (resolve_model(f"{copy}:Mean").source_hash != before) == differs
+
+
+def test_a_built_in_is_known_by_what_its_code_means_alone():
+    """What else a generator adds to a Job's key is a text that a remark would change: built-ins have none."""
+    for name in plugins(MODELS):
+        assert resolve_model(name).generator.content in (models.base.Generator.content, External.content)
 
 
 def test_the_built_ins_use_the_same_door():
