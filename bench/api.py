@@ -31,7 +31,7 @@ class RunResult:
     Attributes
     ----------
     folder
-        The run folder: records, models, cells, scores, figures.
+        Run folder with records, models, cells, scores and figures.
     """
 
     folder: Path
@@ -67,9 +67,9 @@ def run(
         Registered names, ``file.py:Class``, ``module:Class`` or `models.base.Generator` classes; empty
         means activa, scgan and cscgan.
     dataset
-        A name, a file, ``synthetic:CELLSxGENES``, or an AnnData object holding counts.
+        Name of a data set, path of a file, ``synthetic:CELLSxGENES``, or AnnData that holds counts.
     quiet
-        Print nothing.
+        Whether to print nothing.
     **options
         The other attributes of `bench.request.spec.RunSpec`: ``profile``, ``budget``, ``seeds``,
         ``settings``, ``label_key``, ``layer``, ``gene_names``, ``genome``, ``split_from``,

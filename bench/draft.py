@@ -34,17 +34,17 @@ class Draft:
     Attributes
     ----------
     spec, prepared, facts
-        The request; its data set in the cache; what the plan needs to know of it.
+        The request; its prepared data set in the cache; what the plan needs to know about that data set.
     choices, metrics, jobs
-        Generators, metrics and Jobs.
+        Generators, metrics and Jobs of the run.
     machine
-        `bench.hardware.describe` of this machine.
+        Description of this machine, from `bench.hardware.environment.describe_for`.
     train_shape
-        Training cells × genes.
+        Numbers of training cells and of genes.
     provenance
         The data set's ``uns["bench"]``.
     beside
-        What a run of papers is told more.
+        What a run of papers needs in addition to its request; None for other runs.
     """
 
     spec: RunSpec

@@ -45,7 +45,7 @@ def start(plan: Draft) -> RunFolder:
     Parameters
     ----------
     plan
-        From `draft`.
+        The request with everything looked up, as `bench.draft.draft` returns it.
 
     Raises
     ------
@@ -92,11 +92,11 @@ def protocol_facts(spec: RunSpec, protocols: Sequence[str], n_cells: int, *, n_t
     Parameters
     ----------
     spec, n_cells
-        The run's request, and the cells that each of its generators makes.
+        The run's request, and the number of cells that each of its generators makes.
     protocols
-        Names.
+        Names of the protocols.
     n_test
-        Test cells of the data set.
+        Number of test cells of the data set.
 
     Returns
     -------
@@ -125,7 +125,7 @@ def carry_out(run: RunFolder, progress: Progress, *, hands: Hands = HERE) -> int
     Parameters
     ----------
     run, progress
-        The run, and where it is shown.
+        The run, and the display of its progress.
     hands
         Who carries out the Jobs.
 

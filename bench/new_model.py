@@ -39,12 +39,12 @@ def write_new_model(name: str, parent: Path, *, external: bool = False) -> list[
     Parameters
     ----------
     name
-        Of the generator; the folder is called so, too.
+        Name of the generator and of its folder.
     parent
-        Folder in which the new one is made.
+        Folder in which the new folder is made.
     external
-        Write a program that is driven through files instead of a package that is imported: for other
-        languages and environments, and where a repository has packages called ``models`` or ``datasets``.
+        Whether to write a program that is driven through files instead of an imported package: for other
+        languages and environments, and for repositories with packages called ``models`` or ``datasets``.
 
     Returns
     -------

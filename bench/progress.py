@@ -39,10 +39,10 @@ class Stage:
         Parameters
         ----------
         part
-            ``title``, ``phase``, ``fraction``; ``done`` and ``total`` where the part knows how many the stage
-            has. Nothing is shown of an empty one.
+            State of the part: ``title``, ``phase``, ``fraction``; ``done`` and ``total`` if it knows how many
+            parts the stage has. An empty state or None shows nothing.
         left, run_left
-            In words, how long this part and the whole run will still take.
+            Time that this part and the whole run will still take, in words.
         """
         if not part:
             return
@@ -120,14 +120,14 @@ class Progress:
     Parameters
     ----------
     console
-        Where to write; bars appear only if it is a terminal.
+        Console to write to; bars are shown only if it is a terminal.
     clock
-        Seconds from an arbitrary origin.
+        Function that returns seconds from an arbitrary origin.
 
     Attributes
     ----------
     took
-        Seconds by what was done; whoever does it adds to it, within `taking`.
+        Seconds spent on each activity, by its name; `taking` adds to them.
     """
 
     def __init__(self, console: Console, *, clock: Callable[[], float] = time.monotonic) -> None:
@@ -161,7 +161,7 @@ class Progress:
         Parameters
         ----------
         **within
-            By a word, seconds of what several processes did beside one another, which may be more.
+            Seconds by activity for each kind of work; with several processes, they may exceed the whole.
         """
         whole = self.clock() - self._began
         parts = self.took | {"all else": whole - sum(self.took.values())}
@@ -206,9 +206,9 @@ class Progress:
         Parameters
         ----------
         name, total
-            What is done, and in how many parts, where that is known.
+            Name of the work, and its number of parts, or None if that is not known.
         announced
-            Whether it was told already that it begins.
+            Whether its start has already been reported.
         """
         if not self.console.is_terminal:
             if not announced:

@@ -34,9 +34,9 @@ def info(
     source
         Anything that `datasets.prepare` takes.
     registry, cache_folder
-        As for `fetch`.
+        Declarations by name, and the cache folder; defaults are those of `fetch`.
     **options
-        As for `datasets.prepare`: ``label_key``, ``layer``…
+        Options of `datasets.prepare`, such as ``label_key`` and ``layer``.
 
     Returns
     -------

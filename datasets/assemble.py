@@ -68,14 +68,14 @@ def assemble(
     declaration
         What the data set is and should look like.
     parameters
-        How to label and split.
+        How the cells are labelled and split.
     progress
-        Told each step as it begins and ends, and the share done where it is known.
+        Function called as each step begins and ends, and with the share done where that is known.
 
     Returns
     -------
     AnnData
-        Under the contract of `datasets.pipeline`, but for what uns["bench"] says about the source.
+        Cells that keep the contract of `datasets.pipeline`, except for the source in uns["bench"].
 
     Raises
     ------
@@ -123,20 +123,20 @@ def annotate(
     Parameters
     ----------
     obs
-        What is known of them.
+        Table of the cells, one row each.
     declaration, parameters, progress
-        As for `assemble`.
+        Declaration of the data set; how the cells are labelled and split; function called with the progress.
     notes
-        What was told so far; more is added.
+        Notes so far, to which more are added.
     n_genes
-        Genes that passed the filters.
+        Number of genes that passed the filters.
     counts
-        n_cells × n_genes; None where they stay on disk, and no clusters can be found.
+        Counts, n_cells × n_genes; None if they stay on disk, and then no clusters can be found.
 
     Returns
     -------
     obs, uns
-        Under the contract of `datasets.pipeline`.
+        Table and facts that keep the contract of `datasets.pipeline`.
     """
     label_key = label_column(obs, parameters)
     given = None if label_key is None else given_labels(obs, label_key)

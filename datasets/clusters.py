@@ -41,11 +41,11 @@ def cluster(counts: csr_matrix, *, seed: int = 0, progress: Progress) -> tuple[n
     Parameters
     ----------
     counts
-        n_cells × n_genes, no cell and no gene empty.
+        Counts, n_cells × n_genes, without empty cells or genes.
     seed
-        Same seed, same machine: same clusters, on any number of cores.
+        Seed of the clustering; it gives the same clusters on the same machine, on any number of cores.
     progress
-        Told each step as it begins and ends, and the share done of an exact search.
+        Function called as each step begins and ends, and with the share done of an exact search.
 
     Returns
     -------
@@ -101,11 +101,11 @@ def exact_neighbours(
     Parameters
     ----------
     points
-        n_cells × n_components.
+        Coordinates of the points, n_cells × n_components.
     n_neighbours
-        How many, the point itself included.
+        Number of neighbours, the point itself included.
     progress
-        Told the points done and in all.
+        Function called with the number of points done and in all.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def kernel(neighbours: np.ndarray, distances: np.ndarray) -> tuple[np.ndarray, n
     Parameters
     ----------
     neighbours, distances
-        n_cells × n_neighbours, each cell's own place first; -1 where none was found.
+        Indices and distances, n_cells × n_neighbours, each cell itself first; index -1 where none was found.
 
     Returns
     -------

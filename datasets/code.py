@@ -22,7 +22,7 @@ def meaning_of(files: Iterable[Path]) -> str:
     Parameters
     ----------
     files
-        In an order that is always the same.
+        Python files, in an order that is always the same.
     """
     digest = hashlib.sha256()
     for file in files:
@@ -42,10 +42,10 @@ def imported_with(file: Path, *, packages: Mapping[str, Path] = _NOTHING) -> lis
     Parameters
     ----------
     file
-        A module; of a package, or alone in its folder.
+        Module in a package, or alone in its folder.
     packages
-        Top-level packages whose modules count beside those of its own package (alone: of its folder), each
-        with the folder that holds it.
+        Top-level packages whose modules count in addition to those of the module's own package (or folder, if
+        it is alone), each with the folder that holds it.
     """
     home, package = _home(file)
     known = {**packages, **({package[0]: home} if package else {})}

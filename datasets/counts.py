@@ -117,13 +117,13 @@ def take_matrix(
     Parameters
     ----------
     adata
-        The cells with all their matrices.
+        Cells with all their matrices.
     name
         Name of the matrix to take.
     counts
         Whether its values must be whole; in any case they must be finite and not negative.
     first_cell
-        Number of the first cell, where these are a piece of more.
+        Number of the first cell, if the cells are a piece of a larger data set.
 
     Returns
     -------
@@ -153,13 +153,13 @@ def checked_values(
     Parameters
     ----------
     matrix
-        n_cells × n_genes, dense or sparse, any numeric type.
+        Matrix n_cells × n_genes, dense or sparse, of any numeric type.
     where, remedy
-        What to call it in an error, and what to do about it.
+        Name of the matrix in an error, and function that says what to do about the error.
     whole
         Whether the values must be whole.
     first_cell
-        Number of the first cell, where these are a piece of more.
+        Number of the first cell, if the cells are a piece of a larger data set.
 
     Returns
     -------

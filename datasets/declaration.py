@@ -36,13 +36,14 @@ class SourceFile:
     Attributes
     ----------
     name
-        Its name in the cache folder. Its ending says what is checked before the file is accepted: ``.tsv``
-        must be a table; ``.h5``, ``.h5ad``, ``.tar.gz`` or none must be what `datasets.readers` reads.
+        Name of the file in the cache folder. Its ending decides what is checked before it is accepted:
+        ``.tsv`` must be a table; ``.h5``, ``.h5ad``, ``.tar.gz`` or none must be what `datasets.readers`
+        reads.
     address
-        Where it comes from: ``http(s)://…``, ``package:scanpy/datasets/FILE`` for a file inside an
-        installed package, or None where no direct address is known and the file must be handed over.
+        Address of the file: ``http(s)://…``, ``package:scanpy/datasets/FILE`` for a file inside an installed
+        package, or None if no direct address is known and the file must be handed over.
     sha256
-        Its checksum, where one is known; else the one seen first is recorded and enforced.
+        Checksum of the file; if it is None, the one seen first is recorded and enforced.
     """
 
     name: str
@@ -61,27 +62,27 @@ class Declaration:
     Attributes
     ----------
     name, description, reference, licence
-        For people; `reference` is a DOI or an accession.
+        Name, description, reference (a DOI or an accession) and licence of the data set.
     files
-        What `read` needs, in the order in which it gets the paths.
+        Source files, in the order in which `read` gets their paths.
     read
-        Paths → AnnData with whole-number counts in X or ``layers["counts"]``; what there is to tell
+        Function from paths to AnnData with whole-number counts in X or ``layers["counts"]``, and with notes
         about the reading in ``uns["reading_notes"]``, a list of sentences.
     label_key
-        The obs column with given cell types, None where there is none (clusters then stand in).
+        Column of obs with given cell types; None if there is none (clusters are then used instead).
     label_source
-        Where those labels come from, in words.
+        Origin of these labels, in words.
     test_size
-        How many test cells (int), or which share of all cells (float).
+        Number of test cells (int), or their share of all cells (float).
     stratify_by
         Whether the test cells are shared out by ``cell_type`` or by ``cluster`` (which is then computed).
     expected
-        Numbers after preprocessing as published, by name: ``cells``, ``genes``, ``train``, ``test``,
+        Published numbers after preprocessing, by name: ``cells``, ``genes``, ``train``, ``test``,
         ``clusters`` (counted where they are computed), ``types``. A difference is noted, never hidden.
     rare_type_markers
         Genes by which `datasets.rare_type` finds the type of the augmentation experiment.
     second_source
-        Where the data can also be had, in words.
+        Another source of the data, in words.
     notes
         What everybody who uses these cells should know.
     """
@@ -110,7 +111,7 @@ def find_declaration(name: str, registry: Mapping[str, Any] | None = None) -> De
     name
         Registered name of the data set.
     registry
-        Names → declarations; by default the entry points of the group ``bench.datasets``.
+        Declarations by name; by default the entry points of the group ``bench.datasets``.
     """
     if registry is not None:
         return registry.get(name)

@@ -54,9 +54,9 @@ def download(address: str, partial_path: Path, *, progress: Progress) -> None:
     address
         Address of the file, ``http://`` or ``https://``.
     partial_path
-        Where it grows; its folder exists.
+        Path of the file that is written; its folder exists.
     progress
-        Told the bytes so far and in all.
+        Function called with the number of bytes so far and in all.
 
     Raises
     ------

@@ -74,14 +74,14 @@ def only_genes(adata: AnnData, notes: list[str], *, where: str = "the data") -> 
     Parameters
     ----------
     adata
-        Cells × features; not modified. The column may be spelt as it likes (``feature_type``,
-        ``Feature Type``), or be called something else as long as its words leave no doubt (``Gene
-        Expression``, or ``RNA`` and ``ADT``). Biotypes (``protein_coding``, ``lncRNA``) are genes.
+        Cells × features; not modified. Any spelling of the column's name is accepted (``feature_type``,
+        ``Feature Type``), and any other name if the column's words are unambiguous (``Gene Expression``, or
+        ``RNA`` and ``ADT``). Biotypes (``protein_coding``, ``lncRNA``) are genes.
     notes
-        Told how many features were left out, and of which types; and of which unknown types some are that
-        stay.
+        List to which notes are added: how many features were left out, and of which types; how many were kept
+        without a type or with an unknown one.
     where
-        What to call the cells in an error.
+        Name of the cells in an error.
 
     Raises
     ------
@@ -134,7 +134,7 @@ def are_types(values: Iterable[str], *, named: bool = False) -> bool:
     Parameters
     ----------
     values
-        The distinct values of a column.
+        Distinct values of a column.
     named
         Whether the name of the column says that they are types of features.
     """
@@ -183,9 +183,9 @@ def require_upright(adata: AnnData, *, label_key: str | None = None) -> None:
     Parameters
     ----------
     adata
-        Cells × genes.
+        AnnData, cells × genes.
     label_key
-        A column that cells should have; ``cell_type`` by default.
+        Column of obs that the cells should have; ``cell_type`` by default.
     """
     label_key = label_key or _CELL_TYPE
     cells, genes = (_some(names) for names in (adata.obs_names, adata.var_names))

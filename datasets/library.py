@@ -35,15 +35,15 @@ class LocalFile:
     Attributes
     ----------
     path
-        Where the file lies.
+        Path of the file.
     sha256
         Checksum of the file.
     record
-        The file beside it that holds its checksum; None for a file inside a package.
+        File beside it that holds its checksum; None for a file inside a package.
     origin
-        The address it came from, or ``"handed over: NAME"``.
+        Address that the file came from, or ``"handed over: NAME"``.
     note
-        What to tell about its checksum; empty for a file inside a package, whose version says it all.
+        Note about the checksum; empty for a file inside a package, whose version is enough.
     as_declared
         Whether it is certain to be the declared file: its checksum is the pinned one or, where none is, it
         came from the declared address.
@@ -69,13 +69,13 @@ def fetch(
     Parameters
     ----------
     name
-        A registered name.
+        Registered name of the data set.
     registry
-        Names → declarations; by default the entry points of the group ``bench.datasets``.
+        Declarations by name; by default the entry points of the group ``bench.datasets``.
     cache_folder
-        The cache folder; `datasets.cache_folder` by default.
+        Cache folder; `datasets.cache_folder` by default.
     progress
-        Told what is being downloaded, the bytes so far and in all.
+        Function called with what is being downloaded, and the bytes so far and in all.
 
     Raises
     ------
@@ -107,11 +107,11 @@ def add(
     Parameters
     ----------
     name
-        A registered name.
+        Registered name of the data set.
     path
-        The file; it is copied.
+        Path of the file, which is copied.
     registry, cache_folder
-        As for `fetch`.
+        Declarations by name, and the cache folder; defaults are those of `fetch`.
 
     Raises
     ------

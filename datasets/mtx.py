@@ -42,9 +42,9 @@ class MtxSet:
     Attributes
     ----------
     folder, prefix
-        Where they lie, and what their names begin with.
+        Folder of the files, and the prefix of their names.
     files
-        ``matrix``, ``genes`` and ``barcodes``, as far as they are there.
+        Paths of ``matrix``, ``genes`` and ``barcodes``, as far as they exist.
     """
 
     folder: PurePath
@@ -77,9 +77,9 @@ def read_mtx(path: Path, *, genome: str | None, notes: list[str]) -> AnnData:
     path
         A folder, a tar archive, or a matrix whose lists lie beside it.
     genome
-        Of several folders, the name of the one to read.
+        Genome to read, which is the name of its folder, if there are several.
     notes
-        Told if the matrix was cells × genes, or could be either.
+        List to which notes are added, such as that the matrix was cells × genes, or could be either.
 
     Returns
     -------

@@ -50,13 +50,13 @@ class Prepared:
     Attributes
     ----------
     name
-        What it is called in tables.
+        Name of the data set in tables.
     key
         Hash of its source, declaration and parameters, and of the code and libraries that prepared it.
     path
         The .h5ad file with the prepared cells.
     notes
-        What its user should know, one sentence each.
+        Notes that its user should know, one sentence each.
     """
 
     name: str
@@ -95,37 +95,36 @@ def prepare(
         A registered name, ``synthetic:CELLSxGENES[xTYPES]``, the path of an .h5ad, a 10x .h5 or a 10x mtx
         folder, or AnnData.
     registry
-        Names → declarations; by default the entry points of the group ``bench.datasets``.
+        Declarations by name; by default the entry points of the group ``bench.datasets``.
     label_key
-        The obs column with cell types; by default the one declared, ``cell_type`` if there is one, or
-        else clusters stand in.
+        Column of obs with cell types; by default the declared one, else ``cell_type`` if it exists, else
+        clusters are used instead.
     split_by
-        An obs column whose groups are held out whole instead of a stratified test split.
+        Column of obs whose groups are held out whole instead of a stratified test split.
     split_seed
         Seed of the split and the control pool.
     validation_share
         Share of the training cells to set apart for validation, in [0, 1).
     split_from
-        An obs column that says of each cell ``train``, ``test`` or ``valid``: a split that comes with the
-        cells.
+        Column of obs with ``train``, ``test`` or ``valid`` for each cell: a split that comes with the cells.
     drop_unlabelled
-        Leave out cells without a label instead of refusing them.
+        Whether to leave out cells without a label instead of refusing them.
     layer
-        The matrix of counts: a layer's name, ``"raw"`` or ``"X"``; by default ``layers["counts"]`` where
-        there is one, else X.
+        Matrix of counts: a layer's name, ``"raw"`` or ``"X"``; by default ``layers["counts"]`` if it exists,
+        else X.
     gene_names
-        A var column whose values name the genes; by default var_names.
+        Column of var whose values name the genes; by default var_names.
     genome
-        The genome whose genes are taken; by default all.
+        Genome whose genes are selected; by default all.
     donor_key
-        An obs column that names each cell's donor, kept as ``donor``.
+        Column of obs that names each cell's donor, kept as ``donor``.
     cache_folder
-        The cache folder; `datasets.cache_folder` by default.
+        Cache folder; `datasets.cache_folder` by default.
     memory
-        Bytes that preparing may take: an ``.h5ad`` or Zarr store that needs more is read piece by piece, with
-        the same outcome. By default all cells are read at once.
+        Bytes of memory that preparing may take: an ``.h5ad`` or Zarr store that needs more is read piece by
+        piece, with the same result. By default all cells are read at once.
     progress
-        Called with what is being done, how far it is, and how far it goes.
+        Function called with what is being done, how far it is, and how far it goes.
 
     Returns
     -------

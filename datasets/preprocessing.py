@@ -27,7 +27,7 @@ def kept_cells_and_genes(counts: csr_matrix) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     counts
-        n_cells × n_genes, without stored zeros.
+        Counts, n_cells × n_genes, without stored zeros.
 
     Returns
     -------
@@ -46,7 +46,7 @@ def normalise(counts: csr_matrix) -> csr_matrix:
     Parameters
     ----------
     counts
-        n_cells × n_genes, no cell empty.
+        Counts, n_cells × n_genes, without empty cells.
 
     Returns
     -------

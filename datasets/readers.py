@@ -76,7 +76,7 @@ def read_cells(path: str | Path, *, genome: str | None = None) -> AnnData:
     path
         File or folder to read.
     genome
-        Which genome to read where a file keeps several apart.
+        Genome to read, if the file stores several separately.
 
     Raises
     ------

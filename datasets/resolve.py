@@ -28,23 +28,23 @@ class Resolved:
     Attributes
     ----------
     declaration
-        What it is; made up on the spot for files and AnnData.
+        Declaration of the data set; made on the spot for files and AnnData.
     origin
-        Where it comes from, in words.
+        Origin of the data, in words.
     checksum
-        SHA-256 over all that it is read from.
+        SHA-256 over everything that the data set is read from.
     read
-        Returns the cells that were selected.
+        Function that returns the selected cells.
     read_all
-        Returns the cells as they are held, with all matrices.
+        Function that returns the cells as they are stored, with all matrices.
     notes
-        What fetching it brought to light.
+        Notes about the source files.
     file
-        The ``.h5ad`` or Zarr store that all of it is in, where it is in one: what is too large for memory can
-        be read from there piece by piece.
+        The ``.h5ad`` or Zarr store that holds the whole data set, if there is one: data that are too large
+        for memory can be read from it piece by piece.
     declared
-        Name of the source among those that this project declares, where its files are certain to be it; else
-        None. A file's name says nothing, nor does that of somebody else's declaration.
+        Name of the source among those that this project declares, if its files are certain to be the declared
+        ones; else None. The name of a file, or of somebody else's declaration, does not count.
     """
 
     declaration: Declaration
@@ -73,13 +73,13 @@ def resolve(
     source
         A registered name, ``synthetic:CELLSxGENES[xTYPES]``, a path, or AnnData.
     registry
-        Names → declarations; by default the entry points.
+        Declarations by name; by default the entry points.
     folder
-        The cache folder.
+        Cache folder.
     progress
-        Told about downloads and drawing.
+        Function called with the progress of downloads and drawing.
     wanted, label_key
-        What to take of the cells, and a column that they should have.
+        What to select of the cells, and a column that they should have.
 
     Raises
     ------

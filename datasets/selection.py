@@ -34,12 +34,12 @@ class Selection:
     Attributes
     ----------
     layer
-        The matrix: a layer's name, ``raw`` for ``.raw``, or ``X``; by default ``layers["counts"]`` where
-        there is one, else X.
+        Name of the matrix: a layer's name, ``raw`` for ``.raw``, or ``X``; by default ``layers["counts"]`` if
+        it exists, else X.
     gene_names
         Column of var whose values name the genes; by default var_names.
     genome
-        Genome whose genes are taken; by default all.
+        Genome whose genes are selected; by default all.
     """
 
     layer: str | None = None
@@ -61,17 +61,17 @@ def select(
     Parameters
     ----------
     adata
-        What a file, or a user, holds; not modified.
+        Cells of a file or of a user; not modified.
     wanted
-        What to take of it.
+        What to select of the cells.
     notes
-        What there is to tell already.
+        Notes so far.
     counts
-        Whether X must be whole numbers; in any case it is finite and not negative.
+        Whether X must hold whole numbers; in any case it must be finite and not negative.
     label_key
-        A column that cells should have, by which cells are told from genes.
+        Column that the cells should have; it helps to distinguish cells from genes.
     first_cell
-        Number of the first cell, where these are a piece of more.
+        Number of the first cell, if the cells are a piece of a larger data set.
 
     Returns
     -------
@@ -118,9 +118,9 @@ def unique_names(names: pd.Index, what: str, notes: list[str]) -> pd.Index:
     names
         Names of cells or genes.
     what
-        ``"cell"`` or ``"gene"``.
+        Kind of the names: ``"cell"`` or ``"gene"``.
     notes
-        Told how many there were.
+        List to which the number of duplicates is added.
     """
     from anndata.utils import make_index_unique
 

@@ -30,9 +30,9 @@ def recover_counts(log_values: csr_matrix, library_sizes: np.ndarray) -> csr_mat
     Parameters
     ----------
     log_values
-        n_cells × n_genes, log1p(counts / library size · 10⁴).
+        Matrix n_cells × n_genes of log1p(counts / library size · 10⁴).
     library_sizes
-        n_cells, total counts of each cell before genes were left out.
+        Total counts of each of n_cells cells before genes were left out.
 
     Returns
     -------

@@ -56,14 +56,14 @@ def split(
     Parameters
     ----------
     strata
-        n_cells labels (cell types or clusters).
+        Labels of the n_cells cells (cell types or clusters).
     share, validation_share
-        Of all cells, and of the training cells.
+        Share of all cells for testing, and share of the training cells for validation.
     groups
-        n_cells labels (donors), held out whole: groups drawn at random as long as they fit into `share`,
-        then the smallest other one if none fits, or if it brings the number of test cells nearer.
+        Groups of the n_cells cells (donors), held out whole: groups drawn at random as long as they fit into
+        `share`, then the smallest other one if none fits, or if it brings the number of test cells nearer.
     seed
-        Same seed, same split.
+        Seed of the split; the same seed gives the same split.
 
     Returns
     -------
@@ -106,9 +106,9 @@ def given_split(obs: pd.DataFrame, column: str) -> np.ndarray:
     obs
         Table with one row for each cell.
     column
-        Holds ``train``, ``test`` and perhaps ``valid`` (or ``training``, ``val``, ``validation``,
-        ``testing``, ``heldout``, in any case), or says by its name what its booleans, or 0 and 1, mean
-        (``is_train``, ``test``, ``held_out``).
+        Name of a column that holds ``train``, ``test`` and perhaps ``valid`` (or ``training``, ``val``,
+        ``validation``, ``testing``, ``heldout``, in any case), or whose name says what its booleans, or 0 and
+        1, mean (``is_train``, ``test``, ``held_out``).
 
     Returns
     -------
@@ -153,7 +153,7 @@ def control_pool(assigned: np.ndarray, *, seed: int = 0) -> np.ndarray:
     Parameters
     ----------
     assigned
-        The part of each cell, n_cells strings from `split`.
+        Part that each cell belongs to, n_cells strings from `split`.
     seed
         Seed of the split.
 
@@ -226,13 +226,13 @@ def keep_fraction(cell_types: Iterable[str], *, cell_type: str, fraction: float,
     Parameters
     ----------
     cell_types
-        n_cells labels of the training cells.
+        Cell types of the n_cells training cells.
     cell_type
         The type to make rare.
     fraction
-        Above 0, at most 1.
+        Share of the type's cells that stay, above 0 and at most 1.
     seed
-        Which cells of the type stay.
+        Seed of the choice of the cells that stay.
 
     Returns
     -------

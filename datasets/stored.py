@@ -34,11 +34,11 @@ class CellWriter:
     Parameters
     ----------
     path
-        The file, which is made anew.
+        File to write; an existing one is replaced.
     n_values
-        Values that either matrix has in all, zeros apart.
+        Number of non-zero values in each of the two matrices.
     n_genes
-        Width of a cell.
+        Number of genes.
     """
 
     def __init__(self, path: Path, *, n_values: int, n_genes: int) -> None:
@@ -115,7 +115,7 @@ def copy_cells(cells: AnnData, rows: np.ndarray, path: Path) -> None:
     cells
         The cells with their matrices on disk.
     rows
-        Boolean, for each of them.
+        Boolean for each cell: whether it is written.
     path
         The file to write.
 
@@ -147,7 +147,7 @@ def rows_of(cells: AnnData, rows: np.ndarray) -> csr_matrix:
     cells
         The cells with their matrices on disk.
     rows
-        Ascending numbers.
+        Indices of the cells, in ascending order.
     """
     from scipy.sparse import csr_matrix, vstack
 

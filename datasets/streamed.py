@@ -52,13 +52,13 @@ def prepare_streamed(
     Parameters
     ----------
     path, target
-        What is read, and what is written.
+        File or store to read, and file to write.
     declaration, parameters
-        As for `datasets.assemble.assemble`.
+        Declaration of the data set, and how its cells are labelled and split.
     tell
-        Adds to uns["bench"] what there is to say about the source.
+        Function that adds to uns["bench"] what there is to say about the source.
     progress
-        Told how many of the cells are done.
+        Function called with the number of cells that are done.
 
     Raises
     ------
@@ -97,13 +97,13 @@ class _Seen:
     Attributes
     ----------
     genes, notes
-        Names as they are selected, and what there is to tell of the selection.
+        Names of the selected genes, and notes about the selection.
     labelled, keep_cells
-        Of each cell: whether it has a label where it needs one, and whether enough genes are detected in it.
+        Whether each cell has a label where it needs one, and whether enough genes are also detected in it.
     keep_genes
-        Of each gene: whether enough of these cells have it.
+        Whether each gene is detected in enough of the cells that stay.
     n_values
-        Values that are left.
+        Number of non-zero values that are left.
     """
 
     genes: pd.Index
@@ -153,9 +153,9 @@ class _Source:
     Parameters
     ----------
     path, store
-        The file or folder, and what is opened of it.
+        File or folder, and the store opened from it.
     parameters
-        What to take of it, and which column cells should have.
+        What to select of the store, and the column that cells should have.
     """
 
     def __init__(self, path: Path, store: Any, parameters: Parameters) -> None:

@@ -91,9 +91,9 @@ def draw_counts(recipe: Recipe, *, seed: int = 0, progress: Progress) -> tuple[s
     recipe
         Numbers of cells, genes and types to draw.
     seed
-        Same seed, same cells.
+        Seed of the drawing; the same seed gives the same cells.
     progress
-        Told the cells drawn so far and in all.
+        Function called with the number of cells drawn so far and in all.
 
     Returns
     -------

@@ -35,10 +35,10 @@ def read_tenx(path: Path, *, genome: str | None) -> AnnData:
     Parameters
     ----------
     path
-        A file that holds `tenx_groups`.
+        File that holds `tenx_groups`.
     genome
-        Which group to read of an old file that holds several. Each lists cells of its own, so that joined
-        there would be zeros where nothing was counted: without a genome such a file is refused.
+        Name of the group to read from an old file that holds several. Each group lists cells of its own, so
+        that joining them would make zeros where nothing was counted: without a genome such a file is refused.
 
     Raises
     ------

@@ -46,9 +46,9 @@ def reads_data(*names: str, **told: str) -> Callable[[Command], Command]:
     Parameters
     ----------
     *names
-        Which; none means all.
+        Names of the options to add; none means all.
     **told
-        Help where it is another one.
+        Help texts that replace those of `READING`, by the name of the option.
     """
 
     def decorate(command: Command) -> Command:

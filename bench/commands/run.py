@@ -152,7 +152,7 @@ def begin(spec: RunSpec, *, dry_run: bool, beside: Beside | None = None, hands: 
     dry_run
         Whether to show the Jobs only.
     beside
-        What a run of papers is told more.
+        What a run of papers needs in addition to its request; None for other runs.
     hands
         Who carries out the Jobs; None for this machine.
     """

@@ -41,13 +41,13 @@ def check_promises(
     model
         A registered name, ``file.py:Class``, ``module:Class``, or the class.
     settings
-        Hyper-parameters, in place of their defaults.
+        Hyper-parameters that replace the defaults.
     device
         ``"cpu"`` or ``"cuda"``.
     limit_seconds
-        For each of the two processes.
+        Wall-clock limit of each of the two processes, in seconds.
     say
-        Told what is going on.
+        Function that reports what is being done, in words.
 
     Returns
     -------
@@ -96,7 +96,7 @@ def broken_promises(model: str | type[Generator], **options: Any) -> list[str]:
     Parameters
     ----------
     model, **options
-        As for `check_promises`.
+        The generator, and the keyword arguments of `check_promises`.
     """
     findings = check_promises(model, **options)
     return [f"{f.promise}: {f.told}: {f.remedy}" for f in findings if f.status == "broken"]

@@ -17,12 +17,12 @@ class Finding:
     promise
         What is promised, in a few words.
     status
-        ``"kept"``; ``"noted"`` where it is kept and there is something to know; ``"broken"``; ``"not asked"``
-        where it is none of this generator's, or an earlier one has to be kept first.
+        ``"kept"``; ``"noted"`` if it is kept with a remark; ``"broken"``; ``"not asked"`` if it does not
+        apply to this generator, or an earlier promise must be kept first.
     told
         What was seen, in words.
     remedy
-        What to do about it; empty unless it is broken.
+        What to do about a broken promise; otherwise empty.
     """
 
     promise: str

@@ -43,21 +43,21 @@ class Workbench:
     Attributes
     ----------
     generator_class, settings, device
-        Which; its hyper-parameters; where it computes.
+        Class of the generator, its hyper-parameters, and the device on which it computes.
     folder
-        Holds ``cells.h5ad``, the prepared data set, and ``model``, the stored generator.
+        Folder with ``cells.h5ad``, the prepared data set, and ``model``, the stored generator.
     imported
-        Top-level modules that were imported with the generator's own.
+        Top-level modules that were imported together with the generator's own.
     beside
-        Names in the working folder before.
+        Names of files and folders in the working folder before the test.
     seconds
         Seconds that ``prepare`` and ``fit`` took.
     digests
-        Of samples that another process draws again.
+        Digests of the samples that another process draws again, by kind of sample.
     fitted, fractions
-        The trained generator; the shares of its budget that it told.
+        The trained generator, and the shares of its budget that it reported.
     checksum
-        Of the training cells before any training.
+        Checksums of the training cells before any training.
     """
 
     generator_class: type[Generator]
@@ -112,9 +112,9 @@ class Workbench:
         Parameters
         ----------
         budget
-            What it is trained for; `budget` by default.
+            Budget of the training; by default the property `budget`.
         train
-            The training cells in another form; `train` by default.
+            Training cells in another form; by default the property `train`.
         """
         train = self.train if train is None else train
         generator, monitor = self.generator_class(**self.settings), Listener()
@@ -186,11 +186,11 @@ class Promise:
     words
         The promise in words, as in `bench.promises.findings.Finding.promise`.
     remedy
-        What to do where it is broken.
+        What to do if the promise is broken.
     ask
-        Returns what there is to know, if anything; raises `Broken` or `NotAsked`.
+        Function that tests the promise: it returns a remark or None, and raises `Broken` or `NotAsked`.
     needed
-        Whether nothing that follows can be asked for where it is broken.
+        Whether no later promise can be asked for if this one is broken.
     """
 
     words: str

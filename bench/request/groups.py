@@ -22,7 +22,7 @@ def expanded(choices: Iterable[str]) -> list[str]:
     Parameters
     ----------
     choices
-        As ``--models`` takes them: names of models and of groups, files, classes.
+        Names of models and of groups, files and classes, as the option ``--models`` takes them.
     """
     named = (GROUPS[choice]() if choice in GROUPS else (choice,) for choice in choices)
     return list(dict.fromkeys(name for names in named for name in names))

@@ -28,9 +28,9 @@ def require_name(name: object, *, of: str) -> str:
     Parameters
     ----------
     name
-        As the model, or its configuration, gives it.
+        Name from the model or its configuration.
     of
-        Whose name it is, for the message.
+        Owner of the name, for the error message.
 
     Raises
     ------

@@ -37,11 +37,11 @@ class Beside(NamedTuple):
     Attributes
     ----------
     papers
-        Whose figures the results are to stand beside.
+        Names of the papers whose figures are shown beside the results.
     only_under
-        By metric, the protocols under which they printed it: more nobody asked for.
+        Protocols under which the papers printed a metric, by its name; it is computed under these only.
     timed
-        Generators of whose sampling they printed a time: that of the others may take longer than all else.
+        Generators whose sampling the papers timed; that of others may take long and is not timed.
     """
 
     papers: tuple[str, ...]

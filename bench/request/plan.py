@@ -63,9 +63,9 @@ class Job(JobFacts):
     Attributes
     ----------
     versions
-        Of the libraries that compute it.
+        Versions of the libraries that compute the Job.
     settled
-        Why a hyper-parameter that was left to the machine is what it is, by its name.
+        Reasons for the values of hyper-parameters that were left to the machine, by name.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -125,13 +125,13 @@ class DatasetFacts:
     train_types
         Cell type of each training cell.
     n_genes
-        Genes that are left.
+        Number of genes after filtering.
     n_test, n_pool
-        Test cells; training cells that the controls `real` and `memorise` draw from.
+        Numbers of test cells, and of training cells that the controls `real` and `memorise` draw from.
     augmentation_type
         The type that the augmentation experiment makes rare.
     pool_donors
-        Donor of each of the ``n_pool`` cells; None where no column of donors is named.
+        Donor of each of the ``n_pool`` cells; None if no column of donors is named.
     """
 
     name: str
@@ -149,7 +149,7 @@ class DatasetFacts:
         Parameters
         ----------
         wanted
-            Cells a side that the request asks for; None for what each protocol says.
+            Number of cells a side in the request; None for what each protocol says.
         protocols
             Names of the request's protocols.
 
@@ -192,13 +192,13 @@ def make_plan(
     with_augmentation
         Whether a metric asks for the augmentation experiment.
     with_donors
-        Whether one asks for generators that are trained on some donors.
+        Whether a metric asks for generators that are trained on some donors.
     settled
-        By generator, what takes the place of hyper-parameters that are left to the machine, and why.
+        Values of the hyper-parameters that are left to the machine, with reasons, by generator.
     timed
-        Generators whose sampling is timed; None for all that anybody compares.
+        Generators whose sampling is timed; None for all models and baselines.
     threads
-        Of each Job; None for as many as there are cores.
+        Number of threads of each Job; None for as many as there are cores.
     """
     jobs = []
     for choice in choices:

@@ -13,18 +13,18 @@ class Profile:
     Attributes
     ----------
     name
-        Also the key into `Generator.default_budgets`.
+        Name of the profile, which is also the key into `Generator.default_budgets`.
     models, baselines, controls
         Generators that run when the request names none; baselines and controls run in any case.
     timing_cells, timing_repeats, timing_limit_seconds
-        Sampling of models and baselines is timed over so many cells, so many times, or until the limit is
-        used up (at least once).
+        Number of cells of a timed sample of a model or baseline, number of such samples, and total seconds
+        after which no further one begins.
     augmentation_fractions
         Shares of the type's training cells that are kept, one Job each.
     augmentation_one_fraction
-        Keep only the smallest fraction that leaves at least 10 cells.
+        Whether to keep only the smallest fraction that leaves at least 10 cells.
     augmentation_seeds
-        Subsampling seeds of the augmentation experiment.
+        Number of subsampling seeds of the augmentation experiment.
     """
 
     name: ProfileName

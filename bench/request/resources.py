@@ -23,10 +23,11 @@ class Resources:
     Attributes
     ----------
     cores, memory, hours, gpus
-        Cores (as many as the Job has threads), memory (such as ``8G`` or ``8Gi``), hours (an hour more than
-        ``--timeout``), and GPUs (one, where the Job is for a GPU).
+        Number of cores (by default as many as the Job has threads), memory (such as ``8G`` or ``8Gi``), hours
+        (by default an hour more than ``--timeout``), and number of GPUs (by default one if the Job is for a
+        GPU).
     partition, account, qos, constraint
-        As ``sbatch`` takes them.
+        Options of ``sbatch`` with the same names.
     """
 
     cores: int | None = None
@@ -55,9 +56,9 @@ class Requested:
     Attributes
     ----------
     general
-        What each asks for.
+        Resources that each Job asks for, unless `by_model` says otherwise.
     by_model
-        By the name of a model, what its Jobs ask for instead.
+        Resources that the Jobs of a model ask for instead, by its name.
     """
 
     general: Resources = Resources()
@@ -70,9 +71,9 @@ class Requested:
         Parameters
         ----------
         text
-            As it was written.
+            Text of the option ``--resources``.
         on_slurm
-            Whether Slurm is asked, and not Dask.
+            Whether the cluster is Slurm; otherwise it is Dask.
 
         Raises
         ------

@@ -21,7 +21,7 @@ def scored_rows(obs: pd.DataFrame) -> np.ndarray:
     Parameters
     ----------
     obs
-        Of all prepared cells.
+        Table of all prepared cells, one row each.
 
     Returns
     -------

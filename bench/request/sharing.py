@@ -20,9 +20,9 @@ class Sharing:
     Attributes
     ----------
     jobs
-        How many go on at once; what they take is not told, unless it is one.
+        Number of Jobs that run at the same time; if it is more than one, their times are not reported.
     gpus
-        UUIDs of the GPUs of which each Job, timed as ever, has its own; none where they are not shared out.
+        UUIDs of the GPUs, of which each Job has its own and is timed as usual; empty if none are shared out.
     """
 
     jobs: int = 1
@@ -91,7 +91,7 @@ class Sharing:
         Parameters
         ----------
         budgets
-            By model; None where it does not train.
+            Budget of each model, by its name; None for a model that does not train.
         """
         for model, budget in budgets.items():
             if self.jobs > 1 and budget is not None and Budget.parse(budget).unit == "seconds":

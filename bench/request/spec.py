@@ -27,10 +27,10 @@ class Reading(BaseModel):
     Attributes
     ----------
     label_key
-        Column of ``obs`` that holds the types.
+        Column of ``obs`` that holds the cell types.
     layer, gene_names, genome
         Matrix of counts (a layer's name, ``raw`` or ``X``); column of ``var`` that names the genes; genome
-        whose genes are taken.
+        whose genes are selected.
     split_from, drop_unlabelled
         Column of ``obs`` with a split that comes with the cells; whether cells without a label are left out.
     """
@@ -51,9 +51,9 @@ class DataOptions(Reading):
     Attributes
     ----------
     split_by, split_seed
-        Column of ``obs`` whose groups are held out whole; the split's seed.
+        Column of ``obs`` whose groups are held out whole; seed of the split.
     donor_key
-        Column of ``obs`` that names donors: then the donor attack is part of the run.
+        Column of ``obs`` that names donors; it makes the donor attack part of the run.
     """
 
     split_by: str | None = None
@@ -68,7 +68,7 @@ class RunSpec(DataOptions):
     ----------
     models
         Names, ``file.py:Class`` or ``module:Class``, or the group ``cheats``, or ``all`` alone; empty means
-        the profile's. Controls run in any case.
+        those of the profile. Controls run in any case.
     dataset
         Registered name, file, 10x folder or ``synthetic:CELLSxGENES``.
     profile
@@ -80,14 +80,14 @@ class RunSpec(DataOptions):
     settings
         Hyper-parameters by model name.
     metrics
-        Metric names; empty means the default set, ``all`` every one that is installed.
+        Metric names; empty means the default set, ``all`` every installed one.
     protocol
-        Under which protocols cells are scored; ``+observed`` at the end of one also turns normalised
-        expression into counts. The first is the one that other views of the run show.
+        Names of the protocols under which cells are scored; ``+observed`` at the end of one also turns
+        normalised expression into counts. Other views of the run show the first one.
     cells
         Cells a side for scoring; None means what each protocol says, at most the size of the test split.
     device
-        ``auto`` takes CUDA where there is one.
+        ``cpu``, ``cuda``, or ``auto``, which is CUDA if it is available.
     hardware
         Name or path of a hardware declaration that this machine must meet.
     timeout
@@ -95,15 +95,16 @@ class RunSpec(DataOptions):
     metric_timeout
         Wall-clock limit of each score in seconds.
     memory
-        Bytes that cells may take where they are prepared and trained on: larger data sets are read from disk
-        piece by piece, and generators that need all cells in memory are skipped. None means what the machine
-        has left, and then none is skipped.
+        Bytes of memory that cells may take when they are prepared and trained on: larger data sets are read
+        from disk piece by piece, and generators that need all cells in memory are skipped. None means what is
+        available on the machine, and no generator is skipped.
     jobs
-        How many Jobs go on at once on this machine; of more than one nothing is timed.
+        Number of Jobs that run at the same time on this machine; if it is more than one, nothing is timed.
     gpus
-        GPUs of which each Job has one to itself: ``all``, how many, or which, by commas.
+        GPUs of which each Job has one to itself: ``all``, how many (``2``), or which, by commas (``0,1``).
     threads
-        Of each Job; None means the cores of this machine, shared out among the Jobs that go on at once.
+        Number of threads of each Job; None means the cores of this machine, divided among the Jobs that run
+        at the same time.
     out
         Folder that holds the run folders and MLflow's store.
     """
@@ -267,7 +268,7 @@ def parse_duration(option: str, text: str) -> float:
     Parameters
     ----------
     option
-        Whose value it is, for the error.
+        Name of the option, for the error message.
     text
         The duration as it was written, such as ``15min``.
 
@@ -291,9 +292,9 @@ def parse_bytes(option: str, text: str) -> int:
     Parameters
     ----------
     option
-        Whose value it is, for the error.
+        Name of the option, for the error message.
     text
-        The size as it was written.
+        The size as it was written, such as ``4GB``.
 
     Raises
     ------

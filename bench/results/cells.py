@@ -31,7 +31,7 @@ def write_cells(path: Path, pieces: Iterable[AnnData], *, facts: dict[str, Any])
     pieces
         AnnData objects with the same genes; X CSR float32.
     facts
-        What is written under ``uns["bench"]``: model, space, seed…
+        Facts to write under ``uns["bench"]``: model, space, seed…
 
     Returns
     -------

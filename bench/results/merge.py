@@ -46,11 +46,11 @@ class Answer(NamedTuple):
     Attributes
     ----------
     run, job, record
-        The piece, the Job, and its Record, if it has one.
+        The piece of the run, the Job, and its Record, or None.
     files
-        Digests of its files of cells, by sample seed; where none is known, its key.
+        Digests of the Job's files of cells, by sample seed; the Job's key where none is known.
     cells
-        The same of the cells in them, where the files are at hand.
+        Digests of the cells in these files; a file's own digest where its cells are not available.
     """
 
     run: RunFolder
@@ -78,9 +78,9 @@ def opened(paths: Sequence[Path], home: Path) -> list[RunFolder]:
     Parameters
     ----------
     paths
-        Folders and files.
+        Run folders, and packs of runs.
     home
-        A folder for what packs hold.
+        Folder into which packs are unpacked.
 
     Raises
     ------
@@ -120,9 +120,9 @@ def merge(runs: Sequence[RunFolder], folder: Path) -> RunFolder:
     Parameters
     ----------
     runs
-        The pieces.
+        Pieces of the run.
     folder
-        Of the new run.
+        Folder in which the new run is written.
 
     Raises
     ------

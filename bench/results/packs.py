@@ -60,9 +60,9 @@ def publish(run: RunFolder, file: Path, *, with_cells: bool) -> None:
     run
         A run with at least one Job that has ended.
     file
-        Where to.
+        File in which the run is written.
     with_cells
-        Whether real and generated cells, and all that figures are drawn from, go with it.
+        Whether the file includes real and generated cells, and all that figures are drawn from.
 
     Raises
     ------
@@ -174,9 +174,9 @@ def unpack(file: Path, home: Path) -> RunFolder:
     Parameters
     ----------
     file
-        What `publish` wrote.
+        File that `publish` wrote.
     home
-        Folder in which it is made, under the name that the run had.
+        Folder in which the run folder is made, under the name that the run had.
 
     Raises
     ------

@@ -39,9 +39,9 @@ def reopen(path: Path, *, elsewhere: bool = False) -> RunFolder:
     Parameters
     ----------
     path
-        Of its folder.
+        Path of the run folder.
     elsewhere
-        Whether what is left of its Jobs is carried out on other machines.
+        Whether the remaining Jobs are carried out on other machines.
 
     Raises
     ------

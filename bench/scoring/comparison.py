@@ -28,15 +28,15 @@ class Comparison:
     Attributes
     ----------
     protocol
-        What the scores have in common.
+        Protocol that the scores have in common.
     n_cells
-        Cells a side: equally many for all models and controls of a run, as most metrics change with it.
+        Number of cells a side: equal for all models and controls of a run, as most metrics depend on it.
     real
-        What stands as test cells. ``test``: the test split. ``null``: the half of the control pool that the
-        control ``null`` does not draw from. ``halves``: one half of the test split, for the control ``real``
-        of a protocol that compares it with the other half.
+        Cells that are used as test cells. ``test``: the test split. ``null``: the half of the control pool
+        that the control ``null`` does not draw from. ``halves``: one half of the test split, for the control
+        ``real`` of a protocol that compares it with the other half.
     seed
-        Chooses the halves, a split of its own for each seed, so that seeds differ as models' do; 0 else.
+        Seed of the halves, which differ between seeds so that scores vary as those of models do; otherwise 0.
     """
 
     protocol: Protocol
@@ -53,12 +53,12 @@ class Comparison:
         protocol
             Name of the protocol.
         n_made
-            Cells that each generator makes.
+            Number of cells that each generator makes.
         asked
-            Whether the request gave that number: then it holds for every protocol.
+            Whether the request gave that number, which then holds for every protocol.
         n_test
-            Cells of the test split. Of a protocol whose control compares halves of it, more than one half is
-            out of reach.
+            Number of cells of the test split. A protocol whose control compares halves of it uses at most one
+            half.
         """
         chosen = protocol_named(protocol)
         n_cells = n_made if asked else chosen.cells_a_side(n_made)
@@ -97,9 +97,9 @@ class Comparison:
         protocol
             Name of the protocol.
         available
-            Cells that either side has at least.
+            Number of cells that either side has at least.
         asked
-            Cells a side that were asked for, or None.
+            Number of cells a side that was requested, or None.
         """
         chosen = protocol_named(protocol)
         return cls(chosen, asked or chosen.cells_a_side(available))

@@ -74,25 +74,25 @@ def score_outside_cells(
     real, train
         Held-out and training cells: whole-number counts in any file that ``bench run`` reads.
     synthetic
-        Cells to score; its genes must include every gene of `train`, but for those that preparing would
+        Cells to score; their genes must include every gene of `train`, except those that preparing would
         drop.
     space
         What the synthetic matrix holds: ``"counts"``, ``"cp20k"`` or ``"log_cp20k"``. It is never guessed.
     reading
-        How the files are read: as for `datasets.prepare`, but that without `label_key` the column
-        ``cell_type`` is taken where there is one; that `layer` is of synthetic counts, too, where that file
-        has it, and `gene_names` and `genome` where it has such a column; and that by `split_from` training
-        cells are taken of the one real file, test cells of the other.
+        How the files are read: as by `datasets.prepare`, with four exceptions. Without `label_key`, the
+        column ``cell_type`` is used if it exists. `layer` also selects the synthetic counts, if their file
+        has it. `gene_names` and `genome` apply to the synthetic file only if it has such a column. With
+        `split_from`, training cells are selected from the one real file, test cells from the other.
     synthetic_layer
-        Matrix of the synthetic cells, if not that; of normalised cells X by default.
+        Matrix of the synthetic cells, if it is not `layer`; X by default for normalised cells.
     cells
-        Cells a side; None means as many as the protocol wants and the smaller side has.
+        Number of cells a side; None means as many as the protocol wants and the smaller side has.
     metrics
-        What to compute, under each protocol in which it exists.
+        Metrics to compute, each under the protocols in which it exists.
     protocols
         Names of protocols. Cells that are counts have no ``+observed`` of their own.
     say
-        Told, a sentence at a time, what the user of the scores should know.
+        Function that takes what the user of the scores should know, a sentence at a time.
 
     Returns
     -------

@@ -42,13 +42,13 @@ def run_scoring(
     Parameters
     ----------
     run, metrics, protocols
-        What is scored by what.
+        The run to score, names of the metrics, and names of the protocols.
     progress
-        Where it is shown.
+        Display of the progress.
     maps
-        Whether maps are stored beside the scores, for figures.
+        Whether maps for figures are stored beside the scores.
     only
-        The Job whose cells are scored, in one process and without maps; None for all of the run.
+        Job whose cells are scored, in one process and without maps; None for all Jobs of the run.
 
     Returns
     -------

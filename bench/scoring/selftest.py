@@ -58,14 +58,14 @@ def run_self_test(
     metrics
         The metrics to test.
     cells
-        Cells a side; None for 500, or as many as there are.
+        Number of cells a side; None for 500, or as many as there are.
     progress
-        Shows which sample is being scored.
+        Display of the sample that is being scored.
 
     Returns
     -------
     dict
-        As `metrics.selftest.run.self_test`, and the circumstances: data set, sizes, seed, versions, machine.
+        Result of `metrics.selftest.run.self_test`, with data set, sizes, seed, versions and machine.
 
     Raises
     ------

@@ -121,9 +121,9 @@ def score_of(metric: Metric, comparison: Comparison, compute: Callable[[], Found
     Parameters
     ----------
     metric, comparison
-        What is computed, and of which cells.
+        The metric, and the comparison that it is computed for.
     compute
-        Does it.
+        Function that computes the metric.
 
     Returns
     -------

@@ -58,9 +58,9 @@ class Findings:
     Attributes
     ----------
     tolerance
-        Relative, of scores.
+        Tolerance when scores are compared: relative, or absolute below 1.
     n_scores
-        Scores that were computed again and are as stored.
+        Number of scores that were computed again and are as stored.
     differs, unverified
         A line for each file that is not as it was, and for each that cannot be computed again.
     """
@@ -77,9 +77,9 @@ def verify(run: RunFolder, *, progress: Progress) -> Findings:
     Parameters
     ----------
     run
-        The run; left as it is.
+        The run, which is not changed.
     progress
-        Told what is being computed.
+        Display of the progress.
     """
     found = Findings(SAME_MACHINE if _is_same_machine(run) else OTHER_MACHINE)
     found.differs += [*damages(run), *_changed_files(run)]

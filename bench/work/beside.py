@@ -30,9 +30,9 @@ def at_work(
     run, job
         The run, and the Job that begins.
     environment
-        Of its process: which GPUs it sees.
+        Environment variables of the Job's process, which determine the GPUs available to it.
     scores
-        Whether its cells are only scored: that disturbs others, and changes nothing about it.
+        Whether the Job's cells are only scored, which disturbs other Jobs but is not noted for this one.
     """
     folder = run.job_folder(job)
     gpus = gpu_uuids(environment) if job.device == "cuda" else []

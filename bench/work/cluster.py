@@ -49,11 +49,11 @@ def run_jobs_on(
     scheduler
         Address of the cluster's scheduler, such as ``tcp://127.0.0.1:8786``.
     requested
-        What the Jobs ask for.
+        Resources that the Jobs ask for.
     run, jobs
         The run, in a folder that all workers see, and its Jobs.
     progress
-        Where it is shown.
+        Display of the progress.
 
     Raises
     ------
@@ -99,9 +99,9 @@ def still_waiting(
     Parameters
     ----------
     run, waiting, stage
-        The run; Jobs, each with what stands for it elsewhere; where they are shown.
+        The run; the Jobs that wait, each with its task on the cluster; the stage that shows them.
     ending
-        Says in a few words how a Job ended; None where it has not.
+        Function that describes in a few words how a Job ended, or returns None if it has not.
     """
     left = []
     for job, task in waiting:
@@ -240,7 +240,7 @@ def carry_out(run: str, key: str, token: str) -> int:
     run, key
         The run folder, and the Job's key.
     token
-        A file; when it is gone, nobody waits for the Job any longer.
+        File that exists for as long as somebody waits for the Job.
 
     Returns
     -------

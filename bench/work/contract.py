@@ -35,11 +35,11 @@ class Contract:
     Attributes
     ----------
     space
-        As the generator declares it.
+        Space of the values, as the generator declares it.
     genes
         Names of the training cells' genes, in order.
     cell_types
-        Types among the training cells.
+        Cell types of the training cells.
     """
 
     space: str
@@ -61,9 +61,9 @@ class Contract:
         Parameters
         ----------
         cells
-            The sample, as the generator returned it.
+            Sample that the generator returned.
         n_cells, requested
-            What was asked for: how many cells, and of which types.
+            Number of cells that were requested, and their types.
 
         Returns
         -------

@@ -53,12 +53,12 @@ def run_jobs(
     run, jobs
         The run, and those of its Jobs that are wanted.
     timeout
-        Wall-clock limit of each, in seconds.
+        Wall-clock limit of each Job in seconds; None for no limit.
     progress
-        Where it is shown.
+        Display of the progress.
     sharing
-        How many go on at once, and on which GPUs; of those that are timed, one, if nothing else is said.
-        None for what the run's request says.
+        Number of Jobs that run at the same time, and their GPUs; by default a timed Job runs alone. None for
+        what the run's request says.
 
     Raises
     ------
@@ -274,7 +274,7 @@ def record_of_death(
     progress
         Content of the worker's last ``progress.json``.
     fitted
-        ``fitted.json``, if the training had ended before.
+        Content of ``fitted.json`` if the training had ended before, else None.
     """
     log = f"; see jobs/{job.key}/log.txt in the run folder"
     if outcome.timed_out:

@@ -22,7 +22,7 @@ class Hands:
     scheduler
         Address of a Dask cluster, or ``slurm``; None for this machine.
     resources
-        What the Jobs ask a cluster for.
+        Resources that the Jobs ask a cluster for.
     sharing
         How Jobs share this machine; None for what the run's request says.
     """

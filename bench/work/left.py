@@ -23,9 +23,9 @@ class Left:
     Attributes
     ----------
     seconds
-        Of all that is known.
+        Seconds that all known parts will take.
     whole
-        Whether all of it is known.
+        Whether all parts are known.
     """
 
     seconds: float
@@ -57,15 +57,15 @@ def job_left(
     Parameters
     ----------
     phases
-        What was expected of it (`bench.work.predict.Prediction.phases`).
+        Expected seconds of each phase (`bench.work.predict.Prediction.phases`).
     phase
-        Full name of where it is, such as ``fit/warm-up``; empty before the first.
+        Full name of the current phase, such as ``fit/warm-up``; empty before the first.
     fraction
-        Share of the phase that is done; None where that is not told.
+        Share of the phase that is done; None if it is not reported.
     elapsed
         Seconds since the phase began.
     pace
-        Seconds that the whole phase takes at the pace seen; None before that can be told.
+        Seconds that the whole phase takes at the observed pace; None if that is not known yet.
     """
     now = phase.partition("/")[0] or START
     behind = [phases.get(name, 0.0) for name in PHASES[PHASES.index(now) + 1 :]] if now in PHASES else []
@@ -84,7 +84,7 @@ class Watch:
     Parameters
     ----------
     phases
-        What is expected of it (`bench.work.predict.Prediction.phases`).
+        Expected seconds of each phase (`bench.work.predict.Prediction.phases`).
     """
 
     def __init__(self, phases: Mapping[str, float]) -> None:
@@ -98,9 +98,9 @@ class Watch:
         Parameters
         ----------
         progress
-            What it told last: ``phase``, ``fraction``.
+            Last report of the Job: ``phase`` and ``fraction``.
         now
-            Seconds from an arbitrary origin.
+            Current time in seconds from an arbitrary origin.
         """
         phase, fraction = progress.get("phase") or "", progress.get("fraction")
         outer = phase.partition("/")[0]
@@ -135,13 +135,13 @@ def scores_left(
     Parameters
     ----------
     waiting
-        Metric → how many of its scores are missing, the current one among them.
+        Metric → number of its missing scores, the current one included.
     expected
-        Metric → seconds of one, by earlier runs.
+        Metric → seconds of one score, from earlier runs.
     seen
-        Metric → seconds of those that this scoring has computed; they count for more than `expected`.
+        Metric → seconds of the scores that this scoring has computed; they replace `expected`.
     current
-        Metric that is being computed, and since how many seconds.
+        Metric that is being computed, and the seconds since it began.
     """
     each = {**expected, **{name: fmean(seconds) for name, seconds in seen.items() if seconds}}
     parts = [

@@ -33,11 +33,11 @@ class Server:
     environment
         All environment variables of the process.
     log
-        File for all that it prints.
+        File for everything that the process prints.
     folder
-        Where it runs; None for this process's own.
+        Working folder of the process; None for that of this process.
     limit_seconds
-        Most seconds that one answer may take; None for no limit.
+        Longest time in seconds that one answer may take; None for no limit.
     """
 
     def __init__(
@@ -86,12 +86,12 @@ class Server:
         Parameters
         ----------
         what
-            It answers; for the error.
+            Name of the request that the line answers, for the error message.
 
         Raises
         ------
         WorkerFailed
-            As in `ask`, but for what the answer itself says.
+            If the process is gone, or takes longer than the limit.
         """
         assert self._process.stdout
         # Each line is asked for, so that none waits in the buffer, where it would not be seen.

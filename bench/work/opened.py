@@ -33,7 +33,7 @@ class Opened:
     Parameters
     ----------
     order
-        The words that came with ``open``.
+        Words of the request ``open`` (`bench.work.serve`).
     """
 
     def __init__(self, order: Words) -> None:

@@ -29,7 +29,7 @@ def require_own(own: Path, other: Path) -> None:
     Parameters
     ----------
     own, other
-        Tops of the two checkouts; one may lie within the other.
+        Root folders of the two checkouts; one may lie within the other.
 
     Raises
     ------

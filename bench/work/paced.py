@@ -35,14 +35,14 @@ class PacedMonitor(SilentMonitor):
     steps
         Number of training steps in a block.
     turn
-        Given the phase and the seconds of a step of each block; returns when the next may begin.
+        Function called after a block with its phase and seconds a step; returns when the next may begin.
     timer
-        Seconds from an arbitrary origin.
+        Function that returns seconds from an arbitrary origin.
 
     Attributes
     ----------
     synchronise
-        Waits until the device has finished.
+        Function that waits until the device has finished.
     """
 
     def __init__(

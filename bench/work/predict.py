@@ -34,11 +34,11 @@ class Prediction:
     Attributes
     ----------
     seconds
-        From the start of its process to the end.
+        Seconds from the start of the Job's process to its end.
     peak_rss_bytes, disk_bytes
-        Memory at its highest, and what the Job's folder will hold.
+        Highest memory of the Job, and size of its folder at the end, in bytes.
     phases
-        Seconds of each of `PHASES`; empty where `seconds` is None.
+        Seconds of each of `PHASES`; empty if `seconds` is None.
     """
 
     seconds: float | None
@@ -56,9 +56,9 @@ class Measured:
     record
         The Record of the Job that was measured.
     shape
-        Its training cells × genes.
+        Numbers of training cells and of genes of the Job.
     disk_bytes
-        Size of the Job's folder.
+        Size of the Job's folder in bytes.
     """
 
     record: Record
@@ -80,7 +80,7 @@ def predict(job: Job, *, n_train: int, n_genes: int, records: Sequence[Measured]
     n_train, n_genes
         Shape of the training cells.
     records
-        Of this machine, oldest first.
+        Jobs measured on this machine, the oldest first.
     """
     same = [measured for measured in records if measured.record.job.model == job.model]
     if not same:
@@ -150,9 +150,9 @@ class Past:
     records
         Measured Jobs, the oldest first.
     scores
-        Metric → seconds of one score, cell a side and gene, in the latest run that has it.
+        Metric → seconds of one score for each cell a side and gene, in the latest run that has it.
     stages
-        What is done once a run (`STAGES`) → seconds for each of its Jobs, in the latest run that told.
+        Stage done once a run (`STAGES`) → its seconds for each Job, in the latest run that noted them.
     """
 
     records: list[Measured]
@@ -231,13 +231,13 @@ class Outlook:
     experiments
         Metric → the kind of experiment that it scores.
     protocols
-        Under which cells are scored.
+        Names of the protocols under which cells are scored.
     past
         What this machine measured before.
     only_under
-        By metric, the protocols under which it is computed; those that are not named, under all.
+        Metric → the protocols under which it is computed; all of them for a metric that is not named.
     dataset_bytes
-        Size of the prepared cells.
+        Size of the prepared cells in bytes.
     """
 
     def __init__(

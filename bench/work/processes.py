@@ -45,11 +45,11 @@ class Outcome:
     Attributes
     ----------
     returncode
-        As `subprocess` gives it: negative is the signal that ended it.
+        Exit code; a negative one is the number of the signal that ended the process, as in `subprocess`.
     timed_out
         Whether the wall-clock limit ended it.
     out_of_memory
-        Whether the kernel ended it for want of memory.
+        Whether the kernel ended it because memory was short.
     seconds
         Seconds that the process ran.
     """
@@ -104,7 +104,7 @@ def with_own_code(environment: Mapping[str, str] | None) -> dict[str, str]:
     Parameters
     ----------
     environment
-        The environment; None for this process's own.
+        Environment variables of the process; None for those of this process.
     """
     environment = dict(os.environ if environment is None else environment)
     home = Path(__file__).resolve().parents[2]
@@ -134,11 +134,11 @@ def run_worker(
     timeout
         Wall-clock limit in seconds, or None.
     on_poll
-        Called about ten times a second while it runs.
+        Function called about ten times a second while the worker runs.
     environment
-        Its environment; None for this process's own.
+        Environment variables of the worker; None for those of this process.
     stop
-        Ends the worker when it is set.
+        Event that ends the worker when it is set.
 
     Raises
     ------
@@ -204,9 +204,9 @@ def side_by_side(tasks: Sequence[Callable[[threading.Event], T]], *, at_once: in
     Parameters
     ----------
     tasks
-        Each is given the event to hand to `run_worker`.
+        Functions to call, each with the event that it must hand to `run_worker`.
     at_once
-        How many at a time.
+        Number of tasks that run at the same time.
 
     Raises
     ------

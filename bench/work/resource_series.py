@@ -19,7 +19,7 @@ class ResourceSeries:
     Parameters
     ----------
     path
-        The file; a worker that goes on with a Job appends to what the interrupted one wrote.
+        File to append to; a worker that goes on with a Job adds to what the interrupted one wrote.
     """
 
     def __init__(self, path: Path) -> None:
@@ -35,11 +35,11 @@ class ResourceSeries:
         Parameters
         ----------
         phase
-            Full name of the phase now open.
+            Full name of the current phase.
         values
-            What to write; what is None was not to be had.
+            Values to write; a value that is None is not available and is left out.
         processes
-            Those whose processor time counts; 100 percent are one core.
+            Processes whose processor time counts; 100 percent are one core.
         """
         passed = time.monotonic() - self._last
         if self._last_cpu is not None and passed < INTERVAL:

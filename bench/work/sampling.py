@@ -45,18 +45,18 @@ def sample_from_run(
     run
         A run in which `model` was trained; of several seeds the first is taken.
     model, n_cells, cell_type, seed
-        Whose cells, how many, of which type (None: the model's own mixture), with which sample seed.
+        Name of the model, number of cells, their type (None for the model's own mixture), and sample seed.
     out
         The ``.h5ad`` to write; it appears when it is whole.
     device
         ``"cpu"`` or ``"cuda"``.
     console
-        The terminal that progress is shown on.
+        Terminal on which progress is shown.
 
     Returns
     -------
     dict
-        As `bench.results.cells.write_cells` returns it.
+        Result of `bench.results.cells.write_cells`.
 
     Raises
     ------

@@ -59,7 +59,7 @@ class Orders:
     Parameters
     ----------
     answer
-        Takes the words of an answer.
+        Function that sends the words of an answer.
     """
 
     def __init__(self, answer: Callable[[Words], None]) -> None:

@@ -46,7 +46,7 @@ def settled(
     device
         ``"cpu"`` or ``"cuda"``.
     threads
-        Of the Job; None for as many as there are cores.
+        Number of threads of the Job; None for as many as there are cores.
 
     Raises
     ------

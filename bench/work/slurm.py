@@ -69,13 +69,13 @@ def run_jobs_on_slurm(
     Parameters
     ----------
     requested
-        What they ask for.
+        Resources that the Jobs ask for.
     run, jobs
         The run, in a folder that all nodes see, and its Jobs.
     timeout
         Wall-clock limit of each Job in seconds, or None.
     progress
-        Where it is shown.
+        Display of the progress.
 
     Raises
     ------

@@ -61,11 +61,11 @@ def training_set(
     Parameters
     ----------
     dataset
-        The prepared cells.
+        File of the prepared cells.
     experiment, generator_class
-        Of the Job.
+        Experiment of the Job, and class of its generator.
     memory
-        Bytes that the cells may take; None for what the machine has left.
+        Bytes of memory that the cells may take; None for what is available on the machine.
 
     Raises
     ------
