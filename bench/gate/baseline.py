@@ -22,10 +22,11 @@ class Baseline:
     Attributes
     ----------
     counts
-        By model: ``accepted`` (date and reason), ``workload``, ``settings`` (what it leaves to the
-        machine, as it was), ``versions``, ``counts``, ``loss``.
+        What is stored of each model: ``accepted`` (date and reason), ``workload``, ``settings`` (those
+        that it leaves to the machine, as they were), ``versions``, ``counts``, ``loss``.
     quality
-        By model and protocol: ``accepted`` and what `bench.gate.quality.quality_of` returns.
+        What is stored of each model and protocol: ``accepted`` and what `bench.gate.quality.quality_of`
+        returns.
     """
 
     counts: dict[str, dict[str, Any]] = field(default_factory=dict)

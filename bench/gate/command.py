@@ -41,15 +41,14 @@ def gate(
     Parameters
     ----------
     baseline
-        What it is decides what is compared: a stored baseline (``.json``: counts, and with a run its scores),
-        a run folder (scores), files of pytest-benchmark by commas, else a git reference or a checkout (wall
-        clock).
+        A stored baseline (``.json``: counts, and with a run its scores), a run folder (scores), files of
+        pytest-benchmark by commas, else a git reference or a checkout (wall clock).
     current
         A run folder, or files of pytest-benchmark by commas.
     models
-        Of the wall clock and the counts; empty for activa, and of a stored baseline for all that it holds.
+        Models that are timed or counted; empty for activa, with a stored baseline for all that it holds.
     factor, device, seed
-        Of the wall clock: the slowdown that is a regression, where it runs, the order within pairs.
+        Smallest slowdown that is a regression, device, and seed of the order within pairs: wall clock alone.
     markdown_file
         File for the outcome as Markdown, or None.
     console

@@ -1,7 +1,7 @@
 """The deterministic tier: counts of a tiny training against those that were accepted.
 
-Counts do not hang on the machine's load, so a stored number will do, and one more is one too many. They do
-hang on the libraries: where these differ from those of the baseline, nothing is compared.
+Counts do not depend on the machine's load, so a stored number will do, and one more is one too many. They do
+depend on the libraries: where these differ from those of the baseline, nothing is compared.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TIER: Final = "counts"
 WORKLOAD: Final = {"cells": "synthetic:400x200x4", "budget": "300 steps", "sample_cells": 256}
 STEPS_TO_LOSS: Final = "steps to loss"
 TOLERANCES: Final = {STEPS_TO_LOSS: 0.25}
-"""Share of the baseline by which a count may differ; 0 for all others. Losses hang on the CPU."""
+"""Share of the baseline by which a count may differ; 0 for all others. Losses depend on the CPU."""
 
 Point = Mapping[str, Any]
 """``phase``, ``steps`` done in it, ``values`` logged then."""
@@ -49,7 +49,7 @@ def count_model(model: str, settings: Mapping[str, Any] | None = None) -> dict[s
     model
         Registered name of the model, or ``file.py:Class``.
     settings
-        What it leaves to the machine, as it was when a baseline was counted; None for this machine's.
+        Settings that are left to the machine, as they were for a baseline; None for this machine's.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def check_counts(baseline: Baseline, models: tuple[str, ...]) -> Outcome:
     baseline
         The stored counts to compare with.
     models
-        As in the baseline; empty for all that it holds.
+        Names of the models, as in the baseline; empty for all that it holds.
     """
     outcome = Outcome()
     for model in models or tuple(baseline.counts):
@@ -115,8 +115,7 @@ def accepted_counts(model: str, settings: Mapping[str, Any] | None = None) -> di
     except (Skipped, WorkerFailed) as error:
         raise RequestError(f"--accept: {named(model, error)}") from error
     curve = found.pop("curve")
-    target = choose_target(curve)
-    if target is not None:
+    if (target := choose_target(curve)) is not None:
         found["counts"][STEPS_TO_LOSS] = steps_to(curve, target)
     return found | {"loss": target}
 
@@ -129,9 +128,9 @@ def compare_counts(model: str, stored: Mapping[str, Any] | None, found: Mapping[
     model
         Name of the model, which the findings carry.
     stored
-        From `accepted_counts`; None if the baseline has none.
+        Stored counts, from `accepted_counts`; None if the baseline has none.
     found
-        The counts of today, from `count_model`.
+        Counts of today, from `count_model`.
     """
     if stored is None:
         note = "the baseline has no counts of it: --accept them"
@@ -162,21 +161,19 @@ def compare_count(tier: str, subject: str, name: str, stored: float | None, now:
     """
     tolerance = TOLERANCES.get(name, 0.0)
     allowed = f"± {tolerance:.0%}" if tolerance else "exact"
+    status: Status
     if stored is None or now is None:
-        lost = now is None and name == STEPS_TO_LOSS
-        note = "the loss is not reached any more" if lost else ""
-        note = note or ("new here" if stored is None else "not counted any more") + ": --accept"
-        status: Status = "regression" if lost else "not comparable"
+        what = "new here" if stored is None else "not counted any more"
+        status, note = "not comparable", f"{what}: --accept"
+        if now is None and name == STEPS_TO_LOSS:
+            status, note = "regression", "the loss is not reached any more"
         return Finding(tier, subject, name, status, stored, now, allowed=allowed, note=note)
-    excess = now - stored
-    if abs(excess) <= tolerance * abs(stored):
-        status = "no regression"
-    else:
-        status = "regression" if excess > 0 else "better"
+    status, note = "no regression", ""
+    if abs(now - stored) > tolerance * abs(stored):
+        status, note = "better", "--accept it, so that it stays so"
+        if now > stored:
+            status, note = "regression", "" if stored else "there was none"
     ratio = now / stored if stored else None
-    note = "--accept it, so that it stays so" if status == "better" else ""
-    if status == "regression" and not stored:
-        note = "there was none"
     return Finding(tier, subject, name, status, stored, now, "", ratio, allowed, note)
 
 
@@ -228,9 +225,9 @@ def steps_to(curve: Sequence[Point], target: Mapping[str, Any]) -> float | None:
     Parameters
     ----------
     curve
-        Logged values by training step, as in `choose_target`.
+        Logged values by training step, in the form that `choose_target` takes.
     target
-        The loss to reach, from `choose_target`.
+        Loss to reach, from `choose_target`.
 
     Returns
     -------

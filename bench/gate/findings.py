@@ -51,9 +51,9 @@ class Finding:
     unit
         ``"s"``, or ``""`` for a count or a score.
     ratio
-        Of current to baseline, as the tier takes it.
+        Ratio of current to baseline, computed as the tier does.
     allowed
-        Words for what the verdict hangs on: bounds, tolerance, interval.
+        Words for what the verdict depends on: bounds, tolerance, interval.
     note
         One line of whatever else a reader must know.
     """

@@ -47,7 +47,7 @@ class Look:
     n_pairs
         Number of pairs after which it is taken.
     regression_error, clearance_error
-        Its share of the two errors.
+        Shares of the two errors that this look has.
     """
 
     n_pairs: int
@@ -80,9 +80,9 @@ def judge(base: Sequence[float], head: Sequence[float], look: Look, *, factor: f
     base, head
         Seconds of base and of head, pair by pair.
     look
-        Its errors set the bounds.
+        Look whose errors set the bounds.
     factor
-        From which slowdown on there is a regression; above 1.
+        Smallest slowdown that is a regression; above 1.
     """
     ratio = paired_ratio(base, head, lower_error=look.regression_error, upper_error=look.clearance_error)
     if ratio.median >= factor and ratio.lower > 1:
@@ -99,7 +99,7 @@ def looks_shared(n_measures: int) -> tuple[Look, ...]:
     Parameters
     ----------
     n_measures
-        That divide the error of a false regression.
+        Number of measures that divide the error of a false regression.
     """
     looks, left = [], 0.0
     for look in LOOKS:
@@ -116,10 +116,12 @@ def judge_in_turns(
 
     Parameters
     ----------
-    base, head, factor
-        Seconds by pair and the slowdown that counts, as in `judge`.
+    base, head
+        Seconds of base and of head, pair by pair.
+    factor
+        Smallest slowdown that is a regression; above 1.
     n_measures
-        Of the whole build, of which this is one.
+        Number of measures of the whole build, this one included.
 
     Raises
     ------
@@ -162,11 +164,11 @@ class Ratio:
     n_pairs
         Number of pairs that it is computed from.
     median
-        Of the ratios head/base; above 1 head is slower.
+        Median of the ratios head/base; above 1 head is slower.
     pseudomedian
         Hodges–Lehmann estimate of the ratio: exp of the median of all means of two log ratios.
     lower, upper
-        One-sided confidence bounds of the latter; 0 and infinity where there are too few pairs for one.
+        One-sided confidence bounds of the pseudo-median; 0 and infinity where there are too few pairs.
     """
 
     n_pairs: int
@@ -244,8 +246,5 @@ def signed_rank_probabilities(n_pairs: int) -> NDArray[np.float64]:
     """
     probabilities = np.ones(1)
     for rank in range(1, n_pairs + 1):
-        longer = np.zeros(len(probabilities) + rank)
-        longer[: len(probabilities)] += probabilities / 2
-        longer[rank:] += probabilities / 2
-        probabilities = longer
+        probabilities = (np.pad(probabilities, (0, rank)) + np.pad(probabilities, (rank, 0))) / 2
     return probabilities

@@ -89,9 +89,9 @@ def compare_quality(stored: Mapping[str, Any], found: Mapping[str, Any], *, reme
     Parameters
     ----------
     stored, found
-        Of the baseline and of the run.
+        Scores of the baseline and of the run.
     remedy
-        What to do where other code made the baseline's scores: a command.
+        Command that helps where other code made the baseline's scores.
 
     Raises
     ------
@@ -116,8 +116,7 @@ def compare_quality(stored: Mapping[str, Any], found: Mapping[str, Any], *, reme
     findings = [Finding(TIER, title, "", "failed", note=note) for title in stored if title not in found]
     findings += [lost for row in rows if (lost := _lost(*row)) is not None]
     judged = [(title, name, metric, now) for title, name, metric, now in rows if now and not now["lost"]]
-    cells = {title: stored[title]["n_cells"] for title in common}
-    effects = [_effect(metric, now, resolution=1 / cells[title]) for title, _, metric, now in judged]
+    effects = [_effect(metric, now, n_cells=found[title]["n_cells"]) for title, _, metric, now in judged]
     for row, effect, judgement in zip(judged, effects, judge.judge(effects), strict=True):
         findings.append(_finding(*row, effect, *judgement))
     n_tested = sum(not math.isnan(effect.p_value) for effect in effects)
@@ -142,9 +141,9 @@ def _aim(metric: Mapping[str, Any], now: Mapping[str, Any]) -> float:
     return judge.aimed_at(metric["ideal"], metric.get("judged_by"), [*metric["real"], *now["real"]])
 
 
-def _effect(metric: Mapping[str, Any], now: Mapping[str, Any], *, resolution: float) -> judge.Effect:
+def _effect(metric: Mapping[str, Any], now: Mapping[str, Any], *, n_cells: int) -> judge.Effect:
     before, after = ({int(seed): value for seed, value in side["values"].items()} for side in (metric, now))
-    return judge.paired_effect(before, after, aim=_aim(metric, now), resolution=resolution)
+    return judge.paired_effect(before, after, aim=_aim(metric, now), resolution=1 / n_cells)
 
 
 def _finding(

@@ -39,7 +39,7 @@ class Place:
     root
         Top of the checkout; its modules are imported from here.
     prefix
-        Of the folder, relative to `root`.
+        Path of the folder, relative to `root`.
     """
 
     root: Path
@@ -53,11 +53,9 @@ class Place:
 
 def here() -> Place:
     """Return the checkout that the current folder belongs to; without git, the folder itself."""
-    folder = Path.cwd()
-    try:
+    folder = root = Path.cwd()
+    with suppress(RequestError):
         root = Path(_git("rev-parse", "--show-toplevel"))
-    except RequestError:
-        return Place(folder, Path())
     return Place(root, folder.relative_to(root))
 
 

@@ -56,11 +56,11 @@ def time_models(
     device
         ``"cpu"`` or ``"cuda"``.
     factor
-        From which slowdown on there is a regression.
+        Smallest slowdown that is a regression.
     seed
-        Of the order within pairs.
+        Seed of the order within pairs.
     say
-        Takes a line about what is under way.
+        Function that is called with a line about what is under way.
 
     Raises
     ------
@@ -140,10 +140,9 @@ def found_in(model: str, pairs: Pairs) -> Outcome:
     findings = []
     for measure in ("step", "fit", "sample"):
         if measure in pairs.judgements:
-            kernels = medians[HEAD][measure] / medians[HEAD][KERNEL]
-            times = (medians[BASE][measure], medians[HEAD][measure])
-            note = f"{kernels:.3g} × the kernel"
-            findings.append(timing_finding(TIER, model, measure, pairs.judgements[measure], *times, note))
+            base, head = (medians[side][measure] for side in (BASE, HEAD))
+            note = f"{head / medians[HEAD][KERNEL]:.3g} × the kernel"
+            findings.append(timing_finding(TIER, model, measure, pairs.judgements[measure], base, head, note))
         elif measure in {*medians[BASE], *medians[HEAD]}:
             note = "only one side counts steps"
             findings.append(Finding(TIER, model, measure, "not comparable", note=note))
@@ -178,9 +177,9 @@ class Pairs:
     Attributes
     ----------
     seconds
-        By side and measure; the same place is the same pair.
+        Seconds by side and measure; the same place is the same pair.
     judgements
-        By measure that both sides gave.
+        Judgement of each measure that both sides gave.
     """
 
     seconds: dict[str, dict[str, list[float]]] = field(default_factory=lambda: {BASE: {}, HEAD: {}})
@@ -211,13 +210,13 @@ def take_pairs(
     Parameters
     ----------
     sides
-        What runs an action, by ``"base"`` and ``"head"``.
+        Function that runs an action, by ``"base"`` and ``"head"``.
     factor
-        The slowdown from which on it is a regression.
+        Smallest slowdown that is a regression.
     n_measures
-        Of the whole build, of which these are some.
+        Number of measures of the whole build, these included.
     rng
-        Draws which side goes first in each pair.
+        Generator that draws which side goes first in each pair.
     """
     for side in sides.values():
         for action in (*MEASURES, CALIBRATION):

@@ -88,7 +88,7 @@ def fingerprint(description: Mapping[str, Any]) -> str:
     Parameters
     ----------
     description
-        The machine, as `describe` returns it.
+        Description of the machine, from `describe`.
 
     Returns
     -------
@@ -135,12 +135,11 @@ def _cpu() -> tuple[str, list[str]]:
 
 
 def _cpu_brand() -> str:
+    brand = ""
     if sys.platform == "darwin":
         asked = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
         brand = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.strip()
-        if brand:
-            return brand
-    return platform.processor() or platform.machine()
+    return brand or platform.processor() or platform.machine()
 
 
 def _usable_cores() -> list[int]:

@@ -98,9 +98,9 @@ def check(declaration: Declaration, description: Mapping[str, Any]) -> list[str]
     Parameters
     ----------
     declaration
-        What the machine should be.
+        Declaration of what the machine should be.
     description
-        The machine, as `bench.hardware.describe` returns it.
+        Description of the machine, from `bench.hardware.describe`.
     """
     return [*_check_gpus(declaration, description["gpus"]), *_check_machine(declaration, description)]
 

@@ -27,7 +27,7 @@ def worker_environment(device: str, threads: int, gpu: str | None = None) -> dic
     device
         ``"cpu"`` or ``"cuda"``.
     threads
-        Of each library.
+        Number of threads of each library.
     gpu
         The one GPU that it sees, as CUDA_VISIBLE_DEVICES names it; None for all that this process sees.
     """
@@ -47,9 +47,9 @@ def worker_environment(device: str, threads: int, gpu: str | None = None) -> dic
 
 def patient(environment: Mapping[str, str]) -> dict[str, str]:
     """Return what has threads that wait sleep, of libraries that are loaded afterwards, unless it is said."""
-    said = {} if "OMP_WAIT_POLICY" in environment else {"OMP_WAIT_POLICY": "PASSIVE"}
     # GNU's may spin for microseconds: asleep at once, a quiet machine would take a quarter longer.
-    said |= {"GOMP_SPINCOUNT": "1000"} if said else {}
+    passive = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}
+    said = {} if "OMP_WAIT_POLICY" in environment else passive
     # OpenBLAS, which asks nobody: threads that wait give up after 2⁴ cycles instead of 2²⁶.
     return said | ({} if "OPENBLAS_THREAD_TIMEOUT" in environment else {"OPENBLAS_THREAD_TIMEOUT": "4"})
 
@@ -80,11 +80,9 @@ def gpus_named(text: str | None) -> tuple[str, ...]:
         raise RequestError(f"--gpus {text}: give how many (2), which (0,1), or all")
     wanted = range(int(text)) if len(words) == 1 else [int(word) for word in words]
     if len(wanted) > len(seen) or max(wanted) >= len(seen):
-        raise RequestError(
-            f"--gpus {text}: there are {len(seen)} GPUs to be seen here, 0 to {len(seen) - 1}"
-            if len(seen) > 1
-            else f"--gpus {text}: there is 1 GPU to be seen here; leave it out"
-        )
+        several = f"there are {len(seen)} GPUs to be seen here, 0 to {len(seen) - 1}"
+        one = "there is 1 GPU to be seen here; leave it out"
+        raise RequestError(f"--gpus {text}: {several if len(seen) > 1 else one}")
     return tuple(seen[index] for index in wanted)
 
 

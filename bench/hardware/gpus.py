@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import takewhile
 from types import ModuleType
 from typing import Any
@@ -13,21 +13,16 @@ from typing import Any
 @contextmanager
 def nvml_session() -> Iterator[ModuleType | None]:
     """Open NVML and yield its module, or None on a machine without an NVIDIA driver (or without pynvml)."""
-    try:
-        import pynvml
-    except ModuleNotFoundError:
-        yield None
-        return
-    try:
-        pynvml.nvmlInit()
-        found = True
-    except pynvml.NVMLError:
-        found = False
-    try:
-        yield pynvml if found else None
-    finally:
-        if found:
-            pynvml.nvmlShutdown()
+    nvml: ModuleType | None = None
+    with ExitStack() as stack:
+        with suppress(ModuleNotFoundError):
+            import pynvml
+
+            with suppress(pynvml.NVMLError):
+                pynvml.nvmlInit()
+                stack.callback(pynvml.nvmlShutdown)
+                nvml = pynvml
+        yield nvml
 
 
 def visible_devices(nvml: ModuleType | None, environment: Mapping[str, str]) -> list[Any]:
@@ -50,10 +45,8 @@ def _device(nvml: ModuleType, handles: list[Any], entry: str) -> Any | None:
     if entry.isdecimal():
         return handles[int(entry)] if int(entry) < len(handles) else None
     if entry.startswith("MIG-"):
-        try:
+        with suppress(nvml.NVMLError):
             return nvml.nvmlDeviceGetHandleByUUID(entry)
-        except nvml.NVMLError:
-            return None
     matching = [handle for handle in handles if entry and nvml.nvmlDeviceGetUUID(handle).startswith(entry)]
     return matching[0] if len(matching) == 1 else None
 
@@ -70,17 +63,16 @@ def describe_gpus(environment: Mapping[str, str]) -> tuple[list[dict[str, Any]],
         devices = visible_devices(nvml, environment)
         if nvml is None or not devices:
             return [], None
-        facts = [(nvml.nvmlDeviceGetName(device), _memory(nvml, device)) for device in devices]
-        gpus = [{"model": model, "memory_bytes": memory} for model, memory in facts]
+        name = nvml.nvmlDeviceGetName
+        gpus = [{"model": name(device), "memory_bytes": _memory(nvml, device)} for device in devices]
         return gpus, nvml.nvmlSystemGetDriverVersion()
 
 
 def _memory(nvml: ModuleType, device: Any) -> int:
-    try:
+    with suppress(nvml.NVMLError):
         return int(nvml.nvmlDeviceGetMemoryInfo(device).total)
-    except nvml.NVMLError:
-        # A GPU without memory of its own works in the machine's.
-        return machine_memory()
+    # A GPU without memory of its own works in the machine's.
+    return machine_memory()
 
 
 def machine_memory() -> int:

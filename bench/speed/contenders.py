@@ -26,14 +26,14 @@ class Contender(Server):
     Parameters
     ----------
     order
-        What it is told to open; see `bench.work.serve`.
+        Words of the order to open a generator; see `bench.work.serve`.
     log
         File for all that it prints.
 
     Attributes
     ----------
     failure
-        Why it takes no more turns, or None.
+        Reason why it takes no more turns, or None.
     """
 
     def __init__(self, order: dict[str, Any], *, log: Path) -> None:
@@ -61,8 +61,8 @@ def measure_contenders(request: Request, *, folder: Path) -> list[Row]:
     Parameters
     ----------
     request
-        Its names are models: a name, ``file.py:Class`` or ``module:Class``; the others are compared with the
-        first.
+        Request whose names are models (a name, ``file.py:Class`` or ``module:Class``); the others are
+        compared with the first.
     folder
         Folder for the contenders' logs.
 

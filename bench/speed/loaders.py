@@ -54,9 +54,9 @@ class Request:
     batch_size
         Rows of a batch.
     rounds
-        In each, every reader has one turn.
+        Number of rounds; in each, every reader has one turn.
     seconds
-        How long a turn takes, at least.
+        Least seconds of a turn.
     """
 
     path: Path
@@ -72,9 +72,8 @@ class Request:
             raise RequestError(f"--seconds {self.seconds:g} is too small: give more than 0")
         with cells_on_disk(self.path) as cells:
             if cells.n_cells < self.batch_size:
-                raise RequestError(
-                    f"--batch-size {self.batch_size} is too large: {self.path} has {cells.n_cells} cells"
-                )
+                has = f"{self.path} has {cells.n_cells} cells"
+                raise RequestError(f"--batch-size {self.batch_size} is too large: {has}")
 
 
 def carry_out(request: Request, console: Console, readers: Sequence[Reader] = READERS) -> list[Row]:
@@ -225,13 +224,12 @@ def turn(reader: Reader, cells: StoredCells, order: str, request: Request, seeds
 
 def _unable(reader: Reader, cells: StoredCells, order: str, batch_size: int) -> Row | None:
     """Return the row of a reader that is not timed, or None."""
-    left_out = {"measure": order, "name": reader.name}
-    if reason := reader.missing():
-        return left_out | {"left_out": reason}
     try:
+        if reason := reader.missing():
+            raise NotForThis(reason)
         check(reader, cells, order, batch_size=batch_size)
     except NotForThis as error:
-        return left_out | {"left_out": str(error)}
+        return {"measure": order, "name": reader.name, "left_out": str(error)}
     except Exception as error:  # noqa: BLE001 - whatever a reader raises is its row's failure alone
         return failed_row(order, reader.name, _told(error))
     return None
@@ -258,8 +256,7 @@ def _check_order(rows: Rows, order: str, n_cells: int) -> None:
 def _layout(array: Any) -> str:
     """Say how the values of an HDF5 or a Zarr array lie."""
     piece = getattr(array, "shards", None) or array.chunks
-    compressors = getattr(array, "compressors", None)
-    names = [type(each).__name__ for each in compressors] if compressors else []
+    names = [type(each).__name__ for each in getattr(array, "compressors", None) or ()]
     packed = ", ".join(names) or getattr(array, "compression", None)
     where = f"in chunks of {piece[0]} values" if piece else "contiguous"
     return f"{where}, {f'compressed ({packed})' if packed else 'not compressed'}"

@@ -15,11 +15,11 @@ def interleave(
     Parameters
     ----------
     contenders
-        By name, a function that does one repeat and returns its seconds.
+        Functions by name, each of which does one repeat and returns its seconds.
     repeats
-        Rounds wanted, of one repeat of each.
+        Number of rounds, of one repeat of each.
     limit_seconds
-        No further round begins once the seconds returned so far add up to this.
+        Sum of the seconds returned so far from which on no further round begins.
 
     Returns
     -------

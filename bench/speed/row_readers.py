@@ -42,7 +42,7 @@ class StoredCells:
     path
         An ``.h5ad`` or a Zarr store.
     group
-        Its ``X``: a group of ``data``, ``indices`` and ``indptr``.
+        Group of ``X`` in the file, with ``data``, ``indices`` and ``indptr``.
     matrix
         AnnData's view of the group, read where it is indexed.
     """
@@ -91,9 +91,9 @@ class Reader(ABC):
     Attributes
     ----------
     name
-        How the table calls it.
+        Name in the table.
     batches_a_fetch
-        How many batches it reads at once: a turn ends where all that was read has been given out.
+        Number of batches read at once: a turn ends where all that was read has been given out.
     """
 
     name: str
@@ -125,11 +125,11 @@ def batches_of(order: str, n_cells: int, *, batch_size: int, seed: int) -> list[
     order
         One of `ORDERS`. In blocks: neighbours of `BLOCK` rows stay together, the blocks are shuffled.
     n_cells
-        Rows there are.
+        Number of rows.
     batch_size
         Rows of a batch; the last one may have fewer.
     seed
-        Of the order.
+        Seed of the order.
     """
     rows = np.arange(n_cells)
     if order == "random":
@@ -185,7 +185,7 @@ class ScDataset(Reader):
     Parameters
     ----------
     batches_a_fetch
-        Its ``fetch_factor``.
+        Number of batches read at once, scDataset's ``fetch_factor``.
     """
 
     def __init__(self, batches_a_fetch: int) -> None:

@@ -45,9 +45,9 @@ def compare(
     Parameters
     ----------
     seconds, baseline
-        A value a round, of the contender and of the baseline (None: there is none).
+        Seconds of the contender and of the baseline (None: there is none), a value a round.
     floor_seconds
-        The least the machine could take, or None.
+        Least seconds that the machine could take, or None.
 
     Returns
     -------
@@ -63,12 +63,8 @@ def compare(
     figures |= dict.fromkeys(("baseline", "ratio", "ratio_min", "ratio_max"))
     if baseline:
         of_rounds = [theirs / ours for theirs, ours in zip(baseline, seconds, strict=True)]
-        figures |= {
-            "baseline": summarise(baseline),
-            "ratio": statistics.median(baseline) / median,
-            "ratio_min": min(of_rounds),
-            "ratio_max": max(of_rounds),
-        }
+        figures |= {"baseline": summarise(baseline), "ratio": statistics.median(baseline) / median}
+        figures |= {"ratio_min": min(of_rounds), "ratio_max": max(of_rounds)}
     return figures
 
 

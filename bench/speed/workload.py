@@ -55,10 +55,10 @@ class Effort:
     repeats
         Number of rounds of each measure.
     limit_seconds
-        No further round of a measure begins after so long.
+        Seconds after which no further round of a measure begins.
     total_seconds
-        Of all measures, set-up included: what is left of it is shared among those to come. None: no bound.
-        Every measure has one round in any case.
+        Seconds of all measures, set-up included: what is left is shared among those to come; None for no
+        bound. Every measure has one round in any case.
     """
 
     repeats: int = 9
@@ -87,11 +87,11 @@ class Request:
     names
         The models, or the measures, that are timed.
     shape, effort
-        How much, and how long.
+        How much is timed, and how long.
     device
         ``"cpu"`` or ``"cuda"``.
     json
-        Where to write the document, or None.
+        File that the document is written to, or None.
     """
 
     names: tuple[str, ...]
@@ -113,7 +113,7 @@ def sized(kind: type[Shape], given: Mapping[str, float | None], *, quick: bool) 
     kind
         Class of the shape.
     given
-        By field of either; None is the default.
+        Numbers by field of shape or effort; None for the default.
     quick
         Whether the defaults are those of a reduced shape.
 

@@ -35,9 +35,9 @@ def log_model(client: MlflowClient, run: Run, record: Record, folder: Path, *, n
     Parameters
     ----------
     client, run
-        MLflow, and the Job's run there.
+        MLflow's client, and the Job's run there.
     record, folder
-        The Job's Record; the run folder.
+        The Job's Record, and the run folder.
     n_genes
         Width of the cells it makes.
     """
@@ -52,8 +52,7 @@ def log_model(client: MlflowClient, run: Run, record: Record, folder: Path, *, n
         description = Path(scratch) / "model"
         _describe(description, model, record, n_genes=n_genes)
         client.log_model_artifacts(model.model_id, str(description))
-    _place(client, model, stored / "job.json", "artifacts")
-    _place(client, model, stored / "model", ARTIFACTS["model"])
+    _place(client, model, stored)
     _link_to_run(client, run, model)
     client.finalize_logged_model(model.model_id, "READY")
 
@@ -110,17 +109,17 @@ def signature(n_genes: int) -> ModelSignature:
     return ModelSignature(Schema(asked), Schema([TensorSpec(np.dtype(np.float32), (-1, n_genes))]))
 
 
-def _place(client: MlflowClient, model: LoggedModel, source: Path, place: str) -> None:
-    """Bring a file, or the files of a folder, into `place` among a model's artifacts, linked if it can be."""
+def _place(client: MlflowClient, model: LoggedModel, stored: Path) -> None:
+    """Bring a Job's description and what it trained among a model's artifacts, linked if it can be."""
     location = urlparse(model.artifact_location)
     if location.scheme not in ("", "file"):
-        send = client.log_model_artifacts if source.is_dir() else client.log_model_artifact
-        send(model.model_id, str(source), place)
+        client.log_model_artifact(model.model_id, str(stored / "job.json"), "artifacts")
+        client.log_model_artifacts(model.model_id, str(stored / "model"), ARTIFACTS["model"])
         return
-    root = Path(url2pathname(location.path)) / place
-    for file in [source] if source.is_file() else source.rglob("*"):
+    root = Path(url2pathname(location.path)) / "artifacts"
+    for file in [stored / "job.json", *(stored / "model").rglob("*")]:
         if file.is_file():
-            target = root / (file.relative_to(source) if source.is_dir() else file.name)
+            target = root / file.relative_to(stored)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.unlink(missing_ok=True)
             link_or_copy(file, target)

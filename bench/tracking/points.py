@@ -49,11 +49,11 @@ def curve_points(
     run
         The run as MLflow knows it; `client` is asked for the steps of its curves.
     group
-        What the names begin with.
+        Word that the names begin with.
     since
         Milliseconds since 1970 at step 0.
     pace
-        Milliseconds a step of a series by the clock; 0 of one whose steps are those of a training.
+        Milliseconds a step of a series by the clock; 0 where steps are those of a training.
     """
     from mlflow.entities import Metric
 

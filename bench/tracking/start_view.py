@@ -40,8 +40,8 @@ def start_view(view: RunView) -> str:
     augmentation = [naming.score_name(metric) for metric in shown if metric.experiment != "main"]
     costs = [f"headline/{name}" for name in naming.HEADLINE_COSTS]
     # As a table has them, but that what every Job has stands before what most have not.
-    names = [name for name in scores if name.startswith("headline/")] + costs[:2]
-    names += [name for name in [*scores, *augmentation, *costs] if name not in names]
+    first = [name for name in scores if name.startswith("headline/")] + costs[:2]
+    names = dict.fromkeys([*first, *scores, *augmentation, *costs])
     measured = {f"metrics.`{name}`": PIXELS_AROUND + PIXELS_A_LETTER * len(name) for name in names}
     order = ["attributes.`Run Name`", "params.`model`", "params.`seed`", *measured]
     state = {

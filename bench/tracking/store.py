@@ -168,18 +168,16 @@ def in_one_line(error: BaseException) -> str:
 @contextlib.contextmanager
 def brief_and_quiet() -> Iterator[None]:
     """Keep MLflow from waiting long and from talking, and leave the process as it was."""
-    added = ENVIRONMENT.keys() - os.environ.keys()
-    os.environ.update({name: ENVIRONMENT[name] for name in added})
-    levels = {name: logging.getLogger(name).level for name in NOISY_LOGGERS}
-    try:
+    loggers = {logging.getLogger(name): level for name, level in NOISY_LOGGERS.items()}
+    with contextlib.ExitStack() as stack:
+        for name in ENVIRONMENT.keys() - os.environ.keys():
+            os.environ[name] = ENVIRONMENT[name]
+            stack.callback(os.environ.pop, name)
+        for logger in loggers:
+            stack.callback(logger.setLevel, logger.level)
         # Importing MLflow sets its own levels.
         import mlflow  # noqa: F401
 
-        for name, level in NOISY_LOGGERS.items():
-            logging.getLogger(name).setLevel(level)
+        for logger, level in loggers.items():
+            logger.setLevel(level)
         yield
-    finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
-        for name in added:
-            del os.environ[name]

@@ -35,12 +35,12 @@ class StoredGenerator(PythonModel):
         Parameters
         ----------
         context
-            Not used: everything was read when the model was loaded.
+            Unused, as everything was read when the model was loaded.
         model_input
-            ``n_cells``; ``seed`` (default 0), ``cell_type`` (default: the model's own mixture). A row gives
-            the cells of ``bench sample`` with these options.
+            Columns ``n_cells``, ``seed`` (default 0), ``cell_type`` (default: the model's own mixture). A row
+            gives the cells of ``bench sample`` with these options.
         params
-            Not used.
+            Unused parameter of MLflow's.
 
         Returns
         -------

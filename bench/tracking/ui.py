@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
-from urllib.request import OpenerDirector, ProxyHandler, build_opener
+from urllib.request import ProxyHandler, build_opener
 
 from rich.console import Console
 from rich.text import Text
@@ -65,9 +65,9 @@ def show(out: Path, *, port: int | None, console: Console) -> None:
     out
         Folder that holds the run folders and their store.
     port
-        Where to listen on 127.0.0.1; None for any free port.
+        Port of 127.0.0.1 to listen on; None for any free one.
     console
-        Where the address is printed.
+        Terminal that the address is printed to.
 
     Raises
     ------
@@ -107,11 +107,11 @@ def serving(uri: str, *, port: int | None, artifacts: Path, progress: Progress) 
     uri
         Address of the store whose pages are served.
     port
-        Where to listen on 127.0.0.1; None for any free port.
+        Port of 127.0.0.1 to listen on; None for any free one.
     artifacts
-        Where artifacts go that are sent to this server.
+        Folder for artifacts that are sent to this server.
     progress
-        Shows that the server is starting.
+        Display that shows that the server is starting.
 
     Raises
     ------
@@ -173,25 +173,19 @@ def _wait_until_it_answers(pages: Pages, progress: Progress) -> None:
 
 def answers(address: str) -> bool:
     """Tell whether an MLflow server is in good health at an address."""
-    try:
-        with _opener(address).open(f"{address.rstrip('/')}/health", timeout=5) as reply:
-            return bool(reply.status == 200)
-    except (OSError, ValueError):
-        return False
+    return _asked(address, "health") is not None
 
 
 def runs_pages(address: str) -> dict[str, str]:
     """Return data set → address of the table of its Jobs, the last changed first; empty if nobody tells."""
     wanted = quote(f"tags.`{store.EXPERIMENT_KIND[0]}` = '{store.EXPERIMENT_KIND[1]}'")
     query = f"max_results={MOST_DATASETS}&order_by=last_update_time%20DESC&filter={wanted}"
-    place = address.rstrip("/")
-    try:
-        with _opener(address).open(f"{place}/api/2.0/mlflow/experiments/search?{query}", timeout=5) as reply:
-            found = json.load(reply).get("experiments", [])
-    except (OSError, ValueError):
-        return {}
-    tables = f"{place}/#/experiments"
-    return {each["name"]: f"{tables}/{each['experiment_id']}/runs?{_start(each)}" for each in found}
+    reply = _asked(address, f"api/2.0/mlflow/experiments/search?{query}")
+    with contextlib.suppress(ValueError):
+        found = json.loads(reply or "{}").get("experiments", [])
+        tables = f"{address.rstrip('/')}/#/experiments"
+        return {each["name"]: f"{tables}/{each['experiment_id']}/runs?{_start(each)}" for each in found}
+    return {}
 
 
 def _start(experiment: Mapping[str, Any]) -> str:
@@ -200,10 +194,15 @@ def _start(experiment: Mapping[str, Any]) -> str:
     return f"{TRAINING}&viewStateShareKey={SHARE_KEY}" if has_view else TRAINING
 
 
-def _opener(address: str) -> OpenerDirector:
-    # A proxy that the environment names knows no server of this machine.
-    proxies: dict[str, str] | None = {} if urlsplit(address).hostname in (HOST, "localhost") else None
-    return build_opener(ProxyHandler(proxies))
+def _asked(address: str, what: str) -> bytes | None:
+    """Return what a server answers; None where none does, or not well."""
+    try:
+        # A proxy that the environment names knows no server of this machine.
+        proxies: dict[str, str] | None = {} if urlsplit(address).hostname in (HOST, "localhost") else None
+        with build_opener(ProxyHandler(proxies)).open(f"{address.rstrip('/')}/{what}", timeout=5) as reply:
+            return bytes(reply.read())
+    except (OSError, ValueError):
+        return None
 
 
 def _print_address(console: Console, address: str) -> None:

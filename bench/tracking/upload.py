@@ -50,11 +50,11 @@ class TrackingResult:
     Attributes
     ----------
     uri
-        Of the tracking store or server, without its password.
+        Address of the tracking store or server, without its password.
     experiment_id, run_id
-        The data set's experiment; the parent run.
+        Identities of the data set's experiment and of the parent run.
     created, updated, unchanged
-        How many child runs were new, had changed, or were there already.
+        Numbers of child runs that were new, had changed, or were there already.
     """
 
     uri: str
@@ -77,9 +77,9 @@ def sync(
     folder
         The run folder; curves, models and figures are read from it.
     tracking_uri
-        Store or server; None: see `uri_of`.
+        Store or server; None for what `uri_of` returns.
     report
-        Called with what is being done, how far it is and how far it goes.
+        Function that is called with what is being done, how far it is and how far it goes.
 
     Returns
     -------
@@ -165,11 +165,10 @@ class _Upload:
         return run
 
     def _children(self, parent: Run) -> Iterator[Run]:
-        wanted, token = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", None
+        wanted = [self.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
+        token = None
         while True:
-            page = self.client.search_runs(
-                [self.experiment_id], wanted, max_results=RUNS_A_PAGE, page_token=token
-            )
+            page = self.client.search_runs(*wanted, max_results=RUNS_A_PAGE, page_token=token)
             yield from page
             if not (token := page.token):
                 return
@@ -181,7 +180,10 @@ class _Upload:
         if run is not None and run.data.tags.get("bench.digest") == digest:
             return "unchanged"
         action = "updated" if run else "created"
-        run = run or self._new_child(record, parent)
+        if run is None:
+            tags = {"mlflow.parentRunId": parent.info.run_id, "bench.job_key": record.key}
+            started, name = _milliseconds(record.started), naming.run_name(record.job)
+            run = self.client.create_run(self.experiment_id, started, tags, name)
         run_id, params = run.info.run_id, naming.params(record, self.view)
         self._log(run, params=params, tags=naming.tags(record), metrics=self._points(record, scores, run))
         self.client.log_inputs(run_id, [self._dataset_input(record)])
@@ -210,11 +212,6 @@ class _Upload:
             self._log(run, params=params, tags=tags, metrics=scalar_points(values, run, now=now))
             self.client.set_terminated(run_id, "FINISHED")
             self.client.set_tag(run_id, "bench.digest", digest)
-
-    def _new_child(self, record: Record, parent: Run) -> Run:
-        tags = {"mlflow.parentRunId": parent.info.run_id, "bench.job_key": record.key}
-        name = naming.run_name(record.job)
-        return self.client.create_run(self.experiment_id, _milliseconds(record.started), tags, name)
 
     def _series(self, record: Record) -> tuple[Path, Path]:
         return curves_file(self.folder, record.key), resources_file(self.folder, record.key)
@@ -288,13 +285,9 @@ class _Upload:
         new = {name: value for name, value in params.items() if name not in run.data.params}
         some_params = [Param(naming.allowed(k), naming.text(v)) for k, v in new.items()]
         some_tags = [RunTag(naming.allowed(k), naming.text(v)) for k, v in tags.items()]
-        calls = zip_longest(
-            _pieces(metrics, METRICS_A_CALL),
-            _pieces(some_params, PAIRS_A_CALL),
-            _pieces(some_tags, PAIRS_A_CALL),
-            fillvalue=(),
-        )
-        for values, chosen, told in calls:
+        limits = (METRICS_A_CALL, PAIRS_A_CALL, PAIRS_A_CALL)
+        calls = map(_pieces, (metrics, some_params, some_tags), limits)
+        for values, chosen, told in zip_longest(*calls, fillvalue=()):
             self.client.log_batch(run.info.run_id, values, chosen, told)
 
 

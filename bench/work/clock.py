@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,15 +25,15 @@ class PhaseClock:
     Parameters
     ----------
     synchronise
-        Waits until the device has finished; called before every reading. May be replaced later
-        (the attribute of the same name), as the generator is made after the clock.
+        Function that waits until the device has finished, called before every reading. May be replaced
+        later (the attribute of the same name), as the generator is made after the clock.
     timer
-        Seconds from an arbitrary origin.
+        Function that returns seconds from an arbitrary origin.
 
     Attributes
     ----------
     synchronise
-        As above.
+        Function that waits until the device has finished.
     failed_phase
         Full name of the innermost phase that the latest exception ended, or None. An exception
         that was handled is forgotten when the next phase opens.
@@ -50,7 +51,7 @@ class PhaseClock:
         self._last = timer()
         self._open: list[str] = []
         self._seconds: dict[str, float] = {}
-        self._steps: dict[str, int] = {}
+        self._steps: Counter[str] = Counter()
 
     @property
     def current(self) -> str:
@@ -65,10 +66,10 @@ class PhaseClock:
     @property
     def steps(self) -> dict[str, int]:
         """Optimiser steps by innermost phase name (``"warm_up"`` for ``"fit/warm_up"``)."""
-        totals: dict[str, int] = {}
+        totals: Counter[str] = Counter()
         for phase, steps in self._steps.items():
-            totals[_innermost(phase)] = totals.get(_innermost(phase), 0) + steps
-        return totals
+            totals[_innermost(phase)] += steps
+        return dict(totals)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -109,7 +110,7 @@ class PhaseClock:
         """
         if not self._open:
             raise RuntimeError(f"{n_steps} optimiser steps belong to no phase: open one before counting them")
-        self._steps[self.current] = self._steps.get(self.current, 0) + n_steps
+        self._steps[self.current] += n_steps
 
     def export(self, *phases: str) -> dict[str, Any]:
         """Return seconds and steps so far as JSON-able values, for `restore` in another process.
@@ -131,8 +132,7 @@ class PhaseClock:
         """Add what `export` returned in an interrupted process to this clock."""
         for name, seconds in exported["seconds"].items():
             self._seconds[name] = self._seconds.get(name, 0.0) + seconds
-        for name, steps in exported["steps"].items():
-            self._steps[name] = self._steps.get(name, 0) + steps
+        self._steps.update(exported["steps"])
 
     @contextmanager
     def _entered(self, open_phases: list[str]) -> Iterator[None]:
@@ -167,7 +167,7 @@ def training_rate(seconds: dict[str, float], steps: dict[str, int]) -> dict[str,
     Parameters
     ----------
     seconds, steps
-        As `PhaseClock.seconds` and `PhaseClock.steps` give them.
+        Values of `PhaseClock.seconds` and `PhaseClock.steps`.
 
     Returns
     -------
@@ -204,17 +204,17 @@ def repeat(
     Parameters
     ----------
     function
-        What is timed; disposing of what it returns is not.
+        Function that is timed; disposing of what it returns is not.
     warm_up
-        Called once before (a smaller request will do): first calls pay for compilation and caches.
+        Function called once before, such as a smaller request: first calls pay for compilation and caches.
     synchronise
-        Waits until the device has finished; called before every reading.
+        Function that waits until the device has finished, called before every reading.
     repeats
-        Most calls to time; at least one is.
+        Largest number of calls to time; at least one is.
     limit_seconds
-        No further call begins once the timed calls have used this up.
+        Seconds of timed calls after which no further call begins.
     timer
-        Seconds from an arbitrary origin.
+        Function that returns seconds from an arbitrary origin.
 
     Returns
     -------

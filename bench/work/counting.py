@@ -1,4 +1,4 @@
-"""Counts of one training and one sample, in the worker: what does not hang on the machine's load."""
+"""Counts of one training and one sample, in the worker: what does not depend on the machine's load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 import statistics
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib import import_module
 from typing import Any, Protocol, Self
 
@@ -14,7 +14,7 @@ from bench.work.opened import Opened
 from models.base import SilentMonitor
 
 
-class Counter(Protocol):
+class Counter(AbstractContextManager["Counter"], Protocol):
     """What a framework's counter offers while it is open as a context."""
 
     def totals(self) -> dict[str, int]:
@@ -22,12 +22,6 @@ class Counter(Protocol):
 
     def peaks(self) -> dict[str, int]:
         """Return the largest values since the last call."""
-
-    def __enter__(self) -> Self:
-        """Begin to count."""
-
-    def __exit__(self, *error: Any) -> Any:
-        """End it."""
 
 
 class TensorFlowCounter:
@@ -38,11 +32,11 @@ class TensorFlowCounter:
     """
 
     def __init__(self) -> None:
-        self._in_graphs = self._called = 0
+        self._totals = {"graph operators": 0, "called operators": 0}
 
     def totals(self) -> dict[str, int]:
         """Return ``graph operators`` and ``called operators`` so far."""
-        return {"graph operators": self._in_graphs, "called operators": self._called}
+        return self._totals.copy()
 
     def peaks(self) -> dict[str, int]:
         """Return nothing: TensorFlow tells no peak on the CPU."""
@@ -51,10 +45,7 @@ class TensorFlowCounter:
     def _note(
         self, op_type: str, inputs: Any, attrs: Any, outputs: Any, op_name: Any = None, graph: Any = None
     ) -> None:
-        if graph is None:
-            self._called += 1
-        else:
-            self._in_graphs += 1
+        self._totals["called operators" if graph is None else "graph operators"] += 1
 
     def __enter__(self) -> Self:
         from tensorflow.python.framework import op_callbacks
@@ -135,7 +126,10 @@ def count(opened: Opened) -> dict[str, Any]:
     """
     generator = opened.made()
     with ExitStack() as stack:
-        stack.enter_context(_collector_off())
+        # When the collector runs depends on everything else in the process; the peak must not.
+        gc.collect()
+        gc.disable()
+        stack.callback(gc.enable)
         counters = {module: stack.enter_context(made()) for module, made in _counters(generator.framework)}
         every = list(counters.values())
         monitor = CountingMonitor(every)
@@ -145,14 +139,10 @@ def count(opened: Opened) -> dict[str, Any]:
         sample = {name: number - fit[name] for name, number in totals(every).items()}
         counts = monitor.counts() | _named("fit", fit | peaks) | _named("sample", sample | _peaks(every))
     idle = {module: counter for module, counter in counters.items() if not any(counter.totals().values())}
-    unused = {
-        f"{what} {name}"
-        for counter in idle.values()
-        for name in counter.totals() | counter.peaks()
-        for what in ("step", "fit", "sample")
-    }
+    unused = {name for counter in idle.values() for name in counter.totals() | counter.peaks()}
     return {
-        "counts": {name: number for name, number in counts.items() if name not in unused},
+        # Their names begin with what was counted: step, fit or sample.
+        "counts": {name: n for name, n in counts.items() if name.partition(" ")[2] not in unused},
         "curve": monitor.curve,
         "versions": {module: import_module(module).__version__ for module in counters if module not in idle},
     }
@@ -175,14 +165,3 @@ def _peaks(counters: list[Counter]) -> dict[str, int]:
 
 def _named(what: str, numbers: dict[str, int]) -> dict[str, float]:
     return {f"{what} {name}": number for name, number in numbers.items()}
-
-
-@contextmanager
-def _collector_off() -> Iterator[None]:
-    """When the collector runs hangs on everything else in the process; the peak must not."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()

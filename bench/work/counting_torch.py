@@ -21,17 +21,13 @@ class OperatorCounter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self._operators = self._written = self._allocations = 0
+        self._totals = {"operators": 0, "bytes written": 0, "allocations": 0}
         self._held: dict[int, int] = {}
         self._holding = self._peak = 0
 
     def totals(self) -> dict[str, int]:
         """Return ``operators``, ``bytes written`` and ``allocations`` so far."""
-        return {
-            "operators": self._operators,
-            "bytes written": self._written,
-            "allocations": self._allocations,
-        }
+        return self._totals.copy()
 
     def peaks(self) -> dict[str, int]:
         """Return ``peak bytes`` held at once since the last call."""
@@ -43,17 +39,17 @@ class OperatorCounter(TorchDispatchMode):
     ) -> Any:
         """Do as asked, and count."""
         result = func(*args, **(kwargs or {}))
-        self._operators += 1
+        self._totals["operators"] += 1
         schema = func._schema
         for place, argument in enumerate(schema.arguments):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 value = args[place] if place < len(args) else (kwargs or {}).get(argument.name)
-                self._written += sum(tensor.nbytes for tensor in _tensors(value))
+                self._totals["bytes written"] += sum(tensor.nbytes for tensor in _tensors(value))
         results = result if len(schema.returns) > 1 else (result,)
         for declared, value in zip(schema.returns, results, strict=False):
             if declared.alias_info is None:
                 for tensor in _tensors(value):
-                    self._written += tensor.nbytes
+                    self._totals["bytes written"] += tensor.nbytes
                     self._hold(tensor.untyped_storage())
         return result
 
@@ -62,7 +58,7 @@ class OperatorCounter(TorchDispatchMode):
         if address in self._held or not storage.nbytes():
             return
         self._held[address] = storage.nbytes()
-        self._allocations += 1
+        self._totals["allocations"] += 1
         self._holding += storage.nbytes()
         self._peak = max(self._peak, self._holding)
         weakref.finalize(storage, self._let_go, address)

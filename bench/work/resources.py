@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,7 +35,7 @@ class ResourceSampler:
     Parameters
     ----------
     current_phase
-        Returns the full name of the phase now open (``"fit/warm_up"``), or ``""``.
+        Function that returns the full name of the phase now open (``"fit/warm_up"``), or ``""``.
     interval
         Least seconds between two samples of resident memory.
     tree_interval
@@ -87,9 +88,7 @@ class ResourceSampler:
         """
         by_phase: dict[str, int] = {}
         for phase, peak in self._peaks.copy().items():
-            parts = phase.split("/") if phase else []
-            for depth in range(1, len(parts) + 1):
-                outer = "/".join(parts[:depth])
+            for outer in accumulate(phase.split("/") if phase else [], "{}/{}".format):
                 by_phase[outer] = max(by_phase.get(outer, 0), peak)
         framework, nvml = self._framework_peak, self._gpu_peak
         return {

@@ -48,9 +48,9 @@ class Floor(NamedTuple):
     Attributes
     ----------
     seconds
-        With all products that it needs.
+        Least seconds with all products that it needs.
     wide_seconds
-        With those of the wide layers alone.
+        Least seconds with the products of the wide layers alone.
     """
 
     seconds: float
@@ -68,17 +68,18 @@ class Rates:
     Attributes
     ----------
     product_seconds
-        By precision (``"fp32"``, and ``"bf16"`` where there are units for it) and product (a key of
-        `PRODUCTS`), the seconds of one of cost u, three passes stacked and operands laid out as suits the
+        Seconds of a product of cost u, by precision (``"fp32"``, and ``"bf16"`` where there are units for
+        it) and product (a key of `PRODUCTS`), three passes stacked and operands laid out as suits the
         machine.
     draw_seconds_per_cell
-        By precision, seconds of the decoder's last product for one cell, in batches as they are drawn.
+        Seconds of the decoder's last product for one cell, in batches as they are drawn, by precision.
     narrow_seconds_per_flop
-        By precision, seconds of an operation in the products of the layers between, three passes stacked.
+        Seconds of an operation in the products of the layers between, three passes stacked, by precision.
     memory_bytes_per_second
-        Read and written in the device's memory, both counted: the faster of a copy and a change in place.
+        Bytes read and written in the device's memory, both counted: the faster of a copy and a change in
+        place.
     pinned_bytes_per_second
-        From the GPU to pinned host memory; None on a CPU.
+        Bytes copied from the GPU to pinned host memory; None on a CPU.
     """
 
     product_seconds: Mapping[str, Mapping[str, float]]
@@ -137,9 +138,9 @@ def step_floor(rates: Rates, *, objective: str, precision: str, n_genes: int, ba
     Parameters
     ----------
     rates
-        Measured with the same batch size and genes.
+        Rates measured with the same batch size and genes.
     objective, precision, n_genes, batch_size
-        Of the step.
+        Objective and precision of the step; numbers of genes, and of cells in a batch.
     """
     kind = rates.effective(precision)
     seconds = rates.product_seconds[kind]

@@ -21,7 +21,7 @@ def peak_rss_above(work: Callable[[], object]) -> int | None:
     Parameters
     ----------
     work
-        Called once in any case.
+        Function that is measured; it is called once in any case.
 
     Returns
     -------

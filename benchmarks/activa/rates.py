@@ -37,7 +37,7 @@ def measure_rates(*, n_genes: int, batch_size: int, device: str) -> Rates:
     Parameters
     ----------
     n_genes, batch_size
-        Of the step.
+        Numbers of genes, and of cells in a batch, of the step.
     device
         ``"cpu"`` or ``"cuda"``.
     """
@@ -47,14 +47,12 @@ def measure_rates(*, n_genes: int, batch_size: int, device: str) -> Rates:
     draws: dict[str, float] = {}
     narrow: dict[str, float] = {}
     between = (STACKED * batch_size, HIDDEN[0], HIDDEN[1])
+    shapes = product_shapes(n_genes=n_genes, n_rows=STACKED * batch_size)
     for name in measured_precisions(device):
-        dtype = _DTYPES[name]
-        products[name] = {
-            kind: _product_seconds(*shape, dtype=dtype, device=device) / STACKED
-            for kind, shape in product_shapes(n_genes=n_genes, n_rows=STACKED * batch_size).items()
-        }
-        draws[name] = _product_seconds(*drawn, dtype=dtype, device=device) / DRAWN_AT_ONCE
-        narrow[name] = _product_seconds(*between, dtype=dtype, device=device) / (2 * prod(between))
+        seconds_of = partial(_product_seconds, dtype=_DTYPES[name], device=device)
+        products[name] = {kind: seconds_of(*shape) / STACKED for kind, shape in shapes.items()}
+        draws[name] = seconds_of(*drawn) / DRAWN_AT_ONCE
+        narrow[name] = seconds_of(*between) / (2 * prod(between))
     source = torch.ones(_COPIED_BYTES // 4, device=device)
     copy = _bytes_per_second(source, torch.empty_like(source).copy_, synchronise)
     # In place, as Adam does: on many CPUs a copy reads its target as well, before it writes it.
@@ -103,12 +101,10 @@ def _product_seconds(rows: int, inner: int, columns: int, *, dtype: torch.dtype,
     Its rows begin on lines of a CPU's cache, as suits all of them.
     """
     result = rows_on_lines((rows, columns), dtype=dtype, device=torch.device(device))
-    seconds = []
-    for turned in product((False, True), repeat=2):
-        left = _operand(rows, inner, turned=turned[0], dtype=dtype, device=device)
-        right = _operand(inner, columns, turned=turned[1], dtype=dtype, device=device)
-        seconds.append(_seconds_of_one(partial(torch.mm, left, right, out=result), device))
-    return min(seconds)
+    operands = [torch.randn(shape, device=device).to(dtype) for shape in ((rows, inner), (inner, columns))]
+    both_ways = ((values, values.T.contiguous().T) for values in operands)
+    calls = (partial(torch.mm, left, right, out=result) for left, right in product(*both_ways))
+    return min(_seconds_of_one(call, device) for call in calls)
 
 
 def _seconds_of_one(call: Callable[[], object], device: str) -> float:
@@ -120,12 +116,6 @@ def _seconds_of_one(call: Callable[[], object], device: str) -> float:
             call()
 
     return best_of(several, synchronise=synchroniser(device)) / calls
-
-
-def _operand(rows: int, columns: int, *, turned: bool, dtype: torch.dtype, device: str) -> Tensor:
-    if turned:
-        return torch.randn(columns, rows, device=device).to(dtype).T
-    return torch.randn(rows, columns, device=device).to(dtype)
 
 
 def _bytes_per_second(

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
+import scipy.sparse as sp
 
 from bench.speed.machine import synchroniser
 from bench.speed.table import Row, row
@@ -53,9 +54,8 @@ def measure_streaming(on: Conditions) -> list[Row]:
     calls: Calls = {}
     facts: Facts = {}
     for name, of in by_precision(plain, shape).items():
-        density = _stream(of, CHUNK_CELLS)
         calls[name] = partial(_stream, of, n_cells)
-        facts[name] = {"density": density, "peak_rss_bytes": peak_rss_above(calls[name])}
+        facts[name] = {"density": _stream(of, CHUNK_CELLS), "peak_rss_bytes": peak_rss_above(calls[name])}
     return _rows("sampling, streamed", calls, facts, n_cells, on)
 
 
@@ -103,24 +103,17 @@ def _rows(measure: str, calls: Calls, facts: Facts, n_cells: int, on: Conditions
             density=0 if "draws" in found else found["density"],
             precision=precision,
         )
-        facts_of_row = floor.facts() | {"n_cells": n_cells} | found
-        baseline = seconds.get("release")
-        rows.append(row(measure, precision, seconds[precision], baseline=baseline, **facts_of_row))
+        told = floor.facts() | {"n_cells": n_cells} | found
+        rows.append(row(measure, precision, seconds[precision], baseline=seconds.get("release"), **told))
     return rows
 
 
 def _first_draw(networks: Networks, n_cells: int) -> dict[str, Any]:
     """Draw once untimed, for the memory and the density."""
     sample_cells(networks, CHUNK_CELLS, seed=1)
-    density = 0.0
-
-    def draw() -> object:
-        nonlocal density
-        matrix = sample_cells(networks, n_cells, seed=0).matrix
-        density = matrix.nnz / (n_cells * networks.n_genes)
-        return matrix
-
-    return {"peak_rss_bytes": peak_rss_above(draw), "density": density}
+    drawn = list[sp.csr_matrix]()
+    peak = peak_rss_above(lambda: drawn.append(sample_cells(networks, n_cells, seed=0).matrix))
+    return {"peak_rss_bytes": peak, "density": drawn[0].nnz / (n_cells * networks.n_genes)}
 
 
 def _stream(networks: Networks, n_cells: int) -> float:

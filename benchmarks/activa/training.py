@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, get_args
@@ -59,11 +59,11 @@ def measure_streamed_step(on: Conditions) -> list[Row]:
         return [failed_row(STREAMED_STEP, name, "needs anndata, which is not installed")]
     matrix, types = training_cells(shape)
     with backed(matrix) as on_disk:
-        settings = Settings(precision=precision)
+        settings = Settings(objective="paper", precision=precision)
         step_on = partial(activa_steps, types=types, settings=settings, steps=1, device=device)
         seconds = on.interleaved({"memory": step_on(matrix), "file": step_on(on_disk)})
-    floor = _floor(on, objective="paper", precision=precision)
-    return [row(STREAMED_STEP, name, seconds["file"], baseline=seconds["memory"], **floor.facts())]
+    facts = _floor(on, settings).facts()
+    return [row(STREAMED_STEP, name, seconds["file"], baseline=seconds["memory"], **facts)]
 
 
 def _rows(measure: str, on: Conditions, *, objectives: tuple[Objective, ...], steps: int) -> list[Row]:
@@ -84,15 +84,14 @@ def _rows(measure: str, on: Conditions, *, objectives: tuple[Objective, ...], st
     scaled = {name: [times * value for value in values] for name, values in seconds.items()}
     rows = []
     for name, settings in variants.items():
-        floor = _floor(on, objective=settings.objective, precision=settings.precision)
-        facts = floor.facts(times=times) | {"steps": steps}
+        facts = _floor(on, settings).facts(times=times) | {"steps": steps}
         rows.append(row(measure, name, scaled[name], baseline=scaled["the release"], **facts))
     return rows
 
 
-def _floor(on: Conditions, *, objective: str, precision: str) -> Floor:
+def _floor(on: Conditions, settings: Settings) -> Floor:
     sizes = {"n_genes": on.shape.n_genes, "batch_size": BATCH_SIZE}
-    return step_floor(on.rates, objective=objective, precision=precision, **sizes)
+    return step_floor(on.rates, objective=settings.objective, precision=settings.precision, **sizes)
 
 
 @contextmanager
@@ -104,10 +103,8 @@ def backed(matrix: sp.csr_matrix) -> Iterator[Any]:
         path = Path(folder) / "cells.h5ad"
         anndata.AnnData(matrix).write_h5ad(path)
         adata = anndata.read_h5ad(path, backed="r")
-        try:
+        with closing(adata.file):
             yield adata.X
-        finally:
-            adata.file.close()
 
 
 def activa_steps(
@@ -120,9 +117,9 @@ def activa_steps(
     matrix, types
         Training cells, in memory or on disk, and their codes.
     settings
-        Of the model; objective and precision above all.
+        Settings of the model; objective and precision above all.
     steps
-        Taken by a call, which returns the seconds of one.
+        Number of steps of a call, which returns the seconds of one.
     device
         ``"cpu"`` or ``"cuda"``.
     """
@@ -147,8 +144,12 @@ def release_steps(
 
     Parameters
     ----------
-    matrix, types, steps, device
-        As in `activa_steps`.
+    matrix, types
+        Training cells in memory, and their codes.
+    steps
+        Number of steps of a call, which returns the seconds of one.
+    device
+        ``"cpu"`` or ``"cuda"``.
     loaded
         Whether a DataLoader feeds it, as in the release; otherwise one batch lies ready, which favours
         it.
@@ -156,8 +157,10 @@ def release_steps(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         step = ReleaseStep(PlainActiva(matrix.shape[1], int(types.max()) + 1).to(device))
+    batches: Iterator[Tensor]
     if loaded:
-        batches = _loaded(matrix, types)
+        epochs = repeat(release_loader(matrix.toarray(), types, seed=0))
+        batches = (cells for cells, _ in chain.from_iterable(epochs))
     else:
         batches = repeat(torch.from_numpy(matrix[:BATCH_SIZE].toarray()).to(device))
     generator = torch.Generator(device).manual_seed(0)
@@ -182,10 +185,3 @@ def _each(step: Callable[[], object], *, steps: int, device: str) -> Callable[[]
         step()
     synchronise = synchroniser(device)
     return lambda: once(several, synchronise) / steps
-
-
-def _loaded(matrix: sp.csr_matrix, types: np.ndarray) -> Iterator[Tensor]:
-    loader = release_loader(matrix.toarray(), types, seed=0)
-    while True:
-        for cells, _ in loader:
-            yield cells

@@ -30,7 +30,7 @@ class ActivaShape(Shape):
     Attributes
     ----------
     on_demand_cells
-        Of a type that comes in `rare_share` of the draws.
+        Number of cells drawn of a type that comes in `rare_share` of the draws.
     batch_size
         Cells in a training batch, as in the release.
     """
@@ -57,8 +57,8 @@ class Conditions(NamedTuple):
         self, contenders: Mapping[str, Callable[[], float]], *, steps: int = 1
     ) -> dict[str, list[float]]:
         """Take turns of so many steps, as long as the effort allows; contenders return the seconds of one."""
-        repeats, limit_seconds = self.effort.repeats, self.effort.limit_seconds / steps
-        return interleave(contenders, repeats=repeats, limit_seconds=limit_seconds)
+        limit_seconds = self.effort.limit_seconds / steps
+        return interleave(contenders, repeats=self.effort.repeats, limit_seconds=limit_seconds)
 
 
 def training_cells(shape: Shape, *, seed: int = 0) -> tuple[sp.csr_matrix, np.ndarray]:
@@ -93,7 +93,7 @@ def plain_networks(shape: ActivaShape, *, density: float, device: str, seed: int
     device
         Device that the networks lie on.
     seed
-        Of the weights and the pilot's draws.
+        Seed of the weights and the pilot's draws.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -102,10 +102,8 @@ def plain_networks(shape: ActivaShape, *, density: float, device: str, seed: int
     last, rarest = model.decoder[-2], model.classifier[-1]
     assert isinstance(last, torch.nn.Linear) and isinstance(rarest, torch.nn.Linear)
     hidden = model.decoder[:-2](latent)
-    for start in range(0, shape.n_genes, 1024):
-        genes = slice(start, start + 1024)
-        activations = hidden @ last.weight[genes].T
-        last.bias[genes] = -torch.quantile(activations, 1 - density, dim=0)
+    for weight, bias in zip(last.weight.split(1024), last.bias.split(1024), strict=True):
+        bias.copy_(-torch.quantile(hidden @ weight.T, 1 - density, dim=0))
     logits = torch.cat([model.classifier(model.decoder(part)) for part in latent.split(BATCH_SIZE)])
     behind = logits[:, 1:].max(dim=1).values - logits[:, RARE_TYPE]
     rarest.bias[RARE_TYPE] += torch.quantile(behind, shape.rare_share)
