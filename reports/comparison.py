@@ -32,7 +32,7 @@ class Compared(NamedTuple):
     a, b
         Labels.
     ideal
-        Of a metric that declares ``judged_by`` what real cells score; NaN where that is not known.
+        The metric's ideal; if it declares ``judged_by``, what real cells score (NaN where not known).
     value_a, value_b
         Means over the common seeds.
     n_seeds
@@ -40,7 +40,7 @@ class Compared(NamedTuple):
     effect, low, high
         How much farther from the ideal B is, and the uncorrected 95 % interval (see `reports.judge.Effect`).
     p_value, verdict
-        Of the paired t test, with Holm's correction over all rows.
+        Outcome of the paired t test, with Holm's correction over all rows.
     """
 
     a: str
@@ -109,7 +109,7 @@ def effect_of(a: Side, b: Side, metric: MetricFacts, *, aim: float) -> Effect:
     metric
         The metric's declaration.
     aim
-        From `reports.judge.aimed_at`.
+        Value that is aimed at, from `reports.judge.aimed_at`.
     """
     n_cells = min(score.n_cells for side in (a, b) for score in _scores(side, metric))
     of_a, of_b = (values_by_seed(side, metric) for side in (a, b))

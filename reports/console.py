@@ -32,7 +32,7 @@ def print_report(view: RunView, *, console: Console | None = None) -> None:
     view
         The run, as `reports.view` describes it.
     console
-        Where to; None prints to standard output.
+        Terminal that is printed to; None for standard output.
     """
     (console or Console(markup=False, emoji=False)).print(report(view))
 

@@ -28,7 +28,7 @@ class Attacked(NamedTuple):
     Attributes
     ----------
     model, role
-        Which; the control's cells are real ones of donors that nobody asks about.
+        Name and role; the control's cells are real ones of donors that nobody asks about.
     auc
         Attack → mean over splits of the AUC of telling donors, with its interval.
     stronger

@@ -57,7 +57,7 @@ class Machine(OpenFacts):
     Attributes
     ----------
     fingerprint
-        Of `Hardware`.
+        Fingerprint of the `Hardware`.
     hardware
         The machine itself; None in what an earlier version wrote.
     """

@@ -177,13 +177,13 @@ class Failure(NamedTuple):
     Attributes
     ----------
     job
-        In words.
+        What it is called.
     phase
-        Of a Job; empty where unknown.
+        Phase in which a Job failed; empty where unknown.
     metric, protocol
-        Of a score.
+        What a failed score is of.
     seconds
-        To a Job's failure; NaN where unknown.
+        Time to a Job's failure; NaN where unknown.
     """
 
     job: str

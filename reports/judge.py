@@ -37,7 +37,7 @@ class Effect:
     low, high
         95 % t interval of the mean, of this effect by itself; NaN below three seeds.
     p_value
-        Of the paired t test, two-sided; NaN below three seeds.
+        Two-sided p-value of the paired t test; NaN below three seeds.
     """
 
     n_seeds: int
@@ -120,7 +120,7 @@ def judge(effects: Sequence[Effect]) -> list[tuple[Verdict, float]]:
     Parameters
     ----------
     effects
-        From `paired_effect`: all that one reader is shown at once.
+        All effects that one reader is shown at once, from `paired_effect`.
 
     Returns
     -------

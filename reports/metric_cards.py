@@ -63,7 +63,7 @@ def metric_page(declarations: Sequence[MetricFacts], results: SelfTest) -> str:
     Parameters
     ----------
     declarations
-        Of every metric with a card.
+        Declarations of the metrics that get a card.
     results
         The results of ``bench test-metrics``.
 

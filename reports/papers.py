@@ -23,17 +23,17 @@ class Printed(Facts):
     quantity
         A metric's value, or a cost.
     protocol
-        Under which it was scored, where that is not the paper's.
+        Protocol of the score, where that is not the paper's.
     hardware
         What was timed; empty for anything but times.
     fraction
         Share of the type that was kept, of the augmentation experiment.
     donors
-        In question, of an attack on donors.
+        Number of donors in question, of an attack on donors.
     sign
         ``<`` or ``≈`` where the paper prints no more than that.
     printed
-        By model the mean, and the standard deviation where one was printed.
+        Printed mean of each model, and its standard deviation where there is one.
     """
 
     where: str
@@ -62,21 +62,21 @@ class Paper(Facts):
     title, doi, note
         Who printed it; where; what a reader of its figures must know.
     protocol
-        Under which its cells were scored.
+        Protocol under which the paper's cells were scored.
     second_hand
         Who printed the figures, if not the paper by whose protocol they were taken.
     own
         Models of the paper's authors: figures of others are second-hand.
     sources
-        Those of its data sets of which a source is declared, by its name.
+        Names of the sources that are declared for data sets of the paper.
     budgets
-        By model, what it was trained for; nothing where that is not known.
+        Budget of each model; nothing where that is not known.
     in_place
-        By model that is not here, the generator that stands in its place.
+        Generator that stands in the place of each model that is not here.
     differences
-        By protocol, what it does otherwise: figures that are met under it are explained by that.
+        What each protocol does otherwise than the paper: figures that are met under it are explained by that.
     figures
-        In the order of the paper.
+        Printed figures, in the order of the paper.
     """
 
     title: str

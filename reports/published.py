@@ -69,7 +69,7 @@ class Claim(NamedTuple):
     Attributes
     ----------
     paper, where, dataset, quantity, protocol
-        Which figure. The quantity ``mmd / real`` is the ratio to the control ``real``, of both sides.
+        What it is of. The quantity ``mmd / real`` is the ratio to the control ``real``, of both sides.
     published_model, model
         What the paper calls it; the generator here that stands beside it.
     second_hand, sign
@@ -175,7 +175,7 @@ def measure(view: RunView, figure: Printed, model: str, *, protocol: str, paper:
     model
         The generator of the run.
     protocol
-        Under which scores are taken.
+        Protocol of the scores.
     """
     if figure.fraction is not None:
         return _augmented(view, figure, model)
@@ -334,7 +334,7 @@ def judged(
     view, measured
         The run, and what it measured under the figure's own protocol.
     paper, figure, model, mean
-        Of the figure.
+        What the figure is of, and its printed mean.
     """
     if _meets(measured, mean):
         return REPRODUCED, []

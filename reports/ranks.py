@@ -30,14 +30,14 @@ class Place(NamedTuple):
     Attributes
     ----------
     metric, model
-        Which.
+        Names of both.
     place
-        By the mean distance from what is aimed at; 1 is the nearest.
+        Rank by the mean distance from what is aimed at; 1 is the nearest.
     low, high
         Between which places it is, with 95 % for all generators of the metric at once; None below three
         common seeds.
     tied
-        Those that the seeds do not tell from it; None likewise.
+        Generators that the seeds do not tell from it; None where there are no bounds.
     of
         Generators that have a place. Copies of training cells have none.
     """
@@ -82,7 +82,7 @@ def bounds_of(
     Parameters
     ----------
     models
-        Their names.
+        Names of the generators.
     effect
         How much farther from the aim the second of two is.
 

@@ -179,7 +179,7 @@ class Score(Facts):
     Attributes
     ----------
     values, details, notes, interval, p_value
-        As in `metrics.declaration.Score`; no values where there is an ``error``.
+        Contents of `metrics.declaration.Score`; no values where there is an ``error``.
     error, failed
         Why there is no value; whether it broke, as against one that does not apply.
     seconds, shared_seconds
@@ -263,7 +263,7 @@ class RunFacts(Facts):
     train_shape, n_test, n_cells
         Training cells and genes; test cells; cells a side.
     dataset_key
-        Of the prepared cells.
+        Content key of the prepared cells.
     own_budgets, own_settings, own_cells
         Whether the request gave budgets of its own; the generators that it gave hyper-parameters; how many
         cells a side it asked for.

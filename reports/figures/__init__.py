@@ -44,7 +44,7 @@ def save_figures(
     output
         Folder for the files; made if missing.
     begin
-        Called with the name of each figure before it is drawn.
+        Function that is called with the name of each figure before it is drawn.
 
     Returns
     -------

@@ -30,7 +30,7 @@ def first_scores(
     needs
         What the score's ``details`` must hold.
     roles
-        Of the generators that are wanted.
+        Roles of the generators that are wanted.
     """
     found: dict[str, Score] = {}
     for record in main_records(view, roles):

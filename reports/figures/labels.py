@@ -63,9 +63,9 @@ def label_points(axes: Axes, points: Sequence[Point], segments: Sequence[Segment
     Parameters
     ----------
     axes
-        Where the points are drawn.
+        Panel in which the points are drawn.
     points
-        In the order in which they choose their places.
+        Points to name, in the order in which they choose their places.
     segments
         Lines that names should not cross.
     """

@@ -34,7 +34,7 @@ def markers_figure(view: RunView, model: str, maps: Maps) -> Figure | None:
     view, model
         The run, and the name of the generator.
     maps
-        From `reports.figures.embedding.stored_maps`.
+        Maps of one model, from `reports.figures.embedding.stored_maps`.
 
     Returns
     -------

@@ -30,13 +30,13 @@ class Strip(NamedTuple):
     Attributes
     ----------
     model, run, role
-        Which; `run` is empty where there is only one.
+        Names of all three; `run` is empty where there is only one.
     value, interval, place, status
-        In words; `status` says why there is no value.
+        Texts that are shown; `status` says why there is no value.
     dots
         Places of the values of single seeds.
     mean, low, high
-        Of the mean, and of its 95 % t interval, cut at the ends of the scale.
+        Places of the mean and of the ends of its 95 % t interval, cut at the ends of the scale.
     """
 
     model: str
@@ -60,7 +60,7 @@ class Panel(NamedTuple):
     name, caption
         The metric; where its values come from.
     description, facts, sight
-        From its declaration; what it must see and cannot.
+        What the metric declares; what it must see and cannot.
     left, right
         Values at the ends of the scale.
     ideal

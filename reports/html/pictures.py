@@ -78,13 +78,13 @@ class Picture(NamedTuple):
     Attributes
     ----------
     kind, title, words
-        Which; what it is called; what it shows.
+        Name of its kind, its title, and what it shows.
     width
         Width in CSS pixels.
     svg
         The figure as an element of the page; empty where it is none.
     url
-        Its data; empty where it is an element, or was left out for its size.
+        The picture as data; empty where it is an element, or was left out for its size.
     """
 
     kind: str

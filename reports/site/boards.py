@@ -32,7 +32,7 @@ class Heat(NamedTuple):
     level
         Class of its colour: ``none``, ``worse``, or ``step1`` to ``step5``.
     metric
-        Which.
+        Name of the metric.
     title
         The value with its interval, for whoever points at it.
     """
@@ -51,7 +51,7 @@ class Bracket(NamedTuple):
     words
         Such as ``2nd to 4th``.
     left, width, dot
-        Of the bracket, and of the place by means; None where there is no interval.
+        Left end and width of the bracket, place of the dot; None where there is no interval.
     """
 
     words: str

@@ -18,11 +18,11 @@ class Number(NamedTuple):
     Attributes
     ----------
     anchor
-        Of its place on the generator's page.
+        Anchor of its place on the generator's page.
     metric, protocol, description
-        Which, and what it is.
+        Names of both, and what the metric is.
     value, interval, place
-        In words.
+        Texts that are shown.
     seeds
         Key of the Job; its seed, value or reason, and seconds that it took, in words.
     """
