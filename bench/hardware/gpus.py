@@ -47,6 +47,7 @@ def _device(nvml: ModuleType, handles: list[Any], entry: str) -> Any | None:
     if entry.startswith("MIG-"):
         with suppress(nvml.NVMLError):
             return nvml.nvmlDeviceGetHandleByUUID(entry)
+        return None
     matching = [handle for handle in handles if entry and nvml.nvmlDeviceGetUUID(handle).startswith(entry)]
     return matching[0] if len(matching) == 1 else None
 

@@ -8,9 +8,9 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import ConfigDict, Field, model_serializer
+from pydantic import ConfigDict, Field, model_serializer, model_validator
 
 from bench.errors import RequestError
 from bench.hardware import library_versions, usable_cores
@@ -33,6 +33,8 @@ DONOR_SPLITS = 5
 DONOR_CELLS = 2000
 DECLARED = ("role", "framework", "conditional", "space", "draws_from")
 """What a generator says of itself that is told of its Jobs."""
+MAY_BE_MISSING = {"versions", "draws_from", "settled"}
+"""What Jobs of earlier versions lack."""
 FEWEST_DONORS = 5
 """Two that are trained on, two left out, one that the attacker knows."""
 
@@ -79,6 +81,13 @@ class Job(JobFacts):
     timing_cells: int
     timing_repeats: int
     timing_limit_seconds: float
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        # Reports take what an earlier version did not tell for empty; nobody may carry that out.
+        if missing := set(type(self).model_fields) - self.model_fields_set - MAY_BE_MISSING:
+            raise ValueError(f"a Job without {', '.join(sorted(missing))}")
+        return self
 
     @property
     def key(self) -> str:

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, urlsplit
@@ -201,7 +202,7 @@ def _asked(address: str, what: str) -> bytes | None:
         proxies: dict[str, str] | None = {} if urlsplit(address).hostname in (HOST, "localhost") else None
         with build_opener(ProxyHandler(proxies)).open(f"{address.rstrip('/')}/{what}", timeout=5) as reply:
             return bytes(reply.read())
-    except (OSError, ValueError):
+    except (OSError, ValueError, HTTPException):
         return None
 
 

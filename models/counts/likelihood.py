@@ -11,6 +11,7 @@ from typing import Final, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import softplus
 
 _LOG_LARGE: Final = 2.0
 """Of a mean, from which on counts are drawn as Poisson counts of gamma rates."""
@@ -56,10 +57,11 @@ class Drawn(NamedTuple):
 
 def draw_nb(log_mean: Tensor, log_dispersion: Tensor, *, generator: torch.Generator) -> Tensor:
     """Draw counts, float32; parameters as in `nb_log_likelihood`."""
-    log_mean, log_dispersion = torch.broadcast_tensors(log_mean, log_dispersion)
     drawn = draw_entries(log_mean, log_dispersion, generator=generator)
-    counts = torch.zeros(log_mean.numel(), device=log_mean.device)
-    return counts.scatter_(0, drawn.places, drawn.counts).view(log_mean.shape)
+    shape = torch.broadcast_shapes(log_mean.shape, log_dispersion.shape)
+    counts = torch.zeros(shape, device=log_mean.device)
+    counts.view(-1).scatter_(0, drawn.places, drawn.counts)
+    return counts
 
 
 def draw_entries(
@@ -78,14 +80,15 @@ def draw_entries(
     Parameters
     ----------
     log_mean, log_dispersion
-        log μ and log θ of the *inverse* dispersion θ, finite, of one shape.
+        log μ and log θ of the *inverse* dispersion θ, finite; the two broadcast.
     generator
         Random generator of all draws.
     stays_zero
         Place within the step of 0 from which on a 0 is returned, too, for each entry; 1 if not given.
     """
+    log_mean, log_dispersion = torch.broadcast_tensors(log_mean, log_dispersion)
     # log(1 + μ / θ) as it stands: where θ is large, log(θ + μ) - log θ would be lost in rounding.
-    none = (log_mean - log_dispersion).exp_().log1p_().mul_(log_dispersion.exp()).neg_().exp_()
+    none = softplus(log_mean - log_dispersion).mul_(log_dispersion.exp()).neg_().exp_()
     uniform = torch.rand(none.shape, generator=generator, device=none.device)
     untold = none if stays_zero is None else none * stays_zero
     places = true_places((uniform >= untold).logical_or_(log_mean > _LOG_LARGE))

@@ -78,7 +78,8 @@ class ImposedMarginals:
         # Of each entry, where its step of the model's distribution begins.
         self._below = torch.cat([model.new_zeros(1), model[:-1]]).index_fill_(0, first, 0)
         # The place among a model's zeros above which a zero becomes a count.
-        self._stays_zero = (target[first] / model[first]).clamp_max(1).view(-1, self.n_genes)
+        stays_zero = (target[first] / model[first]).nan_to_num(1.0).clamp_max(1)
+        self._stays_zero = stays_zero.view(-1, self.n_genes)
 
     @classmethod
     def fit(
@@ -153,7 +154,7 @@ class ImposedMarginals:
     def _ranks(self, counts: Tensor, rows: Tensor, within: Tensor) -> Tensor:
         """Return randomised ranks, in [0, 1], of counts in the model's marginals."""
         ranges = counts.clone()
-        wide = true_places(counts > EXACT_COUNTS)
+        wide = true_places(counts >= EXACT_COUNTS)
         ranges[wide] = torch.searchsorted(self._edges, counts[wide], right=True) - 1
         # Nearly always each range has an entry, so that the place is known.
         last = at(self._last, rows)

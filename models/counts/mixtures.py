@@ -20,7 +20,7 @@ PRIOR_CELLS = 2.0
 MOST_CELLS = 10_000
 """Of a type: a mixture of a larger one is fitted to so many of its cells, drawn at random."""
 LEAST_VARIANCE = 1e-4
-"""Of each dimension's variance over all cells: no component is narrower."""
+"""Of each dimension's variance over the cells that are fitted to: no component is narrower."""
 
 
 class TypeMixtures:

@@ -13,7 +13,7 @@ from bench.results.files import write_json
 from bench.results.run_folder import RunFolder
 from bench.scoring import verify as verifying
 from bench.scoring.verify import verify
-from tests.bench.scoring.test_donors import cells
+from tests.bench.scoring.test_donors import cells, without_figures_and_tracking
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +24,7 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("verify")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENCH_CACHE", str(folder / "cache"))
+        without_figures_and_tracking(patch)
         run = api.run(
             ["nb_copula"],
             cells(),

@@ -118,6 +118,13 @@ def test_without_marginals_the_networks_own_counts_are_drawn(train, tmp_path):
     assert (cells == np.round(cells)).all()
 
 
+def test_cells_of_a_single_type_have_one_dispersion_a_gene(train):
+    alone = train[train.obs["cell_type"] == "B"].copy()
+    model = fitted(alone, budget="2epochs")
+    real, drawn = alone.layers["counts"].toarray(), dense(model.sample(600, seed=0))
+    assert drawn.mean() == pytest.approx(real.mean(), rel=0.15)
+
+
 def test_a_stratum_of_library_size_has_the_marginals_of_its_own_cells(train):
     """In the lowest third of a type a gene has more zeros than in the highest, as in the training cells."""
     model = fitted(train, strata=2, stratum_cells=100)

@@ -137,3 +137,32 @@ def test_zeros_that_stay_need_not_be_told(mean):
         there, here = ((part[:, gene, None] <= counts).mean(axis=0) for part in (real, found.numpy()))
         # Three samples of so many cells lie between the two.
         assert here == pytest.approx(there, abs=5 * np.sqrt(0.75 / N_CELLS))
+
+
+def test_ranks_are_uniform_where_ranges_of_counts_begin():
+    """Counts of 24 and 25 share a range: a map of a distribution to itself leaves all of them as they are."""
+    rng = np.random.default_rng(8)
+    model, fresh = rng.poisson(24, (40_000, 1)), rng.poisson(24, (40_000, 1))
+    found = imposed(fit(model, model), fresh)[:, 0]
+    for count in range(20, 29):
+        share = (fresh[:, 0] == count).mean()
+        # Counts of one range come in equal parts: those around 24 differ by a twentieth at most.
+        assert (found == count).mean() == pytest.approx(share, abs=5 * np.sqrt(2 * share / 40_000) + 0.004)
+
+
+def test_a_gene_without_zeros_keeps_its_counts_in_the_last_of_many_groups():
+    """Sums over all groups and genes lose a share of zeros that is next to nothing, and no count with it."""
+    rng = np.random.default_rng(9)
+    n_groups, n_genes = 20, 2000
+    groups = np.repeat(np.arange(n_groups), 100)
+    counts = rng.poisson(0.2, (len(groups), n_genes))
+    counts[:, 0] = 1 + rng.poisson(6, len(groups))
+    marginals = fit(counts, counts, model_groups=groups, real_groups=groups, n_groups=n_groups)
+    stays = marginals.stays_zero(torch.tensor(groups))
+    assert ((stays >= 0) & (stays <= 1)).all()
+    log_mean = torch.full((len(groups), n_genes), 0.2).log()
+    log_mean[:, 0] = np.log(6.5)
+    drawn = draw_entries(log_mean, torch.full((1, n_genes), 8.0), generator=generator(3), stays_zero=stays)
+    found = marginals.impose(drawn, torch.tensor(groups)).numpy()
+    assert found[groups == 0, 0].mean() == pytest.approx(7, abs=1)
+    assert found[groups == n_groups - 1, 0].mean() == pytest.approx(7, abs=1)
