@@ -7,7 +7,7 @@ same few people stand in all splits, so that they are, if anything, too narrow.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -34,14 +34,14 @@ class Attacked(NamedTuple):
     stronger
         The attack with the higher mean: chosen after the fact, and so a little too good.
     found
-        Mean share of the trained donors that the stronger one finds without taking anybody else for one.
+        Mean share of the trained donors that the stronger attack finds without taking anybody else for one.
     n_splits, n_donors
-        Splits that it rests on; donors in question in each.
+        Number of splits that the means rest on; number of donors in question in each.
     verdict
-        ``donors are found`` where the stronger one's interval lies above 0.5; ``not resolved`` else, which is
-        no proof of privacy.
+        ``donors are found`` where the stronger attack's interval lies above 0.5; ``not resolved`` else, which
+        is no proof of privacy.
     status, reason
-        How its Jobs ended, or why there is no score.
+        How the generator's Jobs ended, or why there is no score.
     """
 
     model: str
@@ -56,24 +56,30 @@ class Attacked(NamedTuple):
     reason: str
 
 
+Found: TypeAlias = tuple[Mapping[str, Mapping[str, float]], Sequence[str]]
+"""Scores of donors by attack, and the donors that were trained on, of one split."""
+
+
 @once
 def attacked(view: RunView) -> list[Attacked]:
     """Return the control, then a row a generator; nothing where the experiment did not run."""
     by_model = grouped((record.job.model, record) for record in view.records_of("donors"))
-    rows, splits = [], dict[tuple[str, ...], Mapping[str, Any]]()
+    rows, splits = [], dict[tuple[str, ...], Found]()
     for model, records in by_model.items():
         every = (score for record in records for score in scores_of_retraining(view, record))
         scores = [score for score in every if score.metric == METRIC]
         good = [score for score in scores if score.error is None]
-        splits |= {tuple(score.details["trained"]): score.details for score in good}
+        splits |= {
+            tuple(score.details["trained"]): (score.details["control"], score.details["trained"])
+            for score in good
+        }
         status, reason = outcome(records)
         reason = "; ".join(dict.fromkeys(filter(None, [reason, *(score.error for score in scores)])))
         found = [(score.details["scores"], score.details["trained"]) for score in good]
         rows.append(_row(model, records[0].job.role, found, status, reason))
     if not splits:
         return rows
-    control = [(details["control"], details["trained"]) for details in splits.values()]
-    return [_row(CONTROL, "control", control, "ok", ""), *rows]
+    return [_row(CONTROL, "control", list(splits.values()), "ok", ""), *rows]
 
 
 def finds_what_it_should(view: RunView) -> bool | None:
@@ -89,7 +95,7 @@ def finds_what_it_should(view: RunView) -> bool | None:
 def _row(
     model: str,
     role: str,
-    found: Sequence[tuple[Mapping[str, Mapping[str, float]], Sequence[str]]],
+    found: Sequence[Found],
     status: str,
     reason: str,
 ) -> Attacked:
